@@ -1,0 +1,40 @@
+# What is found on the system. `deploy/deps build` installs it; ARCHITECTURE.md says what each is for.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
+pkg_check_modules(CYAML REQUIRED IMPORTED_TARGET libcyaml)
+pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
+pkg_check_modules(NCURSES REQUIRED IMPORTED_TARGET ncursesw)
+pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+
+# xxhash is used as a header only (XXH_INLINE_ALL).
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+
+# protobuf-c is linked statically: libquire must not bring a library into its host program.
+find_program(PROTOC_C protoc-c REQUIRED)
+find_path(PROTOBUF_C_INCLUDE_DIR protobuf-c/protobuf-c.h REQUIRED)
+find_library(PROTOBUF_C_STATIC NAMES libprotobuf-c.a REQUIRED)
+add_library(protobuf_c STATIC IMPORTED)
+set_target_properties(protobuf_c PROPERTIES IMPORTED_LOCATION ${PROTOBUF_C_STATIC} INTERFACE_INCLUDE_DIRECTORIES ${PROTOBUF_C_INCLUDE_DIR})
+
+# llama.cpp, when deploy/deps has built it for this machine.
+set(QUIRE_LLAMA_DIR "" CACHE PATH "an installed static llama.cpp; empty: the one that deploy/deps built")
+if(NOT QUIRE_LLAMA STREQUAL "OFF")
+  set(llama_dir "${QUIRE_LLAMA_DIR}")
+  if(NOT llama_dir)
+    execute_process(COMMAND ${PROJECT_SOURCE_DIR}/deploy/deps path llama OUTPUT_VARIABLE llama_dir OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  if(llama_dir AND EXISTS ${llama_dir}/lib/libllama.a)
+    add_library(quire_llama_cpp INTERFACE IMPORTED)
+    target_include_directories(quire_llama_cpp SYSTEM INTERFACE ${llama_dir}/include)
+    foreach(part llama ggml ggml-cpu ggml-base)
+      target_link_libraries(quire_llama_cpp INTERFACE ${llama_dir}/lib/lib${part}.a)
+    endforeach()
+    target_link_libraries(quire_llama_cpp INTERFACE stdc++ m Threads::Threads ${CMAKE_DL_LIBS})
+    message(STATUS "llama.cpp: ${llama_dir}")
+  elseif(QUIRE_LLAMA STREQUAL "ON")
+    message(FATAL_ERROR "llama.cpp is not there; `deploy/deps model` builds it")
+  else()
+    message(STATUS "llama.cpp: not found, client/llama is left out (`deploy/deps model` builds it)")
+  endif()
+endif()
