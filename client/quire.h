@@ -1,0 +1,263 @@
+/*
+ * libquire: store the KV of a context once, fetch it from anywhere.
+ *
+ * A worker opens a client and a namespace (one model's layout), derives keys from its tokens, asks how long a prefix is stored
+ * (a lease keeps it there), has it copied into its own memory, computes only the rest and stores that.
+ *
+ * Rules for all calls
+ *  - Thread-safe unless said otherwise; one handle may be used by any number of threads at once.
+ *  - Every call has a deadline; when it passes the outcome is QUIRE_TIMEOUT, which a caller treats as a miss. Nothing hangs.
+ *  - Nothing prints, raises a signal or exits. Errors are return values; quire_status_text(), quire_last_error() explain them.
+ *  - A failed or missed fetch leaves the destination's contents undefined and says so; wrong bytes are never reported as right.
+ *  - Buffers passed to a submit call stay the caller's and must stay valid until its completion has been drained.
+ *  - The library has no thread of its own unless QUIRE_OPEN_PROGRESS_THREAD is given: submitted work advances inside quire_drain,
+ *    quire_wait and the blocking calls. Poll quire_event_fd() and call quire_drain() when it is readable.
+ *  - After fork() the child's handle opens a session of its own on its first call; the parent's jobs, leases and mappings do not
+ *    pass to the child. When the daemon goes away, calls miss, and the library reconnects by itself with back-off.
+ *
+ * Example (compiled by the tests as tests/unit/client_example.c; file and documentation are one):
+ * @example
+ *     #include <quire.h>
+ *     ...
+ * @end
+ */
+#ifndef QUIRE_H
+#define QUIRE_H
+
+#include "quire_types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default) /* libquire.so shows what is declared here, and nothing else */
+
+typedef struct quire_client quire_client;
+typedef struct quire_ns quire_ns;       /* a namespace, open for reading and storing */
+typedef struct quire_lease quire_lease; /* a right to the bytes of some stored blocks */
+typedef struct quire_seq quire_seq;     /* what a sequence was computed on: carries ancestry from fetch to store */
+typedef uint64_t quire_job;             /* 0 is never a job */
+
+/* ---- texts ---------------------------------------------------------------------------------------------------------------- */
+const char *quire_status_text(enum quire_status status);
+const char *quire_status_name(enum quire_status status);
+const char *quire_miss_text(enum quire_miss reason);
+/* What the last failing call of this thread wanted to say, with what to do next. Never NULL; valid until the next call. */
+const char *quire_last_error(void);
+const char *quire_version(void);
+
+/* ---- client --------------------------------------------------------------------------------------------------------------- */
+enum quire_open_flags {
+    QUIRE_OPEN_PROGRESS_THREAD = 1, /* a thread inside the library advances submitted jobs */
+    QUIRE_OPEN_LAZY = 2             /* do not fail when the daemon is not there: connect later */
+};
+
+typedef struct quire_options {
+    const char *address;          /* "unix:///path"; NULL: $QUIRE_SOCKET, $XDG_RUNTIME_DIR/quire/quired.sock or /run/quire/quired.sock */
+    const char *client_name;      /* for people, in `quirectl session list`; NULL: the program's name */
+    uint32_t flags;               /* enum quire_open_flags */
+    uint32_t connect_timeout_ms;  /* 0: 2000 */
+    uint32_t default_deadline_ms; /* for calls that pass 0; 0: 5000 */
+    uint32_t max_jobs;            /* jobs submitted and not yet drained; 0: 1024; submit gives RETRY beyond */
+    uint64_t ingest_bytes;        /* memory lent for stores; 0: 16 MiB, bounded by the daemon */
+} quire_options;
+
+/* options may be NULL. DISCONNECTED when no daemon answers (unless LAZY), VERSION, DENIED. */
+enum quire_status quire_open(const quire_options *options, quire_client **client);
+/* Cancels what is outstanding, releases every lease, closes. Views become invalid. NULLs *client. Not concurrently with other calls. */
+void quire_close(quire_client **client);
+
+typedef struct quire_info {
+    uint64_t epoch; /* the daemon's boot epoch; differs after each of its starts; 0 while disconnected */
+    uint64_t session;
+    bool connected;
+    bool zero_copy; /* a member of the trust domain: views are possible */
+    uint64_t pool_bytes;
+    uint64_t reconnects;
+    char daemon_version[64];
+} quire_info;
+enum quire_status quire_get_info(quire_client *client, quire_info *info);
+
+/* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
+/*
+ * Opens or creates the namespace `name` (1..63 of [A-Za-z0-9._-]) with this layout; layout NULL opens an existing one.
+ * MISMATCH names the first field that differs in quire_last_error(). Close with quire_ns_close before quire_close.
+ */
+enum quire_status quire_ns_open(quire_client *client, const char *name, const quire_layout *layout, quire_ns **ns);
+void quire_ns_close(quire_ns **ns);
+const quire_layout *quire_ns_layout(const quire_ns *ns);
+/* The root of the namespace's key chains (layout digest and the operator's salt). */
+quire_key quire_ns_root(const quire_ns *ns);
+
+/* ---- keys ----------------------------------------------------------------------------------------------------------------- */
+/*
+ * Keys of the full blocks of tokens[0..n_tokens), and of the partial tail block if `tail`; *n_keys is how many were written,
+ * TOO_LARGE when capacity is short. Equal on every host and in every process. `extra` (may be NULL) is what else the KV depends on:
+ * adapter, image digest.
+ */
+enum quire_status quire_chain(const quire_ns *ns, const uint32_t *tokens, size_t n_tokens, const void *extra, size_t extra_bytes, bool tail,
+                              quire_key *keys, size_t capacity, size_t *n_keys);
+enum quire_status quire_key_from_text(const char *hex64, quire_key *key);
+void quire_key_to_text(const quire_key *key, char text[65]);
+
+/* ---- sequences: ancestry -------------------------------------------------------------------------------------------------- */
+/* Tracks the worst fidelity delivered to one sequence and puts it on what the sequence stores. Not thread-safe per object. */
+enum quire_status quire_seq_create(quire_ns *ns, quire_seq **seq);
+void quire_seq_destroy(quire_seq **seq);
+quire_fidelity quire_seq_ancestry(const quire_seq *seq);
+
+/* ---- lookup and leases ---------------------------------------------------------------------------------------------------- */
+enum quire_lookup_flags {
+    QUIRE_LOOKUP_EACH = 1,  /* each key for itself; default: the longest usable prefix of the chain */
+    QUIRE_LOOKUP_PROBE = 2, /* take no lease: says what is there now, promises nothing */
+    QUIRE_LOOKUP_FLOOR = 4  /* max_error counts: what is stored less faithfully is a miss */
+};
+
+typedef struct quire_lookup_args {
+    const quire_key *keys;
+    uint32_t n_keys;      /* ≤ QUIRE_MAX_BATCH */
+    uint32_t flags;       /* enum quire_lookup_flags */
+    uint32_t group_mask;  /* layer groups wanted, bit g; 0: all. Windowed groups are required only where a reader that resumes
+                             behind the prefix looks: the last ⌈window ÷ block_tokens⌉ blocks */
+    float max_error;
+    uint32_t lease_ms;    /* new uses end after this; bytes in use stay. 0: the daemon's default */
+    uint32_t deadline_ms; /* 0: the client's default */
+} quire_lookup_args;
+
+typedef struct quire_lookup_result {
+    enum quire_status status; /* OK also when nothing hit; else why the call as a whole failed */
+    uint32_t hits;            /* blocks of the prefix, or keys that hit */
+    uint32_t retry_after_ms;  /* with RETRY */
+    quire_lease *lease;       /* NULL with PROBE, on no hit and on failure; release it */
+} quire_lookup_result;
+
+/* misses: n_keys bytes (enum quire_miss, NONE = hit), may be NULL. */
+enum quire_status quire_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result);
+quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result, void *user);
+
+/* Keys under the lease: 0..n_keys of the lookup. NULL-safe; NULLs *lease. Ends views. One-way: never blocks. */
+void quire_release(quire_lease **lease);
+/* True while the lease may be newly used: not expired, same connection, same epoch. */
+bool quire_lease_valid(const quire_lease *lease);
+
+/* ---- fetch ---------------------------------------------------------------------------------------------------------------- */
+/*
+ * Where one block goes. Element (layer, kv, head, token, dim) is written to base[layer] + head·head_stride + token·token_stride +
+ * dim·element size; strides in bytes; layers and heads counted from the rectangle's first. Everything written must lie in
+ * [region, region + region_bytes), else INVALID: one region holds all bases of a block.
+ * Opaque blocks: only `opaque` and `opaque_bytes` count.
+ */
+typedef struct quire_dest {
+    uint32_t key_index; /* which key of the lease */
+    uint8_t group;
+    quire_rect rect; /* all zero: the whole group */
+    void *const *k_base;
+    void *const *v_base; /* ignored when the layout has no V */
+    int64_t k_head_stride, k_token_stride;
+    int64_t v_head_stride, v_token_stride;
+    void *region; /* bounds; NULL with region_bytes 0: the caller vouches for the strides */
+    uint64_t region_bytes;
+    void *opaque;
+    uint64_t opaque_bytes; /* capacity */
+    /* results */
+    enum quire_status status;
+    quire_fidelity fidelity;
+    uint32_t n_tokens;     /* tokens in the block */
+    uint64_t bytes_copied; /* opaque: the block's length */
+} quire_dest;
+
+/*
+ * Copies blocks under a lease into the caller's memory. OK when every destination is; else the first failure, and each
+ * destination's own status tells. `seq` (may be NULL) learns the fidelity delivered.
+ */
+enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms);
+quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms, void *user);
+
+/* ---- view: zero-copy ------------------------------------------------------------------------------------------------------ */
+/* Pointers into the daemon's pool, read-only, valid until quire_release. DENIED for sessions outside the trust domain. */
+typedef struct quire_view {
+    const void *record; /* sealed record (see codec/FORMAT in ARCHITECTURE.md) */
+    uint64_t record_bytes;
+    const void *payload; /* raw lanes in order [layer][K, V][head][token][dim], each aligned to 64 bytes */
+    uint64_t payload_bytes;
+    quire_fidelity fidelity;
+    uint32_t n_tokens;
+    uint32_t slot, generation; /* for quire_view_end */
+} quire_view;
+enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view);
+/* Address and size of one lane of a view; NULL when out of range. */
+const void *quire_view_lane(const quire_view *view, const quire_layout *layout, uint8_t group, uint32_t layer, uint32_t kv, uint32_t head,
+                            uint64_t *size_bytes);
+/* Says whether the bytes stood during the whole view: OK, or STALE: discard what was read. */
+enum quire_status quire_view_end(quire_lease *lease, quire_view *view);
+
+/* ---- store ---------------------------------------------------------------------------------------------------------------- */
+enum quire_store_flags {
+    QUIRE_STORE_PARENT_UNKNOWN = 1, /* an engine's own key whose parent is not known */
+    QUIRE_STORE_PIN = 2
+};
+
+/* One block, or a part of one, gathered from the caller's memory (strides as in quire_dest). */
+typedef struct quire_source {
+    quire_key key;
+    quire_key parent;     /* the previous key; all zero: the namespace's root */
+    quire_key supersedes; /* a shorter tail block that this one replaces; all zero: none */
+    uint32_t n_tokens;    /* 1..block_tokens */
+    uint32_t flags;       /* enum quire_store_flags */
+    uint64_t put_id;      /* parts of one block combine only under equal ids; 0: the block comes whole */
+    uint8_t group;
+    quire_rect rect; /* all zero: the whole group */
+    const void *const *k_base;
+    const void *const *v_base;
+    int64_t k_head_stride, k_token_stride;
+    int64_t v_head_stride, v_token_stride;
+    const void *opaque;
+    uint64_t opaque_bytes;
+    /* result */
+    enum quire_status status;
+} quire_source;
+
+/*
+ * Stores blocks. OK when every source's status is OK (also when an equally faithful block was there already). FULL and RETRY come
+ * with *retry_after_ms (may be NULL). A part's OK says it was taken; the block is visible when all parts are there.
+ */
+enum quire_status quire_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
+                              uint32_t *retry_after_ms);
+quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
+                             uint32_t *retry_after_ms, void *user);
+
+/* ---- by key --------------------------------------------------------------------------------------------------------------- */
+/* statuses: n_keys bytes (enum quire_status), may be NULL. touch: counts as use. delete: gone for new readers at once, durable.
+   pin: not evicted until unpinned; pins are counted. */
+enum quire_status quire_touch(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
+enum quire_status quire_delete(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
+enum quire_status quire_pin(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
+enum quire_status quire_unpin(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
+enum quire_keys_verb { QUIRE_KEYS_TOUCH = 1, QUIRE_KEYS_DELETE = 2, QUIRE_KEYS_PIN = 3, QUIRE_KEYS_UNPIN = 4 };
+quire_job quire_submit_keys(quire_ns *ns, enum quire_keys_verb verb, const quire_key *keys, uint32_t n_keys, uint8_t *statuses,
+                            uint32_t deadline_ms, void *user);
+
+/* ---- completions ---------------------------------------------------------------------------------------------------------- */
+/* Every submit call returns a job, or 0 with quire_last_error() and quire_last_status() telling why (RETRY: max_jobs reached). */
+typedef struct quire_done {
+    quire_job job;
+    enum quire_status status;
+    void *user;
+} quire_done;
+enum quire_status quire_last_status(void);
+
+/* Readable when quire_drain has something to do. Owned by the client; do not read from it. Changes in a forked child. */
+int quire_event_fd(quire_client *client);
+/* Advances work and hands out up to max completions; never blocks. Returns how many. */
+int quire_drain(quire_client *client, quire_done *done, int max);
+/* Waits for one job and consumes its completion. TIMEOUT when timeout_ms passes first (the job goes on). NOT_FOUND: drained already. */
+enum quire_status quire_wait(quire_client *client, quire_job job, uint32_t timeout_ms);
+/* The job ends soon, CANCELLED unless it was done already; its completion is still drained. NOT_FOUND when unknown. */
+enum quire_status quire_cancel(quire_client *client, quire_job job);
+/* Waits until nothing is outstanding. */
+enum quire_status quire_quiesce(quire_client *client, uint32_t timeout_ms);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

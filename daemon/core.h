@@ -1,0 +1,83 @@
+/*
+ * The core: the loop thread that owns the pager and every local session, and the work pool beside it.
+ *
+ * main() sets it up, runs it, and tears it down in exact mirror order. Other threads (the HTTP server, a signal) reach it only through
+ * core_call, a bounded mailbox: the function runs on the loop thread and the caller waits, at most so long. The loop beats a
+ * heart that the watchdog and /healthz look at.
+ */
+#ifndef DAEMON_CORE_H
+#define DAEMON_CORE_H
+
+#include "daemon/config.h"
+#include "proto/quire.pb-c.h"
+
+struct core;
+
+/* Creates pools, socket, pager, work pool. On failure `why` says what and what to do (for a socket in use: who holds it). */
+enum quire_status core_create(const struct config *config, struct core **core, char *why, size_t why_bytes);
+/* Runs until core_stop. The bound of draining is config.drain_ms. */
+enum quire_status core_run(struct core *core);
+/* Ask to stop: refuse new work, answer what is under way, leave. Async-signal-safe and thread-safe. */
+void core_stop(struct core *core);
+void core_destroy(struct core **core);
+
+/* Runs fn(core, arg) on the loop thread and waits; TIMEOUT after timeout_ms (fn may then still run later: arg must outlive it, or fn
+   must be prepared), RETRY when the mailbox is full. On the loop thread itself it runs at once. */
+enum quire_status core_call(struct core *core, void (*fn)(struct core *core, void *arg), void *arg, uint32_t timeout_ms);
+/* Milliseconds since the loop last came round. Thread-safe. */
+uint64_t core_heartbeat_age_ms(const struct core *core);
+
+/* Applies a reloaded configuration (loop thread): what can change. */
+void core_apply_config(struct core *core, const struct config *config);
+
+/* Fills the sections of an administrative reply (loop thread): the same answers serve quirectl and /metrics. The reply's memory is the
+   core's arena until the next call. */
+void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Quire__Wire__AdminReply *reply);
+
+/* Where the HTTP server listens, for `quirectl status` (set by main once known). */
+void core_set_metrics_address(struct core *core, const char *address);
+/* Called by core_admin for QUIRE_ADMIN_RELOAD, set by main: re-reads the configuration; its text answers the operator. */
+void core_set_reload(struct core *core, enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes), void *ctx);
+
+/* Counters and histograms that are the daemon's own, beside PAGER_COUNTERS. X(name, help) */
+#define CORE_COUNTERS(X)                                                                                                                   \
+    X(sessions_opened, "sessions accepted")                                                                                                \
+    X(sessions_refused, "connections refused: limit, peer credentials, version")                                                          \
+    X(sessions_closed, "sessions ended in good order")                                                                                     \
+    X(sessions_lost, "sessions that ended without a goodbye")                                                                              \
+    X(sessions_kicked, "sessions ended by an operator or for breaking a limit")                                                            \
+    X(frames_in, "frames received")                                                                                                        \
+    X(frames_bad, "frames refused: header, checksum, size, order")                                                                         \
+    X(frames_out, "frames sent")                                                                                                           \
+    X(requests_failed, "requests answered with an error")                                                                                  \
+    X(ingest_waits, "requests for an ingest window that had to wait")                                                                      \
+    X(ingest_refused, "requests for an ingest window that timed out")                                                                      \
+    X(ingest_recalled, "idle ingest windows asked back")                                                                                   \
+    X(fill_bytes, "payload bytes copied into pools")                                                                                       \
+    X(bulk_bytes, "bytes copied to guests")                                                                                                \
+    X(accept_failures, "accept() failures, descriptor exhaustion among them")
+
+struct core_counters {
+#define X(name, help) uint64_t name;
+    CORE_COUNTERS(X)
+#undef X
+};
+const struct core_counters *core_counters(const struct core *core);
+
+/* Latency histograms, powers of two of microseconds. X(name, help) */
+#define CORE_HISTOGRAMS(X)                                                                                                                 \
+    X(lease_us, "from a lease request read to its answer written")                                                                         \
+    X(put_us, "from a put request read to its answer written")                                                                             \
+    X(fill_us, "a copy with checksum in the work pool")
+#define CORE_HISTOGRAM_BUCKETS 24
+struct core_histogram {
+    uint64_t count, sum_us, bucket[CORE_HISTOGRAM_BUCKETS]; /* bucket i: < 2^i µs */
+};
+struct core_histograms {
+#define X(name, help) struct core_histogram name;
+    CORE_HISTOGRAMS(X)
+#undef X
+};
+const struct core_histograms *core_histograms(const struct core *core);
+
+#endif

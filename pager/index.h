@@ -1,0 +1,58 @@
+/*
+ * The index: (namespace, key) → block, for ten million blocks and more.
+ *
+ * A block's entry is one cache line; a table of 64-bit slots (entry number and tag) finds it. The table grows piecewise, so that no
+ * insertion ever stops the daemon, and a batch lookup overlaps its cache misses. Whatever a block costs while its record is on
+ * no faster tier is here: ≤ 96 bytes. Keys may be hostile (engines bring their own): a secret seed goes into the hash.
+ * Entries of absent parents exist too, without records, so that orphans find their parent when it comes. Not thread-safe.
+ */
+#ifndef PAGER_INDEX_H
+#define PAGER_INDEX_H
+
+#include "proto/base/base.h"
+
+#define PAGER_NO_BLOCK UINT32_MAX
+#define PAGER_NO_RECORD UINT32_MAX
+
+enum pager_block_flags {
+    PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
+    PAGER_BLOCK_DELETED = 2,     /* deleted while leased: invisible, goes when the last reader does */
+    PAGER_BLOCK_LISTED = 4       /* in an age list */
+};
+
+struct pager_block {
+    quire_key key;
+    uint32_t parent;   /* PAGER_NO_BLOCK: root or unknown */
+    uint32_t children; /* entries whose parent this is */
+    uint32_t record;   /* first of its resident records, PAGER_NO_RECORD: none */
+    uint32_t prev, next; /* age list, while evictable */
+    uint32_t used;     /* tick of the last use */
+    uint16_t ns;
+    uint16_t n_tokens;
+    uint16_t pins;
+    uint8_t flags;
+    uint8_t age; /* list that it is in */
+};
+static_assert(sizeof(struct pager_block) == 64, "one cache line");
+
+struct pager_index;
+
+enum quire_status pager_index_create(uint64_t max_blocks, uint64_t seed, struct pager_index **index);
+void pager_index_destroy(struct pager_index **index);
+
+struct pager_block *pager_index_at(const struct pager_index *index, uint32_t block);
+/* PAGER_NO_BLOCK when absent. */
+uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const quire_key *key);
+/* n packed keys (unaligned), found[i] each: probes in waves so that misses overlap, and prefetches the entries. */
+void pager_index_find_batch(const struct pager_index *index, uint16_t ns, const uint8_t *keys, uint32_t n, uint32_t *found);
+/* The key must be absent. The new entry is zero but for key, ns and the NO_ values. FULL at max_blocks, NO_MEMORY. */
+enum quire_status pager_index_insert(struct pager_index *index, uint16_t ns, const quire_key *key, uint32_t *block);
+void pager_index_remove(struct pager_index *index, uint32_t block);
+
+uint64_t pager_index_count(const struct pager_index *index);
+uint64_t pager_index_bytes(const struct pager_index *index); /* all memory it holds */
+/* Visits entries in a fixed order: start with 0, ends with PAGER_NO_BLOCK. Removal of visited entries is allowed. */
+uint32_t pager_index_next(const struct pager_index *index, uint32_t cursor, uint32_t *block);
+void pager_index_check(const struct pager_index *index);
+
+#endif

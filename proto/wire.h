@@ -1,0 +1,80 @@
+/*
+ * The packed arrays inside message bodies, and the bits and verbs of their fields. Fixed layouts, little-endian (Quire runs on
+ * little-endian machines only; checked here), sizes asserted. A receiver copies an element out before it looks at it: a
+ * packed array is not aligned.
+ */
+#ifndef QUIRE_WIRE_H
+#define QUIRE_WIRE_H
+
+#include "proto/quire_types.h"
+
+#include <assert.h>
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the packed arrays are little-endian");
+
+enum quire_wire_lease_flags {
+    QUIRE_WIRE_LEASE_PREFIX = 1, /* stop at the longest usable prefix */
+    QUIRE_WIRE_LEASE_PROBE = 2,  /* take no lease, give no grants: only say what hits */
+    QUIRE_WIRE_LEASE_FLOOR = 4,  /* max_error counts */
+    QUIRE_WIRE_LEASE_NO_TOUCH = 8 /* does not count as use (an operator looks) */
+};
+
+enum quire_wire_keys_verb { QUIRE_WIRE_TOUCH = 1, QUIRE_WIRE_DELETE = 2, QUIRE_WIRE_PIN = 3, QUIRE_WIRE_UNPIN = 4 };
+
+enum quire_wire_admin {
+    QUIRE_ADMIN_STATUS = 1,
+    QUIRE_ADMIN_NS_LIST = 2,
+    QUIRE_ADMIN_NS_DELETE = 3,
+    QUIRE_ADMIN_BLOCK_SHOW = 4,
+    QUIRE_ADMIN_SESSION_LIST = 5,
+    QUIRE_ADMIN_SESSION_KICK = 6,
+    QUIRE_ADMIN_EVICT = 7,
+    QUIRE_ADMIN_CONFIG = 8,
+    QUIRE_ADMIN_COUNTERS = 9,
+    QUIRE_ADMIN_RELOAD = 10
+};
+
+/* One record under a lease. offset is within the pool mapping; the generation of `slot` must still be `generation` after use. */
+struct quire_wire_grant {
+    uint64_t offset;
+    uint32_t size;
+    uint32_t slot;
+    uint32_t generation;
+    uint16_t key_index;
+    uint8_t group;
+    uint8_t rung;
+};
+static_assert(sizeof(struct quire_wire_grant) == 24, "wire format");
+
+enum quire_wire_put_flags {
+    QUIRE_WIRE_PUT_PARENT_UNKNOWN = 1, /* external key: nothing is known of what comes before */
+    QUIRE_WIRE_PUT_ROOT = 2,           /* first block: parent is the namespace's root */
+    QUIRE_WIRE_PUT_SUPERSEDES = 4,     /* `supersedes` names the shorter tail block that this one replaces */
+    QUIRE_WIRE_PUT_PIN = 8
+};
+
+/*
+ * One part of one record. Payload: the rectangle's lanes in record order at ingest_offset. `check` is XXH3-64 over the lanes' XXH3-64
+ * sums (8 bytes each, lane order), computed by the client as it wrote; the daemon computes its own from its own copy.
+ * Only parts of equal put_id combine. For opaque blocks rect is zero and lanes are chunks of QUIRE_CHUNK_BYTES.
+ */
+struct quire_wire_put {
+    quire_key key;
+    quire_key parent;
+    quire_key supersedes;
+    uint64_t put_id;
+    uint64_t ingest_offset;
+    uint64_t check;
+    uint32_t length;
+    uint16_t n_tokens;
+    uint8_t group;
+    uint8_t flags;
+    uint16_t first_layer, n_layers, first_head, n_heads;
+    float ancestry_error; /* worst error of the prefix this was computed on */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct quire_wire_put) == 144, "wire format");
+
+#define QUIRE_CHUNK_BYTES (64u << 10)
+
+#endif
