@@ -12,7 +12,7 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/lib)
 
-add_compile_definitions(_GNU_SOURCE QUIRE_VERSION="${PROJECT_VERSION}")
+add_compile_definitions(_GNU_SOURCE QUIRE_PACKAGE_VERSION="${PROJECT_VERSION}")
 
 # Our own sources only; what a generator wrote is compiled without these.
 add_library(quire_warnings INTERFACE)

@@ -23,7 +23,7 @@ function(quire_kernel_flags)
   endforeach()
 endfunction()
 
-# quire_library(NAME SOURCES... ): a static library; headers are included from the root, as "proto/frame.h".
+# quire_library(NAME SOURCES...): a static library; headers are included from the root, as "proto/frame.h".
 function(quire_library name)
   quire_kernel_flags(${ARGN})
   if(ARGN)
@@ -50,6 +50,8 @@ endfunction()
 # quire_program(NAME SOURCES...): an executable in bin/, installed, with its manual page when it has one.
 function(quire_program name)
   add_executable(${name} ${ARGN})
+  file(RELATIVE_PATH to_libraries ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/${to_libraries}")
   target_link_libraries(${name} PRIVATE quire_warnings)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
