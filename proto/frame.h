@@ -61,7 +61,7 @@ struct quire_frame {
     uint32_t body_check;
 };
 
-/* Writes the 40 bytes, header_check included; body_check is computed from `body`. */
+/* Writes the 40 bytes, header_check included; body_check is computed from `body`. A frame whose major is 0 gets this build's version. */
 void quire_frame_encode(const struct quire_frame *frame, const void *body, uint8_t out[QUIRE_FRAME_BYTES]);
 /* Parses and checks one header: OK, CORRUPT (magic, check), VERSION (other major), TOO_LARGE (body or bulk over its limit). */
 enum quire_status quire_frame_decode(const uint8_t in[QUIRE_FRAME_BYTES], struct quire_frame *frame);

@@ -22,9 +22,12 @@ enum quire_status quire_layout_encode(const quire_layout *layout, uint8_t *out, 
 enum quire_status quire_layout_decode(const uint8_t *bytes, size_t size, quire_layout *layout);
 /* SHA-256 of the canonical encoding. */
 enum quire_status quire_layout_digest(const quire_layout *layout, uint8_t digest[32]);
-/* The name of the first field that differs ("group[1].k_dim"), or NULL when the layouts are equal. Static or thread-local text. */
+/* The name of the first field that differs ("group[1].k_dim"), or NULL when the layouts are equal: a static text, or `buffer`
+   (32 bytes hold the longest). Fields that do not count (those of a shape when opaque) are not compared. */
 const char *quire_layout_diff(const quire_layout *a, const quire_layout *b, char *buffer, size_t buffer_bytes);
 
+/* How many groups a block of this layout has: n_groups, or 1 when opaque. */
+uint32_t quire_layout_groups(const quire_layout *layout);
 /* Producer layers of a group (those with kv_src[l] == l and group_of[l] == group), as a count. */
 uint32_t quire_layout_group_layers(const quire_layout *layout, uint32_t group);
 /* Bytes of one K (kv = 0) or V (kv = 1) lane of a group at n_tokens. */
@@ -33,7 +36,7 @@ uint64_t quire_layout_lane_bytes(const quire_layout *layout, uint32_t group, uin
 uint64_t quire_layout_rect_bytes(const quire_layout *layout, uint32_t group, const quire_rect *rect, uint32_t n_tokens);
 /* The rectangle that is the whole group. */
 quire_rect quire_layout_whole(const quire_layout *layout, uint32_t group);
-/* How many of the last blocks a reader that resumes after n_tokens needs of this group; UINT32_MAX: all. */
+/* How many of the last blocks a reader that resumes behind a full block needs of this group, ⌈window ÷ block_tokens⌉; UINT32_MAX: all. */
 uint32_t quire_layout_window_blocks(const quire_layout *layout, uint32_t group);
 
 #endif
