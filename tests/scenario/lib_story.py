@@ -1,0 +1,151 @@
+"""What the stories share: a real quired of their own, actors (real clients that do as told), quirectl, metrics, and checks that say what they saw."""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = pathlib.Path(os.environ.get("QUIRE_BIN", "build/bin"))
+TESTS = pathlib.Path(os.environ.get("QUIRE_TESTS", BIN.parent / "tests"))
+SLOW = 5 if os.environ.get("QUIRE_SANITIZE") else 1  # sanitizers: everything takes longer
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def until(condition, seconds, message):
+    """Polls until condition() is true; the bound is a liveness bound, not a measurement."""
+    end = time.monotonic() + seconds * SLOW
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.02)
+    sys.exit(f"FAILED: {message} (waited {seconds * SLOW} s)")
+
+
+class Daemon:
+    """quired with its socket in a folder of its own."""
+
+    def __init__(self, yaml="", flags=(), pool="64MiB", env=None, preexec=None):
+        self.folder = tempfile.mkdtemp(prefix="quire-story-")
+        self.socket = f"{self.folder}/quired.sock"
+        self.address = f"unix://{self.socket}"
+        self.yaml, self.flags, self.pool, self.env, self.preexec = yaml, list(flags), pool, env or {}, preexec
+        self.process = None
+        self.start()
+
+    def write_config(self, yaml=None):
+        if yaml is not None:
+            self.yaml = yaml
+        pool = "" if "domains:" in self.yaml else f"domains:\n  - name: default\n    pool_bytes: {self.pool}\n"
+        with open(f"{self.folder}/quired.yaml", "w", encoding="utf-8") as file:
+            file.write(f"socket_path: {self.socket}\nmetrics_port: 0\n{pool}{self.yaml}")
+
+    def start(self, wait=True):
+        self.write_config()
+        self.log_file = open(f"{self.folder}/log", "ab")
+        self.process = subprocess.Popen(
+            [str(BIN / "quired"), "--config", f"{self.folder}/quired.yaml", *self.flags],
+            stdout=self.log_file, stderr=self.log_file, env={**os.environ, **self.env}, preexec_fn=self.preexec)
+        if wait:
+            until(lambda: self.process.poll() is not None or self.ctl("status", check_exit=False)[0] == 0, 10, f"quired is not ready:\n{self.log()}")
+            check(self.process.poll() is None, f"quired ended at once:\n{self.log()}")
+
+    def log(self):
+        with open(f"{self.folder}/log", encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def ctl(self, *arguments, check_exit=True, parse=True):
+        """quirectl --json; (exit code, parsed output)."""
+        done = subprocess.run([str(BIN / "quirectl"), "--socket", self.socket, *(["--json"] if parse else []), *arguments],
+                              capture_output=True, text=True, timeout=30 * SLOW, check=False)
+        if check_exit:
+            check(done.returncode == 0, f"quirectl {' '.join(arguments)}: {done.returncode} {done.stdout} {done.stderr}")
+        try:
+            return done.returncode, json.loads(done.stdout) if parse and done.stdout else done.stdout + done.stderr
+        except json.JSONDecodeError:
+            return done.returncode, done.stdout + done.stderr
+
+    def status(self):
+        return self.ctl("status")[1]
+
+    def counters(self):
+        """Every sample of /metrics, by name with labels."""
+        address = self.status()["daemon"]["metrics_address"]
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in self.http(address, "/metrics")[1].splitlines()
+                if line and not line.startswith("#")}
+
+    @staticmethod
+    def http(address, path):
+        address = address.removeprefix("http://").split("/")[0]
+        connection = http.client.HTTPConnection(address, timeout=10 * SLOW)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """An orderly stop: exit status 0 within the drain bound, and nothing said by a sanitizer."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                code = self.process.wait(20 * SLOW)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                sys.exit(f"FAILED: quired did not stop:\n{self.log()}")
+            check(code == 0, f"quired ended with {code}:\n{self.log()}")
+        check("ERROR: AddressSanitizer" not in self.log() and "runtime error:" not in self.log() and "WARNING: ThreadSanitizer" not in self.log(),
+              f"a sanitizer spoke:\n{self.log()}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Actor:
+    """A client process. ask() gives the words after "ok"; with fails=STATUS it must fail so."""
+
+    def __init__(self, daemon=None, ns="story 4 2 64 16", name="actor", preexec=None):
+        self.process = subprocess.Popen([str(TESTS / "actor")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, preexec_fn=preexec)
+        if daemon is not None:
+            self.ask(f"open {daemon.address} {name}")
+            if ns:
+                self.ask(f"ns {ns}")
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        line = self.process.stdout.readline()
+        check(line, f"the actor ended with {self.process.poll()}")
+        check(not line.startswith("WRONG"), line)
+        return line.split()
+
+    def ask(self, line, fails=None):
+        self.say(line)
+        words = self.hear()
+        if fails is None:
+            check(words[0] == "ok", f"{line}: {' '.join(words)}")
+            return words[1:]
+        check(words[0] == "err" and words[1] in fails.split("|"), f"{line}: expected {fails}, got {' '.join(words)}")
+        return words[2:]
+
+    def pid(self):
+        return self.process.pid
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def quit(self):
+        self.say("quit")
+        self.process.wait(20 * SLOW)
+        check(self.process.returncode == 0, f"the actor ended with {self.process.returncode}")
