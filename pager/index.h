@@ -17,16 +17,17 @@
 enum pager_block_flags {
     PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
     PAGER_BLOCK_DELETED = 2,     /* deleted while leased: invisible, goes when the last reader does */
-    PAGER_BLOCK_LISTED = 4       /* in an age list */
+    PAGER_BLOCK_LISTED = 4,      /* in an age list */
+    PAGER_BLOCK_FREE = 128       /* the index's own: no block is here */
 };
 
 struct pager_block {
     quire_key key;
-    uint32_t parent;   /* PAGER_NO_BLOCK: root or unknown */
-    uint32_t children; /* entries whose parent this is */
-    uint32_t record;   /* first of its resident records, PAGER_NO_RECORD: none */
+    uint32_t parent;     /* PAGER_NO_BLOCK: root or unknown */
+    uint32_t children;   /* entries whose parent this is */
+    uint32_t record;     /* first of its resident records, PAGER_NO_RECORD: none */
     uint32_t prev, next; /* age list, while evictable */
-    uint32_t used;     /* tick of the last use */
+    uint32_t used;       /* tick of the last use */
     uint16_t ns;
     uint16_t n_tokens;
     uint16_t pins;
@@ -51,7 +52,8 @@ void pager_index_remove(struct pager_index *index, uint32_t block);
 
 uint64_t pager_index_count(const struct pager_index *index);
 uint64_t pager_index_bytes(const struct pager_index *index); /* all memory it holds */
-/* Visits entries in a fixed order: start with 0, ends with PAGER_NO_BLOCK. Removal of visited entries is allowed. */
+/* Visits entries in a fixed order: `for (uint32_t c = 0, b; (c = pager_index_next(index, c, &b)) != PAGER_NO_BLOCK;)`. Entries that were
+   visited may be removed on the way; one that is inserted on the way may be visited or not. */
 uint32_t pager_index_next(const struct pager_index *index, uint32_t cursor, uint32_t *block);
 void pager_index_check(const struct pager_index *index);
 

@@ -1,0 +1,60 @@
+#include "pager/arena.h"
+
+#include <sys/mman.h>
+
+#define HUGE_PAGE_BYTES (2ull << 20)
+#define SMALL_STEP_BYTES (64ull << 10)
+/* Below this a half-used huge page would weigh more per element than its page walks cost. */
+#define HUGE_FROM_BYTES (32ull << 20)
+
+enum quire_status pager_arena_reserve(struct pager_arena *arena, uint64_t bytes) {
+    memset(arena, 0, sizeof(*arena));
+    if (bytes == 0 || bytes > (UINT64_MAX >> 2)) {
+        return QUIRE_INVALID;
+    }
+    uint64_t size = quire_align_up(bytes, HUGE_PAGE_BYTES);
+    /* PROT_NONE is not charged against the commit limit, so a strict system refuses when memory is used, not when it is named. */
+    uint8_t *area = mmap(NULL, size + HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) {
+        return QUIRE_NO_MEMORY;
+    }
+    uint8_t *base = (uint8_t *)quire_align_up((uintptr_t)area, HUGE_PAGE_BYTES);
+    uint64_t head = (uint64_t)(base - area);
+    if (head > 0) {
+        munmap(area, head);
+    }
+    if (head < HUGE_PAGE_BYTES) {
+        munmap(base + size, HUGE_PAGE_BYTES - head);
+    }
+    arena->base = base;
+    arena->reserved_bytes = size;
+    return QUIRE_OK;
+}
+
+enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
+    if (bytes <= arena->committed_bytes) {
+        return QUIRE_OK;
+    }
+    if (bytes > arena->reserved_bytes) {
+        return QUIRE_NO_MEMORY;
+    }
+    bool huge = arena->committed_bytes >= HUGE_FROM_BYTES;
+    uint64_t target = quire_align_up(bytes, huge ? HUGE_PAGE_BYTES : SMALL_STEP_BYTES);
+    uint8_t *from = arena->base + arena->committed_bytes;
+    uint64_t more = target - arena->committed_bytes;
+    if (mprotect(from, more, PROT_READ | PROT_WRITE) != 0) {
+        return QUIRE_NO_MEMORY;
+    }
+    if (huge) {
+        (void)madvise(from, more, MADV_HUGEPAGE); /* a wish: small pages serve too */
+    }
+    arena->committed_bytes = target;
+    return QUIRE_OK;
+}
+
+void pager_arena_release(struct pager_arena *arena) {
+    if (arena->base != NULL) {
+        munmap(arena->base, arena->reserved_bytes);
+    }
+    memset(arena, 0, sizeof(*arena));
+}
