@@ -53,11 +53,11 @@ static_assert(sizeof(struct quire_lane_entry) == 24, "stored format");
 
 /* What a record of a group at n_tokens will look like; computed once, used by pager (sizes), daemon (sealing) and reader. */
 struct quire_record_shape {
-    uint32_t size_bytes;
+    uint32_t size_bytes; /* ends with the last lane: no padding behind it */
     uint32_t payload_offset;
     uint32_t n_lanes;
-    uint32_t n_layers, n_heads; /* 0 when opaque */
-    uint32_t k_lane_bytes, v_lane_bytes;
+    uint32_t n_layers, n_heads;          /* 0 when opaque */
+    uint32_t k_lane_bytes, v_lane_bytes; /* opaque: a chunk's (the last may be shorter), and 0 */
     uint32_t n_tokens;
     bool opaque;
 };
@@ -103,10 +103,17 @@ struct quire_record {
 };
 /*
  * Checks magic, version, sizes, header and directory sums, and that the record is the raw-lane image of this layout and key
- * (key may be NULL: not compared). Payloads are not read. CORRUPT, MISMATCH (other layout or key) or VERSION.
+ * (key may be NULL: not compared). Payloads are not read. CORRUPT, MISMATCH (other layout or key) or VERSION; INVALID when `bytes` is not
+ * aligned to 8. Bytes behind the record are ignored. What is used afterwards to find lanes is the copy in *record, never the bytes
+ * again; only sums are still read from them.
  */
 enum quire_status quire_record_open(const uint8_t *bytes, size_t size, const quire_layout *layout, const quire_key *key,
                                     struct quire_record *record);
+/* The same for a caller that keeps the layout's tag: opening then costs no digest of the layout. */
+enum quire_status quire_record_open_tagged(const uint8_t *bytes, size_t size, const quire_layout *layout, uint64_t layout_tag,
+                                           const quire_key *key, struct quire_record *record);
+/* What layout_tag holds: the first 8 bytes of the layout's digest, little-endian. */
+uint64_t quire_record_layout_tag(const uint8_t layout_digest[32]);
 /* Compares a lane's payload with its directory sum. */
 enum quire_status quire_record_verify_lane(const struct quire_record *record, uint32_t lane);
 enum quire_status quire_record_verify(const struct quire_record *record);
@@ -122,12 +129,14 @@ struct quire_scatter {
     int64_t k_head_stride, k_token_stride;
     int64_t v_head_stride, v_token_stride;
 };
-/* Copies lanes out; with `verify` each lane's sum is checked on the bytes as they were copied (CORRUPT). */
+/* Copies lanes out, as few long copies where source and destination allow; with `verify` each lane's sum is checked on the bytes as they
+   were copied (CORRUPT). INVALID when the rectangle is empty or outside the record, or the record is opaque. */
 enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify);
 /* The reverse for a writer: gathers the rectangle into `payload` (rectangle order) and returns the combined sum in *check. */
 enum quire_status quire_record_gather(const struct quire_record_shape *shape, const struct quire_scatter *from, uint8_t *payload,
                                       uint64_t *check);
-/* Opaque blocks: one contiguous buffer each way. */
+/* Opaque blocks: one contiguous buffer each way. TOO_LARGE with the needed *size when capacity is short. The second copies the `size`
+   bytes of a block into `to` and returns what quire_record_fill_rect will compare: the combined sum of its chunks. */
 enum quire_status quire_record_copy_opaque(const struct quire_record *record, void *to, size_t capacity, size_t *size, bool verify);
 uint64_t quire_record_check_opaque(const struct quire_record_shape *shape, uint8_t *to, const void *from, size_t size);
 
