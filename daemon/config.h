@@ -38,20 +38,21 @@ struct config {
     enum log_level log_level;
     bool log_json;
     bool metrics_enabled;
-    char metrics_address[64]; /* loopback by default, "127.0.0.1" */
-    uint16_t metrics_port;    /* 9470; 0: any free port, told in the log and in status */
-    uint32_t max_sessions;    /* 1024 */
-    uint32_t max_session_memory_bytes; /* what one session may make the daemon buffer, 4 MiB */
-    uint32_t idle_timeout_ms; /* 0: sessions may idle for ever */
-    uint64_t ingest_bytes;    /* all ingest windows together, 64 MiB */
-    uint64_t ingest_window_bytes; /* one session's, 16 MiB */
-    uint32_t ingest_idle_ms;  /* a window unused this long is asked back, 2000 */
-    uint32_t work_threads;    /* 0: as many as processors, at most 4 */
-    uint32_t drain_ms;        /* bound of an orderly stop, 5000 */
-    bool verify_always;       /* readers check each lane's checksum */
-    bool huge_pages;          /* ask for them, go on without */
-    uint32_t record_slots;    /* per domain; 0: pool_bytes / 8 KiB */
-    struct config_domain domains[CONFIG_MAX_DOMAINS]; /* default: one, "default", with the daemon's own uid as member */
+    char metrics_address[64];                         /* loopback by default, "127.0.0.1" */
+    uint16_t metrics_port;                            /* 9470; 0: any free port, told in the log and in status */
+    uint32_t prefill_tokens_per_s;                    /* how fast the workers prefill, to tell seconds saved in /metrics; 0: unknown */
+    uint32_t max_sessions;                            /* 1024 */
+    uint32_t max_session_memory_bytes;                /* what one session may make the daemon buffer, 4 MiB */
+    uint32_t idle_timeout_ms;                         /* 0: sessions may idle for ever */
+    uint64_t ingest_bytes;                            /* all ingest windows together, 64 MiB */
+    uint64_t ingest_window_bytes;                     /* one session's, 16 MiB */
+    uint32_t ingest_idle_ms;                          /* a window unused this long is asked back, 2000 */
+    uint32_t work_threads;                            /* 0: as many as processors, at most 4 */
+    uint32_t drain_ms;                                /* bound of an orderly stop, 5000 */
+    bool verify_always;                               /* readers check each lane's checksum */
+    bool huge_pages;                                  /* ask for them, go on without */
+    uint32_t record_slots;                            /* per domain; 0: pool_bytes / 8 KiB */
+    struct config_domain domains[CONFIG_MAX_DOMAINS]; /* default: one, "default"; without members and guests: the daemon's own uid */
     uint32_t n_domains;
     struct config_salt salts[CONFIG_MAX_SALTS];
     uint32_t n_salts;
@@ -61,10 +62,20 @@ struct config {
 void config_default(struct config *config);
 /* Merges a YAML file. On failure `why` has file, line where known, option, and what to do. Unknown options are errors. */
 enum quire_status config_load(struct config *config, const char *path, char *why, size_t why_bytes);
-/* Checks ranges and resolves what depends on the machine (sizes, paths). */
+/* Sets one option from text, as --set and the other flags do: "log_level", "pager.lease_ms". */
+enum quire_status config_set(struct config *config, const char *name, const char *value, char *why, size_t why_bytes);
+/* Checks what options mean together and resolves what depends on the machine (sizes, paths). Creates nothing. */
 enum quire_status config_resolve(struct config *config, char *why, size_t why_bytes);
+/* Makes the socket's folder when it is a default one, and refuses a folder that somebody else could write to. */
+enum quire_status config_prepare_socket_folder(const struct config *config, char *why, size_t why_bytes);
+/* Memory in bytes that this process may use: the tightest of the host's and its cgroups' limits (v1 and v2). `root` is "/" but in tests. */
+uint64_t config_allowed_memory(const char *root);
 void config_print(const struct config *config, FILE *to);
 /* Writes names of options that differ and cannot change while running into `names` (comma-separated); true if there are any. */
 bool config_fixed_diff(const struct config *running, const struct config *wanted, char *names, size_t names_bytes);
+/* Likewise those that can. */
+bool config_live_diff(const struct config *running, const struct config *wanted, char *names, size_t names_bytes);
+/* Takes over what can change, leaves the rest. */
+void config_take_live(struct config *running, const struct config *wanted);
 
 #endif

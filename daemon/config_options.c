@@ -1,0 +1,300 @@
+#include "daemon/config_options.h"
+
+#include "proto/base/base.h"
+#include "proto/base/units.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#define FIELD(name) offsetof(struct config, name), sizeof(((struct config *)0)->name)
+#define KIB(n) ((uint64_t)(n) << 10)
+#define MIB(n) ((uint64_t)(n) << 20)
+#define GIB(n) ((uint64_t)(n) << 30)
+#define HOUR_MS 3600000ull
+
+/* name, kind, live, least, most, zero has a meaning, help */
+#define CONFIG_TABLE(X)                                                                                                                    \
+    X(socket_path, TEXT, false, 0, 0, true,                                                                                                \
+      "Where clients connect. Empty: $RUNTIME_DIRECTORY/quired.sock under systemd, $XDG_RUNTIME_DIR/quire/quired.sock,\n"                  \
+      "/run/quire/quired.sock for root, else /tmp/quire-UID/quired.sock in a private folder")                                              \
+    X(socket_mode, MODE, false, 0, 0777, true,                                                                                             \
+      "Access rights of the socket, octal: who may connect at all (0666 for workers of other users)")                                      \
+    X(log_level, LEVEL, true, 0, 0, true, "How much is logged: error, warn, info or debug")                                                \
+    X(log_json, BOOL, true, 0, 0, true, "Log lines as JSON objects, for machines")                                                         \
+    X(metrics_enabled, BOOL, false, 0, 0, true, "Serve /metrics (Prometheus) and /healthz over HTTP")                                      \
+    X(metrics_address, TEXT, false, 0, 0, false, "Address of the HTTP server. It has no access control: keep it on loopback")              \
+    X(metrics_port, COUNT, false, 0, 65535, true, "Its port; 0: any free one, told in the log and by quirectl status")                     \
+    X(prefill_tokens_per_s, COUNT, true, 1, 1000000000, true,                                                                              \
+      "How many tokens a second the workers prefill: turns tokens reused into seconds saved in /metrics; 0: unknown, no seconds are told") \
+    X(max_sessions, COUNT, true, 1, 65536, false, "Sessions at once; more are refused with a retry hint")                                  \
+    X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
+      "What one session may make the daemon buffer: requests and replies under way")                                                       \
+    X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \
+      "Sessions that ask nothing for so long are ended; 0: they may idle for ever")                                                        \
+    X(ingest_bytes, SIZE, false, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                 \
+    X(ingest_window_bytes, SIZE, false, KIB(64), GIB(4), false, "The most of it that one session gets")                                    \
+    X(ingest_idle_ms, TIME, true, 10, HOUR_MS, false, "Memory lent and unused this long is asked back")                                    \
+    X(work_threads, COUNT, false, 1, 256, true, "Threads that copy and checksum; 0: as many as processors, at most 4")                     \
+    X(drain_ms, TIME, true, 0, HOUR_MS, true, "How long an orderly stop waits for work under way")                                         \
+    X(verify_always, BOOL, true, 0, 0, true,                                                                                               \
+      "Readers check every lane's checksum at each fetch, not only on entry; for sessions from now on")                                    \
+    X(huge_pages, BOOL, false, 0, 0, true, "Ask the system for huge pages for the pool; it works without, a little slower")                \
+    X(record_slots, COUNT, false, 1024, 1ull << 30, true, "Records that one trust domain can hold; 0: one for each 8 KiB of its pool")
+
+/* Kinds, ranges and liveness of the pager's options follow from their names; exceptions to the usual range are listed here. */
+static const struct pager_range {
+    const char *name;
+    uint64_t min, max;
+} pager_ranges[] = {
+    {"max_blocks", 1024, 1000000000}, {"reclaim_low_pct", 0, 50},          {"reclaim_high_pct", 0, 60},
+    {"lease_quota_pct", 1, 100},      {"max_namespaces", 1, 65534},        {"ghost_entries", 0, 1u << 28},
+    {"max_leases", 16, 1u << 28},     {"max_parts_pending", 16, 1u << 24}, {"max_puts_waiting", 0, 1u << 24},
+};
+
+static struct config_option table[64] = {
+#define X(field, kind, live, least, most, zero, help) {#field, CONFIG_##kind, FIELD(field), false, live, least, most, zero, help},
+    CONFIG_TABLE(X)
+#undef X
+#define X(field, type, value, help) {#field, CONFIG_COUNT, FIELD(pager.field), true, false, 0, UINT32_MAX, false, help},
+        PAGER_OPTIONS(X)
+#undef X
+};
+
+enum {
+#define X(...) +1
+    CONFIG_TABLE_COUNT = CONFIG_TABLE(X) PAGER_OPTIONS(X)
+#undef X
+};
+static_assert(CONFIG_TABLE_COUNT <= QUIRE_ARRAY_LEN(table), "the table has room");
+
+static bool ends_in(const char *name, const char *suffix) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+/* Before main, so that nobody needs to remember to call it. */
+__attribute__((constructor)) static void complete_pager_options(void) {
+    for (unsigned i = 0; i < CONFIG_TABLE_COUNT; i++) {
+        struct config_option *option = &table[i];
+        if (!option->pager) {
+            continue;
+        }
+        option->live = strncmp(option->name, "max_", 4) != 0 && strcmp(option->name, "ghost_entries") != 0;
+        if (ends_in(option->name, "_ms")) {
+            option->kind = CONFIG_TIME, option->min = 1, option->max = 720 * HOUR_MS;
+        } else if (ends_in(option->name, "_pct")) {
+            option->kind = CONFIG_PERCENT, option->max = 100;
+        } else if (ends_in(option->name, "_bytes")) {
+            option->kind = CONFIG_SIZE, option->max = CONFIG_POOL_MAX_BYTES;
+        }
+        for (unsigned j = 0; j < QUIRE_ARRAY_LEN(pager_ranges); j++) {
+            if (strcmp(pager_ranges[j].name, option->name) == 0) {
+                option->min = pager_ranges[j].min, option->max = pager_ranges[j].max;
+            }
+        }
+    }
+}
+
+unsigned config_option_count(void) { return CONFIG_TABLE_COUNT; }
+const struct config_option *config_option_at(unsigned index) { return &table[index]; }
+
+const struct config_option *config_option_find(const char *name, bool pager) {
+    for (unsigned i = 0; i < CONFIG_TABLE_COUNT; i++) {
+        if (table[i].pager == pager && strcmp(table[i].name, name) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------------------ */
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+static uint64_t field_get(const struct config *config, const struct config_option *option) {
+    uint64_t value = 0; /* little-endian: checked in proto/wire.h */
+    memcpy(&value, (const char *)config + option->offset, option->bytes);
+    return value;
+}
+
+static void field_set(struct config *config, const struct config_option *option, uint64_t value) {
+    memcpy((char *)config + option->offset, &value, option->bytes);
+}
+
+static enum quire_status parse_bool(const char *text, uint64_t *value) {
+    static const char *const yes[] = {"true", "yes", "on"}, *const no[] = {"false", "no", "off"};
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(yes); i++) {
+        if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
+            *value = strcasecmp(text, yes[i]) == 0;
+            return QUIRE_OK;
+        }
+    }
+    return QUIRE_INVALID;
+}
+
+static enum quire_status parse_level(const char *text, uint64_t *value) {
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(level_names); i++) {
+        if (strcasecmp(text, level_names[i]) == 0) {
+            *value = i;
+            return QUIRE_OK;
+        }
+    }
+    return QUIRE_INVALID;
+}
+
+static enum quire_status parse_number(const struct config_option *option, const char *text, uint64_t *value) {
+    switch (option->kind) {
+    case CONFIG_SIZE:
+        return quire_parse_size(text, value);
+    case CONFIG_TIME:
+        return quire_parse_duration(text, value);
+    case CONFIG_BOOL:
+        return parse_bool(text, value);
+    case CONFIG_LEVEL:
+        return parse_level(text, value);
+    case CONFIG_MODE: {
+        char octal[24];
+        snprintf(octal, sizeof octal, "0%s", text); /* "600" and "0600" are the same */
+        return quire_parse_count(octal, true, value);
+    }
+    case CONFIG_PERCENT: {
+        char digits[24];
+        snprintf(digits, sizeof digits, "%s", text);
+        size_t n = strlen(digits);
+        if (n > 0 && digits[n - 1] == '%') {
+            digits[n - 1] = '\0';
+        }
+        return quire_parse_count(digits, false, value);
+    }
+    default:
+        return quire_parse_count(text, false, value);
+    }
+}
+
+static const char *const expected[] = {
+    [CONFIG_COUNT] = "a whole number",
+    [CONFIG_SIZE] = "a size such as 512MiB or 2GiB",
+    [CONFIG_TIME] = "a time such as 250ms, 30s or 5min",
+    [CONFIG_PERCENT] = "a percentage such as 5",
+    [CONFIG_BOOL] = "true or false",
+    [CONFIG_MODE] = "octal access rights such as 0600",
+    [CONFIG_TEXT] = "text",
+    [CONFIG_LEVEL] = "error, warn, info or debug",
+};
+
+static enum quire_status set_text(struct config *config, const struct config_option *option, const char *text, char *why,
+                                  size_t why_bytes) {
+    char *field = (char *)config + option->offset;
+    if (strlen(text) >= option->bytes) {
+        snprintf(why, why_bytes, "%s: longer than %u characters", option->name, option->bytes - 1u);
+        return QUIRE_INVALID;
+    }
+    if (text[0] == '\0' && !option->zero_ok) {
+        snprintf(why, why_bytes, "%s: must not be empty", option->name);
+        return QUIRE_INVALID;
+    }
+    memset(field, 0, option->bytes);
+    memcpy(field, text, strlen(text));
+    return QUIRE_OK;
+}
+
+enum quire_status config_option_set(struct config *config, const struct config_option *option, const char *text, char *why,
+                                    size_t why_bytes) {
+    uint64_t value = 0;
+    char range[96];
+    if (option->kind == CONFIG_TEXT) {
+        return set_text(config, option, text, why, why_bytes);
+    }
+    if (parse_number(option, text, &value) != QUIRE_OK) {
+        snprintf(why, why_bytes, "%s: '%.60s' is not %s", option->name, text, expected[option->kind]);
+        return QUIRE_INVALID;
+    }
+    bool fits = option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL || (value >= option->min && value <= option->max);
+    if (!fits && !(value == 0 && option->zero_ok)) {
+        config_option_range(option, range, sizeof range);
+        snprintf(why, why_bytes, "%s: '%.60s' is out of range, allowed is %s", option->name, text, range);
+        return QUIRE_INVALID;
+    }
+    field_set(config, option, value);
+    return QUIRE_OK;
+}
+
+/* One code point of well-formed UTF-8 (the YAML reader accepts nothing else). */
+static unsigned code_point(const unsigned char *at, uint32_t *code) {
+    unsigned n = at[0] < 0x80 ? 1 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    *code = n == 1 ? at[0] : at[0] & (0x7fu >> n);
+    for (unsigned i = 1; i < n; i++) {
+        if ((at[i] & 0xc0) != 0x80) {
+            *code = at[0]; /* not UTF-8: byte by byte */
+            return 1;
+        }
+        *code = *code << 6 | (at[i] & 0x3fu);
+    }
+    return n;
+}
+
+void config_quote(const char *value, char text[CONFIG_SCALAR_BYTES]) {
+    size_t used = 0;
+    text[used++] = '"';
+    for (const unsigned char *at = (const unsigned char *)value; *at != '\0' && used < CONFIG_SCALAR_BYTES - 16;) {
+        uint32_t code;
+        at += code_point(at, &code);
+        if (code == '"' || code == '\\') {
+            used += (size_t)snprintf(text + used, 4, "\\%c", (char)code);
+        } else if (code >= 0x20 && code < 0x7f) {
+            text[used++] = (char)code;
+        } else {
+            used += (size_t)snprintf(text + used, 12, code < 0x10000 ? "\\u%04X" : "\\U%08X", code);
+        }
+    }
+    text[used++] = '"';
+    text[used] = '\0';
+}
+
+void config_option_get(const struct config *config, const struct config_option *option, char text[CONFIG_SCALAR_BYTES]) {
+    uint64_t value = option->kind == CONFIG_TEXT ? 0 : field_get(config, option);
+    switch (option->kind) {
+    case CONFIG_TEXT:
+        config_quote((const char *)config + option->offset, text);
+        break;
+    case CONFIG_SIZE:
+        quire_exact_size(value, text, CONFIG_SCALAR_BYTES);
+        break;
+    case CONFIG_TIME:
+        quire_exact_duration(value, text, CONFIG_SCALAR_BYTES);
+        break;
+    case CONFIG_BOOL:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%s", value != 0 ? "true" : "false");
+        break;
+    case CONFIG_LEVEL:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%s", level_names[value % QUIRE_ARRAY_LEN(level_names)]);
+        break;
+    case CONFIG_MODE:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%04llo", (unsigned long long)value);
+        break;
+    default:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%llu", (unsigned long long)value);
+    }
+}
+
+static void range_end(const struct config_option *option, uint64_t value, char text[QUIRE_UNITS_BYTES]) {
+    if (option->kind == CONFIG_SIZE) {
+        quire_exact_size(value, text, QUIRE_UNITS_BYTES);
+    } else if (option->kind == CONFIG_TIME) {
+        quire_exact_duration(value, text, QUIRE_UNITS_BYTES);
+    } else if (option->kind == CONFIG_MODE) {
+        snprintf(text, QUIRE_UNITS_BYTES, "%04llo", (unsigned long long)value);
+    } else {
+        snprintf(text, QUIRE_UNITS_BYTES, "%llu", (unsigned long long)value);
+    }
+}
+
+void config_option_range(const struct config_option *option, char *text, size_t text_bytes) {
+    char least[QUIRE_UNITS_BYTES], most[QUIRE_UNITS_BYTES];
+    text[0] = '\0';
+    if (option->kind == CONFIG_TEXT || option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL) {
+        return;
+    }
+    range_end(option, option->min, least);
+    range_end(option, option->max, most);
+    snprintf(text, text_bytes, "%s%s to %s", option->zero_ok && option->min > 0 ? "0, or " : "", least, most);
+}

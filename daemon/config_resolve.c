@@ -1,0 +1,221 @@
+/* What depends on the machine: memory limits, processors, folders. */
+#include "daemon/config.h"
+#include "proto/base/base.h"
+#include "proto/base/units.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define POOL_LEAST_BYTES (64ull << 20) /* of a pool sized by itself */
+#define POOL_STEP_BYTES (2ull << 20)   /* whole huge pages */
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------------- */
+/* A file of one number; "max" and what cannot be read are no limit. */
+static uint64_t read_limit(const char *path) {
+    char text[64] = "";
+    uint64_t value;
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return UINT64_MAX;
+    }
+    const char *line = fgets(text, sizeof text, file);
+    fclose(file);
+    text[strcspn(text, "\n")] = '\0';
+    return line != NULL && quire_parse_count(text, false, &value) == QUIRE_OK ? value : UINT64_MAX;
+}
+
+/* The tightest limit from a cgroup up to the root of its hierarchy. In a container the path may name a place outside of what is
+   mounted; the mounted root is then the container's own group. */
+static uint64_t cgroup_limit(const char *root, const char *mount, char *group, const char *file) {
+    char path[4400];
+    uint64_t limit = UINT64_MAX;
+    for (;;) {
+        snprintf(path, sizeof path, "%s/sys/fs/cgroup%s%s/%s", root, mount, strcmp(group, "/") == 0 ? "" : group, file);
+        limit = quire_min_u64(limit, read_limit(path));
+        char *slash = strrchr(group, '/');
+        if (slash == NULL || group[0] == '\0') {
+            return limit;
+        }
+        *slash = '\0';
+    }
+}
+
+static uint64_t cgroups_limit(const char *root) {
+    char path[256], line[4096];
+    uint64_t limit = UINT64_MAX;
+    snprintf(path, sizeof path, "%s/proc/self/cgroup", root);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':'), *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        if (group == NULL) {
+            continue;
+        }
+        *group++ = '\0';
+        if (controllers[1] == '\0') {
+            limit = quire_min_u64(limit, cgroup_limit(root, "", group, "memory.max"));
+        } else if (strstr(controllers, "memory") != NULL) {
+            limit = quire_min_u64(limit, cgroup_limit(root, "/memory", group, "memory.limit_in_bytes"));
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return limit;
+}
+
+static uint64_t host_memory(const char *root) {
+    char path[256], line[256];
+    unsigned long long kib = 0;
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && kib == 0 && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "MemTotal:", 9) == 0) {
+            kib = strtoull(line + 9, NULL, 10);
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return kib > 0 ? (uint64_t)kib << 10 : UINT64_MAX;
+}
+
+uint64_t config_allowed_memory(const char *root) {
+    const char *prefix = strcmp(root, "/") == 0 ? "" : root;
+    uint64_t allowed = quire_min_u64(host_memory(prefix), cgroups_limit(prefix));
+    return allowed == UINT64_MAX ? POOL_LEAST_BYTES * 4 : allowed; /* nothing is told: be modest */
+}
+
+static void resolve_pools(struct config *config) {
+    uint32_t n_auto = 0;
+    for (uint32_t i = 0; i < config->n_domains; i++) {
+        n_auto += config->domains[i].pool_bytes == 0;
+    }
+    if (n_auto == 0) {
+        return;
+    }
+    uint64_t share = config_allowed_memory("/") / 4 / n_auto / POOL_STEP_BYTES * POOL_STEP_BYTES;
+    for (uint32_t i = 0; i < config->n_domains; i++) {
+        if (config->domains[i].pool_bytes == 0) {
+            config->domains[i].pool_bytes = quire_max_u64(share, POOL_LEAST_BYTES);
+        }
+    }
+}
+
+/* ---- threads, users ----------------------------------------------------------------------------------------------------------- */
+static uint32_t usable_processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        return (uint32_t)CPU_COUNT(&set);
+    }
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint32_t)online : 1;
+}
+
+static void resolve_members(struct config *config) {
+    for (uint32_t i = 0; i < config->n_domains; i++) {
+        struct config_domain *domain = &config->domains[i];
+        if (domain->n_members == 0 && domain->n_guests == 0) {
+            domain->members[0] = geteuid();
+            domain->n_members = 1;
+        }
+    }
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------------------------------ */
+static enum quire_status resolve_socket(struct config *config, char *why, size_t why_bytes) {
+    const char *service = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
+    char path[512];
+    if (config->socket_path[0] != '\0') {
+        return QUIRE_OK;
+    }
+    if (service != NULL && service[0] == '/') {
+        snprintf(path, sizeof path, "%.*s/quired.sock", (int)strcspn(service, ":"), service);
+    } else if (user != NULL && user[0] == '/') {
+        snprintf(path, sizeof path, "%s/quire/quired.sock", user);
+    } else if (geteuid() == 0) {
+        snprintf(path, sizeof path, "/run/quire/quired.sock");
+    } else {
+        snprintf(path, sizeof path, "/tmp/quire-%u/quired.sock", (unsigned)geteuid());
+    }
+    if (strlen(path) >= sizeof config->socket_path) {
+        snprintf(why, why_bytes, "socket_path: %.200s is longer than a socket's path may be (%d); give a shorter one with --socket", path,
+                 CONFIG_PATH_MAX - 1);
+        return QUIRE_INVALID;
+    }
+    memcpy(config->socket_path, path, strlen(path) + 1);
+    return QUIRE_OK;
+}
+
+/* Whether whoever does not own the folder could put a socket of their own there. */
+static enum quire_status check_folder(const char *folder, char *why, size_t why_bytes) {
+    struct stat info;
+    if (lstat(folder, &info) != 0) {
+        snprintf(why, why_bytes, "socket folder %s: %s", folder, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    if (S_ISLNK(info.st_mode) && (info.st_uid == 0 || info.st_uid == geteuid()) && stat(folder, &info) != 0) {
+        snprintf(why, why_bytes, "socket folder %s: %s", folder, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    if (!S_ISDIR(info.st_mode) || (info.st_uid != geteuid() && info.st_uid != 0)) {
+        snprintf(why, why_bytes, "socket folder %s belongs to user %u, not to user %u who runs quired; choose another with --socket",
+                 folder, (unsigned)info.st_uid, (unsigned)geteuid());
+        return QUIRE_DENIED;
+    }
+    if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0) {
+        snprintf(why, why_bytes, "socket folder %s can be written by others (mode %04o); chmod go-w it, or choose another with --socket",
+                 folder, (unsigned)info.st_mode & 07777u);
+        return QUIRE_DENIED;
+    }
+    return QUIRE_OK;
+}
+
+enum quire_status config_prepare_socket_folder(const struct config *config, char *why, size_t why_bytes) {
+    char folder[CONFIG_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", config->socket_path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL) {
+        snprintf(folder, sizeof folder, ".");
+    } else {
+        slash[slash == folder] = '\0';
+    }
+    const char *last = strrchr(folder, '/');
+    bool ours = last != NULL && strncmp(last, "/quire", 6) == 0;
+    /* /run/quire serves all users of a host, every other default folder one user. */
+    mode_t mode = strcmp(folder, "/run/quire") == 0 ? 0755 : 0700;
+    if (ours && mkdir(folder, mode) != 0 && errno != EEXIST) {
+        snprintf(why, why_bytes, "socket folder %s: cannot be made (%s); choose another with --socket", folder, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    QUIRE_FORWARD(check_folder(folder, why, why_bytes));
+    if (strncmp(folder, "/tmp/quire-", 11) == 0 && chmod(folder, 0700) != 0) {
+        snprintf(why, why_bytes, "socket folder %s: cannot be made private (%s); choose another with --socket", folder, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    return QUIRE_OK;
+}
+
+/* ---- all together ------------------------------------------------------------------------------------------------------------- */
+enum quire_status config_resolve(struct config *config, char *why, size_t why_bytes) {
+    if (config->pager.reclaim_high_pct < config->pager.reclaim_low_pct) {
+        snprintf(why, why_bytes, "pager.reclaim_high_pct (%u) must not be below pager.reclaim_low_pct (%u)", config->pager.reclaim_high_pct,
+                 config->pager.reclaim_low_pct);
+        return QUIRE_INVALID;
+    }
+    if (config->ingest_window_bytes > config->ingest_bytes) {
+        snprintf(why, why_bytes, "ingest_window_bytes (%llu) must not exceed ingest_bytes (%llu)",
+                 (unsigned long long)config->ingest_window_bytes, (unsigned long long)config->ingest_bytes);
+        return QUIRE_INVALID;
+    }
+    QUIRE_FORWARD(resolve_socket(config, why, why_bytes));
+    if (config->work_threads == 0) {
+        config->work_threads = (uint32_t)quire_max_u64(1, quire_min_u64(usable_processors(), 4));
+    }
+    resolve_members(config);
+    resolve_pools(config);
+    return QUIRE_OK;
+}

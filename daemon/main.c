@@ -1,0 +1,191 @@
+/*
+ * quired: reads flags and configuration, sets the parts up, runs the loop, and takes everything down in exact mirror order.
+ */
+#include "daemon/core.h"
+#include "daemon/flags.h"
+#include "daemon/http.h"
+#include "daemon/notify.h"
+#include "daemon/steward.h"
+#include "proto/base/base.h"
+#include "proto/base/units.h"
+#include "proto/frame.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, EXIT_TAKEN = 3 };
+
+/* jemalloc reads this at its first allocation: few arenas and short memory, no threads of its own. */
+extern const char *malloc_conf;
+__attribute__((visibility("default"))) const char *malloc_conf = "narenas:4,background_thread:false,dirty_decay_ms:1000,muzzy_decay_ms:0";
+
+struct quired {
+    struct flags flags;
+    struct config asked;   /* as configured: a reload is compared with this */
+    struct config running; /* resolved for this machine */
+    struct core *core;
+    struct http *http;
+    struct steward *steward;
+};
+static struct quired quired;
+
+/* ---- actions that end at once ------------------------------------------------------------------------------------------------- */
+static int check_config(const char *source) {
+    char why[1024], pool[QUIRE_UNITS_BYTES];
+    if (config_resolve(&quired.running, why, sizeof why) != QUIRE_OK) {
+        fprintf(stderr, "quired: %s\n", why);
+        return EXIT_USAGE;
+    }
+    printf("configuration is good: %s\n", source[0] != '\0' ? source : "defaults, no file");
+    printf("  socket        %s\n", quired.running.socket_path);
+    for (uint32_t i = 0; i < quired.running.n_domains; i++) {
+        quire_human_size(quired.running.domains[i].pool_bytes, pool, sizeof pool);
+        printf("  trust domain  %s: %s, %u members, %u guests\n", quired.running.domains[i].name, pool, quired.running.domains[i].n_members,
+               quired.running.domains[i].n_guests);
+    }
+    if (quired.running.metrics_enabled) {
+        printf("  metrics       %s port %u\n", quired.running.metrics_address, (unsigned)quired.running.metrics_port);
+    } else {
+        printf("  metrics       off\n");
+    }
+    printf("  work threads  %u\n", quired.running.work_threads);
+    return EXIT_SUCCESS;
+}
+
+/* ---- reload ------------------------------------------------------------------------------------------------------------------- */
+/* On the loop thread, for SIGHUP and for quirectl config reload. */
+static enum quire_status reload(void *ctx, char *text, size_t text_bytes) {
+    static char source[CONFIG_SOURCE_BYTES];
+    static struct config wanted, resolved;
+    char changed[512], fixed[512], why[800];
+    (void)ctx;
+    enum quire_status status = flags_configure(&quired.flags, &wanted, source, why, sizeof why);
+    resolved = wanted;
+    if (status != QUIRE_OK || (status = config_resolve(&resolved, why, sizeof why)) != QUIRE_OK) {
+        snprintf(text, text_bytes, "nothing was changed: %s", why);
+        log_warn("reload_refused", "%s", text);
+        return status;
+    }
+    config_live_diff(&quired.asked, &wanted, changed, sizeof changed);
+    config_fixed_diff(&quired.asked, &wanted, fixed, sizeof fixed);
+    config_take_live(&quired.asked, &wanted);
+    config_take_live(&quired.running, &wanted);
+    log_setup(quired.running.log_level, quired.running.log_json);
+    steward_set_drain(quired.steward, quired.running.drain_ms);
+    if (quired.http != NULL) {
+        http_set_prefill_rate(quired.http, quired.running.prefill_tokens_per_s);
+    }
+    core_apply_config(quired.core, &quired.running);
+    snprintf(text, text_bytes, "%s: changed: %s; needs a restart: %s", source[0] != '\0' ? source : "no file",
+             changed[0] != '\0' ? changed : "nothing", fixed[0] != '\0' ? fixed : "nothing");
+    (fixed[0] != '\0' ? log_warn("reloaded", "%s", text) : log_info("reloaded", "%s", text));
+    return QUIRE_OK;
+}
+
+/* ---- set-up and its mirror ---------------------------------------------------------------------------------------------------- */
+static void raise_descriptor_limit(const struct config *config) {
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->max_sessions * 4 + 256; /* a socket, an ingest window, a pidfd, and one to spare */
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max < 1u << 20 ? limit.rlim_max : 1u << 20;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    if (limit.rlim_cur < wanted) {
+        log_warn("few_descriptors",
+                 "%llu file descriptors are allowed, %u sessions may need %llu; raise `ulimit -n` (LimitNOFILE=) or lower max_sessions",
+                 (unsigned long long)limit.rlim_cur, config->max_sessions, (unsigned long long)wanted);
+    }
+}
+
+static enum quire_status start_http(void) {
+    char address[HTTP_ADDRESS_BYTES], why[512] = "";
+    if (!quired.running.metrics_enabled) {
+        return QUIRE_OK;
+    }
+    enum quire_status status = http_start(quired.core, &quired.running, &quired.http, address, why, sizeof why);
+    if (status != QUIRE_OK) {
+        log_error("metrics_failed", "%s", why);
+        return status;
+    }
+    core_set_metrics_address(quired.core, address);
+    log_info("metrics", "http://%s/metrics", address);
+    return QUIRE_OK;
+}
+
+static void tell_start(const char *source) {
+    char pool[QUIRE_UNITS_BYTES], line[400];
+    for (uint32_t i = 0; i < quired.running.n_domains; i++) {
+        quire_human_size(quired.running.domains[i].pool_bytes, pool, sizeof pool);
+        log_info("domain", "trust domain %s: %s for blocks, %u members, %u guests", quired.running.domains[i].name, pool,
+                 quired.running.domains[i].n_members, quired.running.domains[i].n_guests);
+    }
+    log_info("serving", "quired " QUIRE_PACKAGE_VERSION " at %s, configuration: %s", quired.running.socket_path,
+             source[0] != '\0' ? source : "defaults");
+    snprintf(line, sizeof line, "serving at %s", quired.running.socket_path);
+    notify_ready(line);
+}
+
+static int serve(const char *source) {
+    char why[1024] = "";
+    int result = EXIT_FAILURE;
+    steward_block_signals();
+    log_setup(quired.running.log_level, quired.running.log_json);
+    notify_setup();
+    if (config_resolve(&quired.running, why, sizeof why) != QUIRE_OK) {
+        log_error("configuration", "%s", why);
+        notify_close();
+        return EXIT_USAGE;
+    }
+    raise_descriptor_limit(&quired.running);
+    enum quire_status status = config_prepare_socket_folder(&quired.running, why, sizeof why);
+    if (status == QUIRE_OK) {
+        status = core_create(&quired.running, &quired.core, why, sizeof why);
+    }
+    if (status != QUIRE_OK) {
+        log_error("start_failed", "%s", why);
+        notify_close();
+        return status == QUIRE_IN_USE ? EXIT_TAKEN : EXIT_FAILURE;
+    }
+    core_set_reload(quired.core, reload, NULL);
+    if (start_http() == QUIRE_OK && steward_start(quired.core, reload, NULL, quired.running.drain_ms, &quired.steward) == QUIRE_OK) {
+        tell_start(source);
+        result = core_run(quired.core) == QUIRE_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    steward_stop(&quired.steward);
+    http_stop(&quired.http);
+    core_destroy(&quired.core);
+    log_info("stopped", "%s", result == EXIT_SUCCESS ? "in good order" : "after a failure");
+    notify_close();
+    return result;
+}
+
+int main(int argc, char **argv) {
+    static char source[CONFIG_SOURCE_BYTES];
+    char why[1024] = "";
+    if (flags_parse(argc, argv, &quired.flags, why, sizeof why) != QUIRE_OK) {
+        fprintf(stderr, "quired: %s\n", why);
+        return EXIT_USAGE;
+    }
+    if (quired.flags.action == FLAGS_HELP) {
+        flags_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (quired.flags.action == FLAGS_VERSION) {
+        printf("quired %s (protocol %d.%d)\n", QUIRE_PACKAGE_VERSION, QUIRE_PROTO_MAJOR, QUIRE_PROTO_MINOR);
+        return EXIT_SUCCESS;
+    }
+    if (flags_configure(&quired.flags, &quired.asked, source, why, sizeof why) != QUIRE_OK) {
+        fprintf(stderr, "quired: %s\n", why);
+        return EXIT_USAGE;
+    }
+    quired.running = quired.asked;
+    if (quired.flags.action == FLAGS_PRINT_CONFIG) {
+        config_print(&quired.asked, stdout);
+        return EXIT_SUCCESS;
+    }
+    return quired.flags.action == FLAGS_CHECK_CONFIG ? check_config(source) : serve(source);
+}

@@ -1,0 +1,193 @@
+#include "daemon/metrics.h"
+
+#include "proto/base/base.h"
+#include "proto/wire.h"
+
+#include <inttypes.h>
+
+/* Absent where a sanitizer brings its own heap. */
+int mallctl(const char *name, void *old, size_t *old_bytes, void *new_value, size_t new_bytes) __attribute__((weak));
+
+static void family(FILE *to, const char *name, const char *type, const char *help) {
+    fprintf(to, "# HELP quire_%s %s\n# TYPE quire_%s %s\n", name, help, name, type);
+}
+
+static void gauge(FILE *to, const char *name, const char *help, uint64_t value) {
+    family(to, name, "gauge", help);
+    fprintf(to, "quire_%s %" PRIu64 "\n", name, value);
+}
+
+/* ---- counters ----------------------------------------------------------------------------------------------------------------- */
+#define MISS_PREFIX "misses_"
+
+static bool is_miss(const Quire__Wire__Counter *counter) { return strncmp(counter->name, MISS_PREFIX, strlen(MISS_PREFIX)) == 0; }
+
+static void write_misses(const Quire__Wire__AdminReply *reply, FILE *to) {
+    family(to, "misses_total", "counter", "keys that missed, by reason");
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        if (is_miss(reply->counters[i])) {
+            fprintf(to, "quire_misses_total{reason=\"%s\"} %.0f\n", reply->counters[i]->name + strlen(MISS_PREFIX),
+                    reply->counters[i]->value);
+        }
+    }
+}
+
+static void write_saved(const Quire__Wire__AdminReply *reply, uint32_t prefill_tokens_per_s, FILE *to) {
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        if (prefill_tokens_per_s > 0 && strcmp(reply->counters[i]->name, "hit_tokens") == 0) {
+            family(to, "prefill_seconds_saved_total", "counter", "hit_tokens divided by the configured prefill_tokens_per_s");
+            fprintf(to, "quire_prefill_seconds_saved_total %.3f\n", reply->counters[i]->value / prefill_tokens_per_s);
+        }
+    }
+}
+
+void metrics_write_counters(const Quire__Wire__AdminReply *reply, uint32_t prefill_tokens_per_s, FILE *to) {
+    char name[96];
+    write_misses(reply, to);
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        const Quire__Wire__Counter *counter = reply->counters[i];
+        if (!is_miss(counter)) {
+            snprintf(name, sizeof name, "%s_total", counter->name);
+            family(to, name, "counter", counter->help);
+            fprintf(to, "quire_%s %.0f\n", name, counter->value);
+        }
+    }
+    write_saved(reply, prefill_tokens_per_s, to);
+}
+
+/* ---- what there is ------------------------------------------------------------------------------------------------------------ */
+/* X(field, help) */
+#define TIER_GAUGES(X)                                                                                                                     \
+    X(capacity_bytes, "bytes that the tier can hold")                                                                                      \
+    X(used_bytes, "bytes handed out")                                                                                                      \
+    X(live_bytes, "bytes of complete records")                                                                                             \
+    X(leased_bytes, "bytes that readers hold")                                                                                             \
+    X(pinned_bytes, "bytes of pinned blocks")                                                                                              \
+    X(quarantined_bytes, "bytes of sessions that were ended, until their process is gone")                                                 \
+    X(largest_free_bytes, "the largest hole")                                                                                              \
+    X(records, "complete records")
+
+static void write_tiers(const Quire__Wire__AdminReply *reply, FILE *to) {
+#define X(field, help)                                                                                                                     \
+    family(to, "tier_" #field, "gauge", help);                                                                                             \
+    for (size_t i = 0; i < reply->n_tiers; i++) {                                                                                          \
+        fprintf(to, "quire_tier_" #field "{tier=\"%s\",domain=\"%s\"} %" PRIu64 "\n", reply->tiers[i]->name, reply->tiers[i]->domain,      \
+                (uint64_t)reply->tiers[i]->field);                                                                                         \
+    }
+    TIER_GAUGES(X)
+#undef X
+}
+
+void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
+    const Quire__Wire__DaemonInfo *daemon = reply->daemon;
+    if (daemon != NULL) {
+        family(to, "build_info", "gauge", "always 1; the labels tell what runs");
+        fprintf(to, "quire_build_info{version=\"%s\",build=\"%s\"} 1\n", daemon->version, daemon->build);
+        family(to, "uptime_seconds", "gauge", "since the daemon started");
+        fprintf(to, "quire_uptime_seconds %.3f\n", (double)daemon->uptime_ms / 1000);
+        gauge(to, "serving", "1 while new work is taken, 0 while draining", strcmp(daemon->state, "serving") == 0);
+        gauge(to, "resident_bytes", "resident memory of the process, pools included", daemon->rss_bytes);
+        gauge(to, "index_bytes", "memory of the index", daemon->index_bytes);
+        gauge(to, "blocks", "blocks in the index", daemon->blocks);
+        gauge(to, "blocks_max", "blocks that the index may hold", daemon->max_blocks);
+        gauge(to, "ingest_lent_bytes", "ingest memory lent to clients now", daemon->ingest_lent_bytes);
+        gauge(to, "ingest_max_bytes", "ingest memory that may be lent", daemon->ingest_max_bytes);
+    }
+    write_tiers(reply, to);
+}
+
+#define NAMESPACE_METRICS(X)                                                                                                               \
+    X(blocks, "gauge", "", "blocks of the namespace")                                                                                      \
+    X(records, "gauge", "", "its records")                                                                                                 \
+    X(bytes, "gauge", "", "bytes of its records")                                                                                          \
+    X(pinned_blocks, "gauge", "", "its pinned blocks")                                                                                     \
+    X(hits, "counter", "_total", "keys that hit")                                                                                          \
+    X(misses, "counter", "_total", "keys that missed")                                                                                     \
+    X(stores, "counter", "_total", "records stored")                                                                                       \
+    X(evictions, "counter", "_total", "blocks evicted")                                                                                    \
+    X(tokens_reused, "counter", "_total", "tokens that a reader did not need to prefill")
+
+void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
+#define X(field, type, suffix, help)                                                                                                       \
+    family(to, "namespace_" #field suffix, type, help);                                                                                    \
+    for (size_t i = 0; i < reply->n_namespaces; i++) {                                                                                     \
+        const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];                                                                       \
+        fprintf(to, "quire_namespace_" #field suffix "{namespace=\"%s\",domain=\"%s\"} %" PRIu64 "\n", ns->name, ns->domain,               \
+                (uint64_t)ns->field);                                                                                                      \
+    }
+    NAMESPACE_METRICS(X)
+#undef X
+}
+
+void metrics_write_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
+    uint64_t leases = 0, leased_bytes = 0;
+    for (size_t i = 0; i < reply->n_sessions; i++) {
+        leases += reply->sessions[i]->leases;
+        leased_bytes += reply->sessions[i]->leased_bytes;
+    }
+    gauge(to, "sessions", "sessions open now", reply->n_sessions);
+    gauge(to, "leases", "leases held now", leases);
+    gauge(to, "leases_bytes", "bytes under these leases, counted once a lease", leased_bytes);
+}
+
+void metrics_write_histogram(const char *name, const char *help, const struct core_histogram *histogram, FILE *to) {
+    char family_name[96];
+    uint64_t below = 0;
+    /* Prometheus counts in seconds: "lease_us" is told as quire_lease_seconds. */
+    size_t n = strlen(name);
+    snprintf(family_name, sizeof family_name, "%.*s_seconds", (int)(n > 3 && strcmp(name + n - 3, "_us") == 0 ? n - 3 : n), name);
+    family(to, family_name, "histogram", help);
+    for (unsigned i = 0; i < CORE_HISTOGRAM_BUCKETS - 1; i++) {
+        below += histogram->bucket[i];
+        fprintf(to, "quire_%s_bucket{le=\"%g\"} %" PRIu64 "\n", family_name, (double)(1ull << i) / 1e6, below);
+    }
+    fprintf(to, "quire_%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", family_name, histogram->count);
+    fprintf(to, "quire_%s_sum %.6f\nquire_%s_count %" PRIu64 "\n", family_name, (double)histogram->sum_us / 1e6, family_name,
+            histogram->count);
+}
+
+void metrics_write_heap(FILE *to) {
+    static const struct {
+        const char *statistic, *name, *help;
+    } figures[] = {
+        {"stats.allocated", "heap_allocated_bytes", "bytes that the program asked the heap for"},
+        {"stats.resident", "heap_resident_bytes", "bytes of the heap in memory"},
+        {"stats.mapped", "heap_mapped_bytes", "bytes of address space that the heap holds"},
+    };
+    uint64_t epoch = 1;
+    if (mallctl == NULL) {
+        return;
+    }
+    mallctl("epoch", NULL, NULL, &epoch, sizeof epoch); /* the figures are as of the last epoch */
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(figures); i++) {
+        size_t value = 0, bytes = sizeof value;
+        if (mallctl(figures[i].statistic, &value, &bytes, NULL, 0) == 0) {
+            gauge(to, figures[i].name, figures[i].help, value);
+        }
+    }
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------------------------- */
+static void ask(struct core *core, uint32_t verb, Quire__Wire__AdminReply *reply) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    quire__wire__admin_reply__init(reply);
+    request.verb = verb;
+    core_admin(core, &request, reply);
+}
+
+void metrics_write(struct core *core, uint32_t prefill_tokens_per_s, FILE *to) {
+    Quire__Wire__AdminReply reply;
+    ask(core, QUIRE_ADMIN_STATUS, &reply);
+    metrics_write_daemon(&reply, to);
+    ask(core, QUIRE_ADMIN_SESSION_LIST, &reply);
+    metrics_write_sessions(&reply, to);
+    ask(core, QUIRE_ADMIN_NS_LIST, &reply);
+    metrics_write_namespaces(&reply, to);
+    ask(core, QUIRE_ADMIN_COUNTERS, &reply);
+    metrics_write_counters(&reply, prefill_tokens_per_s, to);
+    const struct core_histograms *histograms = core_histograms(core);
+#define X(name, help) metrics_write_histogram(#name, help, &histograms->name, to);
+    CORE_HISTOGRAMS(X)
+#undef X
+    metrics_write_heap(to);
+}

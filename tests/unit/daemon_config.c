@@ -1,0 +1,351 @@
+/* The configuration: what is accepted, what is refused and how, and that printing and loading are inverse. */
+#include "daemon/config_options.h"
+#include "daemon/flags.h"
+#include "proto/base/base.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/quire-test-XXXXXX";
+static char path[128];
+static struct config config, other;
+static char why[1024];
+
+static void set_up(void) {
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/c.yaml", folder);
+    config_default(&config);
+    config_default(&other);
+}
+
+static void remove_below(const char *name) {
+    char command[256];
+    snprintf(command, sizeof command, "rm -rf '%s'", name);
+    cr_expect_eq(system(command), 0);
+}
+
+static void tear_down(void) { remove_below(folder); }
+TestSuite(daemon_config, .init = set_up, .fini = tear_down);
+
+static void write_file(const char *name, const char *text) {
+    FILE *file = fopen(name, "w");
+    cr_assert_not_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static enum quire_status load(const char *text) {
+    write_file(path, text);
+    return config_load(&config, path, why, sizeof why);
+}
+
+static void refuses(const char *text, const char *expected) {
+    config_default(&config);
+    cr_expect_eq(load(text), QUIRE_INVALID, "accepted: %s", text);
+    cr_expect_not_null(strstr(why, expected), "'%s' does not say '%s'", why, expected);
+}
+
+static void print_and_load(void) {
+    FILE *file = fopen(path, "w");
+    config_print(&config, file);
+    fclose(file);
+    cr_assert_eq(config_load(&other, path, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_expect_eq(memcmp(&config, &other, sizeof config), 0, "see what differs in %s", path);
+}
+
+/* An operator prints the defaults, starts from that file, and has the defaults. */
+Test(daemon_config, printed_defaults_load_back) { print_and_load(); }
+
+static uint64_t seed;
+static uint64_t draw(uint64_t below) {
+    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+    return seed % below;
+}
+
+static void draw_text(char *text, size_t bytes) {
+    static const char *const pieces[] = {"a",    " ",    "\"", "\\",     "\n", "\t", "#", ": ", "- ", "'",
+                                         "\x01", "\x7f", "ä",  "\u2028", "€",  "😀",  "{", "}",  "%",  "\xc2\x85"};
+    size_t used = 0;
+    for (uint64_t n = draw(60); n > 0; n--) {
+        const char *piece = pieces[draw(QUIRE_ARRAY_LEN(pieces))];
+        if (used + strlen(piece) >= bytes) {
+            break;
+        }
+        memcpy(text + used, piece, strlen(piece));
+        used += strlen(piece);
+    }
+}
+
+static void draw_option(const struct config_option *option) {
+    uint64_t value = option->min + draw(option->max - option->min + 1);
+    if (option->kind == CONFIG_TEXT) {
+        memset((char *)&config + option->offset, 0, option->bytes);
+        *((char *)&config + option->offset) = 'x'; /* some must not be empty */
+        draw_text((char *)&config + option->offset + 1, option->bytes - 1u);
+        return;
+    }
+    if (option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL) {
+        value = draw(2);
+    }
+    memcpy((char *)&config + option->offset, &value, option->bytes);
+}
+
+/* Whatever an operator may have set, --print-config gives a file that says the same: salts with any text, odd sizes and times. */
+Test(daemon_config, any_configuration_loads_back) {
+    seed = (uint64_t)time(NULL) * 2654435761u + 1;
+    cr_log_info("seed %llu", (unsigned long long)seed);
+    for (unsigned round = 0; round < 200; round++) {
+        config_default(&config);
+        config_default(&other);
+        for (unsigned i = 0; i < config_option_count(); i++) {
+            draw_option(config_option_at(i));
+        }
+        config.n_domains = 1 + (uint32_t)draw(CONFIG_MAX_DOMAINS);
+        for (uint32_t i = 0; i < config.n_domains; i++) {
+            memset(&config.domains[i], 0, sizeof config.domains[i]);
+            snprintf(config.domains[i].name, sizeof config.domains[i].name, "domain-%u", i);
+            config.domains[i].pool_bytes = draw(2) * (CONFIG_POOL_MIN_BYTES + draw(1ull << 40));
+            config.domains[i].n_members = (uint32_t)draw(4);
+            for (uint32_t j = 0; j < config.domains[i].n_members; j++) {
+                config.domains[i].members[j] = (uid_t)draw(UINT32_MAX - 1);
+            }
+        }
+        config.n_salts = (uint32_t)draw(4);
+        for (uint32_t i = 0; i < config.n_salts; i++) {
+            snprintf(config.salts[i].ns, sizeof config.salts[i].ns, "ns.%u", i);
+            draw_text(config.salts[i].salt, sizeof config.salts[i].salt);
+        }
+        print_and_load();
+    }
+}
+
+/* The example that is installed is what --print-config prints: it cannot grow old. */
+Test(daemon_config, example_file_is_the_printed_default) {
+    char name[512], *printed = NULL;
+    size_t printed_bytes = 0;
+    snprintf(name, sizeof name, "%s/deploy/quired.yaml", getenv("QUIRE_SOURCE") != NULL ? getenv("QUIRE_SOURCE") : ".");
+    FILE *to = open_memstream(&printed, &printed_bytes), *file = fopen(name, "r");
+    cr_assert_not_null(file, "%s is not there", name);
+    config_print(&config, to);
+    fclose(to);
+    char *text = calloc(1, printed_bytes + 2);
+    size_t n = fread(text, 1, printed_bytes + 1, file);
+    fclose(file);
+    cr_expect(n == printed_bytes && memcmp(text, printed, n) == 0, "deploy/quired.yaml differs from `quired --defaults --print-config`");
+    free(text);
+    free(printed);
+}
+
+/* A file names some options only; the rest keeps its default. Sizes and times are written as people write them. */
+Test(daemon_config, people_write_units) {
+    cr_assert_eq(
+        load("ingest_bytes: 2GiB\ndrain_ms: 1.5s\nidle_timeout_ms: 5min\nmetrics_enabled: no\nlog_level: Debug\nsocket_mode: 0666\n"
+             "pager:\n  lease_ms: 45000\n  reclaim_low_pct: 4%\n"),
+        QUIRE_OK, "%s", why);
+    cr_expect_eq(config.ingest_bytes, 2ull << 30);
+    cr_expect_eq(config.drain_ms, 1500);
+    cr_expect_eq(config.idle_timeout_ms, 300000);
+    cr_expect_not(config.metrics_enabled);
+    cr_expect_eq(config.log_level, LOG_LEVEL_DEBUG);
+    cr_expect_eq(config.socket_mode, 0666);
+    cr_expect_eq(config.pager.lease_ms, 45000);
+    cr_expect_eq(config.pager.reclaim_low_pct, 4);
+    cr_expect_eq(config.max_sessions, 1024);
+}
+
+/* An empty file, and one of comments, is a configuration: all defaults. */
+Test(daemon_config, empty_files) {
+    cr_expect_eq(load(""), QUIRE_OK, "%s", why);
+    cr_expect_eq(load("# nothing\n\n"), QUIRE_OK, "%s", why);
+    cr_expect_eq(memcmp(&config, &other, sizeof config), 0);
+}
+
+/* Each mistake is refused with its place and with what to do. */
+Test(daemon_config, mistakes_are_explained) {
+    refuses("log_levle: info\n", "c.yaml:1: no option 'log_levle', did you mean 'log_level'?");
+    refuses("log_json: true\nlease_ms: 3s\n", "c.yaml:2: option 'lease_ms' does not belong here, it stands under `pager:`");
+    refuses("pager:\n  lesae_ms: 3s\n", "did you mean 'lease_ms'");
+    refuses("frobnicate: 1\n", "no option 'frobnicate'; `quired --print-config` shows all of them");
+    refuses("log_json: true\ndrain_ms: soon\n", "c.yaml:2: drain_ms: 'soon' is not a time such as 250ms");
+    refuses("ingest_bytes: 12\n", "allowed is 1MiB to 64GiB");
+    refuses("ingest_bytes: 12 parsecs\n", "is not a size");
+    refuses("ingest_bytes: 99999999999999999999\n", "is not a size");
+    refuses("max_sessions: -1\n", "is not a whole number");
+    refuses("max_sessions: 0\n", "allowed is 1 to 65536");
+    refuses("log_level: loud\n", "error, warn, info or debug");
+    refuses("socket_mode: 0888\n", "octal");
+    refuses("socket_mode: 01777\n", "out of range");
+    refuses("log_json: maybe\n", "true or false");
+    refuses("log_json: true\nlog_json: false\n", "'log_json' is given twice");
+    refuses("log_level: [a]\n", "one value expected here, not a list");
+    refuses("domains:\n  - pool_bytes: 1GiB\n", "'name' is missing");
+    refuses("domains:\n  - name: a\n    pool_bytes: 3\n", "c.yaml:3: pool_bytes");
+    refuses("domains:\n  - name: a\n  - name: a\n", "c.yaml:3: two trust domains are called 'a'");
+    refuses("domains:\n  - name: a/b\n", "letters, digits");
+    refuses("domains:\n  - name: a\n    members: [no-such-user-here]\n", "neither a user id nor a user");
+    refuses("salts:\n  - namespace: n\n    salt: x\n  - namespace: n\n    salt: y\n", "'n' has two salts");
+    refuses("a: b: c\n", "c.yaml:1");
+    refuses("just text\n", "`name: value` lines expected");
+    cr_expect_eq(config_load(&config, "/nonexistent/q.yaml", why, sizeof why), QUIRE_INVALID);
+    cr_expect_not_null(strstr(why, "No such file"));
+}
+
+/* Random bytes are refused or accepted, and never crash the reader. */
+Test(daemon_config, random_bytes) {
+    static const char *const words[] = {"log_level", ": ", "\n", "  ", "- ", "[", "]",  "{",    "}",   "domains",
+                                        "pager",     "&a", "*a", "\"", "'",  "|", "!!", "\x80", "1MiB"};
+    seed = (uint64_t)time(NULL) * 2654435761u + 7;
+    cr_log_info("seed %llu", (unsigned long long)seed);
+    for (unsigned round = 0; round < 2000; round++) {
+        char text[400] = "";
+        for (uint64_t n = draw(40); n > 0; n--) {
+            strncat(text, words[draw(QUIRE_ARRAY_LEN(words))], sizeof text - strlen(text) - 1);
+        }
+        enum quire_status status = load(text);
+        cr_expect(status == QUIRE_OK || why[0] != '\0');
+    }
+}
+
+/* Flags override the file, and say so when they cannot. */
+Test(daemon_config, flags_override_the_file) {
+    static char source[CONFIG_SOURCE_BYTES];
+    struct flags flags;
+    write_file(path, "log_level: warn\ndrain_ms: 1s\n");
+    char *argv[] = {"quired", "-c", path, "--log-level=debug", "--set", "pager.lease_ms=4s", "-p", "2GiB", "--no-metrics", NULL};
+    cr_assert_eq(flags_parse(9, argv, &flags, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_assert_eq(flags_configure(&flags, &config, source, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_expect_str_eq(source, path);
+    cr_expect_eq(config.log_level, LOG_LEVEL_DEBUG);
+    cr_expect_eq(config.drain_ms, 1000);
+    cr_expect_eq(config.pager.lease_ms, 4000);
+    cr_expect_eq(config.domains[0].pool_bytes, 2ull << 30);
+    cr_expect_not(config.metrics_enabled);
+    write_file(path, "domains:\n  - name: a\n  - name: b\n");
+    cr_expect_eq(flags_configure(&flags, &config, source, why, sizeof why), QUIRE_INVALID);
+    cr_expect_not_null(strstr(why, "the file has 2"));
+}
+
+static void refuses_flag(const char *flag, const char *expected) {
+    struct flags flags;
+    static char source[CONFIG_SOURCE_BYTES];
+    char *argv[] = {"quired", "--defaults", (char *)(uintptr_t)flag, NULL};
+    enum quire_status status = flags_parse(3, argv, &flags, why, sizeof why);
+    if (status == QUIRE_OK) {
+        status = flags_configure(&flags, &config, source, why, sizeof why);
+    }
+    cr_expect_eq(status, QUIRE_INVALID, "accepted: %s", flag);
+    cr_expect_not_null(strstr(why, expected), "'%s' does not say '%s'", why, expected);
+}
+
+/* Wrong flags are refused with the nearest right one. */
+Test(daemon_config, wrong_flags) {
+    refuses_flag("--sokcet=x", "did you mean '--socket'?");
+    refuses_flag("--socket", "needs a value");
+    refuses_flag("--log-json=3", "takes no value");
+    refuses_flag("serve", "quired --help");
+    refuses_flag("--set=lease_ms=1s", "did you mean 'pager.lease_ms'?");
+    refuses_flag("--set=x", "is not NAME=VALUE");
+    refuses_flag("--metrics-port=65536", "0 to 65535");
+}
+
+/* Resolving fills in what depends on the machine, and refuses what cannot go together. */
+Test(daemon_config, resolve) {
+    snprintf(config.socket_path, sizeof config.socket_path, "%s/q.sock", folder);
+    cr_assert_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_expect(config.work_threads >= 1 && config.work_threads <= 4);
+    cr_expect_geq(config.domains[0].pool_bytes, 64ull << 20);
+    cr_expect_eq(config.domains[0].pool_bytes % (2u << 20), 0);
+    cr_expect_eq(config.domains[0].n_members, 1);
+    cr_expect_eq(config.domains[0].members[0], geteuid());
+    config_default(&config);
+    config.pager.reclaim_low_pct = 9;
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_INVALID);
+    config_default(&config);
+    config.ingest_window_bytes = config.ingest_bytes + 1;
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_INVALID);
+}
+
+/* The socket's place: given, a service's folder, the user's runtime folder; one that is too long is refused. */
+Test(daemon_config, socket_places) {
+    setenv("RUNTIME_DIRECTORY", "/run/one:/run/two", 1);
+    setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+    cr_assert_eq(config_resolve(&config, why, sizeof why), QUIRE_OK);
+    cr_expect_str_eq(config.socket_path, "/run/one/quired.sock");
+    unsetenv("RUNTIME_DIRECTORY");
+    cr_assert_eq(config_resolve(&other, why, sizeof why), QUIRE_OK);
+    cr_expect_str_eq(other.socket_path, "/run/user/7/quire/quired.sock");
+    char deep[200] = "/";
+    memset(deep + 1, 'd', 150);
+    setenv("XDG_RUNTIME_DIR", deep, 1);
+    config_default(&config);
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_INVALID);
+    cr_expect_not_null(strstr(why, "--socket"));
+}
+
+/* A folder in which somebody else could put a socket is refused; a missing default folder is made, for the owner alone. */
+Test(daemon_config, socket_folder_is_private) {
+    struct stat info;
+    snprintf(config.socket_path, sizeof config.socket_path, "%s/quire/q.sock", folder);
+    cr_assert_eq(config_prepare_socket_folder(&config, why, sizeof why), QUIRE_OK, "%s", why);
+    char made[200];
+    snprintf(made, sizeof made, "%s/quire", folder);
+    cr_assert_eq(stat(made, &info), 0);
+    cr_expect_eq(info.st_mode & 0777, 0700);
+    cr_assert_eq(chmod(made, 0777), 0);
+    cr_expect_eq(config_prepare_socket_folder(&config, why, sizeof why), QUIRE_DENIED);
+    cr_expect_not_null(strstr(why, "written by others"));
+    if (geteuid() == 0) {
+        cr_assert_eq(chmod(made, 0700), 0);
+        cr_assert_eq(chown(made, 12345, 12345), 0);
+        cr_expect_eq(config_prepare_socket_folder(&config, why, sizeof why), QUIRE_DENIED);
+        cr_expect_not_null(strstr(why, "belongs to user 12345"));
+    }
+    snprintf(config.socket_path, sizeof config.socket_path, "%s/nothing/q.sock", folder);
+    cr_expect_eq(config_prepare_socket_folder(&config, why, sizeof why), QUIRE_SYSTEM);
+}
+
+static void fake(const char *below, const char *text) {
+    char name[512], command[600];
+    snprintf(name, sizeof name, "%s/%s", folder, below);
+    snprintf(command, sizeof command, "mkdir -p \"$(dirname '%s')\"", name);
+    cr_assert_eq(system(command), 0);
+    write_file(name, text);
+}
+
+/* The memory that may be used is the tightest of host, own cgroup and the groups above, of either version. */
+Test(daemon_config, allowed_memory) {
+    cr_expect_eq(config_allowed_memory(folder), 256ull << 20, "nothing known: modest");
+    fake("proc/meminfo", "MemFree: 1 kB\nMemTotal:       8388608 kB\n");
+    cr_expect_eq(config_allowed_memory(folder), 8ull << 30);
+    fake("proc/self/cgroup", "4:memory:/a/b\n1:cpu:/x\n0::/u/v\n");
+    fake("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "4294967296\n");
+    cr_expect_eq(config_allowed_memory(folder), 4ull << 30, "a group above ours, version 1");
+    fake("sys/fs/cgroup/u/v/memory.max", "max\n");
+    fake("sys/fs/cgroup/u/memory.max", "2147483648\n");
+    cr_expect_eq(config_allowed_memory(folder), 2ull << 30, "a group above ours, version 2");
+    fake("sys/fs/cgroup/u/v/memory.max", "1073741824\n");
+    cr_expect_eq(config_allowed_memory(folder), 1ull << 30);
+    fake("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n");
+    cr_expect_eq(config_allowed_memory(folder), 512ull << 20, "a container's own root");
+}
+
+/* A reload takes over what can change, and names what cannot. */
+Test(daemon_config, reload_names_what_needs_a_restart) {
+    char names[512];
+    other.log_level = LOG_LEVEL_DEBUG;
+    other.pager.lease_ms = 1000;
+    other.metrics_port = 1;
+    other.pager.max_blocks = 2048;
+    other.n_salts = 1;
+    cr_expect(config_fixed_diff(&config, &other, names, sizeof names));
+    cr_expect_str_eq(names, "metrics_port, pager.max_blocks, salts");
+    cr_expect(config_live_diff(&config, &other, names, sizeof names));
+    cr_expect_str_eq(names, "log_level, pager.lease_ms");
+    config_take_live(&config, &other);
+    cr_expect_not(config_live_diff(&config, &other, names, sizeof names));
+    cr_expect_eq(config.metrics_port, 9470);
+}
