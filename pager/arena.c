@@ -4,10 +4,11 @@
 
 #define HUGE_PAGE_BYTES (2ull << 20)
 #define SMALL_STEP_BYTES (64ull << 10)
-/* Below this a half-used huge page would weigh more per element than its page walks cost. */
-#define HUGE_FROM_BYTES (32ull << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
-enum quire_status pager_arena_reserve(struct pager_arena *arena, uint64_t bytes) {
+enum quire_status pager_arena_reserve(struct pager_arena *arena, uint64_t bytes, uint64_t huge_from_bytes) {
     memset(arena, 0, sizeof(*arena));
     if (bytes == 0 || bytes > (UINT64_MAX >> 2)) {
         return QUIRE_INVALID;
@@ -28,7 +29,20 @@ enum quire_status pager_arena_reserve(struct pager_arena *arena, uint64_t bytes)
     }
     arena->base = base;
     arena->reserved_bytes = size;
+    arena->huge_from_bytes = huge_from_bytes;
     return QUIRE_OK;
+}
+
+/* One step into huge pages makes one earlier stretch huge as well: the work of all is never done in one call. All are
+   wishes; small pages serve too. */
+static void go_huge(struct pager_arena *arena, uint8_t *from, uint64_t bytes) {
+    (void)madvise(from, bytes, MADV_HUGEPAGE);
+    if (arena->gathered_bytes < arena->huge_from_bytes) {
+        uint8_t *stretch = arena->base + arena->gathered_bytes;
+        (void)madvise(stretch, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+        (void)madvise(stretch, HUGE_PAGE_BYTES, MADV_COLLAPSE);
+        arena->gathered_bytes += HUGE_PAGE_BYTES;
+    }
 }
 
 enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
@@ -38,7 +52,7 @@ enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
     if (bytes > arena->reserved_bytes) {
         return QUIRE_NO_MEMORY;
     }
-    bool huge = arena->committed_bytes >= HUGE_FROM_BYTES;
+    bool huge = arena->committed_bytes >= arena->huge_from_bytes;
     uint64_t target = quire_align_up(bytes, huge ? HUGE_PAGE_BYTES : SMALL_STEP_BYTES);
     uint8_t *from = arena->base + arena->committed_bytes;
     uint64_t more = target - arena->committed_bytes;
@@ -46,7 +60,7 @@ enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
         return QUIRE_NO_MEMORY;
     }
     if (huge) {
-        (void)madvise(from, more, MADV_HUGEPAGE); /* a wish: small pages serve too */
+        go_huge(arena, from, more);
     }
     arena->committed_bytes = target;
     return QUIRE_OK;

@@ -21,6 +21,9 @@
 #define DEPTH_LIMIT 20u
 #define MAX_BLOCKS (1ull << 28)
 #define WAVE 64u
+/* From these sizes on the unused part of the last huge page stays below a tenth of a block's budget. */
+#define ENTRIES_HUGE_FROM (16ull << 20)
+#define SLOTS_HUGE_FROM (4ull << 20)
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -133,8 +136,8 @@ static enum quire_status index_init(struct pager_index *index, uint64_t max_bloc
         wide high = next_random(&seed);
         index->factor[i] = high << 64 | next_random(&seed);
     }
-    QUIRE_FORWARD(pager_arena_reserve(&index->entries, max_blocks * sizeof(struct pager_block)));
-    QUIRE_FORWARD(pager_arena_reserve(&index->slots, SEGMENT_BYTES << index->max_depth));
+    QUIRE_FORWARD(pager_arena_reserve(&index->entries, max_blocks * sizeof(struct pager_block), ENTRIES_HUGE_FROM));
+    QUIRE_FORWARD(pager_arena_reserve(&index->slots, SEGMENT_BYTES << index->max_depth, SLOTS_HUGE_FROM));
     QUIRE_FORWARD(pager_arena_grow(&index->slots, SEGMENT_BYTES));
     QUIRE_FORWARD(directory_double(index, 0));
     index->n_segments = 1;

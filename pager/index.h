@@ -1,8 +1,9 @@
 /*
  * The index: (namespace, key) → block, for ten million blocks and more.
  *
- * A block's entry is one cache line; a table of 64-bit slots (entry number and tag) finds it. The table grows piecewise, so that no
- * insertion ever stops the daemon, and a batch lookup overlaps its cache misses. Whatever a block costs while its record is on
+ * A block's entry is one cache line; a table of 64-bit slots (entry number and tag) finds it. The table grows piecewise: an
+ * insertion costs at most the splitting of one segment and one huge page from the system, at any size; and a batch lookup overlaps
+ * its cache misses. Memory grows with the most blocks that were there at once; room of removed ones is used again. Whatever a block costs while its record is on
  * no faster tier is here: ≤ 96 bytes. Keys may be hostile (engines bring their own): a secret seed goes into the hash.
  * Entries of absent parents exist too, without records, so that orphans find their parent when it comes. Not thread-safe.
  */
@@ -18,6 +19,7 @@ enum pager_block_flags {
     PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
     PAGER_BLOCK_DELETED = 2,     /* deleted while leased: invisible, goes when the last reader does */
     PAGER_BLOCK_LISTED = 4,      /* in an age list */
+    PAGER_BLOCK_BUILDING = 8,    /* a record of it is under construction */
     PAGER_BLOCK_FREE = 128       /* the index's own: no block is here */
 };
 
@@ -32,7 +34,7 @@ struct pager_block {
     uint16_t n_tokens;
     uint16_t pins;
     uint8_t flags;
-    uint8_t age; /* list that it is in */
+    uint8_t age; /* list that it was filed in */
 };
 static_assert(sizeof(struct pager_block) == 64, "one cache line");
 

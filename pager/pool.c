@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define MIN_POOL_BYTES (64ull << 10)
+#define SPANS_HUGE_FROM (4ull << 20)
 /* Holes of one coarse bin that are looked at for the best of them. */
 #define COARSE_LOOKS 8u
 
@@ -238,7 +239,7 @@ static enum quire_status pool_init(struct pager_pool *pool, uint32_t size) {
     pool->size = size;
     pool->spare_head = POOL_NO_SPAN;
     memset(pool->head, 0xff, sizeof(pool->head));
-    QUIRE_FORWARD(pager_arena_reserve(&pool->spans, ((uint64_t)size + 1) * sizeof(struct span)));
+    QUIRE_FORWARD(pager_arena_reserve(&pool->spans, ((uint64_t)size + 1) * sizeof(struct span), SPANS_HUGE_FROM));
     QUIRE_FORWARD(span_new(pool, &pool->first));
     *pool_span(pool, pool->first) = (struct span){.size = size, .before = POOL_NO_SPAN, .after = POOL_NO_SPAN, .owner = UINT32_MAX};
     pool->rover = pool->first;

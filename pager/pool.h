@@ -36,10 +36,11 @@ void pager_pool_stats(const struct pager_pool *pool, struct pager_pool_stats *st
 
 /*
  * Compaction. pager_pool_plan looks for the window of at least `bytes` that costs fewest bytes to clear, asking may_move(ctx, owner)
- * for each extent in it; at most max_moves extents, a bounded scan that continues where the last one stopped. On OK the window is
- * closed to allocation until pager_pool_plan_end, and moves[0..*n_moves) are the extents to move away. For each: allocate
- * elsewhere, copy, free the old one. When the last is freed the window is one hole. FULL: no such window was found.
- * One plan at a time.
+ * for each extent in it; at most max_moves extents (never more than 64), a bounded scan that continues where the last one stopped. On OK
+ * the window is closed to allocation until pager_pool_plan_end, and moves[0..*n_moves) are the extents to move away, largest first. For
+ * each: allocate elsewhere, copy, free the old one. When the last is freed the window is one hole, and pager_pool_plan_end opens it.
+ * There was a place for each move when the plan was made; if another allocation has taken it since, end the plan and make a new one.
+ * *n_moves is 0 when a large enough hole is there already. FULL: no such window was found. One plan at a time.
  */
 typedef bool pager_pool_may_move(void *ctx, uint32_t owner);
 enum quire_status pager_pool_plan(struct pager_pool *pool, uint64_t bytes, pager_pool_may_move *may_move, void *ctx, uint32_t *moves,

@@ -153,6 +153,74 @@ Test(pool, plan_respects_what_may_not_move) {
     pager_pool_destroy(&pool);
 }
 
+/* A hole that is there costs nothing: the plan closes it and names no move. Nor does a window need more moves than allowed. */
+Test(pool, plan_is_cheap_and_small) {
+    struct pager_pool *pool = pool_made(4 * MIB);
+    uint32_t e[16], moves[16], n, nobody = 99;
+    cr_assert_eq(pager_pool_plan(pool, MIB, owner_may_move, &nobody, moves, 16, &n), QUIRE_OK);
+    cr_assert_eq(n, 0);
+    cr_assert_eq(largest_free(pool), 0); /* all of it is closed */
+    pager_pool_plan_end(pool);
+    cr_assert_eq(largest_free(pool), 4 * MIB);
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t bytes = i == 3 ? 256 * KIB - 16 * KIB : i == 4 ? 256 * KIB + 16 * KIB : 256 * KIB;
+        cr_assert_eq(pager_pool_alloc(pool, bytes, i, &e[i]), QUIRE_OK);
+    }
+    static const unsigned holes[] = {0, 2, 4, 9, 11, 14}; /* clearing 3 costs least; 3 and 1 are two moves */
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(holes); i++) {
+        pager_pool_free(pool, e[holes[i]]);
+    }
+    cr_assert_eq(pager_pool_plan(pool, 640 * KIB, owner_may_move, &nobody, moves, 16, &n), QUIRE_OK);
+    cr_assert(n == 1 && moves[0] == e[3]);
+    pager_pool_plan_end(pool);
+    cr_assert_eq(pager_pool_plan(pool, 1024 * KIB, owner_may_move, &nobody, moves, 1, &n), QUIRE_FULL);
+    cr_assert_eq(pager_pool_plan(pool, 1024 * KIB, owner_may_move, &nobody, moves, 16, &n), QUIRE_OK);
+    cr_assert_eq(n, 2);
+    pager_pool_plan_end(pool);
+    pager_pool_check(pool);
+    pager_pool_destroy(&pool);
+}
+
+static bool all_may_move(void *ctx, uint32_t owner) {
+    (void)ctx;
+    (void)owner;
+    return true;
+}
+
+/* Folds everything that a life of the pool answers into one number. */
+static uint64_t life_digest(uint64_t seed) {
+    struct dice dice = {.state = seed};
+    struct pager_pool *pool = pool_made(32 * MIB);
+    uint32_t extent[256], n = 0, moves[64], n_moves;
+    uint64_t digest = 0;
+    for (unsigned step = 0; step < 4000; step++) {
+        uint64_t bytes = 1 + dice_below(&dice, MIB);
+        if (n < 256 && dice_below(&dice, 2)) {
+            enum quire_status status = pager_pool_alloc(pool, bytes, step, &extent[n]);
+            digest = digest * 0x9e3779b97f4a7c15ull + (status == QUIRE_OK ? pager_pool_offset(pool, extent[n]) : 1);
+            n += status == QUIRE_OK;
+            if (status != QUIRE_OK && pager_pool_plan(pool, bytes, all_may_move, NULL, moves, 64, &n_moves) == QUIRE_OK) {
+                digest = digest * 0x9e3779b97f4a7c15ull + (n_moves > 0 ? pager_pool_offset(pool, moves[0]) : 2);
+                pager_pool_plan_end(pool);
+            }
+        } else if (n > 0) {
+            uint32_t gone = (uint32_t)dice_below(&dice, n);
+            pager_pool_free(pool, extent[gone]);
+            extent[gone] = extent[--n];
+        }
+    }
+    pager_pool_destroy(&pool);
+    return digest;
+}
+
+/* Equal calls give equal answers: a daemon's life can be replayed. */
+Test(pool, same_calls_same_answers) {
+    struct dice dice = dice_printed("pool, same_calls_same_answers");
+    uint64_t seed = dice_next(&dice);
+    cr_assert_eq(life_digest(seed), life_digest(seed));
+    cr_assert_neq(life_digest(seed), life_digest(seed + 1));
+}
+
 /* ---- random, against a map of granules ------------------------------------------------------------------------------------ */
 
 #define MAP_GRANULES 4096u
