@@ -1,0 +1,267 @@
+/*
+ * The connection: down → hello sent → namespaces being opened again → up, and back down from anywhere. Made on demand; after
+ * a failure attempts are spaced by an exponential back-off with jitter, during which calls fail at once instead of waiting.
+ */
+#include "client/internal.h"
+#include "proto/status.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKOFF_FIRST_NS (5 * QUIRE_NS_PER_MS)
+#define BACKOFF_LAST_NS (2 * QUIRE_NS_PER_S)
+#define CROWDED_RETRY_NS (2 * QUIRE_NS_PER_MS)
+
+static void close_socket(quire_client *client) {
+    struct conn *conn = &client->conn;
+    if (conn->fd < 0) {
+        return;
+    }
+    events_forget_socket(client);
+    if (client->polling && client->polled_fd == conn->fd) {
+        client->close_polled = true; /* the number must not be reused while the leader polls it */
+        progress_kick(client);
+    } else {
+        close(conn->fd);
+    }
+    conn->fd = -1;
+}
+
+void conn_reset_buffers(quire_client *client) {
+    struct conn *conn = &client->conn;
+    quire_decoder_free(&conn->decoder);
+    memset(&conn->decoder, 0, sizeof(conn->decoder));
+    free(conn->rx);
+    free(conn->tx);
+    conn->rx = conn->tx = NULL;
+    conn->tx_start = conn->tx_end = conn->tx_capacity = 0;
+    conn->n_releases = 0;
+    conn->bulk_left = 0;
+    conn->bulk_to = NULL;
+    conn->bulk_job = NULL;
+}
+
+static void back_off(quire_client *client) {
+    struct conn *conn = &client->conn;
+    uint64_t wait_ns = BACKOFF_FIRST_NS << (conn->failures < 16 ? conn->failures : 16);
+    wait_ns = quire_min_u64(wait_ns, BACKOFF_LAST_NS);
+    conn->next_attempt_ns = clock_ns() + wait_ns / 2 + client_random(client) % wait_ns;
+    conn->failures++;
+}
+
+static void fail_stalled(quire_client *client, struct link *list, enum quire_status status, const char *text) {
+    while (!list_empty(list)) {
+        struct job *job = LINK_OWNER(list->next, struct job, link);
+        if (job->kind == JOB_CONNECT) {
+            job_finish(client, job, status, "%s", text);
+        } else {
+            job_finish(client, job, QUIRE_DISCONNECTED, "%s", text);
+        }
+    }
+}
+
+void conn_down(quire_client *client, enum quire_status status, const char *format, ...) {
+    struct conn *conn = &client->conn;
+    char text[JOB_TEXT_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    memcpy(conn->why, text, sizeof(text));
+    if (conn->state == CONN_UP) {
+        conn->failures = 0; /* it did work: the first attempt comes soon */
+    }
+    atomic_store(&client->serial_up, 0);
+    conn->state = CONN_DOWN;
+    close_socket(client);
+    for (uint32_t i = 0; i < conn->n_fds; i++) {
+        close(conn->fds[i]);
+    }
+    conn->n_fds = 0;
+    conn_reset_buffers(client);
+    pool_unref(&conn->pool);
+    ingest_drop(client);
+    back_off(client);
+    request_fail_all(client, QUIRE_DISCONNECTED, text);
+    fail_stalled(client, &client->stalled_conn, status, text);
+    fail_stalled(client, &client->stalled_space, status, text);
+}
+
+static enum quire_status say_hello(quire_client *client) {
+    Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    hello.major = QUIRE_PROTO_MAJOR;
+    hello.minor = QUIRE_PROTO_MINOR;
+    hello.client = client->name;
+    hello.last_epoch = client->last_epoch;
+    return tx_frame(client, QUIRE_MSG_HELLO, 0, &hello.base);
+}
+
+static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
+    struct conn *conn = &client->conn;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, client->path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        conn_down(client, QUIRE_SYSTEM, "no socket: %s", strerrordesc_np(errno));
+        return QUIRE_SYSTEM;
+    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        int error = errno;
+        close(fd);
+        if (error == EAGAIN && now_ns < conn->attempts_end_ns) {
+            conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
+            return QUIRE_PENDING;
+        }
+        enum quire_status status = error == EACCES || error == EPERM ? QUIRE_DENIED : QUIRE_DISCONNECTED;
+        conn_down(client, status, "no quired at %.100s: %s; start it, or set QUIRE_SOCKET", client->path, strerrordesc_np(error));
+        return status;
+    }
+    conn->fd = fd;
+    conn->serial = ++client->serials;
+    conn->state = CONN_HELLO;
+    conn->hello_deadline_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
+    conn->rx = malloc(RX_BUFFER_BYTES);
+    if (conn->rx == NULL || say_hello(client) != QUIRE_OK) {
+        conn_down(client, QUIRE_NO_MEMORY, "out of memory for a connection");
+        return QUIRE_NO_MEMORY;
+    }
+    tx_flush(client);
+    progress_kick(client); /* a leader that polls nothing yet */
+    return conn->state == CONN_DOWN ? QUIRE_DISCONNECTED : QUIRE_PENDING;
+}
+
+enum quire_status conn_need(quire_client *client, uint64_t now_ns) {
+    struct conn *conn = &client->conn;
+    if (conn->state == CONN_UP) {
+        return QUIRE_OK;
+    }
+    if (conn->state != CONN_DOWN) {
+        return QUIRE_PENDING;
+    }
+    if (!list_empty(&client->stalled_conn)) {
+        return QUIRE_PENDING; /* its queue of connections is full; others wait already */
+    }
+    if (now_ns < conn->next_attempt_ns) {
+        return QUIRE_DISCONNECTED;
+    }
+    conn->attempts_end_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
+    return conn_connect(client, now_ns);
+}
+
+static void conn_up(quire_client *client) {
+    struct conn *conn = &client->conn;
+    conn->state = CONN_UP;
+    conn->failures = 0;
+    if (client->last_epoch != 0) {
+        client->reconnects++;
+    }
+    client->last_epoch = conn->epoch;
+    atomic_store(&client->serial_up, conn->serial);
+    job_wake_list(client, &client->stalled_conn);
+}
+
+static bool take_memory(quire_client *client, const Quire__Wire__HelloAck *ack) {
+    struct conn *conn = &client->conn;
+    int pool_fd = conn_take_fd(client), generations_fd = conn_take_fd(client);
+    if (!ack->member) {
+        if (pool_fd >= 0) {
+            close(pool_fd);
+        }
+        if (generations_fd >= 0) {
+            close(generations_fd);
+        }
+        return true;
+    }
+    const char *why = NULL;
+    if (pool_map(pool_fd, generations_fd, ack->pool_bytes, ack->generation_slots, &conn->pool, &why) != QUIRE_OK) {
+        conn_down(client, QUIRE_SYSTEM, "the daemon's memory was refused: %s", why);
+        return false;
+    }
+    return true;
+}
+
+void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {
+    struct conn *conn = &client->conn;
+    Quire__Wire__HelloAck *ack = conn->state == CONN_HELLO ? quire__wire__hello_ack__unpack(NULL, size, body) : NULL;
+    if (ack == NULL) {
+        conn_down(client, QUIRE_CORRUPT, "quired sent a malformed greeting");
+        return;
+    }
+    if (ack->major != QUIRE_PROTO_MAJOR) {
+        conn_down(client, QUIRE_VERSION, "quired speaks protocol %u, this library %d", ack->major, QUIRE_PROTO_MAJOR);
+    } else if (take_memory(client, ack)) {
+        conn->epoch = ack->epoch;
+        conn->session = ack->session;
+        conn->pool_bytes = ack->pool_bytes;
+        conn->lease_ms = ack->lease_ms;
+        conn->ingest_max_bytes = ack->ingest_max_bytes;
+        conn->member = ack->member;
+        conn->verify = ack->verify_always;
+        conn->admin = ack->admin;
+        snprintf(conn->version, sizeof(conn->version), "%s", ack->version != NULL ? ack->version : "");
+        conn->state = CONN_REOPENING;
+        conn->reopening = 1;
+        ns_reopen_all(client);
+        if (conn->state == CONN_REOPENING) {
+            conn_on_ns_reopened(client);
+        }
+    }
+    quire__wire__hello_ack__free_unpacked(ack, NULL);
+}
+
+void conn_on_ns_reopened(quire_client *client) {
+    if (client->conn.state == CONN_REOPENING && --client->conn.reopening == 0) {
+        conn_up(client);
+    }
+}
+
+int conn_take_fd(quire_client *client) {
+    struct conn *conn = &client->conn;
+    if (conn->n_fds == 0) {
+        return -1;
+    }
+    int fd = conn->fds[0];
+    memmove(conn->fds, conn->fds + 1, --conn->n_fds * sizeof(conn->fds[0]));
+    return fd;
+}
+
+static void look_after_connecting(quire_client *client, uint64_t now_ns) {
+    struct conn *conn = &client->conn;
+    if (conn->state == CONN_DOWN) {
+        if (!list_empty(&client->stalled_conn) && now_ns >= conn->next_attempt_ns) {
+            conn_connect(client, now_ns);
+        }
+    } else if (conn->state != CONN_UP && now_ns >= conn->hello_deadline_ns) {
+        conn_down(client, QUIRE_TIMEOUT, "quired accepted the connection and did not answer within %u ms",
+                  client->options.connect_timeout_ms);
+    }
+}
+
+void conn_io(quire_client *client) {
+    uint64_t now_ns = clock_ns();
+    look_after_connecting(client, now_ns);
+    tx_flush(client);
+    rx_read(client);
+    if (client->conn.state == CONN_UP && !tx_full(client)) {
+        job_wake_list(client, &client->stalled_conn);
+    }
+    if (client->next_wake_ns <= now_ns) {
+        client->next_wake_ns = UINT64_MAX;
+        job_wake_list(client, &client->stalled_space);
+    }
+    job_expire(client, now_ns);
+}
+
+/* The job that quire_open waits for: nothing but the connection. */
+void connect_advance(quire_client *client, struct job *job) {
+    enum quire_status status = conn_need(client, clock_ns());
+    if (status == QUIRE_PENDING) {
+        job_stall(job, &client->stalled_conn);
+    } else if (!job->done) {
+        job_finish(client, job, status, "%s", status == QUIRE_OK ? "" : client->conn.why);
+    }
+}

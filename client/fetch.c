@@ -1,0 +1,319 @@
+/*
+ * Fetch: leased bytes into the caller's memory. Members of the trust domain copy out of the mapped pool without a word to the daemon and
+ * read the record's generation again afterwards. Guests are sent the record in slices and scatter their own copy.
+ */
+#include "client/internal.h"
+
+#include <stdlib.h>
+
+static enum quire_status check_dest(const quire_layout *layout, const quire_dest *dest, uint32_t n_tokens, quire_rect *rect) {
+    const quire_group *group = &layout->group[dest->group];
+    QUIRE_FORWARD(rect_resolve(layout, dest->group, &dest->rect, rect));
+    uint32_t elem_bytes = (uint32_t)quire_layout_lane_bytes(layout, dest->group, 0, 1) / group->k_dim;
+    struct plane k = {(const void *const *)dest->k_base, rect->n_layers,      rect->n_heads,       n_tokens,
+                      group->k_dim * elem_bytes,         dest->k_head_stride, dest->k_token_stride};
+    QUIRE_FORWARD(bounds_check(&k, dest->region, dest->region_bytes));
+    if (group->v_dim == 0) {
+        return QUIRE_OK;
+    }
+    struct plane v = {(const void *const *)dest->v_base, rect->n_layers,      rect->n_heads,       n_tokens,
+                      group->v_dim * elem_bytes,         dest->v_head_stride, dest->v_token_stride};
+    return bounds_check(&v, dest->region, dest->region_bytes);
+}
+
+static enum quire_status copy_lanes(const quire_layout *layout, const struct quire_record *record, quire_dest *dest, bool verify) {
+    quire_rect rect;
+    enum quire_status status = check_dest(layout, dest, record->header.n_tokens, &rect);
+    if (status != QUIRE_OK) {
+        return error_set(status, "key %u: the rectangle or its strides leave the group or the region", dest->key_index);
+    }
+    struct quire_scatter to = {.rect = rect,
+                               .k_base = dest->k_base,
+                               .v_base = dest->v_base,
+                               .k_head_stride = dest->k_head_stride,
+                               .k_token_stride = dest->k_token_stride,
+                               .v_head_stride = dest->v_head_stride,
+                               .v_token_stride = dest->v_token_stride};
+    dest->bytes_copied = quire_layout_rect_bytes(layout, dest->group, &rect, record->header.n_tokens);
+    return quire_record_scatter(record, &to, verify);
+}
+
+static enum quire_status copy_opaque(const struct quire_record *record, quire_dest *dest, bool verify) {
+    size_t size = 0;
+    enum quire_status status =
+        dest->opaque == NULL ? QUIRE_INVALID : quire_record_copy_opaque(record, dest->opaque, dest->opaque_bytes, &size, verify);
+    dest->bytes_copied = size;
+    return status == QUIRE_OK ? status : error_set(status, "key %u: an opaque block of %zu bytes was not copied", dest->key_index, size);
+}
+
+/* From a record's bytes, wherever they are, to the caller's memory. Reports nothing to the caller yet but sizes. */
+static enum quire_status copy_record(const quire_lease *lease, const uint8_t *bytes, uint32_t size, quire_dest *dest, bool verify) {
+    struct quire_record record;
+    const quire_layout *layout = &lease->ns->layout;
+    enum quire_status status = quire_record_open(bytes, size, layout, &lease->keys[dest->key_index], &record);
+    if (status != QUIRE_OK) {
+        return error_set(status, "key %u: the record is not what was asked for", dest->key_index);
+    }
+    if (record.header.group != dest->group) {
+        return error_set(QUIRE_CORRUPT, "key %u: the record is of another layer group", dest->key_index);
+    }
+    dest->n_tokens = record.header.n_tokens;
+    dest->fidelity =
+        (quire_fidelity){.error = record.header.error, .ancestry_error = record.header.ancestry_error, .rung = record.header.rung};
+    return layout->opaque ? copy_opaque(&record, dest, verify) : copy_lanes(layout, &record, dest, verify);
+}
+
+static const struct quire_wire_grant *find(const quire_lease *lease, const quire_dest *dest) {
+    if (dest->key_index >= lease->n_keys || dest->group >= (lease->ns->layout.opaque ? 1 : lease->ns->layout.n_groups)) {
+        error_set(QUIRE_INVALID, "key %u or group %u is not of this lookup", dest->key_index, dest->group);
+        return NULL;
+    }
+    const struct quire_wire_grant *grant = lease_grant(lease, dest->key_index, dest->group);
+    if (grant == NULL) {
+        error_set(QUIRE_MISS, "key %u was not leased for group %u", dest->key_index, dest->group);
+    }
+    return grant;
+}
+
+/* What was read while the bytes were being reused is no finding, whatever it looked like. */
+static enum quire_status fetch_mapped(const quire_lease *lease, quire_dest *dest) {
+    const struct quire_wire_grant *grant = find(lease, dest);
+    if (grant == NULL) {
+        return quire_last_status();
+    }
+    enum quire_status status = copy_record(lease, lease->pool->base + grant->offset, grant->size, dest, lease->verify);
+    if (!pool_stands(lease->pool, grant->slot, grant->generation)) {
+        return error_set(QUIRE_STALE, "key %u: its bytes were reused while they were read", dest->key_index);
+    }
+    return status;
+}
+
+static void settle(quire_dest *dest, enum quire_status status, quire_seq *seq) {
+    dest->status = status;
+    if (status == QUIRE_OK) {
+        seq_learn(seq, &dest->fidelity);
+    } else {
+        dest->bytes_copied = 0;
+    }
+}
+
+static void clear_results(quire_dest *dests, uint32_t n_dests) {
+    for (uint32_t i = 0; i < n_dests; i++) {
+        dests[i].status = QUIRE_PENDING;
+        dests[i].fidelity = (quire_fidelity){0};
+        dests[i].n_tokens = 0;
+        dests[i].bytes_copied = 0;
+    }
+}
+
+/* What is still pending gets `rest`; the first failure is the call's. */
+static enum quire_status outcome(quire_dest *dests, uint32_t n_dests, enum quire_status rest) {
+    enum quire_status first = QUIRE_OK;
+    for (uint32_t i = 0; i < n_dests; i++) {
+        if (dests[i].status == QUIRE_PENDING) {
+            dests[i].status = rest;
+        }
+        first = first == QUIRE_OK ? dests[i].status : first;
+    }
+    return first;
+}
+
+static enum quire_status check(const quire_lease *lease, const quire_dest *dests, uint32_t n_dests) {
+    if (lease == NULL || dests == NULL || n_dests == 0) {
+        return error_set(QUIRE_INVALID, "fetch: no lease or no destinations");
+    }
+    if (n_dests > QUIRE_MAX_BATCH * QUIRE_MAX_GROUPS) {
+        return error_set(QUIRE_TOO_LARGE, "%u destinations are too many for one call", n_dests);
+    }
+    if (!quire_lease_valid(lease)) {
+        return error_set(QUIRE_STALE, "the lease has expired or its connection is gone: look up again");
+    }
+    return QUIRE_OK;
+}
+
+/* ---- jobs ----------------------------------------------------------------------------------------------------------------- */
+static void prepare(struct job *job, quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq) {
+    atomic_fetch_add_explicit(&lease->refs, 1, memory_order_relaxed);
+    job->u.fetch = (struct job_fetch){.lease = lease, .dests = dests, .n_dests = n_dests, .seq = seq};
+}
+
+void fetch_end(quire_client *client, struct job *job) {
+    (void)client;
+    struct job_fetch *fetch = &job->u.fetch;
+    enum quire_status status = outcome(fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
+    job->status = job->status == QUIRE_OK ? status : job->status;
+    free(fetch->copy);
+    fetch->copy = NULL;
+    lease_unref(fetch->lease);
+}
+
+static void remember_text(struct job *job, enum quire_status status) {
+    if (status != QUIRE_OK && job->text[0] == '\0') {
+        strncpy(job->text, quire_last_error(), sizeof(job->text) - 1);
+    }
+}
+
+static void advance_mapped(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    uint64_t copied = 0;
+    client_unlock(client);
+    while (fetch->next < fetch->n_dests && copied < FETCH_STEP_BYTES) {
+        quire_dest *dest = &fetch->dests[fetch->next++];
+        enum quire_status status = fetch_mapped(fetch->lease, dest);
+        remember_text(job, status);
+        settle(dest, status, fetch->seq);
+        copied += dest->bytes_copied;
+    }
+    client_lock(client);
+    if (job->abort != QUIRE_OK) {
+        return;
+    }
+    if (fetch->next == fetch->n_dests) {
+        job_finish(client, job, QUIRE_OK, NULL);
+    } else {
+        job_wake(client, job);
+    }
+}
+
+/* ---- guests --------------------------------------------------------------------------------------------------------------- */
+static void ask_slice(quire_client *client, struct job *job, const struct quire_wire_grant *grant) {
+    struct job_fetch *fetch = &job->u.fetch;
+    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
+    read.lease = fetch->lease->id;
+    read.slot = grant->slot;
+    read.offset = fetch->copy_have;
+    read.size = quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
+    request_send(client, job, QUIRE_MSG_READ, &read.base);
+}
+
+static void next_dest(struct job *job, enum quire_status status) {
+    struct job_fetch *fetch = &job->u.fetch;
+    remember_text(job, status);
+    settle(&fetch->dests[fetch->next++], status, fetch->seq);
+    free(fetch->copy);
+    fetch->copy = NULL;
+}
+
+static void scatter_copy(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    client_unlock(client);
+    /* A copy that crossed a wire is verified. */
+    enum quire_status status = copy_record(fetch->lease, fetch->copy, fetch->copy_bytes, &fetch->dests[fetch->next], true);
+    client_lock(client);
+    next_dest(job, status);
+}
+
+static void advance_guest(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    while (job->abort == QUIRE_OK && fetch->next < fetch->n_dests) {
+        const struct quire_wire_grant *grant = find(fetch->lease, &fetch->dests[fetch->next]);
+        if (fetch->lease->serial != client->conn.serial || client->conn.state != CONN_UP) {
+            job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
+            return;
+        }
+        if (grant == NULL) {
+            next_dest(job, quire_last_status());
+        } else if (fetch->copy == NULL) {
+            fetch->copy_bytes = grant->size;
+            fetch->copy_have = 0;
+            fetch->copy = malloc(grant->size == 0 ? 1 : grant->size);
+            if (fetch->copy == NULL) {
+                next_dest(job, error_set(QUIRE_NO_MEMORY, "out of memory for a copy"));
+            }
+        } else if (fetch->copy_have < fetch->copy_bytes) {
+            ask_slice(client, job, grant);
+            return;
+        } else {
+            scatter_copy(client, job);
+        }
+    }
+    if (job->abort == QUIRE_OK) {
+        job_finish(client, job, QUIRE_OK, NULL);
+    }
+}
+
+void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body) {
+    struct job_fetch *fetch = &job->u.fetch;
+    Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, frame->body_bytes, body);
+    uint64_t asked = quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
+    enum quire_status status = bulk == NULL ? QUIRE_CORRUPT : status_from_wire(bulk->status);
+    if (status == QUIRE_OK && frame->bulk_bytes == asked) {
+        client->conn.bulk_to = fetch->copy + fetch->copy_have;
+        client->conn.bulk_job = job;
+    } else {
+        next_dest(job, error_set(status == QUIRE_OK ? QUIRE_CORRUPT : status, "quired did not send the record"));
+        job_wake(client, job);
+    }
+    quire__wire__bulk__free_unpacked(bulk, NULL);
+}
+
+void fetch_on_bulk_end(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    fetch->copy_have += (uint32_t)quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
+    job_wake(client, job);
+}
+
+void fetch_advance(quire_client *client, struct job *job) {
+    if (job->u.fetch.lease->pool != NULL) {
+        advance_mapped(client, job);
+    } else {
+        advance_guest(client, job);
+    }
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------------- */
+/* A member's blocking fetch is copies and nothing else: no lock, no job, any number of threads at once. */
+static enum quire_status fetch_now(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint64_t deadline_ns) {
+    enum quire_status rest = QUIRE_TIMEOUT;
+    for (uint32_t i = 0; i < n_dests; i++) {
+        if ((i & 7) == 7 && clock_ns() >= deadline_ns) {
+            error_set(QUIRE_TIMEOUT, "the deadline passed after %u of %u destinations", i, n_dests);
+            break;
+        }
+        settle(&dests[i], fetch_mapped(lease, &dests[i]), seq);
+    }
+    return outcome(dests, n_dests, rest);
+}
+
+enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms) {
+    enum quire_status status = check(lease, dests, n_dests);
+    if (status != QUIRE_OK) {
+        if (dests != NULL) {
+            clear_results(dests, n_dests);
+            outcome(dests, n_dests, status);
+        }
+        return status;
+    }
+    clear_results(dests, n_dests);
+    quire_client *client = lease->client;
+    uint64_t deadline_ns = deadline_after(client, deadline_ms);
+    if (lease->pool != NULL) {
+        return fetch_now(lease, dests, n_dests, seq, deadline_ns);
+    }
+    struct job job;
+    client_enter(client);
+    job_init(&job, JOB_FETCH, deadline_ns);
+    prepare(&job, lease, dests, n_dests, seq);
+    status = job_run(client, &job);
+    client_leave(client);
+    return status;
+}
+
+quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms, void *user) {
+    if (check(lease, dests, n_dests) != QUIRE_OK) {
+        return 0;
+    }
+    clear_results(dests, n_dests);
+    quire_client *client = lease->client;
+    client_enter(client);
+    struct job *job = job_new(client, JOB_FETCH, deadline_after(client, deadline_ms), user);
+    if (job != NULL) {
+        prepare(job, lease, dests, n_dests, seq);
+    }
+    quire_job id = job == NULL ? 0 : job_submit_async(client, job);
+    if (job != NULL && id == 0) {
+        lease_unref(lease);
+    }
+    client_leave(client);
+    return id;
+}

@@ -1,0 +1,441 @@
+/*
+ * What the files of libquire share: the client, its connection, jobs and requests, leases and mappings.
+ *
+ * One lock a client guards everything here that is not said to be atomic. Whoever needs an answer drives the I/O: a blocked thread becomes the
+ * leader and polls the socket without the lock; other blocked threads sleep on conditions of their own and take over when it leaves.
+ * Copies into and out of shared memory always run without the lock, on a job that is marked busy.
+ *
+ *   job:      what a caller asked for. Advanced by a thread that calls in: runnable → busy → waiting for answers … → done
+ *   request:  one frame on its way whose answer is expected. A job may have several; a put's outlives a job that gave up,
+ *             because the daemon may still be reading the ingest memory
+ */
+#ifndef CLIENT_INTERNAL_H
+#define CLIENT_INTERNAL_H
+
+#include "client/list.h"
+#include "client/quire.h"
+#include "codec/record.h"
+#include "proto/base/base.h"
+#include "proto/frame.h"
+#include "proto/key.h"
+#include "proto/layout.h"
+#include "proto/quire.pb-c.h"
+#include "proto/wire.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+
+#define CLIENT_MAGIC 0x51434c49u
+#define NS_MAGIC 0x51434e53u
+#define LEASE_MAGIC 0x51434c45u
+
+#define JOB_TEXT_BYTES 192
+#define REQUESTS_MAX 65536u       /* frames whose answer is outstanding */
+#define TX_BACKLOG_MAX (4u << 20) /* bytes unsent beyond which jobs wait to be sent */
+#define RX_BUFFER_BYTES (128u << 10)
+#define RX_FDS_MAX 4
+#define RELEASES_MAX 64              /* leases told in one frame */
+#define STORE_CHUNK_BYTES (2u << 20) /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
+#define STORE_CHUNK_ITEMS 256u
+#define STORE_CHUNKS_IN_FLIGHT 4u
+#define FETCH_STEP_BYTES (16u << 20) /* copied before other jobs have a turn */
+#define READ_SLICE_BYTES (1u << 20)  /* guests read records in slices */
+#define INGEST_SEGMENTS_MAX 64
+
+/* ---- mappings ------------------------------------------------------------------------------------------------------------- */
+/* The domain's pool as this process sees it; lives until the connection and every lease on it are gone. */
+struct pool {
+    _Atomic uint32_t refs;
+    const uint8_t *base;
+    uint64_t bytes;
+    const _Atomic uint32_t *generations;
+    uint32_t n_slots;
+    bool inherited; /* a forked child: the mapping is the parent's and is not there */
+};
+
+/* The ingest window lent to this session, and which parts of it are in use: segments in ascending order. */
+struct window {
+    uint32_t refs;
+    uint32_t id;
+    uint64_t serial; /* of the connection */
+    uint8_t *base;
+    uint64_t bytes;
+    struct segment {
+        uint64_t offset, bytes;
+    } segments[INGEST_SEGMENTS_MAX];
+    uint32_t n_segments;
+};
+
+/* ---- jobs ----------------------------------------------------------------------------------------------------------------- */
+enum job_kind { JOB_CONNECT, JOB_NS_OPEN, JOB_LOOKUP, JOB_FETCH, JOB_STORE, JOB_KEYS, JOB_ADMIN, JOB_KINDS };
+
+struct job_fetch {
+    quire_lease *lease;
+    quire_dest *dests;
+    uint32_t n_dests, next;
+    quire_seq *seq;
+    uint8_t *copy; /* a guest's copy of the record that is being read */
+    uint32_t copy_bytes, copy_have;
+};
+
+struct job_store {
+    quire_ns *ns;
+    quire_source *sources;
+    uint32_t n_sources;
+    uint32_t next, next_layer; /* what to put next */
+    uint32_t in_flight;
+    bool retry; /* some source is to be sent again at retry_at_ns */
+    uint64_t retry_at_ns;
+    float ancestry_error;
+    uint64_t put_id; /* for blocks cut into parts because they exceed the window */
+    uint32_t *retry_after_ms;
+};
+
+struct job {
+    enum job_kind kind;
+    bool async, busy, runnable, done;
+    uint32_t slot; /* of an asynchronous job in the table */
+    quire_job id;
+    void *user;
+    enum quire_status status;
+    enum quire_status abort; /* a busy job is to end with this; OK: go on */
+    char text[JOB_TEXT_BYTES];
+    uint64_t deadline_ns;
+    uint32_t heap_index; /* UINT32_MAX: not in the heap */
+    uint64_t request;    /* the one outstanding request of jobs that have one at a time; 0: none */
+    struct link link;    /* runnable, stalled or done list */
+    union {
+        struct {
+            quire_ns *ns;
+        } ns_open;
+        struct {
+            quire_ns *ns;
+            quire_lookup_args args;
+            uint8_t *misses;
+            quire_lookup_result *result;
+        } lookup;
+        struct job_fetch fetch;
+        struct job_store store;
+        struct {
+            quire_ns *ns;
+            enum quire_keys_verb verb;
+            const quire_key *keys;
+            uint32_t n_keys;
+            uint8_t *statuses;
+        } keys;
+        struct {
+            const Quire__Wire__AdminRequest *request;
+            Quire__Wire__AdminReply **reply;
+        } admin;
+    } u;
+};
+
+/* A put frame under way. */
+struct chunk {
+    struct job *job; /* NULL: gave up, only the memory is still in use */
+    struct window *window;
+    uint64_t offset;
+    uint32_t n_items;
+    struct chunk_item {
+        uint32_t source;
+        struct quire_record_shape shape;
+        quire_rect rect;
+        uint64_t offset, bytes; /* within the window */
+    } * items;
+    struct quire_wire_put *wire;
+};
+
+struct request {
+    uint64_t id; /* 0: free */
+    enum quire_msg type;
+    struct job *job;
+    quire_ns *ns;        /* NS_OPEN after a reconnect */
+    struct chunk *chunk; /* PUT */
+    uint32_t next_free;
+};
+
+/* A thread that is blocked in a call. */
+struct waiter {
+    pthread_cond_t cond;
+    struct job *job; /* NULL: wants to know about every asynchronous job */
+    struct link link;
+};
+
+/* ---- connection ----------------------------------------------------------------------------------------------------------- */
+enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP };
+
+struct conn {
+    enum conn_state state;
+    int fd;
+    uint64_t serial; /* of the attempt; never reused */
+    uint64_t hello_deadline_ns;
+    uint64_t next_attempt_ns; /* back-off */
+    uint64_t attempts_end_ns; /* a crowded socket is tried again until then */
+    uint32_t failures;
+    char why[JOB_TEXT_BYTES]; /* it went down */
+    uint32_t reopening;       /* namespaces whose answer is outstanding */
+    uint64_t epoch, session, pool_bytes, ingest_max_bytes;
+    uint32_t lease_ms;
+    bool member, verify, admin;
+    char version[64];
+    struct pool *pool;
+    struct quire_decoder decoder;
+    uint8_t *rx;
+    int fds[RX_FDS_MAX];
+    uint32_t n_fds;
+    uint64_t bulk_left; /* raw bytes to come before the next frame */
+    uint8_t *bulk_to;   /* where they go; NULL: nowhere */
+    struct job *bulk_job;
+    uint8_t *tx;
+    size_t tx_start, tx_end, tx_capacity;
+    uint64_t releases[RELEASES_MAX];
+    uint32_t n_releases;
+};
+
+/* What quire_event_fd hands out; made on demand, -1 before. */
+struct events {
+    int epoll, timer, done;
+    int watched; /* the socket that is in the epoll set */
+    bool watched_out;
+    bool done_set;
+    uint64_t armed_ns;
+};
+
+struct quire_client {
+    uint32_t magic;
+    pthread_mutex_t lock;
+    struct link registry; /* of all clients, for fork */
+    bool forked;          /* in a child, before its first call */
+    quire_options options;
+    char path[108];
+    char name[64];
+    uint64_t random;
+    _Atomic uint64_t serial_up; /* connection that is up; 0: none */
+    struct conn conn;
+    uint64_t last_epoch, reconnects, serials;
+
+    struct request *requests;
+    uint32_t n_requests, free_request, live_requests;
+    uint64_t request_serial;
+
+    struct job **jobs;    /* asynchronous, by slot; kept for reuse */
+    uint32_t *free_slots; /* a stack */
+    uint32_t n_free_slots, active_jobs;
+    uint64_t job_serial;
+    struct job **heap; /* all unfinished jobs by deadline */
+    uint32_t n_heap, heap_capacity;
+    struct link runnable, stalled_conn, stalled_space, done;
+    uint64_t next_wake_ns; /* when stalled stores look again; UINT64_MAX: on an event */
+
+    struct link waiters;
+    struct waiter *leader;
+    bool polling;
+    uint64_t poll_until_ns;
+    int polled_fd;
+    bool close_polled; /* the socket went down while the leader polls it */
+    int kick;          /* eventfd that ends the leader's poll */
+    struct events events;
+    pthread_t thread;
+    bool has_thread, stop_thread;
+    struct waiter thread_waiter;
+
+    struct link namespaces, leases;
+    struct window *window;
+    bool window_asked, window_recalled;
+    uint64_t window_retry_ns;
+};
+
+struct quire_ns {
+    uint32_t magic;
+    quire_client *client; /* NULL once the client is closed */
+    struct link link;
+    char name[QUIRE_MAX_NAME + 1];
+    bool has_layout, linked;
+    quire_layout layout;
+    quire_key root;
+    uint32_t handle;
+    uint64_t serial;          /* connection on which the handle is valid */
+    enum quire_status status; /* why it could not be opened again */
+};
+
+struct quire_lease {
+    uint32_t magic;
+    _Atomic uint32_t refs; /* the caller's and each fetch job's */
+    quire_client *client;
+    quire_ns *ns;
+    struct link link;
+    struct pool *pool; /* NULL for guests and in a forked child */
+    uint64_t id, serial, valid_until_ns;
+    bool verify;
+    uint32_t n_keys, n_grants;
+    quire_key *keys;
+    struct quire_wire_grant grants[];
+};
+
+struct quire_seq {
+    quire_fidelity worst;
+};
+
+/* ---- error.c -------------------------------------------------------------------------------------------------------------- */
+enum quire_status error_set(enum quire_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Repeats what a job has to say for the calling thread. */
+enum quire_status error_from_job(const struct job *job);
+/* A status off the wire: unknown values become INTERNAL. */
+enum quire_status status_from_wire(uint32_t value);
+
+/* ---- client.c ------------------------------------------------------------------------------------------------------------- */
+uint64_t clock_ns(void);
+uint64_t deadline_after(const quire_client *client, uint32_t deadline_ms);
+uint32_t remaining_ms(uint64_t deadline_ns, uint64_t now_ns);
+uint64_t client_random(quire_client *client);
+/* Every call's way in and out: takes the lock, and first makes a forked child's client its own. */
+void client_enter(quire_client *client);
+void client_leave(quire_client *client);
+/* The lock around work that must not hold it. */
+void client_unlock(quire_client *client);
+void client_lock(quire_client *client);
+
+/* ---- conn.c, rx.c, tx.c --------------------------------------------------------------------------------------------------- */
+/* Makes sure that a connection exists or is being made. OK: up. PENDING: wait. Else why there is none. */
+enum quire_status conn_need(quire_client *client, uint64_t now_ns);
+void conn_down(quire_client *client, enum quire_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void conn_on_hello(quire_client *client, const uint8_t *body, size_t size);
+void conn_on_ns_reopened(quire_client *client);
+/* Reads, writes, expires: everything that is due. */
+void conn_io(quire_client *client);
+void conn_reset_buffers(quire_client *client);
+int conn_take_fd(quire_client *client);
+
+void rx_read(quire_client *client);
+void rx_drop(quire_client *client);
+
+bool tx_full(const quire_client *client);
+/* Appends a frame; tx_flush sends. NO_MEMORY, TOO_LARGE. */
+enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body);
+void tx_flush(quire_client *client);
+
+/* ---- request.c ------------------------------------------------------------------------------------------------------------ */
+/* NULL at the limit or without memory. Valid until the next request_new. */
+struct request *request_new(quire_client *client, enum quire_msg type, struct job *job);
+struct request *request_find(quire_client *client, uint64_t id);
+void request_free(quire_client *client, struct request *request);
+/* Sends the one request of a job and remembers it. The job waits, or has failed. */
+void request_send(quire_client *client, struct job *job, enum quire_msg type, const ProtobufCMessage *body);
+/* The connection is gone: forgets all. Jobs that waited for an answer end. */
+void request_fail_all(quire_client *client, enum quire_status status, const char *text);
+
+/* ---- job.c ---------------------------------------------------------------------------------------------------------------- */
+void job_init(struct job *job, enum job_kind kind, uint64_t deadline_ns);
+/* An asynchronous job: NULL with quire_last_status() when there may be no more. */
+struct job *job_new(quire_client *client, enum job_kind kind, uint64_t deadline_ns, void *user);
+/* Hands a prepared job to the client; starts it at once where that is cheap. OK, or NO_MEMORY. */
+enum quire_status job_submit(quire_client *client, struct job *job);
+quire_job job_submit_async(quire_client *client, struct job *job);
+/* Submits a job on the caller's stack and waits for its end. */
+enum quire_status job_run(quire_client *client, struct job *job);
+void job_wake(quire_client *client, struct job *job);
+void job_wake_list(quire_client *client, struct link *list);
+void job_stall(struct job *job, struct link *list);
+void job_finish(quire_client *client, struct job *job, enum quire_status status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Ends a job from outside: at once, or as soon as the thread that is busy with it notices. */
+void job_abort(quire_client *client, struct job *job, enum quire_status status, const char *text);
+void job_advance(quire_client *client, struct job *job);
+void job_expire(quire_client *client, uint64_t now_ns);
+struct job *job_find(quire_client *client, quire_job id);
+void job_forget(quire_client *client, struct job *job);
+void job_forget_all(quire_client *client);
+
+/* ---- progress.c ----------------------------------------------------------------------------------------------------------- */
+/* Drives work until `finished` says so or until_ns has passed: true when finished. */
+bool progress_until(quire_client *client, struct job *job, bool (*finished)(quire_client *client, void *arg), void *arg, uint64_t until_ns);
+/* Wakes the threads that wait for this job. */
+void progress_wake(quire_client *client, const struct job *job);
+void progress_kick(quire_client *client);
+/* When something is due even if nothing arrives; UINT64_MAX: never. */
+uint64_t progress_due_ns(const quire_client *client);
+enum quire_status progress_start_thread(quire_client *client);
+void progress_stop_thread(quire_client *client);
+void waiter_init(struct waiter *waiter, struct job *job);
+
+/* ---- events.c ------------------------------------------------------------------------------------------------------------- */
+void events_init(struct events *events);
+void events_update(quire_client *client);
+void events_forget_socket(quire_client *client);
+void events_close(struct events *events);
+
+/* ---- pool.c --------------------------------------------------------------------------------------------------------------- */
+/* Maps both descriptors (and closes them). On failure `why` says what is wrong with them. */
+enum quire_status pool_map(int pool_fd, int generations_fd, uint64_t pool_bytes, uint32_t n_slots, struct pool **pool, const char **why);
+struct pool *pool_ref(struct pool *pool);
+void pool_unref(struct pool **pool);
+bool pool_stands(const struct pool *pool, uint32_t slot, uint32_t generation);
+/* Maps a descriptor that can not shrink under us; NULL when it could. Closes it. */
+void *map_sealed(int fd, uint64_t bytes, bool writable);
+
+/* ---- ingest.c ------------------------------------------------------------------------------------------------------------- */
+/* OK: there is a window. PENDING: asked for, the job is to stall for space. */
+enum quire_status ingest_need(quire_client *client, uint64_t now_ns, uint32_t deadline_ms);
+void ingest_on_ack(quire_client *client, const uint8_t *body, size_t size);
+void ingest_on_error(quire_client *client, enum quire_status status, uint32_t retry_after_ms, const char *text);
+/* Gives the window back when it was recalled and nothing is in it. */
+void ingest_settle(quire_client *client);
+void ingest_drop(quire_client *client);
+bool ingest_alloc(struct window *window, uint64_t bytes, uint64_t *offset);
+void ingest_free(quire_client *client, struct window *window, uint64_t offset);
+void window_unref(struct window **window);
+void chunk_free(quire_client *client, struct chunk *chunk);
+
+/* ---- lookup.c, fetch.c, store.c, keys.c, ns.c, admin.c: a job's parts ----------------------------------------------------- */
+void lookup_on_grants(quire_client *client, struct job *job, const uint8_t *body, size_t size);
+/* The lease of an answer that nobody waits for any more. */
+void lookup_on_late_grants(quire_client *client, const uint8_t *body, size_t size);
+void lease_unref(quire_lease *lease);
+const struct quire_wire_grant *lease_grant(const quire_lease *lease, uint32_t key_index, uint32_t group);
+void lease_orphan_all(quire_client *client, bool inherited);
+void release_flush(quire_client *client);
+
+void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body);
+void fetch_on_bulk_end(quire_client *client, struct job *job);
+void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size);
+void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms);
+void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, size_t size);
+void ns_on_ack(quire_client *client, struct job *job, quire_ns *ns, const uint8_t *body, size_t size);
+void ns_reopen_all(quire_client *client);
+void admin_on_reply(quire_client *client, struct job *job, const uint8_t *body, size_t size);
+/* The namespace's handle on this connection, or why there is none. */
+enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle);
+
+void connect_advance(quire_client *client, struct job *job);
+void ns_advance(quire_client *client, struct job *job);
+void lookup_advance(quire_client *client, struct job *job);
+void fetch_advance(quire_client *client, struct job *job);
+void store_advance(quire_client *client, struct job *job);
+void keys_advance(quire_client *client, struct job *job);
+void admin_advance(quire_client *client, struct job *job);
+void lookup_end(quire_client *client, struct job *job);
+void fetch_end(quire_client *client, struct job *job);
+void store_end(quire_client *client, struct job *job);
+
+void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);
+
+/* ---- bounds.c ------------------------------------------------------------------------------------------------------------- */
+/* One side (K or V) of a rectangle in the caller's memory. */
+struct plane {
+    const void *const *base;
+    uint32_t n_layers, n_heads, n_tokens, token_bytes;
+    int64_t head_stride, token_stride;
+};
+/* OK when every byte lies in [region, region + region_bytes); INVALID also on any overflow. region NULL, 0 bytes: only overflow. */
+enum quire_status bounds_check(const struct plane *plane, const void *region, uint64_t region_bytes);
+/* Resolves "all zero" and checks a rectangle against a group of the layout. */
+enum quire_status rect_resolve(const quire_layout *layout, uint32_t group, const quire_rect *asked, quire_rect *rect);
+
+/* ---- fork.c --------------------------------------------------------------------------------------------------------------- */
+void fork_register(quire_client *client);
+void fork_unregister(quire_client *client);
+/* First call in a child: forgets what was the parent's. */
+void fork_reset(quire_client *client);
+
+#endif

@@ -1,0 +1,204 @@
+/* Incoming bytes: frames to whom they concern, raw bulk bytes to where they belong, descriptors into a short queue. All hostile. */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void on_error(quire_client *client, uint64_t id, const uint8_t *body, size_t size) {
+    Quire__Wire__Error *error = quire__wire__error__unpack(NULL, size, body);
+    if (error == NULL) {
+        conn_down(client, QUIRE_CORRUPT, "quired sent a malformed error");
+        return;
+    }
+    enum quire_status status = status_from_wire(error->status);
+    status = status == QUIRE_OK ? QUIRE_INTERNAL : status;
+    struct request *request = request_find(client, id);
+    if (id == 0 || client->conn.state == CONN_HELLO) {
+        conn_down(client, status, "quired: %.150s", error->text);
+    } else if (request != NULL) {
+        struct request was = *request;
+        request_free(client, request);
+        if (was.chunk != NULL) {
+            store_on_error(client, was.chunk, status, error->retry_after_ms);
+        } else if (was.type == QUIRE_MSG_INGEST_GET) {
+            ingest_on_error(client, status, error->retry_after_ms, error->text);
+        } else if (was.job != NULL) {
+            if (was.job->kind == JOB_LOOKUP) {
+                was.job->u.lookup.result->retry_after_ms = error->retry_after_ms;
+            }
+            job_finish(client, was.job, status, "quired: %.150s", error->text);
+        } else if (was.type == QUIRE_MSG_NS_OPEN) {
+            conn_on_ns_reopened(client); /* its handle stays unknown: calls on it say so */
+        }
+    }
+    quire__wire__error__free_unpacked(error, NULL);
+}
+
+/* The request that an answer must belong to: of this type, else the daemon is not to be trusted any further. */
+static bool take_request(quire_client *client, uint64_t id, enum quire_msg sent, struct request *taken) {
+    struct request *request = request_find(client, id);
+    if (request == NULL) {
+        return false; /* late: the job gave up */
+    }
+    if (request->type != sent) {
+        conn_down(client, QUIRE_CORRUPT, "quired answered a request with the wrong message");
+        return false;
+    }
+    *taken = *request;
+    request_free(client, request);
+    return true;
+}
+
+static void dispatch(quire_client *client, const struct quire_frame *frame, const uint8_t *body) {
+    struct request request;
+    uint64_t id = frame->request_id;
+    size_t size = frame->body_bytes;
+    switch (frame->type) {
+    case QUIRE_MSG_HELLO_ACK:
+        conn_on_hello(client, body, size);
+        break;
+    case QUIRE_MSG_ERROR:
+        on_error(client, id, body, size);
+        break;
+    case QUIRE_MSG_GRANTS:
+        if (request_find(client, id) == NULL) {
+            lookup_on_late_grants(client, body, size);
+        } else if (take_request(client, id, QUIRE_MSG_LEASE, &request)) {
+            lookup_on_grants(client, request.job, body, size);
+        }
+        break;
+    case QUIRE_MSG_ACKS:
+        if (request_find(client, id) != NULL && request_find(client, id)->chunk != NULL) {
+            if (take_request(client, id, QUIRE_MSG_PUT, &request)) {
+                store_on_acks(client, request.chunk, body, size);
+            }
+        } else if (take_request(client, id, QUIRE_MSG_KEYS, &request)) {
+            keys_on_acks(client, request.job, body, size);
+        }
+        break;
+    case QUIRE_MSG_NS_ACK:
+        if (take_request(client, id, QUIRE_MSG_NS_OPEN, &request)) {
+            ns_on_ack(client, request.job, request.ns, body, size);
+        }
+        break;
+    case QUIRE_MSG_BULK:
+        if (take_request(client, id, QUIRE_MSG_READ, &request)) {
+            fetch_on_bulk(client, request.job, frame, body);
+        }
+        break;
+    case QUIRE_MSG_INGEST_ACK:
+        if (take_request(client, id, QUIRE_MSG_INGEST_GET, &request)) {
+            ingest_on_ack(client, body, size);
+        }
+        break;
+    case QUIRE_MSG_INGEST_RECALL:
+        client->window_recalled = client->window != NULL;
+        ingest_settle(client);
+        break;
+    case QUIRE_MSG_ADMIN_REPLY:
+        if (take_request(client, id, QUIRE_MSG_ADMIN, &request)) {
+            admin_on_reply(client, request.job, body, size);
+        }
+        break;
+    case QUIRE_MSG_GOODBYE:
+        conn_down(client, QUIRE_DISCONNECTED, "quired is stopping, or ended this session");
+        break;
+    default:
+        break; /* a newer daemon's notice */
+    }
+}
+
+static void end_of_bulk(quire_client *client) {
+    struct conn *conn = &client->conn;
+    struct job *job = conn->bulk_job;
+    conn->bulk_job = NULL;
+    conn->bulk_to = NULL;
+    if (job != NULL) {
+        fetch_on_bulk_end(client, job);
+    }
+}
+
+static void take_bytes(quire_client *client, const uint8_t *bytes, size_t size) {
+    struct conn *conn = &client->conn;
+    uint64_t serial = conn->serial;
+    while (size > 0 && conn->state != CONN_DOWN && conn->serial == serial) {
+        size_t used = 0;
+        if (conn->bulk_left > 0) {
+            used = (size_t)quire_min_u64(size, conn->bulk_left);
+            if (conn->bulk_to != NULL) {
+                memcpy(conn->bulk_to, bytes, used);
+                conn->bulk_to += used;
+            }
+            conn->bulk_left -= used;
+            if (conn->bulk_left == 0) {
+                end_of_bulk(client);
+            }
+        } else {
+            enum quire_status status = quire_decoder_feed(&conn->decoder, bytes, size, &used);
+            if (status != QUIRE_OK && status != QUIRE_PENDING) {
+                conn_down(client, status == QUIRE_VERSION ? QUIRE_VERSION : QUIRE_CORRUPT, "quired sent a malformed frame");
+                return;
+            }
+            if (status == QUIRE_OK) {
+                struct quire_frame frame = conn->decoder.frame;
+                conn->bulk_left = frame.bulk_bytes;
+                dispatch(client, &frame, quire_decoder_body(&conn->decoder));
+                if (conn->state == CONN_DOWN || conn->serial != serial) {
+                    return;
+                }
+                quire_decoder_next(&conn->decoder);
+            }
+        }
+        bytes += used;
+        size -= used;
+    }
+}
+
+static void take_descriptors(struct conn *conn, struct msghdr *message) {
+    for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at != NULL; at = CMSG_NXTHDR(message, at)) {
+        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t n = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof(fd));
+            if (conn->n_fds < RX_FDS_MAX) {
+                conn->fds[conn->n_fds++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+void rx_read(quire_client *client) {
+    struct conn *conn = &client->conn;
+    uint64_t serial = conn->serial;
+    while (conn->fd >= 0 && conn->serial == serial) {
+        union {
+            struct cmsghdr align;
+            char bytes[CMSG_SPACE(RX_FDS_MAX * sizeof(int))];
+        } control;
+        struct iovec vector = {.iov_base = conn->rx, .iov_len = RX_BUFFER_BYTES};
+        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        ssize_t got = recvmsg(conn->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 && errno == EAGAIN) {
+            return;
+        }
+        if (got <= 0) {
+            conn_down(client, QUIRE_DISCONNECTED, "quired closed the connection");
+            return;
+        }
+        take_descriptors(conn, &message);
+        take_bytes(client, conn->rx, (size_t)got);
+        if ((size_t)got < RX_BUFFER_BYTES) {
+            return; /* all that was there; more makes the socket readable again */
+        }
+    }
+}

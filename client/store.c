@@ -1,0 +1,527 @@
+/*
+ * Store: sources are gathered into the ingest window and offered in put frames of a few megabytes. Several are under way at once, so that
+ * our gathering and summing overlaps with the daemon's copying and summing. What the daemon has no room for now is sent again until the deadline.
+ */
+#include "client/internal.h"
+
+#include <stdlib.h>
+
+#define RETRY_AT_LEAST_MS 1u
+
+/* ---- checking ------------------------------------------------------------------------------------------------------------- */
+static enum quire_status shape_of(const quire_layout *layout, const quire_source *source, struct quire_record_shape *shape) {
+    uint32_t n_groups = layout->opaque ? 1 : layout->n_groups;
+    if (source->group >= n_groups || source->n_tokens == 0 || source->n_tokens > layout->block_tokens ||
+        (source->flags & ~(uint32_t)(QUIRE_STORE_PARENT_UNKNOWN | QUIRE_STORE_PIN)) != 0) {
+        return QUIRE_INVALID;
+    }
+    if (layout->opaque && (source->opaque == NULL || source->opaque_bytes == 0)) {
+        return QUIRE_INVALID;
+    }
+    return quire_record_shape(layout, source->group, source->n_tokens, layout->opaque ? source->opaque_bytes : 0, shape);
+}
+
+static enum quire_status check_planes(const quire_layout *layout, const quire_source *source, quire_rect *rect) {
+    const quire_group *group = &layout->group[source->group];
+    QUIRE_FORWARD(rect_resolve(layout, source->group, &source->rect, rect));
+    quire_rect whole = quire_layout_whole(layout, source->group);
+    if (source->put_id == 0 && memcmp(rect, &whole, sizeof(whole)) != 0) {
+        return QUIRE_INVALID; /* a part without a put_id could combine with nothing */
+    }
+    uint32_t elem_bytes = (uint32_t)quire_layout_lane_bytes(layout, source->group, 0, 1) / group->k_dim;
+    struct plane k = {source->k_base,        rect->n_layers,        rect->n_heads, source->n_tokens, group->k_dim * elem_bytes,
+                      source->k_head_stride, source->k_token_stride};
+    struct plane v = {source->v_base,        rect->n_layers,        rect->n_heads, source->n_tokens, group->v_dim * elem_bytes,
+                      source->v_head_stride, source->v_token_stride};
+    QUIRE_FORWARD(bounds_check(&k, NULL, 0));
+    return group->v_dim == 0 ? QUIRE_OK : bounds_check(&v, NULL, 0);
+}
+
+static enum quire_status check_source(const quire_layout *layout, const quire_source *source) {
+    struct quire_record_shape shape;
+    quire_rect rect;
+    QUIRE_FORWARD(shape_of(layout, source, &shape));
+    return layout->opaque ? QUIRE_OK : check_planes(layout, source, &rect);
+}
+
+static enum quire_status check(const quire_ns *ns, quire_source *sources, uint32_t n_sources) {
+    if (ns == NULL || ns->client == NULL || sources == NULL || n_sources == 0) {
+        return error_set(QUIRE_INVALID, "store: no namespace or no sources");
+    }
+    if (n_sources > QUIRE_MAX_BATCH) {
+        return error_set(QUIRE_TOO_LARGE, "%u sources are more than %d in one call", n_sources, QUIRE_MAX_BATCH);
+    }
+    for (uint32_t i = 0; i < n_sources; i++) {
+        enum quire_status status = check_source(&ns->layout, &sources[i]);
+        sources[i].status = status == QUIRE_OK ? QUIRE_PENDING : status;
+    }
+    return QUIRE_OK;
+}
+
+/* ---- planning a frame ----------------------------------------------------------------------------------------------------- */
+/* How many layers of a block fit into one part: all, unless the block would not fit into the window beside another. */
+static uint32_t layers_a_part(const quire_layout *layout, const quire_source *source, const quire_rect *rect, uint64_t window_bytes) {
+    quire_rect one = *rect;
+    one.n_layers = 1;
+    uint64_t whole = quire_layout_rect_bytes(layout, source->group, rect, source->n_tokens);
+    uint64_t layer = quire_layout_rect_bytes(layout, source->group, &one, source->n_tokens);
+    if (whole <= window_bytes / 2) {
+        return rect->n_layers;
+    }
+    uint64_t n = quire_max_u64(1, window_bytes / 4 / quire_max_u64(layer, 1));
+    return (uint32_t)quire_min_u64(n, rect->n_layers);
+}
+
+/* The next piece to put: a source, or some of its layers. False when this source cannot be put through the window at all. */
+static bool plan_item(const struct job_store *store, uint64_t window_bytes, struct chunk_item *item) {
+    const quire_source *source = &store->sources[store->next];
+    const quire_layout *layout = &store->ns->layout;
+    *item = (struct chunk_item){.source = store->next};
+    if (shape_of(layout, source, &item->shape) != QUIRE_OK) {
+        return false;
+    }
+    if (layout->opaque) {
+        item->bytes = source->opaque_bytes;
+        return item->bytes <= window_bytes;
+    }
+    if (rect_resolve(layout, source->group, &source->rect, &item->rect) != QUIRE_OK) {
+        return false;
+    }
+    uint32_t step = layers_a_part(layout, source, &item->rect, window_bytes);
+    item->rect.first_layer = (uint16_t)(item->rect.first_layer + store->next_layer);
+    item->rect.n_layers = (uint16_t)quire_min_u64(step, item->rect.n_layers - store->next_layer);
+    item->bytes = quire_layout_rect_bytes(layout, source->group, &item->rect, source->n_tokens);
+    return item->bytes <= window_bytes;
+}
+
+static void skip_settled(struct job_store *store) {
+    while (store->next < store->n_sources && store->next_layer == 0 && store->sources[store->next].status != QUIRE_PENDING) {
+        store->next++;
+    }
+}
+
+static void step_over(struct job_store *store, const struct chunk_item *item) {
+    quire_rect rect;
+    const quire_layout *layout = &store->ns->layout;
+    const quire_source *source = &store->sources[store->next];
+    if (!layout->opaque && rect_resolve(layout, source->group, &source->rect, &rect) == QUIRE_OK &&
+        store->next_layer + item->rect.n_layers < rect.n_layers) {
+        store->next_layer += item->rect.n_layers;
+        return;
+    }
+    store->next++;
+    store->next_layer = 0;
+}
+
+/* Fills the chunk's list from what is next; its size in bytes, 0 when nothing is left. */
+static uint64_t plan(struct job_store *store, uint64_t window_bytes, struct chunk *chunk) {
+    uint64_t total = 0;
+    for (skip_settled(store); store->next < store->n_sources && chunk->n_items < STORE_CHUNK_ITEMS; skip_settled(store)) {
+        struct chunk_item item;
+        if (!plan_item(store, window_bytes, &item)) {
+            store->sources[store->next].status = QUIRE_TOO_LARGE;
+            store->next_layer = 0;
+            continue;
+        }
+        uint64_t padded = quire_align_up(item.bytes, QUIRE_RECORD_ALIGN);
+        if (chunk->n_items > 0 && (total + padded > STORE_CHUNK_BYTES || total + padded > window_bytes)) {
+            break;
+        }
+        item.offset = total;
+        total += padded;
+        chunk->items[chunk->n_items++] = item;
+        step_over(store, &item);
+    }
+    return total;
+}
+
+/* ---- filling and sending it ----------------------------------------------------------------------------------------------- */
+static uint8_t wire_flags(const quire_source *source) {
+    unsigned flags = 0;
+    if ((source->flags & QUIRE_STORE_PARENT_UNKNOWN) != 0) {
+        flags |= QUIRE_WIRE_PUT_PARENT_UNKNOWN;
+    } else if (quire_key_is_zero(&source->parent)) {
+        flags |= QUIRE_WIRE_PUT_ROOT;
+    }
+    if (!quire_key_is_zero(&source->supersedes)) {
+        flags |= QUIRE_WIRE_PUT_SUPERSEDES;
+    }
+    if ((source->flags & QUIRE_STORE_PIN) != 0) {
+        flags |= QUIRE_WIRE_PUT_PIN;
+    }
+    return (uint8_t)flags;
+}
+
+static enum quire_status gather(const quire_source *source, const struct chunk_item *item, bool opaque, uint8_t *to, uint64_t *check) {
+    if (opaque) {
+        *check = quire_record_check_opaque(&item->shape, to, source->opaque, source->opaque_bytes);
+        return QUIRE_OK;
+    }
+    quire_rect rect;
+    size_t skipped = 0;
+    if (source->rect.n_layers != 0) {
+        skipped = item->rect.first_layer - source->rect.first_layer;
+    } else {
+        skipped = item->rect.first_layer;
+    }
+    rect = item->rect;
+    struct quire_scatter from = {.rect = rect,
+                                 .k_base = (void *const *)(uintptr_t)(source->k_base + skipped),
+                                 .v_base = source->v_base == NULL ? NULL : (void *const *)(uintptr_t)(source->v_base + skipped),
+                                 .k_head_stride = source->k_head_stride,
+                                 .k_token_stride = source->k_token_stride,
+                                 .v_head_stride = source->v_head_stride,
+                                 .v_token_stride = source->v_token_stride};
+    return quire_record_gather(&item->shape, &from, to, check);
+}
+
+static enum quire_status fill_item(const struct job_store *store, const struct chunk *chunk, uint32_t i) {
+    const struct chunk_item *item = &chunk->items[i];
+    const quire_source *source = &store->sources[item->source];
+    struct quire_wire_put put = {
+        .key = source->key,
+        .parent = source->parent,
+        .supersedes = source->supersedes,
+        .put_id = source->put_id,
+        .ingest_offset = chunk->offset + item->offset,
+        .length = (uint32_t)item->bytes,
+        .n_tokens = (uint16_t)source->n_tokens,
+        .group = source->group,
+        .flags = wire_flags(source),
+        .first_layer = item->rect.first_layer,
+        .n_layers = item->rect.n_layers,
+        .first_head = item->rect.first_head,
+        .n_heads = item->rect.n_heads,
+        .ancestry_error = store->ancestry_error,
+    };
+    quire_rect rect;
+    bool opaque = store->ns->layout.opaque;
+    if (!opaque && source->put_id == 0 && rect_resolve(&store->ns->layout, source->group, &source->rect, &rect) == QUIRE_OK &&
+        item->rect.n_layers < rect.n_layers) {
+        put.put_id = (store->put_id + item->source) | 1; /* cut by us: the parts find each other */
+    }
+    QUIRE_FORWARD(gather(source, item, opaque, chunk->window->base + put.ingest_offset, &put.check));
+    chunk->wire[i] = put;
+    return QUIRE_OK;
+}
+
+static void send_chunk(quire_client *client, struct job *job, struct chunk *chunk) {
+    Quire__Wire__Put put = QUIRE__WIRE__PUT__INIT;
+    enum quire_status status = ns_handle(client, job->u.store.ns, &put.ns);
+    struct request *request = status == QUIRE_OK ? request_new(client, QUIRE_MSG_PUT, NULL) : NULL;
+    if (request == NULL) {
+        chunk_free(client, chunk);
+        job_abort(client, job, status == QUIRE_OK ? QUIRE_RETRY : status, "the put could not be sent");
+        return;
+    }
+    request->chunk = chunk;
+    put.items.data = (uint8_t *)chunk->wire;
+    put.items.len = chunk->n_items * sizeof(struct quire_wire_put);
+    put.window = chunk->window->id;
+    put.deadline_ms = remaining_ms(job->deadline_ns, clock_ns());
+    status = tx_frame(client, QUIRE_MSG_PUT, request->id, &put.base);
+    if (status != QUIRE_OK) {
+        request_free(client, request);
+        chunk_free(client, chunk);
+        job_abort(client, job, status, "the put could not be sent");
+        return;
+    }
+    job->u.store.in_flight++;
+    tx_flush(client);
+}
+
+static struct chunk *chunk_new(struct window *window, struct job *job) {
+    struct chunk *chunk = calloc(1, sizeof(*chunk));
+    if (chunk == NULL) {
+        return NULL;
+    }
+    uint32_t n = (uint32_t)quire_min_u64(job->u.store.n_sources * (uint64_t)QUIRE_MAX_LAYERS, STORE_CHUNK_ITEMS);
+    chunk->job = job;
+    chunk->window = window;
+    chunk->items = malloc(n * sizeof(*chunk->items));
+    chunk->wire = malloc(n * sizeof(*chunk->wire));
+    if (chunk->items == NULL || chunk->wire == NULL) {
+        free(chunk->items);
+        free(chunk->wire);
+        free(chunk);
+        return NULL;
+    }
+    return chunk;
+}
+
+static void chunk_discard(struct chunk *chunk) {
+    free(chunk->items);
+    free(chunk->wire);
+    free(chunk);
+}
+
+/* Plans, fills and sends one frame. False when nothing more can be done now: all sent, no space, or the job is over. */
+static bool put_next(quire_client *client, struct job *job) {
+    struct job_store *store = &job->u.store;
+    struct window *window = client->window;
+    struct chunk *chunk = chunk_new(window, job);
+    uint32_t next = store->next, next_layer = store->next_layer;
+    if (chunk == NULL) {
+        job_abort(client, job, QUIRE_NO_MEMORY, "out of memory for a put");
+        return false;
+    }
+    uint64_t bytes = plan(store, window->bytes, chunk);
+    if (bytes == 0 || !ingest_alloc(window, bytes, &chunk->offset)) {
+        chunk_discard(chunk);
+        if (bytes > 0) {
+            store->next = next;
+            store->next_layer = next_layer;
+            job_stall(job, &client->stalled_space);
+        }
+        return false;
+    }
+    enum quire_status status = QUIRE_OK;
+    client_unlock(client);
+    for (uint32_t i = 0; i < chunk->n_items && status == QUIRE_OK; i++) {
+        status = fill_item(store, chunk, i);
+    }
+    client_lock(client);
+    if (status != QUIRE_OK || job->abort != QUIRE_OK || client->conn.state != CONN_UP || window->serial != client->conn.serial) {
+        chunk_free(client, chunk);
+        if (job->abort == QUIRE_OK) {
+            job_abort(client, job, status != QUIRE_OK ? status : QUIRE_DISCONNECTED,
+                      status != QUIRE_OK ? "the block could not be gathered" : client->conn.why);
+        }
+        return false;
+    }
+    send_chunk(client, job, chunk);
+    return job->abort == QUIRE_OK;
+}
+
+/* ---- the job -------------------------------------------------------------------------------------------------------------- */
+/* Sources that were refused for the moment go again. True when there are some and it is time. */
+static bool send_again(quire_client *client, struct job_store *store, uint64_t now_ns) {
+    if (!store->retry || store->in_flight > 0) {
+        return false;
+    }
+    if (now_ns < store->retry_at_ns) {
+        client->next_wake_ns = quire_min_u64(client->next_wake_ns, store->retry_at_ns);
+        return false;
+    }
+    store->retry = false;
+    store->next = store->next_layer = 0;
+    for (uint32_t i = 0; i < store->n_sources; i++) {
+        if (store->sources[i].status == QUIRE_RETRY) {
+            store->sources[i].status = QUIRE_PENDING;
+        }
+    }
+    return true;
+}
+
+static bool all_sent(struct job_store *store) {
+    skip_settled(store);
+    return store->next == store->n_sources;
+}
+
+static void put_all(quire_client *client, struct job *job) {
+    struct job_store *store = &job->u.store;
+    while (job->abort == QUIRE_OK && !all_sent(store) && store->in_flight < STORE_CHUNKS_IN_FLIGHT && !link_linked(&job->link)) {
+        uint64_t now_ns = clock_ns();
+        enum quire_status status = ingest_need(client, now_ns, remaining_ms(job->deadline_ns, now_ns));
+        if (job->abort != QUIRE_OK) {
+            return;
+        }
+        if (status == QUIRE_PENDING || tx_full(client)) {
+            job_stall(job, status == QUIRE_PENDING ? &client->stalled_space : &client->stalled_conn);
+        } else if (status != QUIRE_OK) {
+            job_abort(client, job, status, "no ingest window");
+        } else if (!put_next(client, job)) {
+            return;
+        }
+    }
+}
+
+void store_advance(quire_client *client, struct job *job) {
+    struct job_store *store = &job->u.store;
+    uint64_t now_ns = clock_ns();
+    enum quire_status status = conn_need(client, now_ns);
+    if (status == QUIRE_PENDING) {
+        job_stall(job, &client->stalled_conn);
+        return;
+    }
+    if (status != QUIRE_OK) {
+        job_finish(client, job, QUIRE_DISCONNECTED, "%s", client->conn.why);
+        return;
+    }
+    send_again(client, store, now_ns);
+    put_all(client, job);
+    if (job->abort != QUIRE_OK || job->done) {
+        return;
+    }
+    if (!link_linked(&job->link) && !list_empty(&client->stalled_space)) {
+        job_wake(client, LINK_OWNER(client->stalled_space.next, struct job, link)); /* what we did not need, the next one may use */
+    }
+    if (all_sent(store) && store->in_flight == 0) {
+        if (!store->retry) {
+            job_finish(client, job, QUIRE_OK, NULL);
+        } else if (!send_again(client, store, clock_ns())) {
+            job_stall(job, &client->stalled_space);
+        } else {
+            job_wake(client, job);
+        }
+    }
+}
+
+void store_end(quire_client *client, struct job *job) {
+    struct job_store *store = &job->u.store;
+    enum quire_status rest = job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status, first = QUIRE_OK;
+    for (uint32_t i = 0; i < client->n_requests && store->in_flight > 0; i++) {
+        struct chunk *chunk = client->requests[i].chunk;
+        if (chunk != NULL && chunk->job == job) {
+            chunk->job = NULL;
+        }
+    }
+    for (uint32_t i = 0; i < store->n_sources; i++) {
+        if (store->sources[i].status == QUIRE_PENDING || (store->sources[i].status == QUIRE_RETRY && job->status != QUIRE_TIMEOUT)) {
+            store->sources[i].status = rest;
+        }
+        first = first == QUIRE_OK ? store->sources[i].status : first;
+    }
+    job->status = job->status == QUIRE_OK ? first : job->status;
+    if (job->status != QUIRE_OK && !list_empty(&client->stalled_space)) {
+        job_wake(client, LINK_OWNER(client->stalled_space.next, struct job, link));
+    }
+}
+
+/* ---- answers -------------------------------------------------------------------------------------------------------------- */
+static void retry_later(struct job_store *store, uint32_t retry_after_ms) {
+    uint32_t wait_ms = retry_after_ms < RETRY_AT_LEAST_MS ? RETRY_AT_LEAST_MS : retry_after_ms;
+    store->retry = true;
+    store->retry_at_ns = clock_ns() + wait_ms * QUIRE_NS_PER_MS;
+    if (store->retry_after_ms != NULL) {
+        *store->retry_after_ms = wait_ms;
+    }
+}
+
+static void settle_item(struct job_store *store, const struct chunk_item *item, enum quire_status status) {
+    quire_source *source = &store->sources[item->source];
+    quire_rect rect;
+    bool last = store->ns->layout.opaque || rect_resolve(&store->ns->layout, source->group, &source->rect, &rect) != QUIRE_OK ||
+                item->rect.first_layer + item->rect.n_layers == rect.first_layer + rect.n_layers;
+    if (status == QUIRE_OK && !last) {
+        return; /* a part that we cut: the last one speaks for all */
+    }
+    if (source->status == QUIRE_PENDING || source->status == QUIRE_RETRY) {
+        source->status = status;
+    }
+}
+
+static void settle_all(struct job_store *store, const struct chunk *chunk, enum quire_status status) {
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        settle_item(store, &chunk->items[i], status);
+    }
+}
+
+static void chunk_answered(quire_client *client, struct chunk *chunk) {
+    struct job *job = chunk->job;
+    chunk_free(client, chunk);
+    ingest_settle(client);
+    if (job != NULL) {
+        job->u.store.in_flight--;
+        job_wake(client, job);
+    }
+}
+
+/* The daemon took the window back while it was idle: the sources go again through another one. */
+static void window_is_gone(quire_client *client, struct chunk *chunk) {
+    if (client->window == chunk->window) {
+        window_unref(&client->window);
+        client->window_recalled = false;
+    }
+    if (chunk->job != NULL) {
+        settle_all(&chunk->job->u.store, chunk, QUIRE_RETRY);
+        retry_later(&chunk->job->u.store, 0);
+    }
+}
+
+void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms) {
+    if (status == QUIRE_NOT_FOUND || status == QUIRE_STALE) {
+        window_is_gone(client, chunk);
+    } else if (chunk->job != NULL) {
+        settle_all(&chunk->job->u.store, chunk, status);
+        if (status == QUIRE_RETRY) {
+            retry_later(&chunk->job->u.store, retry_after_ms);
+        } else if (chunk->job->u.store.retry_after_ms != NULL) {
+            *chunk->job->u.store.retry_after_ms = retry_after_ms;
+        }
+    }
+    chunk_answered(client, chunk);
+}
+
+void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size) {
+    Quire__Wire__Acks *acks = quire__wire__acks__unpack(NULL, size, body);
+    if (acks == NULL || (acks->status == QUIRE_OK && acks->statuses.len != chunk->n_items)) {
+        quire__wire__acks__free_unpacked(acks, NULL);
+        store_on_error(client, chunk, QUIRE_CORRUPT, 0);
+        conn_down(client, QUIRE_CORRUPT, "quired sent a malformed answer");
+        return;
+    }
+    enum quire_status status = status_from_wire(acks->status);
+    uint32_t retry_after_ms = acks->retry_after_ms;
+    if (acks->statuses.len != chunk->n_items) {
+        quire__wire__acks__free_unpacked(acks, NULL);
+        store_on_error(client, chunk, status, retry_after_ms);
+        return;
+    }
+    struct job_store *store = chunk->job == NULL ? NULL : &chunk->job->u.store;
+    for (uint32_t i = 0; store != NULL && i < chunk->n_items; i++) {
+        enum quire_status one = status_from_wire(acks->statuses.data[i]);
+        settle_item(store, &chunk->items[i], one == QUIRE_PENDING ? QUIRE_INTERNAL : one);
+        if (one == QUIRE_RETRY) {
+            retry_later(store, retry_after_ms);
+        } else if (one == QUIRE_FULL && store->retry_after_ms != NULL) {
+            *store->retry_after_ms = retry_after_ms;
+        }
+    }
+    quire__wire__acks__free_unpacked(acks, NULL);
+    chunk_answered(client, chunk);
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------------- */
+static void prepare(quire_client *client, struct job *job, quire_ns *ns, quire_source *sources, uint32_t n_sources, const quire_seq *seq,
+                    uint32_t *retry_after_ms) {
+    quire_fidelity ancestry = quire_seq_ancestry(seq);
+    job->u.store = (struct job_store){
+        .ns = ns,
+        .sources = sources,
+        .n_sources = n_sources,
+        .ancestry_error = ancestry.error > ancestry.ancestry_error ? ancestry.error : ancestry.ancestry_error,
+        .put_id = client_random(client),
+        .retry_after_ms = retry_after_ms,
+    };
+    if (retry_after_ms != NULL) {
+        *retry_after_ms = 0;
+    }
+}
+
+enum quire_status quire_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
+                              uint32_t *retry_after_ms) {
+    QUIRE_FORWARD(check(ns, sources, n_sources));
+    struct job job;
+    client_enter(ns->client);
+    job_init(&job, JOB_STORE, deadline_after(ns->client, deadline_ms));
+    prepare(ns->client, &job, ns, sources, n_sources, seq, retry_after_ms);
+    enum quire_status status = job_run(ns->client, &job);
+    client_leave(ns->client);
+    return status;
+}
+
+quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
+                             uint32_t *retry_after_ms, void *user) {
+    if (check(ns, sources, n_sources) != QUIRE_OK) {
+        return 0;
+    }
+    client_enter(ns->client);
+    struct job *job = job_new(ns->client, JOB_STORE, deadline_after(ns->client, deadline_ms), user);
+    if (job != NULL) {
+        prepare(ns->client, job, ns, sources, n_sources, seq, retry_after_ms);
+    }
+    quire_job id = job == NULL ? 0 : job_submit_async(ns->client, job);
+    client_leave(ns->client);
+    return id;
+}

@@ -1,0 +1,80 @@
+/* Outgoing frames: packed into one buffer, sent without blocking; what the socket does not take waits for it to be writable. */
+#include "client/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+bool tx_full(const quire_client *client) { return client->conn.tx_end - client->conn.tx_start > TX_BACKLOG_MAX; }
+
+static bool reserve(struct conn *conn, size_t bytes) {
+    if (conn->tx_start == conn->tx_end) {
+        conn->tx_start = conn->tx_end = 0;
+    }
+    if (conn->tx_capacity - conn->tx_end >= bytes) {
+        return true;
+    }
+    memmove(conn->tx, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start);
+    conn->tx_end -= conn->tx_start;
+    conn->tx_start = 0;
+    if (conn->tx_capacity - conn->tx_end >= bytes) {
+        return true;
+    }
+    size_t wanted = quire_align_up(conn->tx_end + bytes, 64u << 10);
+    uint8_t *grown = realloc(conn->tx, wanted);
+    if (grown == NULL) {
+        return false;
+    }
+    conn->tx = grown;
+    conn->tx_capacity = wanted;
+    return true;
+}
+
+enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body) {
+    struct conn *conn = &client->conn;
+    size_t body_bytes = body == NULL ? 0 : protobuf_c_message_get_packed_size(body);
+    if (body_bytes > QUIRE_BODY_MAX) {
+        return QUIRE_TOO_LARGE;
+    }
+    if (!reserve(conn, QUIRE_FRAME_BYTES + body_bytes)) {
+        return QUIRE_NO_MEMORY;
+    }
+    uint8_t *at = conn->tx + conn->tx_end;
+    if (body != NULL) {
+        protobuf_c_message_pack(body, at + QUIRE_FRAME_BYTES);
+    }
+    struct quire_frame frame = {
+        .major = QUIRE_PROTO_MAJOR,
+        .minor = QUIRE_PROTO_MINOR,
+        .type = (uint16_t)type,
+        .body_bytes = (uint32_t)body_bytes,
+        .request_id = request_id,
+    };
+    quire_frame_encode(&frame, at + QUIRE_FRAME_BYTES, at);
+    conn->tx_end += QUIRE_FRAME_BYTES + body_bytes;
+    return QUIRE_OK;
+}
+
+void tx_flush(quire_client *client) {
+    struct conn *conn = &client->conn;
+    while (conn->fd >= 0 && conn->tx_start < conn->tx_end) {
+        ssize_t sent = send(conn->fd, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
+        if (sent < 0 && errno == EAGAIN) {
+            progress_kick(client); /* the leader is to poll for writability */
+            return;
+        }
+        if (sent < 0) {
+            conn_down(client, QUIRE_DISCONNECTED, "quired closed the connection");
+            return;
+        }
+        conn->tx_start += (size_t)sent;
+    }
+    if (conn->tx_capacity > (1u << 20) && conn->tx_start == conn->tx_end) {
+        free(conn->tx); /* an idle connection holds little */
+        conn->tx = NULL;
+        conn->tx_start = conn->tx_end = conn->tx_capacity = 0;
+    }
+}

@@ -1,0 +1,69 @@
+/* Views: pointers into the mapped pool under a lease. The mapping outlives the daemon and the connection; the bytes are vouched for at the end. */
+#include "client/internal.h"
+
+enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view) {
+    if (lease == NULL || view == NULL || key_index >= lease->n_keys) {
+        return error_set(QUIRE_INVALID, "view: no lease, no view, or key %u is not of this lookup", key_index);
+    }
+    memset(view, 0, sizeof(*view));
+    if (!quire_lease_valid(lease)) {
+        return error_set(QUIRE_STALE, "the lease has expired or its connection is gone: look up again");
+    }
+    if (lease->pool == NULL) {
+        return error_set(QUIRE_DENIED, "views need membership of the trust domain: use quire_fetch");
+    }
+    const struct quire_wire_grant *grant = lease_grant(lease, key_index, group);
+    if (grant == NULL) {
+        return error_set(QUIRE_MISS, "key %u was not leased for group %u", key_index, group);
+    }
+    struct quire_record record;
+    const uint8_t *bytes = lease->pool->base + grant->offset;
+    enum quire_status status = quire_record_open(bytes, grant->size, &lease->ns->layout, &lease->keys[key_index], &record);
+    if (status == QUIRE_OK && lease->verify) {
+        status = quire_record_verify(&record);
+    }
+    if (!pool_stands(lease->pool, grant->slot, grant->generation)) {
+        return error_set(QUIRE_STALE, "key %u: its bytes were reused", key_index);
+    }
+    if (status != QUIRE_OK) {
+        return error_set(status, "key %u: the record is not what was asked for", key_index);
+    }
+    view->record = bytes;
+    view->record_bytes = grant->size;
+    view->payload = bytes + record.shape.payload_offset;
+    view->payload_bytes = grant->size - record.shape.payload_offset;
+    view->fidelity =
+        (quire_fidelity){.error = record.header.error, .ancestry_error = record.header.ancestry_error, .rung = record.header.rung};
+    view->n_tokens = record.header.n_tokens;
+    view->slot = grant->slot;
+    view->generation = grant->generation;
+    return QUIRE_OK;
+}
+
+const void *quire_view_lane(const quire_view *view, const quire_layout *layout, uint8_t group, uint32_t layer, uint32_t kv, uint32_t head,
+                            uint64_t *size_bytes) {
+    struct quire_record_shape shape;
+    if (view == NULL || view->record == NULL || layout == NULL || layout->opaque || group >= layout->n_groups || kv > 1 ||
+        quire_record_shape(layout, group, view->n_tokens, 0, &shape) != QUIRE_OK || layer >= shape.n_layers || head >= shape.n_heads ||
+        (kv == 1 && shape.v_lane_bytes == 0)) {
+        return NULL;
+    }
+    uint32_t lane = quire_record_lane(&shape, layer, kv, head);
+    uint64_t offset = quire_record_lane_offset(&shape, lane), size = quire_record_lane_bytes(&shape, lane);
+    if (!quire_in_range(offset, size, view->record_bytes)) {
+        return NULL;
+    }
+    if (size_bytes != NULL) {
+        *size_bytes = size;
+    }
+    return (const uint8_t *)view->record + offset;
+}
+
+enum quire_status quire_view_end(quire_lease *lease, quire_view *view) {
+    if (lease == NULL || view == NULL || view->record == NULL || lease->pool == NULL) {
+        return error_set(QUIRE_INVALID, "view: not begun under this lease");
+    }
+    bool stands = pool_stands(lease->pool, view->slot, view->generation);
+    memset(view, 0, sizeof(*view));
+    return stands ? QUIRE_OK : error_set(QUIRE_STALE, "the bytes were reused during the view: discard what was read");
+}
