@@ -1,0 +1,107 @@
+#include "daemon/core_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+struct quarantine_entry {
+    struct quarantine_entry *next;
+    struct core *core;
+    uint64_t session;
+    pid_t pid;
+    struct loop_source source; /* fd −1: not watched yet */
+};
+
+static void quarantine_remove(struct quarantine_entry *entry) {
+    struct core *core = entry->core;
+    struct quarantine_entry **link = &core->quarantine.entries;
+    while (*link != entry) {
+        link = &(*link)->next;
+    }
+    *link = entry->next;
+    core->quarantine.count--;
+    if (entry->source.fd >= 0) {
+        loop_remove(core->loop, &entry->source);
+        close(entry->source.fd);
+    }
+    free(entry);
+}
+
+static void quarantine_gone(struct quarantine_entry *entry) {
+    struct core *core = entry->core;
+    log_info("quarantine_ended", "session %llu: process %d is gone, its leased memory is free", (unsigned long long)entry->session,
+             (int)entry->pid);
+    pager_session_gone(core->pager, entry->session);
+    quarantine_remove(entry);
+    events_pump(core);
+}
+
+static void quarantine_ready(struct loop_source *source, uint32_t events) {
+    (void)events;
+    quarantine_gone(LOOP_CONTAINER(source, struct quarantine_entry, source));
+}
+
+/* The socket names the process itself; where the kernel cannot tell, its number has to do. */
+static int quarantine_pidfd(pid_t pid, int socket_fd) {
+    int fd = -1;
+    socklen_t size = sizeof fd;
+    if (socket_fd >= 0 && getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0 && fd >= 0) {
+        return fd;
+    }
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+/* True when the entry stays. */
+static bool quarantine_watch(struct quarantine_entry *entry, int socket_fd) {
+    int fd = quarantine_pidfd(entry->pid, socket_fd);
+    if (fd < 0) {
+        return errno != ESRCH;
+    }
+    entry->source = (struct loop_source){.fd = fd, .events = EPOLLIN, .ready = quarantine_ready};
+    if (loop_add(entry->core->loop, &entry->source) != QUIRE_OK) {
+        close(fd);
+        entry->source.fd = -1;
+    }
+    return true;
+}
+
+void quarantine_add(struct core *core, uint64_t session, pid_t pid, int socket) {
+    struct quarantine_entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        /* Without an entry nobody would ever free the bytes: they stay for the daemon's life, which is safe. */
+        log_error("quarantine_leak", "session %llu: no memory to watch process %d", (unsigned long long)session, (int)pid);
+        return;
+    }
+    entry->core = core;
+    entry->session = session;
+    entry->pid = pid;
+    entry->source.fd = -1;
+    entry->next = core->quarantine.entries;
+    core->quarantine.entries = entry;
+    core->quarantine.count++;
+    if (!quarantine_watch(entry, socket)) {
+        quarantine_gone(entry);
+    }
+}
+
+void quarantine_check(struct core *core) {
+    for (struct quarantine_entry *entry = core->quarantine.entries, *next; entry != NULL; entry = next) {
+        next = entry->next;
+        if (entry->source.fd < 0 && !quarantine_watch(entry, -1)) {
+            quarantine_gone(entry);
+        }
+    }
+}
+
+void quarantine_teardown(struct core *core) {
+    while (core->quarantine.entries != NULL) {
+        quarantine_remove(core->quarantine.entries);
+    }
+}

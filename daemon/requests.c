@@ -1,0 +1,379 @@
+/* One function a message type. Each unpacks into the core's arena, checks what the client says, asks the pager and answers. */
+#include "daemon/core_internal.h"
+
+#include "proto/layout.h"
+#include "proto/status.h"
+
+typedef enum session_verdict request_fn(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
+
+static enum session_verdict request_malformed(struct session *session, const struct quire_frame *frame) {
+    session->core->counters.frames_bad++;
+    session_fail(session, frame->request_id, QUIRE_INVALID, 0, "the body of message type %u cannot be read, or unpacks to too much",
+                 frame->type);
+    return SESSION_DONE;
+}
+
+/* ---- hello ---------------------------------------------------------------------------------------------------------------- */
+
+/* A name for people: printable, bounded. */
+static void request_set_client(struct session *session, const char *name) {
+    uint32_t length = 0;
+    for (; name[length] != '\0' && length < sizeof session->client - 1; length++) {
+        char c = name[length];
+        session->client[length] = c >= ' ' && c <= '~' && c != '"' && c != '\\' ? c : '?';
+    }
+    session->client[length] = '\0';
+}
+
+static void request_welcome(struct session *session, uint64_t request) {
+    struct core *core = session->core;
+    const struct pool *pool = core->pools[session->domain];
+    Quire__Wire__HelloAck ack = QUIRE__WIRE__HELLO_ACK__INIT;
+    ack.major = QUIRE_PROTO_MAJOR;
+    ack.minor = QUIRE_PROTO_MINOR;
+    ack.epoch = core->epoch;
+    ack.session = session->id;
+    ack.version = (char *)QUIRE_PACKAGE_VERSION;
+    ack.domain = core->config.domains[session->domain].name;
+    ack.member = session->member;
+    ack.pool_bytes = pool->size_bytes;
+    ack.generation_slots = pool->n_slots;
+    ack.verify_always = core->config.verify_always;
+    ack.lease_ms = core->config.pager.lease_ms;
+    ack.ingest_max_bytes = quire_min_u64(core->config.ingest_window_bytes, core->config.ingest_bytes);
+    ack.admin = session->admin;
+    const int fds[2] = {pool->fd, pool->generations_fd};
+    session_send(session, QUIRE_MSG_HELLO_ACK, request, &ack.base, fds, session->member ? 2 : 0);
+}
+
+static enum session_verdict request_hello(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    struct core *core = session->core;
+    (void)read_ns;
+    if (session->state != SESSION_NEW) {
+        session_kick(session, QUIRE_INVALID, "HELLO twice");
+        return SESSION_DONE;
+    }
+    Quire__Wire__Hello *hello = quire__wire__hello__unpack(&core->arena.allocator, frame->body_bytes, body);
+    if (hello == NULL) {
+        return request_malformed(session, frame);
+    }
+    request_set_client(session, hello->client);
+    if (hello->major != QUIRE_PROTO_MAJOR) {
+        session_fail(session, frame->request_id, QUIRE_VERSION, 0,
+                     "this quired speaks protocol %d.%d, the client %u.%u: install matching versions", QUIRE_PROTO_MAJOR, QUIRE_PROTO_MINOR,
+                     hello->major, hello->minor);
+        session_end(session, SESSION_END_REFUSED);
+        return SESSION_DONE;
+    }
+    enum quire_status status = pager_session_open(core->pager, session->domain, &session->id);
+    if (status != QUIRE_OK) {
+        session_fail(session, frame->request_id, status, 1000, "no session: %s", quire_status_text(status));
+        session_end(session, SESSION_END_REFUSED);
+        return SESSION_DONE;
+    }
+    session->state = SESSION_OPEN;
+    log_debug("session_opened", "session %llu: %s, pid %d, uid %u, %s of %s", (unsigned long long)session->id, session->client,
+              (int)session->pid, (unsigned)session->uid, session->member ? "member" : "guest", core->config.domains[session->domain].name);
+    request_welcome(session, frame->request_id);
+    return SESSION_DONE;
+}
+
+/* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
+
+static const char *request_salt(const struct core *core, const char *ns) {
+    for (uint32_t i = 0; i < core->config.n_salts; i++) {
+        if (strcmp(core->config.salts[i].ns, ns) == 0) {
+            return core->config.salts[i].salt;
+        }
+    }
+    return "";
+}
+
+/* The session's handle of a namespace, counted from 1; 0: too many are open. */
+static uint32_t request_ns_handle(struct session *session, uint16_t ns) {
+    uint32_t spare = SESSION_MAX_NS;
+    for (uint32_t i = 0; i < session->n_ns; i++) {
+        if (session->ns[i] == ns) {
+            return i + 1;
+        }
+    }
+    if (session->n_ns == spare) {
+        return 0;
+    }
+    session->ns[session->n_ns++] = ns;
+    return session->n_ns;
+}
+
+static enum quire_status request_ns(const struct session *session, uint32_t handle, uint16_t *ns) {
+    if (handle == 0 || handle > session->n_ns || session->ns[handle - 1] == SESSION_NO_NS) {
+        return QUIRE_NOT_FOUND;
+    }
+    *ns = session->ns[handle - 1];
+    return QUIRE_OK;
+}
+
+static enum quire_status request_ns_find(struct session *session, const Quire__Wire__NsOpen *open, uint16_t *ns, char *why,
+                                         size_t why_bytes) {
+    struct core *core = session->core;
+    const char *salt = request_salt(core, open->name);
+    if (open->layout.len == 0) {
+        return pager_ns_open(core->pager, session->domain, open->name, NULL, salt, strlen(salt), ns, why, why_bytes);
+    }
+    quire_layout *layout = arena_alloc(&core->arena, sizeof *layout);
+    if (layout == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    enum quire_status status = quire_layout_decode(open->layout.data, open->layout.len, layout);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "the layout cannot be read: %s", quire_status_text(status));
+        return status;
+    }
+    return pager_ns_open(core->pager, session->domain, open->name, layout, salt, strlen(salt), ns, why, why_bytes);
+}
+
+static enum quire_status request_ns_fill(struct session *session, uint16_t ns, Quire__Wire__NsAck *ack, quire_key *root, char *why,
+                                         size_t why_bytes) {
+    struct core *core = session->core;
+    if (pager_ns_domain(core->pager, ns) != session->domain) {
+        snprintf(why, why_bytes, "the namespace belongs to another trust domain");
+        return QUIRE_DENIED;
+    }
+    size_t layout_bytes = 0;
+    uint8_t *layout = arena_alloc(&core->arena, QUIRE_LAYOUT_WIRE_MAX);
+    if (layout == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    QUIRE_FORWARD(quire_layout_encode(pager_ns_layout(core->pager, ns), layout, QUIRE_LAYOUT_WIRE_MAX, &layout_bytes));
+    ack->ns = request_ns_handle(session, ns);
+    if (ack->ns == 0) {
+        snprintf(why, why_bytes, "%u namespaces are open in this session, which is the limit", SESSION_MAX_NS);
+        return QUIRE_TOO_LARGE;
+    }
+    *root = pager_ns_root(core->pager, ns);
+    ack->root = (ProtobufCBinaryData){.len = QUIRE_KEY_BYTES, .data = root->b};
+    ack->layout = (ProtobufCBinaryData){.len = layout_bytes, .data = layout};
+    ack->may_read = ack->may_write = true;
+    return QUIRE_OK;
+}
+
+static enum session_verdict request_ns_open(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                            uint64_t read_ns) {
+    struct core *core = session->core;
+    char why[256] = "";
+    uint16_t ns = SESSION_NO_NS;
+    quire_key root;
+    (void)read_ns;
+    Quire__Wire__NsOpen *open = quire__wire__ns_open__unpack(&core->arena.allocator, frame->body_bytes, body);
+    if (open == NULL) {
+        return request_malformed(session, frame);
+    }
+    Quire__Wire__NsAck ack = QUIRE__WIRE__NS_ACK__INIT;
+    enum quire_status status = request_ns_find(session, open, &ns, why, sizeof why);
+    if (status == QUIRE_OK) {
+        status = request_ns_fill(session, ns, &ack, &root, why, sizeof why);
+    }
+    ack.status = status;
+    ack.text = status == QUIRE_OK || why[0] != '\0' ? why : (char *)quire_status_text(status);
+    core->counters.requests_failed += status != QUIRE_OK;
+    session_send(session, QUIRE_MSG_NS_ACK, frame->request_id, &ack.base, NULL, 0);
+    return SESSION_DONE;
+}
+
+/* ---- reading -------------------------------------------------------------------------------------------------------------- */
+
+static enum quire_status request_lease_ask(struct session *session, const Quire__Wire__Lease *lease, struct pager_lease_reply *reply,
+                                           const char **text) {
+    struct core *core = session->core;
+    struct pager_lease_request request = {.session = session->id,
+                                          .keys = lease->keys.data,
+                                          .n_keys = (uint32_t)(lease->keys.len / QUIRE_KEY_BYTES),
+                                          .flags = lease->flags,
+                                          .group_mask = lease->group_mask,
+                                          .max_error = lease->max_error,
+                                          .lease_ms = lease->lease_ms};
+    if (lease->keys.len % QUIRE_KEY_BYTES != 0 || lease->keys.len / QUIRE_KEY_BYTES > QUIRE_MAX_BATCH) {
+        *text = "keys have 32 bytes each, and there are at most 8192";
+        return QUIRE_INVALID;
+    }
+    QUIRE_FORWARD(request_ns(session, lease->ns, &request.ns));
+    const quire_layout *layout = pager_ns_layout(core->pager, request.ns);
+    if (layout == NULL) {
+        return QUIRE_NOT_FOUND;
+    }
+    reply->grants_capacity = lease->flags & QUIRE_WIRE_LEASE_PROBE ? 0 : request.n_keys * quire_max_u64(layout->n_groups, 1);
+    reply->misses = arena_alloc(&core->arena, request.n_keys);
+    reply->grants = arena_alloc(&core->arena, reply->grants_capacity * sizeof *reply->grants);
+    if (reply->misses == NULL || reply->grants == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    return pager_lease(core->pager, core->now_ns, &request, reply);
+}
+
+static enum session_verdict request_lease(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    struct core *core = session->core;
+    struct pager_lease_reply reply = {0};
+    const char *text = NULL;
+    Quire__Wire__Lease *lease = quire__wire__lease__unpack(&core->arena.allocator, frame->body_bytes, body);
+    if (lease == NULL) {
+        return request_malformed(session, frame);
+    }
+    Quire__Wire__Grants grants = QUIRE__WIRE__GRANTS__INIT;
+    enum quire_status status = request_lease_ask(session, lease, &reply, &text);
+    grants.status = status;
+    grants.epoch = core->epoch;
+    if (status == QUIRE_OK) {
+        size_t n_keys = lease->keys.len / QUIRE_KEY_BYTES;
+        grants.lease = reply.lease;
+        grants.hits = reply.hits;
+        grants.misses = (ProtobufCBinaryData){.len = reply.hits < n_keys ? n_keys : 0, .data = reply.misses};
+        grants.grants = (ProtobufCBinaryData){.len = reply.n_grants * sizeof *reply.grants, .data = (uint8_t *)reply.grants};
+    } else {
+        grants.text = (char *)(text != NULL ? text : quire_status_text(status));
+        grants.retry_after_ms = status == QUIRE_RETRY ? 10 : 0;
+        core->counters.requests_failed++;
+    }
+    session_send(session, QUIRE_MSG_GRANTS, frame->request_id, &grants.base, NULL, 0);
+    core_histogram_add(&core->histograms.lease_us, loop_now_ns() - read_ns);
+    return SESSION_DONE;
+}
+
+static enum session_verdict request_release(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                            uint64_t read_ns) {
+    struct core *core = session->core;
+    (void)read_ns;
+    Quire__Wire__Release *release = quire__wire__release__unpack(&core->arena.allocator, frame->body_bytes, body);
+    if (release == NULL) {
+        return request_malformed(session, frame);
+    }
+    for (size_t i = 0; i < release->n_lease; i++) {
+        pager_release(core->pager, session->id, release->lease[i]); /* one that expired meanwhile is nobody's fault */
+    }
+    return SESSION_DONE;
+}
+
+/* ---- by key --------------------------------------------------------------------------------------------------------------- */
+
+static enum quire_status request_keys_check(const struct session *session, const Quire__Wire__Keys *keys, uint16_t *ns) {
+    if (keys->keys.len % QUIRE_KEY_BYTES != 0 || keys->keys.len / QUIRE_KEY_BYTES > QUIRE_MAX_BATCH || keys->verb < QUIRE_WIRE_TOUCH ||
+        keys->verb > QUIRE_WIRE_UNPIN) {
+        return QUIRE_INVALID;
+    }
+    if (!session->member && keys->verb != QUIRE_WIRE_TOUCH) {
+        return QUIRE_DENIED; /* guests use what is there; they do not decide what stays */
+    }
+    return request_ns(session, keys->ns, ns);
+}
+
+static enum session_verdict request_keys(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    struct core *core = session->core;
+    uint16_t ns;
+    (void)read_ns;
+    Quire__Wire__Keys *keys = quire__wire__keys__unpack(&core->arena.allocator, frame->body_bytes, body);
+    if (keys == NULL) {
+        return request_malformed(session, frame);
+    }
+    uint32_t n_keys = (uint32_t)(keys->keys.len / QUIRE_KEY_BYTES);
+    Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
+    uint8_t *statuses = arena_zalloc(&core->arena, n_keys, 1);
+    enum quire_status status = statuses == NULL ? QUIRE_NO_MEMORY : request_keys_check(session, keys, &ns);
+    if (status == QUIRE_OK) {
+        status = pager_keys(core->pager, core->now_ns, session->id, ns, (enum quire_wire_keys_verb)keys->verb, keys->keys.data, n_keys,
+                            statuses);
+    }
+    acks.status = status;
+    acks.epoch = core->epoch;
+    if (status == QUIRE_OK) {
+        acks.statuses = (ProtobufCBinaryData){.len = n_keys, .data = statuses};
+    } else {
+        acks.text = (char *)quire_status_text(status);
+        core->counters.requests_failed++;
+    }
+    session_send(session, QUIRE_MSG_ACKS, frame->request_id, &acks.base, NULL, 0);
+    return SESSION_DONE;
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------------------------- */
+
+static enum session_verdict request_put(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    return puts_request(session, frame, body, read_ns);
+}
+
+static enum session_verdict request_read(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    (void)read_ns;
+    return guest_read(session, frame, body);
+}
+
+static enum session_verdict request_ingest_get(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                               uint64_t read_ns) {
+    (void)read_ns;
+    return ingest_request_get(session, frame, body);
+}
+
+static enum session_verdict request_ingest_return(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                                  uint64_t read_ns) {
+    (void)read_ns;
+    return ingest_request_return(session, frame, body);
+}
+
+static enum session_verdict request_admin(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    (void)read_ns;
+    return admin_request(session, frame, body);
+}
+
+/* Only waiting for an ingest window can be called off; everything else is answered at once or ends soon by itself. */
+static enum session_verdict request_cancel(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                           uint64_t read_ns) {
+    (void)read_ns;
+    Quire__Wire__Cancel *cancel = quire__wire__cancel__unpack(&session->core->arena.allocator, frame->body_bytes, body);
+    if (cancel == NULL) {
+        return request_malformed(session, frame);
+    }
+    ingest_cancel(session->core->ingest, session, cancel->request);
+    return SESSION_DONE;
+}
+
+static enum session_verdict request_goodbye(struct session *session, const struct quire_frame *frame, const uint8_t *body,
+                                            uint64_t read_ns) {
+    (void)frame, (void)body, (void)read_ns;
+    session->leaving = true; /* ends when what is under way has been answered */
+    return SESSION_DONE;
+}
+
+/* While draining, only what frees something is still done. */
+static const struct request_entry {
+    request_fn *fn;
+    bool while_draining;
+} request_table[] = {
+    [QUIRE_MSG_HELLO] = {request_hello, false},
+    [QUIRE_MSG_NS_OPEN] = {request_ns_open, false},
+    [QUIRE_MSG_LEASE] = {request_lease, false},
+    [QUIRE_MSG_RELEASE] = {request_release, true},
+    [QUIRE_MSG_READ] = {request_read, false},
+    [QUIRE_MSG_PUT] = {request_put, false},
+    [QUIRE_MSG_INGEST_GET] = {request_ingest_get, false},
+    [QUIRE_MSG_INGEST_RETURN] = {request_ingest_return, true},
+    [QUIRE_MSG_KEYS] = {request_keys, false},
+    [QUIRE_MSG_ADMIN] = {request_admin, true},
+    [QUIRE_MSG_CANCEL] = {request_cancel, true},
+    [QUIRE_MSG_GOODBYE] = {request_goodbye, true},
+};
+
+enum session_verdict request_handle(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    const struct request_entry *entry = frame->type < QUIRE_ARRAY_LEN(request_table) ? &request_table[frame->type] : NULL;
+    session->requests++;
+    if (session->state == SESSION_NEW && frame->type != QUIRE_MSG_HELLO) {
+        session->core->counters.frames_bad++;
+        session_kick(session, QUIRE_INVALID, "the first frame must be HELLO");
+    } else if (frame->bulk_bytes != 0) {
+        session->core->counters.frames_bad++;
+        session_kick(session, QUIRE_INVALID, "a client's frame carries no bulk bytes: they go through an ingest window");
+    } else if (entry == NULL || entry->fn == NULL) {
+        session_fail(session, frame->request_id, QUIRE_UNSUPPORTED, 0, "this quired (%s) does not know message type %u",
+                     QUIRE_PACKAGE_VERSION, frame->type);
+    } else if (session->core->draining && !entry->while_draining) {
+        session_fail(session, frame->request_id, QUIRE_DISCONNECTED, 1000, "quired is stopping");
+    } else {
+        return entry->fn(session, frame, body, read_ns);
+    }
+    return SESSION_DONE;
+}

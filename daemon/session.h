@@ -1,0 +1,113 @@
+/*
+ * A session: one client on the local socket, from accept to its end. Bytes in through the frame decoder, replies out through a bounded queue.
+ *
+ * A turn reads at most SESSION_TURN_BYTES and handles at most SESSION_TURN_FRAMES frames; what is left waits for the next turn, so that no
+ * client can keep the loop for itself. A session is held up (not read any further) while its replies pile up, or while a request of its
+ * waits for a share of something bounded. A client that takes no reply for SESSION_STALL_MS is kicked.
+ * Everything here is for the loop thread. A session may end inside any call that sends; whoever goes on using it holds a reference.
+ */
+#ifndef DAEMON_SESSION_H
+#define DAEMON_SESSION_H
+
+#include "daemon/loop.h"
+#include "proto/frame.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+
+#define SESSION_MAGIC 0x53455353u
+#define SESSION_TURN_BYTES (64u << 10)
+#define SESSION_TURN_FRAMES 16
+#define SESSION_TX_HIGH_BYTES (256u << 10) /* replies waiting to be taken, beyond which no request is read */
+#define SESSION_MAX_NS 64                  /* namespaces open at once */
+#define SESSION_MAX_PUT_ITEMS (2 * QUIRE_MAX_BATCH)
+#define SESSION_HELLO_MS 5000
+#define SESSION_STALL_MS 10000
+#define SESSION_NO_NS UINT16_MAX
+
+struct core;
+
+enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_ENDED };
+enum session_end { SESSION_END_GOODBYE, SESSION_END_LOST, SESSION_END_KICKED, SESSION_END_REFUSED, SESSION_END_SHUTDOWN };
+
+/* A frame on its way out; bulk bytes, if any, follow the body in `bytes`. */
+struct session_tx {
+    struct session_tx *next;
+    uint64_t size_bytes, sent_bytes;
+    int fds[2];
+    uint32_t n_fds;
+    uint8_t bytes[];
+};
+
+struct session {
+    uint32_t magic;
+    enum session_state state;
+    uint32_t refs;
+    struct core *core;
+    struct session *prev, *next; /* all that have not ended */
+    struct session *run_next;    /* those with input left over from their last turn */
+    bool runnable;
+    bool held;    /* the decoder has a complete frame that is to be handled again */
+    bool leaving; /* said goodbye: ends when its replies are out */
+    struct loop_source source;
+
+    struct quire_decoder decoder;
+    uint8_t *stash; /* input read but not decoded yet */
+    size_t stash_bytes, stash_at;
+
+    struct session_tx *tx_head, *tx_tail;
+    uint64_t tx_bytes;
+    uint64_t tx_moved_ns; /* when the client last took something */
+
+    pid_t pid;
+    uid_t uid;
+    uint32_t domain;
+    bool member, admin;
+    char client[QUIRE_MAX_NAME + 1];
+    uint64_t id; /* the pager's; 0 before HELLO */
+    uint16_t ns[SESSION_MAX_NS];
+    uint32_t n_ns;
+    uint32_t put_items;  /* outstanding */
+    uint64_t read_bytes; /* copies for a guest under way */
+    uint64_t opened_ns, active_ns;
+    uint64_t requests;
+};
+
+/* What a handler says: the frame is done with, or it must wait for room and be handled again. */
+enum session_verdict { SESSION_DONE, SESSION_HOLD };
+
+/* Takes over the connected socket. The new session has one reference, which session_end gives up. */
+enum quire_status session_create(struct core *core, int fd, struct session **session);
+void session_ref(struct session *session);
+void session_unref(struct session *session);
+/* Ends it: closes the socket, frees what it held. Harmless when it has ended. */
+void session_end(struct session *session, enum session_end how);
+/* Tells the client why, then ends it. */
+void session_kick(struct session *session, enum quire_status status, const char *why);
+
+/* One turn; also called for what is left over. */
+void session_turn(struct session *session);
+/* Something that it was held for may be there now. */
+void session_release_hold(struct session *session);
+
+/* Asks the loop for what the session can use now; ends it when it is leaving and all is said. */
+void session_want(struct session *session);
+void session_flush(struct session *session);
+/* Packs and sends a frame with a body, and passes descriptors (at most two) along. */
+void session_send(struct session *session, enum quire_msg type, uint64_t request, const ProtobufCMessage *body, const int *fds,
+                  uint32_t n_fds);
+/* Sends a frame of session_tx_create, whose bulk bytes are in place. */
+void session_send_bulk(struct session *session, uint64_t request, struct session_tx *tx, uint64_t bulk_bytes);
+/* An ERROR frame; a request that fails as a whole. */
+void session_fail(struct session *session, uint64_t request, enum quire_status status, uint32_t retry_after_ms, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* Room for a BULK frame's bulk bytes at *bulk, to be filled by a worker. NULL: no memory. */
+#define SESSION_BULK_BODY_BYTES 4
+struct session_tx *session_tx_create(uint64_t bulk_bytes, uint8_t **bulk);
+void session_tx_free(struct session_tx *tx);
+
+/* Checks the session's clocks: hello, stalled, idle. */
+void session_check_time(struct session *session, uint64_t now_ns);
+
+#endif
