@@ -68,8 +68,6 @@ enum quire_status config_set(struct config *config, const char *name, const char
 enum quire_status config_resolve(struct config *config, char *why, size_t why_bytes);
 /* Makes the socket's folder when it is a default one, and refuses a folder that somebody else could write to. */
 enum quire_status config_prepare_socket_folder(const struct config *config, char *why, size_t why_bytes);
-/* Memory in bytes that this process may use: the tightest of the host's and its cgroups' limits (v1 and v2). `root` is "/" but in tests. */
-uint64_t config_allowed_memory(const char *root);
 void config_print(const struct config *config, FILE *to);
 /* Writes names of options that differ and cannot change while running into `names` (comma-separated); true if there are any. */
 bool config_fixed_diff(const struct config *running, const struct config *wanted, char *names, size_t names_bytes);

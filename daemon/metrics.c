@@ -22,6 +22,11 @@ static void gauge(FILE *to, const char *name, const char *help, uint64_t value) 
 
 static bool is_miss(const Quire__Wire__Counter *counter) { return strncmp(counter->name, MISS_PREFIX, strlen(MISS_PREFIX)) == 0; }
 
+/* The sums of a histogram are told with the histogram. */
+static bool is_of_histogram(const Quire__Wire__Counter *counter) {
+    return strstr(counter->name, "_us_count") != NULL || strstr(counter->name, "_us_sum") != NULL;
+}
+
 static void write_misses(const Quire__Wire__AdminReply *reply, FILE *to) {
     family(to, "misses_total", "counter", "keys that missed, by reason");
     for (size_t i = 0; i < reply->n_counters; i++) {
@@ -46,7 +51,7 @@ void metrics_write_counters(const Quire__Wire__AdminReply *reply, uint32_t prefi
     write_misses(reply, to);
     for (size_t i = 0; i < reply->n_counters; i++) {
         const Quire__Wire__Counter *counter = reply->counters[i];
-        if (!is_miss(counter)) {
+        if (!is_miss(counter) && !is_of_histogram(counter)) {
             snprintf(name, sizeof name, "%s_total", counter->name);
             family(to, name, "counter", counter->help);
             fprintf(to, "quire_%s %.0f\n", name, counter->value);

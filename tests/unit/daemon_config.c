@@ -2,6 +2,7 @@
 #include "daemon/config_options.h"
 #include "daemon/flags.h"
 #include "proto/base/base.h"
+#include "proto/base/memory_limit.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -318,19 +319,19 @@ static void fake(const char *below, const char *text) {
 
 /* The memory that may be used is the tightest of host, own cgroup and the groups above, of either version. */
 Test(daemon_config, allowed_memory) {
-    cr_expect_eq(config_allowed_memory(folder), 256ull << 20, "nothing known: modest");
+    cr_expect_eq(quire_memory_limit(folder), 0, "nothing is known");
     fake("proc/meminfo", "MemFree: 1 kB\nMemTotal:       8388608 kB\n");
-    cr_expect_eq(config_allowed_memory(folder), 8ull << 30);
+    cr_expect_eq(quire_memory_limit(folder), 8ull << 30);
     fake("proc/self/cgroup", "4:memory:/a/b\n1:cpu:/x\n0::/u/v\n");
     fake("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "4294967296\n");
-    cr_expect_eq(config_allowed_memory(folder), 4ull << 30, "a group above ours, version 1");
+    cr_expect_eq(quire_memory_limit(folder), 4ull << 30, "a group above ours, version 1");
     fake("sys/fs/cgroup/u/v/memory.max", "max\n");
     fake("sys/fs/cgroup/u/memory.max", "2147483648\n");
-    cr_expect_eq(config_allowed_memory(folder), 2ull << 30, "a group above ours, version 2");
+    cr_expect_eq(quire_memory_limit(folder), 2ull << 30, "a group above ours, version 2");
     fake("sys/fs/cgroup/u/v/memory.max", "1073741824\n");
-    cr_expect_eq(config_allowed_memory(folder), 1ull << 30);
+    cr_expect_eq(quire_memory_limit(folder), 1ull << 30);
     fake("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n");
-    cr_expect_eq(config_allowed_memory(folder), 512ull << 20, "a container's own root");
+    cr_expect_eq(quire_memory_limit(folder), 512ull << 20, "a container's own root");
 }
 
 /* A reload takes over what can change, and names what cannot. */
