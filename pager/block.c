@@ -1,0 +1,162 @@
+/* Entries of the index: how they come, hang below their parent, become evictable, and go. */
+#include "pager/internal.h"
+
+/* How far up a parent chain is followed in search of a circle. */
+#define DEPTH_LIMIT (1u << 20)
+
+static bool is_placeholder(const struct pager_block *block) {
+    return block->record == PAGER_NO_RECORD && !(block->flags & PAGER_BLOCK_BUILDING);
+}
+
+static enum quire_status insert(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block) {
+    enum quire_status status = pager_index_insert(pager->index, ns->number, key, block);
+    for (unsigned i = 0; status == QUIRE_FULL && i < 4 && pager_evict_one(pager, &pager->domains[ns->domain]); i++) {
+        status = pager_index_insert(pager->index, ns->number, key, block);
+    }
+    ns->entries += status == QUIRE_OK;
+    return status;
+}
+
+enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block) {
+    *block = pager_index_find(pager->index, ns->number, key);
+    return *block != PAGER_NO_BLOCK ? QUIRE_OK : insert(pager, ns, key, block);
+}
+
+/* External keys may claim anything, also that a block is its own ancestor; such blocks would never leave. */
+static bool is_ancestor(const struct pager *pager, uint32_t block, uint32_t of) {
+    for (uint32_t i = 0; of != PAGER_NO_BLOCK; i++) {
+        if (of == block || i == DEPTH_LIMIT) {
+            return true;
+        }
+        of = pager_block_at(pager, of)->parent;
+    }
+    return false;
+}
+
+enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent) {
+    struct pager_block *b = pager_block_at(pager, block);
+    assert(b->parent == PAGER_NO_BLOCK);
+    if (block == parent || (b->children > 0 && is_ancestor(pager, block, parent))) {
+        return QUIRE_INVALID;
+    }
+    b->parent = parent;
+    b->flags &= (uint8_t)~PAGER_BLOCK_ORPHAN_ROOT;
+    struct pager_block *p = pager_block_at(pager, parent);
+    p->children++;
+    p->used = pager_tick_now(pager); /* whoever stores below a block uses it */
+    return QUIRE_OK;
+}
+
+bool pager_block_is_orphan(const struct pager *pager, const struct pager_block *block) {
+    return block->parent != PAGER_NO_BLOCK && is_placeholder(pager_block_at(pager, block->parent));
+}
+
+static bool is_free(const struct pager *pager, const struct pager_block *block) {
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (domain->records[slot].refs > 0 || domain->records[slot].busy > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pager_block_evictable(const struct pager *pager, const struct pager_block *block) {
+    return block->record != PAGER_NO_RECORD && block->children == 0 && block->pins == 0 && !(block->flags & PAGER_BLOCK_BUILDING) &&
+           is_free(pager, block);
+}
+
+void pager_block_file(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    if (!(b->flags & PAGER_BLOCK_LISTED) && pager_block_evictable(pager, b)) {
+        pager_age_file(&pager_domain_of(pager, b)->ages, pager->index, block, pager_tick_now(pager), pager_block_is_orphan(pager, b));
+    }
+}
+
+static void remove_entry(struct pager *pager, uint32_t block) {
+    struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
+    pager_index_remove(pager->index, block);
+    ns->entries--;
+    pager_ns_let_go(pager, ns);
+}
+
+static void leave_parent(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    uint32_t parent = b->parent;
+    if (parent == PAGER_NO_BLOCK) {
+        return;
+    }
+    b->parent = PAGER_NO_BLOCK;
+    struct pager_block *p = pager_block_at(pager, parent);
+    assert(p->children > 0);
+    if (--p->children > 0) {
+        return;
+    }
+    if (is_placeholder(p)) {
+        remove_entry(pager, parent); /* placeholders have no parent: this ends here */
+    } else {
+        pager_block_file(pager, parent);
+    }
+}
+
+void pager_block_settle(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    if (!is_placeholder(b)) {
+        pager_block_file(pager, block);
+        return;
+    }
+    if (b->flags & PAGER_BLOCK_LISTED) {
+        pager_age_remove(&pager_domain_of(pager, b)->ages, pager->index, block);
+    }
+    leave_parent(pager, block);
+    b->flags &= (uint8_t)~PAGER_BLOCK_ORPHAN_ROOT;
+    b->n_tokens = 0;
+    if (b->children == 0) {
+        remove_entry(pager, block);
+    }
+}
+
+uint64_t pager_block_bytes(const struct pager *pager, const struct pager_block *block) {
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
+    uint64_t bytes = 0;
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        bytes += domain->records[slot].size_bytes;
+    }
+    return bytes;
+}
+
+void pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins) {
+    struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    uint64_t bytes = pager_block_bytes(pager, b);
+    if (b->pins == 0 && pins > 0) {
+        domain->pinned_bytes += bytes;
+        pager->namespaces[b->ns]->pinned_blocks++;
+    } else if (b->pins > 0 && pins == 0) {
+        domain->pinned_bytes -= bytes;
+        pager->namespaces[b->ns]->pinned_blocks--;
+    }
+    b->pins = pins;
+    if (pins > 0 && (b->flags & PAGER_BLOCK_LISTED)) {
+        pager_age_remove(&domain->ages, pager->index, block);
+    }
+    pager_block_file(pager, block);
+}
+
+bool pager_block_drop(struct pager *pager, uint32_t block, enum pager_ghost_kind ghost, uint64_t *bytes) {
+    struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    if (b->record == PAGER_NO_RECORD) {
+        return false;
+    }
+    if (b->pins > 0) {
+        pager_block_pin(pager, block, 0);
+    }
+    *bytes = pager_block_bytes(pager, b);
+    pager_ghost_add(&pager->ghosts, pager->namespaces[b->ns]->serial, &b->key, ghost);
+    while (b->record != PAGER_NO_RECORD) {
+        pager_record_step(pager, domain, b->record, PAGER_HAPPENS_DROP);
+    }
+    pager_block_settle(pager, block);
+    return true;
+}

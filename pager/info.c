@@ -1,0 +1,158 @@
+/* The operator's views. */
+#include "pager/internal.h"
+
+#include <stdio.h>
+
+const struct pager_counters *pager_counters(const struct pager *pager) { return &pager->counters; }
+uint32_t pager_domain_count(const struct pager *pager) { return pager->n_domains; }
+
+void pager_domain_stats(const struct pager *pager, uint32_t domain, struct pager_domain_stats *stats) {
+    assert(domain < pager->n_domains);
+    const struct pager_domain *d = &pager->domains[domain];
+    struct pager_tier_stats tier;
+    d->tier_ops->stats(d->tier, &tier);
+    *stats = (struct pager_domain_stats){
+        .name = d->name,
+        .tier = d->tier_ops->name,
+        .capacity_bytes = tier.capacity_bytes,
+        .used_bytes = tier.used_bytes,
+        .live_bytes = d->live_bytes,
+        .leased_bytes = d->leased_bytes,
+        .pinned_bytes = d->pinned_bytes,
+        .quarantined_bytes = d->quarantined_bytes,
+        .largest_free_bytes = tier.largest_free_bytes,
+        .books_bytes = tier.books_bytes + d->arena.committed_bytes,
+        .records = d->resident,
+    };
+}
+
+void pager_memory(const struct pager *pager, struct pager_memory *memory) {
+    *memory = (struct pager_memory){
+        .blocks = pager_index_count(pager->index),
+        .max_blocks = pager->options.max_blocks,
+        .index_bytes = pager_index_bytes(pager->index),
+        .lease_bytes = pager->lease_bytes + pager_table_bytes(&pager->leases),
+        .other_bytes = sizeof(*pager) + pager_ghosts_bytes(&pager->ghosts) + pager_table_bytes(&pager->sessions) +
+                       pager_table_bytes(&pager->parts) + pager_table_bytes(&pager->moves) +
+                       pager->sessions.used * sizeof(struct pager_session) + pager->parts.used * sizeof(struct pager_part) +
+                       pager->moves.used * sizeof(struct pager_move) + pager->timers.capacity * sizeof(struct pager_timer *) +
+                       PAGER_ASSEMBLY_BUCKETS * sizeof(struct pager_assembly *) + pager->options.max_namespaces * sizeof(struct pager_ns *),
+    };
+    for (const struct pager_assembly *a = pager->assemblies.next; a != &pager->assemblies; a = a->next) {
+        memory->other_bytes += pager_assembly_memory(a);
+    }
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        memory->other_bytes += pager->namespaces[i] ? sizeof(struct pager_ns) + sizeof(quire_layout) : 0;
+    }
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        memory->record_bytes += pager->domains[i].arena.committed_bytes;
+    }
+}
+
+bool pager_ns_next(const struct pager *pager, uint32_t *cursor, struct pager_ns_info *info) {
+    while (*cursor < pager->n_namespaces) {
+        const struct pager_ns *ns = pager->namespaces[(*cursor)++];
+        if (!ns || ns->deleted) {
+            continue;
+        }
+        *info = (struct pager_ns_info){
+            .ns = ns->number,
+            .domain = ns->domain,
+            .blocks = ns->blocks,
+            .records = ns->records,
+            .bytes = ns->bytes,
+            .pinned_blocks = ns->pinned_blocks,
+            .hits = ns->hits,
+            .misses = ns->misses,
+            .stores = ns->stores,
+            .evictions = ns->evictions,
+            .tokens_reused = ns->tokens_reused,
+        };
+        memcpy(info->name, ns->name, sizeof(info->name));
+        memcpy(info->digest, ns->digest, sizeof(info->digest));
+        return true;
+    }
+    return false;
+}
+
+static void add_record(const struct pager_domain *domain, uint32_t slot, struct pager_block_info *info) {
+    const struct pager_record *record = &domain->records[slot];
+    if (info->n_records < PAGER_BLOCK_RECORDS_MAX) {
+        info->records[info->n_records++] = (struct pager_record_info){
+            .group = record->group,
+            .rung = record->rung,
+            .state = pager_state_name(record->state),
+            .offset = record->offset,
+            .size_bytes = record->size_bytes,
+            .refs = record->refs,
+            .generation = record->generation,
+            .sequence = record->sequence,
+            .error = record->error,
+            .ancestry_error = record->ancestry_error,
+        };
+    }
+}
+
+static enum quire_miss why_absent(const struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
+    enum pager_ghost_kind ghost = pager_ghost_find(&pager->ghosts, ns->serial, key);
+    return ghost == PAGER_GHOST_EVICTED ? QUIRE_MISS_EVICTED : ghost == PAGER_GHOST_DELETED ? QUIRE_MISS_DELETED : QUIRE_MISS_NEVER_STORED;
+}
+
+static enum quire_miss why(const struct pager *pager, const struct pager_ns *ns, const struct pager_block *block) {
+    const struct pager_domain *domain = &pager->domains[ns->domain];
+    uint32_t there = 0;
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        there |= 1u << domain->records[slot].group;
+    }
+    if (there == ns->all_mask) {
+        return QUIRE_MISS_NONE;
+    }
+    if (block->flags & PAGER_BLOCK_BUILDING) {
+        return QUIRE_MISS_INCOMPLETE;
+    }
+    return there ? QUIRE_MISS_LAYOUT : why_absent(pager, ns, &block->key);
+}
+
+static void describe(const struct pager *pager, const struct pager_ns *ns, uint32_t block, struct pager_block_info *info) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    const struct pager_domain *domain = &pager->domains[ns->domain];
+    info->n_tokens = b->n_tokens;
+    info->children = b->children;
+    info->pins = b->pins;
+    info->miss = why(pager, ns, b);
+    info->placeholder = b->record == PAGER_NO_RECORD && !(b->flags & PAGER_BLOCK_BUILDING);
+    info->parent_present = b->parent == PAGER_NO_BLOCK ? !(b->flags & PAGER_BLOCK_ORPHAN_ROOT) && !info->placeholder
+                                                       : pager_block_at(pager, b->parent)->record != PAGER_NO_RECORD;
+    if (b->parent != PAGER_NO_BLOCK) {
+        info->parent = pager_block_at(pager, b->parent)->key;
+    } else if (info->parent_present) {
+        info->parent = ns->root;
+    }
+    info->idle_ns = (uint64_t)(pager_tick_now(pager) - b->used) << PAGER_TICK_SHIFT;
+    for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        add_record(domain, slot, info);
+    }
+    for (struct pager_assembly *a = NULL; (a = pager_assembly_of(pager, block, a));) {
+        if (a->slot != PAGER_NO_RECORD) {
+            add_record(domain, a->slot, info);
+        }
+    }
+}
+
+enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, uint16_t ns, const quire_key *key,
+                                   struct pager_block_info *info) {
+    const struct pager_ns *n = pager_ns_at(pager, ns);
+    *info = (struct pager_block_info){.key = *key, .ns = ns};
+    if (!n || n->deleted) {
+        return QUIRE_NOT_FOUND;
+    }
+    uint32_t block = pager_index_find(pager->index, ns, key);
+    if (block == PAGER_NO_BLOCK) {
+        info->miss = why_absent(pager, n, key);
+    } else {
+        describe(pager, n, block, info);
+    }
+    uint64_t late = now_ns > pager->now_ns ? now_ns - pager->now_ns : 0;
+    info->idle_ns += block != PAGER_NO_BLOCK ? late : 0;
+    return QUIRE_OK;
+}

@@ -1,0 +1,71 @@
+/* Verbs that name blocks by key: touch, delete, pin, unpin. */
+#include "pager/internal.h"
+
+static enum quire_status touch(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    if (b->record == PAGER_NO_RECORD) {
+        return QUIRE_MISS;
+    }
+    b->used = pager_tick_now(pager);
+    return QUIRE_OK;
+}
+
+/* Also what is under construction goes: a block that was deleted must not come back by a put from before. */
+static enum quire_status delete (struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    bool stored = b->record != PAGER_NO_RECORD, building = b->flags & PAGER_BLOCK_BUILDING; uint64_t bytes = 0;
+    if (b->pins > 0){return QUIRE_IN_USE;}
+if (stored) {
+    pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
+    pager->counters.deleted_blocks++;
+}
+if (building) {
+    pager_assembly_end_all(pager, block, QUIRE_CANCELLED);
+}
+return stored || building ? QUIRE_OK : QUIRE_MISS;
+}
+
+static enum quire_status pin(struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    if (b->record == PAGER_NO_RECORD) {
+        return QUIRE_MISS;
+    }
+    if (b->pins == UINT16_MAX) {
+        return QUIRE_TOO_LARGE;
+    }
+    pager_block_pin(pager, block, (uint16_t)(b->pins + 1));
+    return QUIRE_OK;
+}
+
+static enum quire_status unpin(struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    if (b->pins == 0) {
+        return b->record == PAGER_NO_RECORD ? QUIRE_MISS : QUIRE_NOT_FOUND;
+    }
+    pager_block_pin(pager, block, (uint16_t)(b->pins - 1));
+    return QUIRE_OK;
+}
+
+enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
+                             const uint8_t *keys, uint32_t n_keys, uint8_t *statuses) {
+    static enum quire_status (*const verbs[])(struct pager *, uint32_t) = {
+        [QUIRE_WIRE_TOUCH] = touch, [QUIRE_WIRE_DELETE] = delete, [QUIRE_WIRE_PIN] = pin, [QUIRE_WIRE_UNPIN] = unpin};
+    struct pager_session *s;
+    struct pager_ns *n;
+    pager_clock(pager, now_ns);
+    QUIRE_FORWARD(pager_entitled(pager, session, ns, &s, &n));
+    if ((unsigned)verb >= QUIRE_ARRAY_LEN(verbs) || !verbs[verb]) {
+        return QUIRE_INVALID;
+    }
+    if (n_keys > QUIRE_MAX_BATCH) {
+        return QUIRE_TOO_LARGE;
+    }
+    for (uint32_t i = 0; i < n_keys; i++) {
+        quire_key key;
+        memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
+        uint32_t block = pager_index_find(pager->index, ns, &key);
+        statuses[i] = (uint8_t)(block == PAGER_NO_BLOCK ? QUIRE_MISS : verbs[verb](pager, block));
+    }
+    pager_room_serve_all(pager);
+    return QUIRE_OK;
+}

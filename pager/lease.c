@@ -1,0 +1,457 @@
+/*
+ * Lookups and leases. One batch probe of the index, then entries and records in waves so that their cache misses overlap; no
+ * allocation but the lease itself.
+ */
+#include "pager/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* How many keys ahead records are fetched into the cache. */
+#define AHEAD 16u
+
+struct lookup {
+    struct pager *pager;
+    const struct pager_lease_request *request;
+    struct pager_lease_reply *reply;
+    struct pager_ns *ns;
+    struct pager_domain *domain;
+    struct pager_session *session;
+    uint32_t mask;     /* groups wanted */
+    uint32_t windowed; /* those of them of which only the last blocks are needed */
+    uint32_t n;        /* blocks of the usable prefix; all keys without PREFIX */
+    uint32_t uncut;    /* before the quota cut it */
+    uint64_t budget_bytes;
+    bool prefix, floor, quota_hit;
+};
+
+static bool is_faithful(const struct lookup *l, const struct pager_record *record) {
+    return !l->floor || (record->error <= l->request->max_error && record->ancestry_error <= l->request->max_error);
+}
+
+/* Groups that are there and faithful enough. */
+static uint32_t have(const struct lookup *l, uint32_t found) {
+    uint32_t groups = 0;
+    if (found == PAGER_NO_BLOCK) {
+        return 0;
+    }
+    for (uint32_t slot = pager_block_at(l->pager, found)->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+        const struct pager_record *record = &l->domain->records[slot];
+        groups |= is_faithful(l, record) ? 1u << record->group : 0;
+    }
+    return groups & l->mask;
+}
+
+static void prefetch(const struct lookup *l, uint32_t i) {
+    if (i < l->request->n_keys && l->pager->found[i] != PAGER_NO_BLOCK) {
+        uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record;
+        if (slot != PAGER_NO_RECORD) {
+            __builtin_prefetch(&l->domain->records[slot]);
+        }
+    }
+}
+
+/* Longest n such that each block before n has every global group, and the last blocks before n have the windowed ones. */
+static void find_prefix(struct lookup *l) {
+    uint32_t run[QUIRE_MAX_GROUPS] = {0}, global = l->mask & ~l->windowed;
+    l->n = 0;
+    for (uint32_t i = 0; i < l->request->n_keys; i++) {
+        prefetch(l, i + AHEAD);
+        uint32_t groups = have(l, l->pager->found[i]);
+        if ((groups & global) != global) {
+            return;
+        }
+        bool usable = true;
+        for (uint32_t g = 0; l->windowed >> g; g++) {
+            run[g] = groups >> g & 1 ? run[g] + 1 : 0;
+            usable &= !(l->windowed >> g & 1) || run[g] >= quire_min_u64(l->ns->window_blocks[g], i + 1);
+        }
+        l->n = usable ? i + 1 : l->n;
+    }
+}
+
+/* Groups of block i that a reader of the n-block prefix needs. */
+static uint32_t needed(const struct lookup *l, uint32_t i, uint32_t n) {
+    uint32_t groups = l->mask;
+    for (uint32_t g = 0; l->prefix && l->windowed >> g; g++) {
+        if ((l->windowed >> g & 1) && n - i > l->ns->window_blocks[g]) {
+            groups &= ~(1u << g);
+        }
+    }
+    return groups;
+}
+
+static uint64_t bytes_of(const struct lookup *l, uint32_t i, uint32_t groups) {
+    uint64_t bytes = 0;
+    if (groups == 0 || l->pager->found[i] == PAGER_NO_BLOCK) {
+        return 0;
+    }
+    for (uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record; slot != PAGER_NO_RECORD;
+         slot = l->domain->records[slot].next) {
+        const struct pager_record *record = &l->domain->records[slot];
+        bytes += groups >> record->group & 1 ? record->size_bytes : 0;
+    }
+    return bytes;
+}
+
+/* Does the n-block prefix have all that it needs of the windowed groups? */
+static bool is_usable(const struct lookup *l, uint32_t n) {
+    for (uint32_t g = 0; l->windowed >> g; g++) {
+        uint32_t w = (uint32_t)quire_min_u64(l->windowed >> g & 1 ? l->ns->window_blocks[g] : 0, n);
+        for (uint32_t i = n - w; i < n; i++) {
+            if (!(have(l, l->pager->found[i]) >> g & 1)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static uint64_t prefix_bytes(const struct lookup *l, uint32_t n) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bytes += bytes_of(l, i, needed(l, i, n));
+    }
+    return bytes;
+}
+
+/* What blocks before n cost is known; what those before n − 1 cost follows: the last one leaves, each window moves back by one. */
+static uint64_t one_less(const struct lookup *l, uint32_t n, uint64_t bytes) {
+    bytes -= bytes_of(l, n - 1, needed(l, n - 1, n));
+    for (uint32_t g = 0; l->windowed >> g; g++) {
+        if ((l->windowed >> g & 1) && n > l->ns->window_blocks[g]) {
+            bytes += bytes_of(l, n - 1 - l->ns->window_blocks[g], 1u << g);
+        }
+    }
+    return bytes;
+}
+
+/* The longest usable prefix that the session's quota allows. */
+static void cut_prefix(struct lookup *l) {
+    uint64_t bytes = prefix_bytes(l, l->n);
+    uint32_t n = l->n;
+    while (n > 0 && (bytes > l->budget_bytes || !is_usable(l, n))) {
+        bytes = one_less(l, n, bytes);
+        n--;
+    }
+    l->quota_hit = n < l->n;
+    l->n = n;
+}
+
+/* Writes the grants of block i; false: the caller's array is full. */
+static bool grant_block(const struct lookup *l, uint32_t i, uint32_t groups) {
+    struct pager_lease_reply *reply = l->reply;
+    for (uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record; slot != PAGER_NO_RECORD;
+         slot = l->domain->records[slot].next) {
+        const struct pager_record *record = &l->domain->records[slot];
+        if (!(groups >> record->group & 1)) {
+            continue;
+        }
+        if (reply->n_grants == reply->grants_capacity) {
+            return false;
+        }
+        reply->grants[reply->n_grants++] = (struct quire_wire_grant){
+            .offset = record->offset,
+            .size = record->size_bytes,
+            .slot = slot,
+            .generation = record->generation,
+            .key_index = (uint16_t)i,
+            .group = record->group,
+            .rung = record->rung,
+        };
+        reply->leased_bytes += record->size_bytes;
+    }
+    return true;
+}
+
+static enum quire_status grant_prefix(struct lookup *l) {
+    for (uint32_t i = 0; i < l->n; i++) {
+        uint32_t groups = needed(l, i, l->n);
+        if (groups != 0 && l->pager->found[i] != PAGER_NO_BLOCK && !grant_block(l, i, groups)) {
+            return QUIRE_TOO_LARGE;
+        }
+    }
+    return QUIRE_OK;
+}
+
+/* Without PREFIX each key stands alone. */
+static enum quire_status grant_each(struct lookup *l, bool probe) {
+    for (uint32_t i = 0; i < l->n; i++) {
+        prefetch(l, i + AHEAD);
+        l->reply->misses[i] = QUIRE_MISS_NONE;
+        if (have(l, l->pager->found[i]) != l->mask) {
+            l->reply->misses[i] = QUIRE_MISS_COUNT; /* to be explained */
+        } else if (!probe && l->reply->leased_bytes + bytes_of(l, i, l->mask) > l->budget_bytes) {
+            l->reply->misses[i] = QUIRE_MISS_QUOTA;
+            l->quota_hit = true;
+        } else if (!probe && !grant_block(l, i, l->mask)) {
+            return QUIRE_TOO_LARGE;
+        }
+    }
+    return QUIRE_OK;
+}
+
+/* ---- why not -------------------------------------------------------------------------------------------------------------- */
+static enum quire_miss absent_reason(const struct lookup *l, uint32_t i) {
+    quire_key key;
+    memcpy(key.b, l->request->keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
+    switch (pager_ghost_find(&l->pager->ghosts, l->ns->serial, &key)) {
+    case PAGER_GHOST_EVICTED:
+        return QUIRE_MISS_EVICTED;
+    case PAGER_GHOST_DELETED:
+        return QUIRE_MISS_DELETED;
+    default:
+        return QUIRE_MISS_NEVER_STORED;
+    }
+}
+
+/* Why key i alone would miss; NONE: it would not. */
+static enum quire_miss reason(const struct lookup *l, uint32_t i) {
+    uint32_t found = l->pager->found[i];
+    const struct pager_block *block = found == PAGER_NO_BLOCK ? NULL : pager_block_at(l->pager, found);
+    if (block && block->record == PAGER_NO_RECORD && (block->flags & PAGER_BLOCK_BUILDING)) {
+        return QUIRE_MISS_INCOMPLETE;
+    }
+    if (!block || block->record == PAGER_NO_RECORD) {
+        return absent_reason(l, i);
+    }
+    uint32_t there = 0;
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+        there |= 1u << l->domain->records[slot].group;
+    }
+    if ((there & l->mask) != l->mask) {
+        return block->flags & PAGER_BLOCK_BUILDING ? QUIRE_MISS_INCOMPLETE : QUIRE_MISS_LAYOUT;
+    }
+    return have(l, found) == l->mask ? QUIRE_MISS_NONE : QUIRE_MISS_FLOOR;
+}
+
+static void explain_prefix(const struct lookup *l) {
+    memset(l->reply->misses, QUIRE_MISS_NONE, l->n);
+    for (uint32_t i = l->n; i < l->request->n_keys; i++) {
+        enum quire_miss miss = i < l->uncut ? QUIRE_MISS_QUOTA : reason(l, i);
+        l->reply->misses[i] = (uint8_t)(miss == QUIRE_MISS_NONE ? QUIRE_MISS_ORPHAN : miss);
+    }
+}
+
+static void explain_each(const struct lookup *l) {
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (l->reply->misses[i] == QUIRE_MISS_COUNT) {
+            l->reply->misses[i] = (uint8_t)reason(l, i);
+        }
+    }
+}
+
+/* ---- what follows --------------------------------------------------------------------------------------------------------- */
+static void use_and_count(struct lookup *l) {
+    struct pager *pager = l->pager;
+    uint32_t now = pager_tick_now(pager), hits = 0;
+    uint64_t tokens = 0;
+    bool quiet = l->request->flags & QUIRE_WIRE_LEASE_NO_TOUCH;
+    for (uint32_t i = 0; i < l->request->n_keys; i++) {
+        if (l->reply->misses[i] != QUIRE_MISS_NONE) {
+            pager->counters.misses[l->reply->misses[i]] += !quiet;
+            continue;
+        }
+        hits++;
+        if (!quiet && pager->found[i] != PAGER_NO_BLOCK) {
+            struct pager_block *block = pager_block_at(pager, pager->found[i]);
+            block->used = now;
+            tokens += block->n_tokens;
+        }
+    }
+    l->reply->hits = hits;
+    if (quiet) {
+        return;
+    }
+    pager->counters.lookups++;
+    pager->counters.lookup_keys += l->request->n_keys;
+    pager->counters.hit_keys += hits;
+    pager->counters.hit_tokens += tokens;
+    pager->counters.hit_bytes += l->reply->leased_bytes;
+    pager->counters.lease_quota_refusals += l->quota_hit;
+    l->ns->hits += hits;
+    l->ns->misses += l->request->n_keys - hits;
+    l->ns->tokens_reused += l->request->flags & QUIRE_WIRE_LEASE_PROBE ? 0 : tokens;
+}
+
+static enum quire_status lease_new(struct pager *pager, uint32_t n_slots, struct pager_lease **out) {
+    struct pager_lease *lease = malloc(sizeof(*lease) + n_slots * sizeof(lease->slots[0]));
+    if (!lease) {
+        return QUIRE_NO_MEMORY;
+    }
+    *lease = (struct pager_lease){.timer.kind = PAGER_TIMER_LEASE, .n_slots = n_slots};
+    enum quire_status status = pager_timers_promise(&pager->timers);
+    if (status == QUIRE_OK && (status = pager_table_add(&pager->leases, lease, &lease->handle)) != QUIRE_OK) {
+        pager->timers.promised--;
+    }
+    if (status != QUIRE_OK) {
+        free(lease);
+        return status;
+    }
+    pager->lease_bytes += sizeof(*lease) + n_slots * sizeof(lease->slots[0]);
+    *out = lease;
+    return QUIRE_OK;
+}
+
+static enum quire_status lease_take(struct lookup *l) {
+    struct pager *pager = l->pager;
+    struct pager_session *session = l->session;
+    struct pager_lease *lease;
+    QUIRE_FORWARD(lease_new(pager, l->reply->n_grants, &lease));
+    uint32_t ms = l->request->lease_ms, most = pager->options.lease_ms;
+    lease->expires_ns = pager->now_ns + (ms == 0 || ms > most ? most : ms) * QUIRE_NS_PER_MS;
+    pager_timer_arm(&pager->timers, &lease->timer, lease->expires_ns);
+    lease->session = session;
+    lease->domain = l->ns->domain;
+    lease->bytes = l->reply->leased_bytes;
+    for (uint32_t i = 0; i < lease->n_slots; i++) {
+        lease->slots[i] = l->reply->grants[i].slot;
+        pager_record_ref(l->domain, lease->slots[i]);
+    }
+    lease->next = session->leases;
+    if (lease->next) {
+        lease->next->prev = lease;
+    }
+    session->leases = lease;
+    session->n_leases++;
+    session->leased_bytes += lease->bytes;
+    session->fetched_bytes += lease->bytes;
+    pager->counters.leases_granted++;
+    l->reply->lease = lease->handle;
+    return QUIRE_OK;
+}
+
+uint64_t pager_lease_quota(const struct pager *pager, const struct pager_domain *domain) {
+    return domain->capacity_bytes / 100 * pager->options.lease_quota_pct;
+}
+
+static enum quire_status prepare(struct lookup *l) {
+    const struct pager_lease_request *request = l->request;
+    struct pager *pager = l->pager;
+    if (request->n_keys == 0 || request->n_keys > QUIRE_MAX_BATCH) {
+        return request->n_keys == 0 ? QUIRE_INVALID : QUIRE_TOO_LARGE;
+    }
+    QUIRE_FORWARD(pager_entitled(pager, request->session, request->ns, &l->session, &l->ns));
+    l->domain = &pager->domains[l->ns->domain];
+    l->mask = request->group_mask ? request->group_mask : l->ns->all_mask;
+    l->windowed = l->mask & l->ns->windowed_mask;
+    l->prefix = request->flags & QUIRE_WIRE_LEASE_PREFIX;
+    l->floor = request->flags & QUIRE_WIRE_LEASE_FLOOR;
+    if ((l->mask & ~l->ns->all_mask) || (l->floor && !(request->max_error >= 0))) {
+        return QUIRE_INVALID;
+    }
+    uint64_t quota = pager_lease_quota(pager, l->domain);
+    l->budget_bytes = quota > l->session->leased_bytes ? quota - l->session->leased_bytes : 0;
+    l->reply->lease = l->reply->leased_bytes = 0;
+    l->reply->hits = l->reply->n_grants = 0;
+    l->n = request->n_keys;
+    pager_index_find_batch(pager->index, request->ns, request->keys, request->n_keys, pager->found);
+    for (uint32_t i = 0; i < AHEAD; i++) {
+        prefetch(l, i);
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status look_prefix(struct lookup *l, bool probe) {
+    find_prefix(l);
+    l->uncut = l->n;
+    if (!probe) {
+        QUIRE_FORWARD(grant_prefix(l));
+        if (l->reply->leased_bytes > l->budget_bytes) {
+            cut_prefix(l);
+            l->reply->n_grants = 0;
+            l->reply->leased_bytes = 0;
+            QUIRE_FORWARD(grant_prefix(l));
+        }
+    }
+    explain_prefix(l);
+    return QUIRE_OK;
+}
+
+enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct pager_lease_request *request,
+                              struct pager_lease_reply *reply) {
+    struct lookup l = {.pager = pager, .request = request, .reply = reply};
+    bool probe = request->flags & QUIRE_WIRE_LEASE_PROBE;
+    pager_clock(pager, now_ns);
+    QUIRE_FORWARD(prepare(&l));
+    if (l.prefix) {
+        QUIRE_FORWARD(look_prefix(&l, probe));
+    } else {
+        QUIRE_FORWARD(grant_each(&l, probe));
+        explain_each(&l);
+    }
+    if (reply->n_grants > 0) {
+        QUIRE_FORWARD(lease_take(&l));
+    }
+    use_and_count(&l);
+    return QUIRE_OK;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
+    struct pager_domain *domain = &pager->domains[lease->domain];
+    struct pager_session *session = lease->session;
+    for (uint32_t i = 0; i < lease->n_slots; i++) {
+        if (i + AHEAD < lease->n_slots) {
+            __builtin_prefetch(&domain->records[lease->slots[i + AHEAD]], 1);
+        }
+        pager_record_unref(pager, domain, lease->slots[i]);
+    }
+    *(lease->prev ? &lease->prev->next : &session->leases) = lease->next;
+    if (lease->next) {
+        lease->next->prev = lease->prev;
+    }
+    session->n_leases--;
+    session->leased_bytes -= lease->bytes;
+    domain->quarantined_bytes -= session->quarantined ? lease->bytes : 0;
+    pager_timers_forget(&pager->timers, &lease->timer);
+    pager_table_remove(&pager->leases, lease->handle);
+    pager->lease_bytes -= sizeof(*lease) + lease->n_slots * sizeof(lease->slots[0]);
+    free(lease);
+}
+
+static struct pager_lease *lease_find(const struct pager *pager, uint64_t session, uint64_t handle) {
+    struct pager_lease *lease = pager_table_find(&pager->leases, handle);
+    return lease && lease->session->handle == session && !lease->session->quarantined ? lease : NULL;
+}
+
+enum quire_status pager_release(struct pager *pager, uint64_t session, uint64_t handle) {
+    struct pager_lease *lease = lease_find(pager, session, handle);
+    if (!lease) {
+        return QUIRE_NOT_FOUND;
+    }
+    pager->counters.leases_released++;
+    pager_lease_end(pager, lease);
+    pager_room_serve_all(pager);
+    return QUIRE_OK;
+}
+
+void pager_lease_expired(struct pager *pager, struct pager_lease *lease) {
+    (void)lease; /* the bytes stay until release: only new uses end */
+    pager->counters.leases_expired++;
+}
+
+enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot,
+                                    struct quire_wire_grant *grant) {
+    const struct pager_lease *lease = lease_find(pager, session, handle);
+    uint32_t i = 0;
+    while (lease && i < lease->n_slots && lease->slots[i] != slot) {
+        i++;
+    }
+    if (!lease || i == lease->n_slots) {
+        return QUIRE_NOT_FOUND;
+    }
+    if (lease->expires_ns <= pager->now_ns) {
+        return QUIRE_STALE;
+    }
+    const struct pager_record *record = &pager->domains[lease->domain].records[slot];
+    *grant = (struct quire_wire_grant){
+        .offset = record->offset,
+        .size = record->size_bytes,
+        .slot = slot,
+        .generation = record->generation,
+        .group = record->group,
+        .rung = record->rung,
+    };
+    return QUIRE_OK;
+}

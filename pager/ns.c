@@ -1,0 +1,221 @@
+/* Namespaces: opened by name, agreed on by layout and salt, deleted at once for everybody who looks and bit by bit inside. */
+#include "pager/internal.h"
+#include "proto/key.h"
+#include "proto/layout.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void say(char *why, size_t why_bytes, const char *text) {
+    if (why && why_bytes > 0) {
+        snprintf(why, why_bytes, "%s", text);
+    }
+}
+
+/* Printable, no blanks: it stands in metrics, commands and logs. */
+static bool is_name(const char *name) {
+    size_t n = strnlen(name, QUIRE_MAX_NAME + 1);
+    for (size_t i = 0; i < n; i++) {
+        if (name[i] <= ' ' || name[i] > '~' || strchr("\"'\\{}`", name[i])) {
+            return false;
+        }
+    }
+    return n > 0 && n <= QUIRE_MAX_NAME;
+}
+
+enum quire_status pager_ns_find(const struct pager *pager, const char *name, uint16_t *ns) {
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        const struct pager_ns *n = pager->namespaces[i];
+        if (n && !n->deleted && strcmp(n->name, name) == 0) {
+            *ns = (uint16_t)i;
+            return QUIRE_OK;
+        }
+    }
+    return QUIRE_NOT_FOUND;
+}
+
+static void ns_free(struct pager_ns **ns) {
+    if (*ns) {
+        free((*ns)->layout);
+        free(*ns);
+        *ns = NULL;
+    }
+}
+
+static enum quire_status describe(struct pager_ns *ns, const quire_layout *layout, const void *salt, size_t salt_bytes) {
+    QUIRE_FORWARD(quire_layout_digest(layout, ns->digest));
+    memcpy(&ns->layout_tag, ns->digest, sizeof(ns->layout_tag));
+    ns->root = quire_key_root(ns->digest, salt, salt_bytes);
+    ns->n_groups = layout->opaque ? 1 : layout->n_groups;
+    ns->all_mask = (1u << ns->n_groups) - 1;
+    for (uint32_t g = 0; g < ns->n_groups; g++) {
+        ns->window_blocks[g] = layout->opaque ? UINT32_MAX : quire_layout_window_blocks(layout, g);
+        ns->windowed_mask |= ns->window_blocks[g] == UINT32_MAX ? 0 : 1u << g;
+    }
+    ns->layout = malloc(sizeof(*layout));
+    if (!ns->layout) {
+        return QUIRE_NO_MEMORY;
+    }
+    *ns->layout = *layout;
+    return QUIRE_OK;
+}
+
+static enum quire_status free_number(struct pager *pager, uint32_t *number) {
+    for (*number = 0; *number < pager->n_namespaces && pager->namespaces[*number]; ++*number) {
+    }
+    return *number < pager->options.max_namespaces ? QUIRE_OK : QUIRE_FULL;
+}
+
+static enum quire_status create(struct pager *pager, uint32_t domain, const char *name, const quire_layout *layout, const void *salt,
+                                size_t salt_bytes, uint16_t *ns, char *why, size_t why_bytes) {
+    uint32_t number;
+    QUIRE_FORWARD(quire_layout_check(layout, why, why_bytes));
+    enum quire_status status = free_number(pager, &number);
+    if (status != QUIRE_OK) {
+        say(why, why_bytes, "there are as many namespaces as are allowed: delete one, or raise max_namespaces");
+        return status;
+    }
+    struct pager_ns *made = calloc(1, sizeof(*made));
+    status = made ? describe(made, layout, salt, salt_bytes) : QUIRE_NO_MEMORY;
+    if (status != QUIRE_OK) {
+        ns_free(&made);
+        return status;
+    }
+    snprintf(made->name, sizeof(made->name), "%s", name);
+    made->number = (uint16_t)number;
+    made->domain = domain;
+    made->serial = ++pager->next_serial;
+    pager->namespaces[number] = made;
+    pager->n_namespaces += number == pager->n_namespaces;
+    *ns = made->number;
+    return QUIRE_OK;
+}
+
+static enum quire_status agree(const struct pager_ns *ns, const quire_layout *layout, const void *salt, size_t salt_bytes, char *why,
+                               size_t why_bytes) {
+    char field[128];
+    QUIRE_FORWARD(quire_layout_check(layout, why, why_bytes));
+    const char *differs = quire_layout_diff(ns->layout, layout, field, sizeof(field));
+    if (!differs) {
+        quire_key root = quire_key_root(ns->digest, salt, salt_bytes);
+        differs = quire_key_equal(&root, &ns->root) ? NULL : "salt";
+    }
+    if (!differs) {
+        return QUIRE_OK;
+    }
+    if (why && why_bytes > 0) {
+        snprintf(why, why_bytes, "%s differs from the namespace's", differs);
+    }
+    return QUIRE_MISMATCH;
+}
+
+enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char *name, const quire_layout *layout, const void *salt,
+                                size_t salt_bytes, uint16_t *ns, char *why, size_t why_bytes) {
+    say(why, why_bytes, "");
+    if (!is_name(name) || domain >= pager->n_domains) {
+        say(why, why_bytes, "a name has 1 to 63 printable characters, no blanks, quotes or braces");
+        return QUIRE_INVALID;
+    }
+    uint16_t found;
+    if (pager_ns_find(pager, name, &found) != QUIRE_OK) {
+        if (!layout) {
+            say(why, why_bytes, "no such namespace");
+            return QUIRE_NOT_FOUND;
+        }
+        return create(pager, domain, name, layout, salt, salt_bytes, ns, why, why_bytes);
+    }
+    const struct pager_ns *n = pager->namespaces[found];
+    if (n->domain != domain) {
+        say(why, why_bytes, "the namespace belongs to another trust domain");
+        return QUIRE_DENIED;
+    }
+    if (layout) {
+        QUIRE_FORWARD(agree(n, layout, salt, salt_bytes, why, why_bytes));
+    }
+    *ns = found;
+    return QUIRE_OK;
+}
+
+static const struct pager_ns *live(const struct pager *pager, uint16_t ns) {
+    const struct pager_ns *n = pager_ns_at(pager, ns);
+    return n && !n->deleted ? n : NULL;
+}
+
+const quire_layout *pager_ns_layout(const struct pager *pager, uint16_t ns) {
+    const struct pager_ns *n = live(pager, ns);
+    return n ? n->layout : NULL;
+}
+
+quire_key pager_ns_root(const struct pager *pager, uint16_t ns) {
+    const struct pager_ns *n = live(pager, ns);
+    return n ? n->root : (quire_key){{0}};
+}
+
+uint32_t pager_ns_domain(const struct pager *pager, uint16_t ns) {
+    const struct pager_ns *n = live(pager, ns);
+    return n ? n->domain : UINT32_MAX;
+}
+
+/* ---- deletion ------------------------------------------------------------------------------------------------------------- */
+void pager_ns_let_go(struct pager *pager, struct pager_ns *ns) {
+    if (ns->deleted && ns->entries == 0 && ns->slots == 0) {
+        uint16_t number = ns->number;
+        ns_free(&pager->namespaces[number]);
+    }
+}
+
+static void end_assemblies(struct pager *pager, uint16_t ns) {
+    struct pager_assembly *next;
+    for (struct pager_assembly *assembly = pager->assemblies.next; assembly != &pager->assemblies; assembly = next) {
+        next = assembly->next;
+        if (assembly->ns == ns) {
+            pager_assembly_end(pager, assembly, QUIRE_NOT_FOUND);
+        }
+    }
+}
+
+enum quire_status pager_ns_delete(struct pager *pager, const char *name, uint64_t *blocks) {
+    uint16_t number;
+    QUIRE_FORWARD(pager_ns_find(pager, name, &number));
+    struct pager_ns *ns = pager->namespaces[number];
+    *blocks = ns->blocks;
+    pager->counters.deleted_blocks += ns->blocks;
+    ns->deleted = true;
+    ns->entries++; /* stays until the last line: ending assemblies may remove its last entry */
+    end_assemblies(pager, number);
+    ns->entries--;
+    if (ns->entries > 0) {
+        pager->sweep_again = pager->sweeping;
+        pager->sweep_cursor = pager->sweeping ? pager->sweep_cursor : 0;
+        pager->sweeping = true;
+    }
+    pager_ns_let_go(pager, ns);
+    pager_ns_sweep(pager);
+    pager_room_serve_all(pager);
+    return QUIRE_OK;
+}
+
+/* Removes entries of deleted namespaces, a bounded number of looks a call. Placeholders go with the last of their children. */
+void pager_ns_sweep(struct pager *pager) {
+    for (uint32_t i = 0; pager->sweeping && i < PAGER_SWEEP_BUDGET; i++) {
+        uint32_t block;
+        pager->sweep_cursor = pager_index_next(pager->index, pager->sweep_cursor, &block);
+        if (pager->sweep_cursor == PAGER_NO_BLOCK) {
+            pager->sweeping = pager->sweep_again;
+            pager->sweep_again = false;
+            pager->sweep_cursor = 0;
+            continue;
+        }
+        if (pager->namespaces[pager_block_at(pager, block)->ns]->deleted) {
+            uint64_t bytes;
+            pager_block_drop(pager, block, PAGER_GHOST_NONE, &bytes);
+        }
+    }
+}
+
+void pager_ns_free_all(struct pager *pager) {
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        ns_free(&pager->namespaces[i]);
+    }
+    free(pager->namespaces);
+}

@@ -1,0 +1,112 @@
+/* A complete record becomes visible: it takes the place of what is less faithful, or steps back. */
+#include "pager/internal.h"
+
+bool pager_more_faithful(const struct pager_domain *domain, const struct pager_block *block, uint8_t group, float error,
+                         float ancestry_error) {
+    uint32_t slot = pager_record_find(domain, block, group);
+    if (slot == PAGER_NO_RECORD) {
+        return true;
+    }
+    const struct pager_record *held = &domain->records[slot];
+    bool no_worse = error <= held->error && ancestry_error <= held->ancestry_error;
+    return no_worse && (error < held->error || ancestry_error < held->ancestry_error);
+}
+
+/* Others that build the same record and would not improve on it. */
+static void end_rivals(struct pager *pager, const struct pager_domain *domain, const struct pager_assembly *winner) {
+    const struct pager_block *block = pager_block_at(pager, winner->block);
+    struct pager_assembly *next, *rival = pager_assembly_of(pager, winner->block, NULL);
+    for (; rival; rival = next) {
+        next = pager_assembly_of(pager, winner->block, rival);
+        if (rival != winner && rival->group == winner->group &&
+            !pager_more_faithful(domain, block, rival->group, 0, rival->ancestry_error)) {
+            pager->counters.puts_duplicate++;
+            pager_assembly_end(pager, rival, QUIRE_OK);
+        }
+    }
+}
+
+static bool covers(const struct pager_domain *domain, const struct pager_block *block, const struct pager_block *shorter) {
+    for (uint32_t slot = shorter->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (pager_record_find(domain, block, domain->records[slot].group) == PAGER_NO_RECORD) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A fuller tail block is complete: the shorter one under the same parent has served, unless somebody built upon it or pinned it. */
+static void drop_shorter(struct pager *pager, struct pager_domain *domain, const struct pager_assembly *assembly) {
+    uint32_t found = pager_index_find(pager->index, assembly->ns, &assembly->shorter);
+    if (found == PAGER_NO_BLOCK || found == assembly->block) {
+        return;
+    }
+    const struct pager_block *block = pager_block_at(pager, assembly->block), *shorter = pager_block_at(pager, found);
+    uint8_t rootless = PAGER_BLOCK_ORPHAN_ROOT;
+    if (shorter->parent != block->parent || (shorter->flags & rootless) != (block->flags & rootless) || shorter->children > 0 ||
+        shorter->pins > 0 || (shorter->flags & PAGER_BLOCK_BUILDING) || shorter->n_tokens >= block->n_tokens ||
+        !covers(domain, block, shorter)) {
+        return;
+    }
+    uint64_t bytes = 0;
+    if (pager_block_drop(pager, found, PAGER_GHOST_DELETED, &bytes)) {
+        pager->counters.puts_superseding++;
+    }
+}
+
+static void reseal(struct pager *pager, struct pager_domain *domain, struct pager_assembly *assembly, struct pager_part *last) {
+    pager_record_step(pager, domain, assembly->slot, PAGER_HAPPENS_RESEAL);
+    last->sealing = true;
+    last->state = PAGER_PART_ASKED;
+    pager_wish_ask(pager, &last->wish, PAGER_SEAL);
+}
+
+static void count(struct pager *pager, const struct pager_assembly *assembly) {
+    const struct pager_block *block = pager_block_at(pager, assembly->block);
+    pager->counters.puts_stored++;
+    pager->counters.put_bytes += assembly->shape.size_bytes;
+    pager->counters.puts_orphan += pager_block_is_orphan(pager, block);
+    pager->namespaces[assembly->ns]->stores++;
+}
+
+static void show(struct pager *pager, struct pager_domain *domain, struct pager_assembly *assembly) {
+    struct pager_record *record = &domain->records[assembly->slot];
+    struct pager_block *block = pager_block_at(pager, assembly->block);
+    record->sequence = assembly->sequence;
+    record->error = 0;
+    record->ancestry_error = assembly->ancestry_error;
+    pager_record_step(pager, domain, assembly->slot, PAGER_HAPPENS_SEALED);
+    block->used = pager_tick_now(pager);
+    pager_ghost_forget(&pager->ghosts, pager->namespaces[assembly->ns]->serial, &block->key);
+    if (assembly->pin && block->pins == 0) {
+        pager_block_pin(pager, assembly->block, 1);
+    }
+}
+
+void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last) {
+    struct pager_domain *domain = &pager->domains[pager->namespaces[assembly->ns]->domain];
+    const struct pager_block *block = pager_block_at(pager, assembly->block);
+    uint32_t held = pager_record_find(domain, block, assembly->group);
+    if (held != PAGER_NO_RECORD) {
+        if (!pager_more_faithful(domain, block, assembly->group, 0, assembly->ancestry_error)) {
+            pager->counters.puts_duplicate++;
+            pager_part_done(pager, last, QUIRE_OK);
+            pager_assembly_end(pager, assembly, QUIRE_OK);
+            return;
+        }
+        if (domain->records[held].sequence > assembly->sequence) {
+            reseal(pager, domain, assembly, last);
+            return;
+        }
+        pager_record_step(pager, domain, held, PAGER_HAPPENS_DROP);
+        pager->counters.puts_superseding++;
+    }
+    show(pager, domain, assembly);
+    count(pager, assembly);
+    pager_part_done(pager, last, QUIRE_OK);
+    end_rivals(pager, domain, assembly);
+    if (assembly->supersedes) {
+        drop_shorter(pager, domain, assembly);
+    }
+    pager_assembly_published(pager, assembly);
+}

@@ -1,0 +1,78 @@
+/* Sessions: what a session's end frees, and what it leaves to those who may still read. */
+#include "pager/internal.h"
+
+#include <stdlib.h>
+
+struct pager_session *pager_session_find(const struct pager *pager, uint64_t session) {
+    struct pager_session *s = pager_table_find(&pager->sessions, session);
+    return s && !s->quarantined ? s : NULL;
+}
+
+enum quire_status pager_entitled(const struct pager *pager, uint64_t session, uint16_t ns, struct pager_session **s, struct pager_ns **n) {
+    *s = pager_session_find(pager, session);
+    *n = pager_ns_at(pager, ns);
+    if (!*s || !*n || (*n)->deleted) {
+        return QUIRE_NOT_FOUND;
+    }
+    return (*s)->domain == (*n)->domain ? QUIRE_OK : QUIRE_DENIED;
+}
+
+enum quire_status pager_session_open(struct pager *pager, uint32_t domain, uint64_t *session) {
+    if (domain >= pager->n_domains) {
+        return QUIRE_NOT_FOUND;
+    }
+    struct pager_session *s = calloc(1, sizeof(*s));
+    enum quire_status status = s ? pager_table_add(&pager->sessions, s, &s->handle) : QUIRE_NO_MEMORY;
+    if (status != QUIRE_OK) {
+        free(s);
+        return status;
+    }
+    s->domain = domain;
+    *session = s->handle;
+    return QUIRE_OK;
+}
+
+static void end_leases(struct pager *pager, struct pager_session *s) {
+    while (s->leases) {
+        pager->counters.leases_reaped++;
+        pager_lease_end(pager, s->leases);
+    }
+}
+
+static void session_free(struct pager *pager, struct pager_session *s) {
+    end_leases(pager, s);
+    pager_table_remove(&pager->sessions, s->handle);
+    free(s);
+}
+
+void pager_session_close(struct pager *pager, uint64_t session, bool quarantine) {
+    struct pager_session *s = pager_session_find(pager, session);
+    if (!s) {
+        return;
+    }
+    pager_assembly_session_gone(pager, session);
+    if (quarantine) {
+        s->quarantined = true;
+        pager->domains[s->domain].quarantined_bytes += s->leased_bytes;
+    } else {
+        session_free(pager, s);
+    }
+    pager_room_serve_all(pager);
+}
+
+void pager_session_gone(struct pager *pager, uint64_t session) {
+    struct pager_session *s = pager_table_find(&pager->sessions, session);
+    if (s && s->quarantined) {
+        session_free(pager, s);
+        pager_room_serve_all(pager);
+    }
+}
+
+enum quire_status pager_session_info(const struct pager *pager, uint64_t session, struct pager_session_info *info) {
+    const struct pager_session *s = pager_table_find(&pager->sessions, session);
+    if (!s) {
+        return QUIRE_NOT_FOUND;
+    }
+    *info = (struct pager_session_info){s->n_leases, s->leased_bytes, s->fetched_bytes, s->stored_bytes};
+    return QUIRE_OK;
+}
