@@ -3,13 +3,14 @@
  * read the record's generation again afterwards. Guests are sent the record in slices and scatter their own copy.
  */
 #include "client/internal.h"
+#include "proto/status.h"
 
 #include <stdlib.h>
 
 static enum quire_status check_dest(const quire_layout *layout, const quire_dest *dest, uint32_t n_tokens, quire_rect *rect) {
     const quire_group *group = &layout->group[dest->group];
     QUIRE_FORWARD(rect_resolve(layout, dest->group, &dest->rect, rect));
-    uint32_t elem_bytes = (uint32_t)quire_layout_lane_bytes(layout, dest->group, 0, 1) / group->k_dim;
+    uint32_t elem_bytes = (uint32_t)quire_elem_bytes(group->elem);
     struct plane k = {(const void *const *)dest->k_base, rect->n_layers,      rect->n_heads,       n_tokens,
                       group->k_dim * elem_bytes,         dest->k_head_stride, dest->k_token_stride};
     QUIRE_FORWARD(bounds_check(&k, dest->region, dest->region_bytes));

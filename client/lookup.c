@@ -3,7 +3,10 @@
 
 #include <stdlib.h>
 
-static enum quire_status check(const quire_ns *ns, const quire_lookup_args *args, const quire_lookup_result *result) {
+static enum quire_status check(const quire_ns *ns, const quire_lookup_args *args, quire_lookup_result *result) {
+    if (result != NULL) {
+        *result = (quire_lookup_result){.status = QUIRE_INVALID};
+    }
     if (ns == NULL || ns->client == NULL || args == NULL || result == NULL || args->keys == NULL || args->n_keys == 0) {
         return error_set(QUIRE_INVALID, "lookup: no namespace, arguments, keys or result");
     }

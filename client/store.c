@@ -3,6 +3,7 @@
  * our gathering and summing overlaps with the daemon's copying and summing. What the daemon has no room for now is sent again until the deadline.
  */
 #include "client/internal.h"
+#include "proto/status.h"
 
 #include <stdlib.h>
 
@@ -28,7 +29,7 @@ static enum quire_status check_planes(const quire_layout *layout, const quire_so
     if (source->put_id == 0 && memcmp(rect, &whole, sizeof(whole)) != 0) {
         return QUIRE_INVALID; /* a part without a put_id could combine with nothing */
     }
-    uint32_t elem_bytes = (uint32_t)quire_layout_lane_bytes(layout, source->group, 0, 1) / group->k_dim;
+    uint32_t elem_bytes = (uint32_t)quire_elem_bytes(group->elem);
     struct plane k = {source->k_base,        rect->n_layers,        rect->n_heads, source->n_tokens, group->k_dim * elem_bytes,
                       source->k_head_stride, source->k_token_stride};
     struct plane v = {source->v_base,        rect->n_layers,        rect->n_heads, source->n_tokens, group->v_dim * elem_bytes,
@@ -440,7 +441,7 @@ static void window_is_gone(quire_client *client, struct chunk *chunk) {
 }
 
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms) {
-    if (status == QUIRE_NOT_FOUND || status == QUIRE_STALE) {
+    if (status == QUIRE_STALE) {
         window_is_gone(client, chunk);
     } else if (chunk->job != NULL) {
         settle_all(&chunk->job->u.store, chunk, status);
