@@ -245,9 +245,11 @@ static bool core_drained(const struct core *core) {
 static void core_part(struct core *core) {
     while (core->sessions != NULL) {
         struct session *session = core->sessions;
+        session_ref(session);
         arena_reset(&core->arena);
         session_send(session, QUIRE_MSG_GOODBYE, 0, NULL, NULL, 0);
         session_end(session, SESSION_END_SHUTDOWN);
+        session_unref(session);
     }
     core_run_leftovers(core);
 }

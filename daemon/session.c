@@ -162,8 +162,10 @@ void session_kick(struct session *session, enum quire_status status, const char 
     }
     log_warn("session_kicked", "session %llu (%s, pid %d, uid %u): %s", (unsigned long long)session->id, session->client, (int)session->pid,
              (unsigned)session->uid, why);
+    session_ref(session);
     session_fail(session, 0, status, 0, "%s", why);
     session_end(session, SESSION_END_KICKED);
+    session_unref(session);
 }
 
 /* The stream is unusable from here on: say why, and hang up. */

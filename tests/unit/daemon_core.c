@@ -1,0 +1,275 @@
+/* The life of a worker's session, frame by frame, against a real core. */
+#include "daemon_frames.h"
+
+#include <fcntl.h>
+#include <signal.h>
+
+static struct frames_daemon daemon_;
+static struct frames_client client;
+
+static void start(void) {
+    frames_config(&daemon_);
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+}
+static void stop(void) {
+    if (client.fd >= 0) {
+        frames_close(&client);
+    }
+    frames_stop(&daemon_);
+}
+
+/* A member says hello, is given the pool and the generations, and cannot map either for writing. */
+Test(daemon_core, hello_gives_a_member_the_pool_read_only, .init = start) {
+    Quire__Wire__HelloAck *ack = frames_hello(&client);
+    cr_assert_eq(ack->major, QUIRE_PROTO_MAJOR);
+    cr_assert(ack->member);
+    cr_assert(ack->admin);
+    cr_assert_neq(ack->epoch, 0);
+    cr_assert_eq(ack->pool_bytes, 8 << 20);
+    cr_assert_eq(client.n_fds, 2);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_neq(mmap(NULL, 4096, PROT_READ, MAP_SHARED, client.fds[i], 0), MAP_FAILED);
+        cr_assert_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, client.fds[i], 0), MAP_FAILED);
+        cr_assert_neq(ftruncate(client.fds[i], 0), 0, "the pool could be shrunk");
+        cr_assert_neq(pwrite(client.fds[i], "x", 1, 0), 1, "the pool could be written");
+        cr_assert_neq(fallocate(client.fds[i], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), 0, "the pool could be punched");
+    }
+    quire__wire__hello_ack__free_unpacked(ack, NULL);
+    stop();
+}
+
+/* One session stores ten blocks through an ingest window; another leases them, reads through its own mapping, and finds every byte. */
+Test(daemon_core, what_one_stores_another_reads_through_the_pool, .init = start) {
+    struct frames_client reader;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
+
+    frames_open(&reader, &daemon_);
+    Quire__Wire__HelloAck *ack = frames_hello(&reader);
+    const uint8_t *pool = mmap(NULL, ack->pool_bytes, PROT_READ, MAP_SHARED, reader.fds[0], 0);
+    const _Atomic uint32_t *generations = mmap(NULL, ack->generation_slots * 4, PROT_READ, MAP_SHARED, reader.fds[1], 0);
+    Quire__Wire__Grants *grants = frames_lease(&reader, frames_ns_open(&reader, "n", QUIRE_OK), 12);
+    cr_assert_eq(grants->status, QUIRE_OK);
+    cr_assert_eq(grants->hits, 10);
+    cr_assert_eq(grants->epoch, ack->epoch);
+    cr_assert_eq(grants->misses.len, 12);
+    cr_assert_eq(grants->misses.data[10], QUIRE_MISS_NEVER_STORED);
+    cr_assert_eq(grants->grants.len, 10 * sizeof(struct quire_wire_grant));
+    quire_layout layout;
+    frames_layout(&layout);
+    for (uint32_t i = 0; i < 10; i++) {
+        struct quire_wire_grant grant;
+        struct quire_record record;
+        memcpy(&grant, grants->grants.data + i * sizeof grant, sizeof grant);
+        quire_key key = frames_key(i + 1);
+        cr_assert(quire_in_range(grant.offset, grant.size, ack->pool_bytes));
+        cr_assert_eq(quire_record_open(pool + grant.offset, grant.size, &layout, &key, &record), QUIRE_OK);
+        cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+        cr_assert_eq(record.bytes[quire_record_lane_offset(&record.shape, 0) + 5], (uint8_t)(35 + (i + 1) * 31));
+        cr_assert_eq(generations[grant.slot], grant.generation);
+    }
+    frames_release(&reader, grants->lease);
+    cr_assert(frames_until(&daemon_, frames_idle, 0), "the lease or the window is still held");
+    quire__wire__grants__free_unpacked(grants, NULL);
+    quire__wire__hello_ack__free_unpacked(ack, NULL);
+    frames_close(&reader);
+    stop();
+}
+
+/* A put in which one item lies outside the window, one is corrupt and one is good: a status each, and only the good one is stored. */
+Test(daemon_core, a_put_has_a_status_an_item, .init = start) {
+    struct frames_window window;
+    struct quire_wire_put items[4];
+    uint8_t statuses[4];
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        items[i] = frames_item(&window, i * frames_payload_bytes(), i + 1);
+    }
+    items[1].ingest_offset = window.bytes - 1;
+    items[2].check ^= 1;
+    items[3].length -= 64;
+    uint64_t id = frames_put_send(&client, ns, window.number, items, 4, 1000);
+    cr_assert_eq(frames_acks(&client, id, statuses, 4), QUIRE_OK);
+    cr_assert_eq(statuses[0], QUIRE_OK);
+    cr_assert_eq(statuses[1], QUIRE_INVALID);
+    cr_assert_eq(statuses[2], QUIRE_CORRUPT);
+    cr_assert_eq(statuses[3], QUIRE_INVALID);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 4);
+    cr_assert_eq(grants->hits, 1);
+    quire__wire__grants__free_unpacked(grants, NULL);
+    id = frames_put_send(&client, ns, window.number + 1, items, 1, 1000);
+    cr_assert_eq(frames_acks(&client, id, statuses, 1), QUIRE_STALE, "a window of nobody was accepted");
+    id = frames_put_send(&client, ns + 1, window.number, items, 1, 1000);
+    cr_assert_eq(frames_acks(&client, id, statuses, 1), QUIRE_NOT_FOUND, "a namespace that is not open was accepted");
+    stop();
+}
+
+/* A session that simply goes away leaves no lease, no window and no put behind. */
+Test(daemon_core, an_end_frees_everything, .init = start) {
+    struct frames_window window;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 10);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 10);
+    cr_assert_eq(grants->hits, 10);
+    quire__wire__grants__free_unpacked(grants, NULL);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
+    struct quire_wire_put item = frames_item(&window, 0, 11);
+    frames_put_send(&client, ns, window.number, &item, 1, 1000);
+    frames_close(&client);
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 0));
+    cr_assert(frames_until(&daemon_, frames_idle, 0));
+    cr_assert_eq(core_counters(daemon_.core)->sessions_lost, 1);
+    stop();
+}
+
+static bool quarantined(struct core *core, uint64_t n) {
+    struct pager_domain_stats stats;
+    pager_domain_stats(core->pager, 0, &stats);
+    return core->quarantine.count == n && (stats.quarantined_bytes > 0) == (n > 0);
+}
+
+static Quire__Wire__AdminReply *admin(struct frames_client *from, Quire__Wire__AdminRequest *request) {
+    struct frames_answer answer = frames_expect(from, QUIRE_MSG_ADMIN_REPLY, frames_send(from, QUIRE_MSG_ADMIN, &request->base));
+    Quire__Wire__AdminReply *reply = quire__wire__admin_reply__unpack(NULL, answer.frame.body_bytes, answer.body);
+    cr_assert_not_null(reply);
+    frames_answer_free(&answer);
+    return reply;
+}
+
+/* A kicked member may still be reading: what it leased stays untouched until its process is gone, and not longer. */
+Test(daemon_core, kicked_leases_wait_for_the_process, .init = start) {
+    int ready[2];
+    char byte;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
+    cr_assert_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct frames_client victim;
+        frames_open(&victim, &daemon_);
+        quire__wire__hello_ack__free_unpacked(frames_hello(&victim), NULL);
+        quire__wire__grants__free_unpacked(frames_lease(&victim, frames_ns_open(&victim, "n", QUIRE_OK), 10), NULL);
+        _exit(write(ready[1], "x", 1) == 1 ? (pause(), 0) : 1);
+    }
+    cr_assert_eq(read(ready[0], &byte, 1), 1);
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    request.verb = QUIRE_ADMIN_SESSION_LIST;
+    Quire__Wire__AdminReply *reply = admin(&client, &request);
+    cr_assert_eq(reply->n_sessions, 2);
+    for (size_t i = 0; i < reply->n_sessions; i++) {
+        request.number = reply->sessions[i]->pid == (uint32_t)child ? reply->sessions[i]->id : request.number;
+    }
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    request.verb = QUIRE_ADMIN_SESSION_KICK;
+    reply = admin(&client, &request);
+    cr_assert_eq(reply->status, QUIRE_OK);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 1));
+    cr_assert(frames_until(&daemon_, quarantined, 1), "the kicked session's bytes are not kept");
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    cr_assert(frames_until(&daemon_, quarantined, 0), "the quarantine outlived the process");
+    cr_assert_eq(core_counters(daemon_.core)->sessions_kicked, 1);
+    stop();
+}
+
+/* The operator sees the daemon, the namespaces, a block with advice, the counters and the configuration; and deletes a namespace, whose
+   handle is dead from then on. */
+Test(daemon_core, an_operator_sees_and_deletes, .init = start) {
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 3);
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    request.verb = QUIRE_ADMIN_STATUS;
+    Quire__Wire__AdminReply *reply = admin(&client, &request);
+    cr_assert_eq(reply->status, QUIRE_OK);
+    cr_assert_eq(reply->daemon->pid, (uint32_t)getpid());
+    cr_assert_eq(reply->daemon->blocks, 3);
+    cr_assert_eq(reply->n_tiers, 1);
+    cr_assert_eq(reply->tiers[0]->records, 3);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+
+    request.verb = QUIRE_ADMIN_NS_LIST;
+    reply = admin(&client, &request);
+    cr_assert_eq(reply->n_namespaces, 1);
+    cr_assert_str_eq(reply->namespaces[0]->name, "n");
+    cr_assert_eq(reply->namespaces[0]->layout.len, 0);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+
+    quire_key keys[2] = {frames_key(2), frames_key(99)};
+    request.verb = QUIRE_ADMIN_BLOCK_SHOW;
+    request.ns = (char *)"n";
+    request.keys = (ProtobufCBinaryData){.len = sizeof keys, .data = (uint8_t *)keys};
+    reply = admin(&client, &request);
+    cr_assert_eq(reply->status, QUIRE_OK, "%s", reply->text);
+    cr_assert_eq(reply->n_blocks, 2);
+    cr_assert_eq(reply->blocks[0]->n_records, 1);
+    cr_assert_eq(reply->blocks[1]->miss, QUIRE_MISS_NEVER_STORED);
+    cr_assert(strlen(reply->blocks[1]->advice) > 20);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+
+    request.verb = QUIRE_ADMIN_COUNTERS;
+    reply = admin(&client, &request);
+    bool found = false;
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        found |= strcmp(reply->counters[i]->name, "puts_stored") == 0 && reply->counters[i]->value == 3;
+    }
+    cr_assert(found);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+
+    request.verb = QUIRE_ADMIN_CONFIG;
+    reply = admin(&client, &request);
+    cr_assert_not_null(strstr(reply->config, "socket_path"));
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+
+    request.verb = QUIRE_ADMIN_NS_DELETE;
+    reply = admin(&client, &request);
+    cr_assert_eq(reply->status, QUIRE_OK, "%s", reply->text);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 3);
+    cr_assert_eq(grants->status, QUIRE_NOT_FOUND);
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+/* A layout that differs in one field is refused, and the answer names the field. */
+Test(daemon_core, another_layout_is_refused_by_name, .init = start) {
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_ns_open(&client, "n", QUIRE_OK);
+    quire_layout layout;
+    uint8_t wire[QUIRE_LAYOUT_WIRE_MAX];
+    size_t size;
+    frames_layout(&layout);
+    layout.group[0].v_dim = 32;
+    cr_assert_eq(quire_layout_encode(&layout, wire, sizeof wire, &size), QUIRE_OK);
+    Quire__Wire__NsOpen open = QUIRE__WIRE__NS_OPEN__INIT;
+    open.name = (char *)"n";
+    open.layout = (ProtobufCBinaryData){.len = size, .data = wire};
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_NS_ACK, frames_send(&client, QUIRE_MSG_NS_OPEN, &open.base));
+    Quire__Wire__NsAck *ack = quire__wire__ns_ack__unpack(NULL, answer.frame.body_bytes, answer.body);
+    cr_assert_eq(ack->status, QUIRE_MISMATCH);
+    cr_assert_not_null(strstr(ack->text, "v_dim"), "%s", ack->text);
+    quire__wire__ns_ack__free_unpacked(ack, NULL);
+    frames_answer_free(&answer);
+    stop();
+}
+
+/* Stopping answers what is under way, says goodbye, and leaves no socket behind. */
+Test(daemon_core, stopping_says_goodbye) {
+    struct frames_answer answer;
+    struct stat there;
+    start();
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    core_stop(daemon_.core);
+    cr_assert(frames_recv(&client, &answer));
+    cr_assert_eq(answer.frame.type, QUIRE_MSG_GOODBYE);
+    frames_answer_free(&answer);
+    frames_expect_end(&client);
+    cr_assert_neq(stat(daemon_.config.socket_path, &there), 0);
+    cr_assert_eq(core_call(daemon_.core, frames_look, NULL, 100), QUIRE_CANCELLED);
+    stop();
+}
