@@ -1,0 +1,196 @@
+/* ns list, ns show, ns delete. */
+#include "client/quirectl/args.h"
+#include "client/quirectl/commands.h"
+#include "client/quirectl/format.h"
+#include "client/quirectl/json.h"
+#include "client/quirectl/views.h"
+#include "proto/base/base.h"
+#include "proto/base/units.h"
+#include "proto/layout.h"
+#include "proto/status.h"
+
+#include <stdlib.h>
+
+enum cli_exit cmd_ns_list(struct cli *cli, int argc, char **argv) {
+    Quire__Wire__AdminReply *reply = NULL;
+    struct args_list words;
+    bool names = false;
+    const struct args_option options[] = {{"--names", ARGS_FLAG, &names}};
+    enum cli_exit result = args_parse(cli, argc, argv, options, 1, "word", 0, 0, &words);
+    if (result == CLI_OK) {
+        result = cli_ask(cli, QUIRE_ADMIN_NS_LIST, &reply);
+    }
+    if (result != CLI_OK) {
+        return result;
+    }
+    if (names) {
+        for (size_t i = 0; i < reply->n_namespaces; i++) {
+            fprintf(cli->out, "%s\n", reply->namespaces[i]->name);
+        }
+    } else if (cli->json) {
+        cJSON *root = cJSON_CreateObject();
+        json_add_messages(root, "namespaces", (void *const *)reply->namespaces, reply->n_namespaces);
+        json_print(root, cli->out);
+    } else if (reply->n_namespaces == 0) {
+        fprintf(cli->out, "no namespace yet: the first worker that opens one makes it\n");
+    } else {
+        view_namespaces(reply, cli->out);
+    }
+    cli_free_reply(&reply);
+    return CLI_OK;
+}
+
+/* ---- show ---------------------------------------------------------------------------------------------------------------------- */
+static void layout_json(const quire_layout *layout, cJSON *object) {
+    json_add_hex(object, "weights_digest", layout->weights_digest, sizeof layout->weights_digest);
+    json_add_u64(object, "block_tokens", layout->block_tokens);
+    cJSON_AddBoolToObject(object, "opaque", layout->opaque);
+    if (layout->opaque) {
+        cJSON_AddStringToObject(object, "engine", layout->engine);
+        cJSON_AddStringToObject(object, "engine_format", layout->engine_format);
+        return;
+    }
+    json_add_u64(object, "n_layers", layout->n_layers);
+    cJSON *groups = cJSON_AddArrayToObject(object, "groups");
+    for (uint32_t i = 0; i < layout->n_groups; i++) {
+        const quire_group *group = &layout->group[i];
+        cJSON *entry = cJSON_CreateObject();
+        json_add_u64(entry, "layers", quire_layout_group_layers(layout, i));
+        json_add_u64(entry, "window_tokens", group->window_tokens);
+        json_add_u64(entry, "n_kv_heads", group->n_kv_heads);
+        json_add_u64(entry, "k_dim", group->k_dim);
+        json_add_u64(entry, "v_dim", group->v_dim);
+        cJSON_AddStringToObject(entry, "elem", quire_elem_name((enum quire_elem)group->elem));
+        json_add_u64(entry, "rope_dims", group->rope.n_dims);
+        cJSON_AddItemToArray(groups, entry);
+    }
+}
+
+static uint64_t block_bytes(const quire_layout *layout) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < layout->n_groups; i++) {
+        const quire_rect whole = quire_layout_whole(layout, i);
+        bytes += quire_layout_rect_bytes(layout, i, &whole, layout->block_tokens);
+    }
+    return bytes;
+}
+
+static void layout_people(const quire_layout *layout, FILE *to) {
+    char size[QUIRE_UNITS_BYTES];
+    if (layout->opaque) {
+        fprintf(to, "layout       opaque blocks of %u tokens, written by %s in format %s\n", layout->block_tokens, layout->engine,
+                layout->engine_format);
+        return;
+    }
+    quire_human_size(block_bytes(layout), size, sizeof size);
+    fprintf(to, "layout       blocks of %u tokens, %s each; %u layers in %u %s\n", layout->block_tokens, size, layout->n_layers,
+            layout->n_groups, layout->n_groups == 1 ? "group" : "groups");
+    for (uint32_t i = 0; i < layout->n_groups; i++) {
+        const quire_group *group = &layout->group[i];
+        fprintf(to, "  group %u    %u layers store KV, %u heads, K %u and V %u of %s", i, quire_layout_group_layers(layout, i),
+                group->n_kv_heads, group->k_dim, group->v_dim, quire_elem_name((enum quire_elem)group->elem));
+        if (group->rope.pairing != QUIRE_ROPE_NONE) {
+            fprintf(to, ", RoPE on %u dims %s", group->rope.n_dims, group->rope.applied ? "applied" : "not applied");
+        }
+        if (group->window_tokens > 0) {
+            fprintf(to, ", window of %u tokens", group->window_tokens);
+        }
+        fputc('\n', to);
+    }
+}
+
+static void show_json(const Quire__Wire__NamespaceInfo *ns, const quire_layout *layout, FILE *to) {
+    cJSON *root = cJSON_CreateObject(), *object = json_message(&ns->base);
+    cJSON_AddItemToObject(root, "namespace", object);
+    if (layout != NULL) {
+        cJSON_ReplaceItemInObject(object, "layout", cJSON_CreateObject());
+        layout_json(layout, cJSON_GetObjectItem(object, "layout"));
+    }
+    json_print(root, to);
+}
+
+static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout *layout, FILE *to) {
+    char size[QUIRE_UNITS_BYTES], count[QUIRE_UNITS_BYTES], percent[FORMAT_BYTES], digest[FORMAT_BYTES];
+    fprintf(to, "namespace    %s, trust domain %s, %s\n", ns->name, ns->domain, ns->policy);
+    format_key(ns->digest.data, ns->digest.len, digest);
+    fprintf(to, "digest       %s\n", digest);
+    if (layout != NULL) {
+        layout_people(layout, to);
+    }
+    quire_human_size(ns->bytes, size, sizeof size);
+    quire_human_count(ns->blocks, count, sizeof count);
+    fprintf(to, "holds        %s blocks in %llu records, %s; %llu pinned\n", count, (unsigned long long)ns->records, size,
+            (unsigned long long)ns->pinned_blocks);
+    format_percent(ns->hits, ns->hits + ns->misses, percent);
+    quire_human_count(ns->tokens_reused, count, sizeof count);
+    fprintf(to, "use          %s of %llu keys hit, %s tokens reused\n", percent, (unsigned long long)(ns->hits + ns->misses), count);
+    fprintf(to, "stores       %llu stored, %llu evicted\n", (unsigned long long)ns->stores, (unsigned long long)ns->evictions);
+}
+
+static const Quire__Wire__NamespaceInfo *find(const Quire__Wire__AdminReply *reply, const char *name) {
+    for (size_t i = 0; i < reply->n_namespaces; i++) {
+        if (strcmp(reply->namespaces[i]->name, name) == 0) {
+            return reply->namespaces[i];
+        }
+    }
+    return NULL;
+}
+
+enum cli_exit cmd_ns_show(struct cli *cli, int argc, char **argv) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    Quire__Wire__AdminReply *reply = NULL;
+    struct args_list words;
+    enum cli_exit result = args_parse(cli, argc, argv, NULL, 0, "the namespace's NAME", 1, 1, &words);
+    if (result != CLI_OK) {
+        return result;
+    }
+    request.verb = QUIRE_ADMIN_NS_LIST;
+    request.ns = (char *)(uintptr_t)words.items[0];
+    if ((result = cli_admin(cli, &request, &reply)) != CLI_OK) {
+        return result;
+    }
+    const Quire__Wire__NamespaceInfo *ns = find(reply, words.items[0]);
+    quire_layout *layout = malloc(sizeof *layout);
+    if (ns == NULL) {
+        result = cli_fail(cli, QUIRE_NOT_FOUND, "no namespace '%.63s'; `quirectl ns list` shows all", words.items[0]);
+    } else {
+        bool known = layout != NULL && quire_layout_decode(ns->layout.data, ns->layout.len, layout) == QUIRE_OK;
+        (cli->json ? show_json : show_people)(ns, known ? layout : NULL, cli->out);
+    }
+    free(layout);
+    cli_free_reply(&reply);
+    return result;
+}
+
+/* ---- delete -------------------------------------------------------------------------------------------------------------------- */
+enum cli_exit cmd_ns_delete(struct cli *cli, int argc, char **argv) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    Quire__Wire__AdminReply *reply = NULL;
+    struct args_list words;
+    bool yes = false;
+    char question[160];
+    const struct args_option options[] = {{"--yes", ARGS_FLAG, &yes}};
+    enum cli_exit result = args_parse(cli, argc, argv, options, 1, "the namespace's NAME", 1, 1, &words);
+    if (result != CLI_OK) {
+        return result;
+    }
+    snprintf(question, sizeof question, "Delete namespace %.63s and all its blocks?", words.items[0]);
+    if ((result = cli_confirm(cli, yes, question)) != CLI_OK) {
+        return result;
+    }
+    request.verb = QUIRE_ADMIN_NS_DELETE;
+    request.ns = (char *)(uintptr_t)words.items[0];
+    if ((result = cli_admin(cli, &request, &reply)) != CLI_OK) {
+        return result;
+    }
+    if (cli->json) {
+        cJSON *root = cJSON_CreateObject();
+        cJSON_AddStringToObject(root, "deleted", words.items[0]);
+        cJSON_AddStringToObject(root, "text", reply->text);
+        json_print(root, cli->out);
+    } else {
+        fprintf(cli->out, "namespace %s %s\n", words.items[0], reply->text[0] != '\0' ? reply->text : "deleted");
+    }
+    cli_free_reply(&reply);
+    return CLI_OK;
+}

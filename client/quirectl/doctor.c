@@ -1,0 +1,288 @@
+#include "client/quirectl/doctor.h"
+
+#include "client/quire.h"
+#include "client/quirectl/format.h"
+#include "codec/checksum.h"
+#include "proto/base/base.h"
+#include "proto/base/memory_limit.h"
+#include "proto/base/units.h"
+#include "proto/sha256.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 3, 4))) static void find(struct doctor_finding *finding, enum doctor_level level, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(finding->text, sizeof finding->text, format, args);
+    va_end(args);
+    finding->level = level;
+}
+
+__attribute__((format(printf, 2, 3))) static void advise(struct doctor_finding *finding, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(finding->advice, sizeof finding->advice, format, args);
+    va_end(args);
+}
+
+/* First line of a file below the view's root; empty when it cannot be read. */
+static void read_line(const struct doctor_view *view, const char *below, char *line, size_t line_bytes) {
+    char path[512];
+    snprintf(path, sizeof path, "%s%s", strcmp(view->root, "/") == 0 ? "" : view->root, below);
+    FILE *file = fopen(path, "re");
+    line[0] = '\0';
+    if (file != NULL) {
+        if (fgets(line, (int)line_bytes, file) == NULL) {
+            line[0] = '\0';
+        }
+        fclose(file);
+    }
+    line[strcspn(line, "\n")] = '\0';
+}
+
+/* ---- the daemon ---------------------------------------------------------------------------------------------------------------- */
+static void check_socket(const struct doctor_view *view, struct doctor_finding *finding) {
+    if (view->status == NULL) {
+        find(finding, DOCTOR_FAIL, "%.200s", view->connect_error);
+        advise(finding, "start `quired` as this user, or name its socket with --socket or $QUIRE_SOCKET; its log says where it listens");
+        return;
+    }
+    find(finding, DOCTOR_OK, "quired answers at %.160s", view->status->daemon->socket);
+}
+
+static void check_state(const struct doctor_view *view, struct doctor_finding *finding) {
+    if (view->status == NULL) {
+        find(finding, DOCTOR_WARN, "unknown without a daemon");
+        return;
+    }
+    const Quire__Wire__DaemonInfo *daemon = view->status->daemon;
+    char uptime[QUIRE_UNITS_BYTES];
+    quire_human_duration(daemon->uptime_ms, uptime, sizeof uptime);
+    bool serving = strcmp(daemon->state, "serving") == 0;
+    find(finding, serving ? DOCTOR_OK : DOCTOR_WARN, "%s since %s", daemon->state, uptime);
+    if (!serving) {
+        advise(finding, "it is about to stop; start it again if that was not meant");
+    }
+}
+
+static void check_version(const struct doctor_view *view, struct doctor_finding *finding) {
+    if (view->status == NULL) {
+        find(finding, DOCTOR_OK, "quirectl %s; no daemon to compare with", quire_version());
+        return;
+    }
+    bool same = strcmp(view->status->daemon->version, quire_version()) == 0;
+    find(finding, same ? DOCTOR_OK : DOCTOR_WARN, "quirectl %s, quired %.60s", quire_version(), view->status->daemon->version);
+    if (!same) {
+        advise(finding, "install both from the same release; the wire is compatible within a major version");
+    }
+}
+
+static void check_capacity(const struct doctor_view *view, struct doctor_finding *finding) {
+    if (view->counters == NULL) {
+        find(finding, DOCTOR_WARN, "unknown without a daemon");
+        return;
+    }
+    uint64_t asked = (uint64_t)format_counter(view->counters, "lookup_keys"),
+             evicted = (uint64_t)format_counter(view->counters, "misses_evicted");
+    uint64_t full = (uint64_t)format_counter(view->counters, "puts_full");
+    char percent[FORMAT_BYTES];
+    format_percent(evicted, asked, percent);
+    if (full > 0) {
+        find(finding, DOCTOR_WARN, "%llu stores were refused for want of room", (unsigned long long)full);
+        advise(finding, "leases and pins hold the pool: see `quirectl session list`; unpin, release earlier, or raise pool_bytes");
+    } else if (asked > 0 && evicted * 5 > asked) {
+        find(finding, DOCTOR_WARN, "%s of the keys asked for had been evicted", percent);
+        advise(finding, "the pool is smaller than what is reused: raise pool_bytes (--pool-size)");
+    } else {
+        find(finding, DOCTOR_OK, "%s of the keys asked for had been evicted, no store was refused", asked > 0 ? percent : "none");
+    }
+}
+
+/* ---- limits -------------------------------------------------------------------------------------------------------------------- */
+static void check_memory(const struct doctor_view *view, struct doctor_finding *finding) {
+    uint64_t limit = quire_memory_limit(view->root), pools = 0;
+    char limit_text[QUIRE_UNITS_BYTES], pools_text[QUIRE_UNITS_BYTES];
+    for (size_t i = 0; view->status != NULL && i < view->status->n_tiers; i++) {
+        pools += view->status->tiers[i]->capacity_bytes;
+    }
+    quire_human_size(limit, limit_text, sizeof limit_text);
+    quire_human_size(pools, pools_text, sizeof pools_text);
+    if (limit == 0) {
+        find(finding, DOCTOR_WARN, "neither the host's memory nor a control group's limit can be read");
+        advise(finding, "give the pool's size with --pool-size");
+    } else if (pools * 10 > limit * 8) {
+        find(finding, DOCTOR_WARN, "pools take %s of the %s that are allowed here", pools_text, limit_text);
+        advise(finding, "leave the workers a fifth or more: lower pool_bytes, or raise the control group's limit");
+    } else if (view->status == NULL) {
+        find(finding, DOCTOR_OK, "%s are allowed here (host and control groups)", limit_text);
+    } else {
+        find(finding, DOCTOR_OK, "pools take %s of the %s that are allowed here (host and control groups)", pools_text, limit_text);
+    }
+}
+
+/* The soft limit of the daemon's process by its line in /proc/PID/limits, else this process's own. */
+static uint64_t limit_of(const struct doctor_view *view, const char *title, int resource, const char **whose) {
+    char path[64], line[256];
+    struct rlimit own;
+    *whose = "quired's";
+    snprintf(path, sizeof path, "/proc/%u/limits", view->status != NULL ? view->status->daemon->pid : 0);
+    FILE *file = view->status != NULL ? fopen(path, "re") : NULL;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, title, strlen(title)) == 0) {
+            const char *value = line + strlen(title) + strspn(line + strlen(title), " ");
+            fclose(file);
+            return strncmp(value, "unlimited", 9) == 0 ? UINT64_MAX : strtoull(value, NULL, 10);
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    *whose = "this user's";
+    return getrlimit(resource, &own) != 0 || own.rlim_cur == RLIM_INFINITY ? UINT64_MAX : own.rlim_cur;
+}
+
+static void check_descriptors(const struct doctor_view *view, struct doctor_finding *finding) {
+    const char *whose;
+    uint64_t limit = limit_of(view, "Max open files", RLIMIT_NOFILE, &whose);
+    bool enough = limit >= 4096 + 256;
+    if (limit == UINT64_MAX) {
+        find(finding, DOCTOR_OK, "%s limit of open files: none", whose);
+        return;
+    }
+    find(finding, enough ? DOCTOR_OK : DOCTOR_WARN, "%s limit of open files: %llu%s", whose, (unsigned long long)limit,
+         enough ? "" : ", a session takes up to 4");
+    if (!enough) {
+        advise(finding, "raise `ulimit -Hn` before quired starts, or LimitNOFILE= in its unit");
+    }
+}
+
+static void check_memlock(const struct doctor_view *view, struct doctor_finding *finding) {
+    const char *whose;
+    char text[QUIRE_UNITS_BYTES];
+    uint64_t limit = limit_of(view, "Max locked memory", RLIMIT_MEMLOCK, &whose);
+    quire_human_size(limit, text, sizeof text);
+    bool enough = limit >= 64ull << 20;
+    find(finding, enough ? DOCTOR_OK : DOCTOR_WARN, "%s limit of locked memory: %s", whose, limit == UINT64_MAX ? "none" : text);
+    if (!enough) {
+        advise(finding, "memory registered with devices counts here: raise `ulimit -l`, or LimitMEMLOCK=infinity in the unit; sharing on "
+                        "one host works without");
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------------------------------------------- */
+/* The choice in brackets: "always within_size [advise] never". */
+static void bracketed(const char *line, char *choice, size_t choice_bytes) {
+    const char *open = strchr(line, '['), *close = open != NULL ? strchr(open, ']') : NULL;
+    snprintf(choice, choice_bytes, "%.*s", close != NULL ? (int)(close - open - 1) : 0, close != NULL ? open + 1 : "");
+}
+
+static void check_huge_pages(const struct doctor_view *view, struct doctor_finding *finding) {
+    char line[128], shmem[32], reserved[32];
+    bool used = false;
+    read_line(view, "/sys/kernel/mm/transparent_hugepage/shmem_enabled", line, sizeof line);
+    read_line(view, "/proc/sys/vm/nr_hugepages", reserved, sizeof reserved);
+    bracketed(line, shmem, sizeof shmem);
+    for (size_t i = 0; view->status != NULL && i < view->status->n_tiers; i++) {
+        used = used || view->status->tiers[i]->huge_pages;
+    }
+    if (used) {
+        find(finding, DOCTOR_OK, "pools use huge pages");
+    } else if (shmem[0] == '\0') {
+        find(finding, DOCTOR_WARN, "this kernel has no huge pages for shared memory; %s reserved", reserved[0] != '\0' ? reserved : "none");
+        advise(finding, "reads of large blocks are a little slower; nothing else is needed");
+    } else if (strcmp(shmem, "never") == 0 || strcmp(shmem, "deny") == 0) {
+        find(finding, DOCTOR_WARN, "huge pages for shared memory are off (shmem_enabled: %s)", shmem);
+        advise(finding, "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled as root, then restart quired");
+    } else {
+        find(finding, DOCTOR_OK, "shmem_enabled: %s%s", shmem, view->status != NULL ? ", the pools have none so far" : "");
+    }
+}
+
+static void check_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
+    struct io_uring_params params;
+    char disabled[16];
+    memset(&params, 0, sizeof params);
+    long fd = syscall(__NR_io_uring_setup, 1, &params);
+    int error = errno;
+    if (fd >= 0) {
+        close((int)fd);
+        find(finding, DOCTOR_OK, "available (features 0x%x)", params.features);
+        return;
+    }
+    read_line(view, "/proc/sys/kernel/io_uring_disabled", disabled, sizeof disabled);
+    find(finding, DOCTOR_WARN, "not available (%s%s%s)", strerror(error), disabled[0] != '\0' ? ", io_uring_disabled=" : "", disabled);
+    advise(
+        finding,
+        "memory tiers do not need it; to have it, allow io_uring in the container's seccomp profile, or sysctl kernel.io_uring_disabled=0");
+}
+
+static void check_memfd(const struct doctor_view *view, struct doctor_finding *finding) {
+    (void)view;
+    int fd = memfd_create("quire-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, 4096) != 0) {
+        find(finding, DOCTOR_FAIL, "memfd_create does not work (%s)", strerror(errno));
+        advise(finding, "pools are sealed memfds: allow memfd_create, and memory in the container or control group");
+    } else if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE) != 0) {
+        find(finding, DOCTOR_FAIL, "memory cannot be sealed against writing (%s)", strerror(errno));
+        advise(finding, "needs Linux 5.1 or newer");
+    } else {
+        find(finding, DOCTOR_OK, "sealed shared memory works");
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static void check_pidfd(const struct doctor_view *view, struct doctor_finding *finding) {
+    (void)view;
+    long fd = syscall(__NR_pidfd_open, getpid(), 0);
+    if (fd >= 0) {
+        close((int)fd);
+        find(finding, DOCTOR_OK, "the end of a process can be waited for");
+        return;
+    }
+    find(finding, DOCTOR_WARN, "pidfd_open does not work (%s)", strerror(errno));
+    advise(finding, "needs Linux 5.3 or newer and a seccomp profile that allows it; memory of kicked sessions is freed later without");
+}
+
+static void check_shm(const struct doctor_view *view, struct doctor_finding *finding) {
+    struct statvfs info;
+    char size[QUIRE_UNITS_BYTES];
+    (void)view;
+    if (statvfs("/dev/shm", &info) != 0) {
+        find(finding, DOCTOR_WARN, "/dev/shm is not there (%s)", strerror(errno));
+        advise(finding, "quired does not use it, but many engines do: mount a tmpfs");
+        return;
+    }
+    quire_human_size((uint64_t)info.f_blocks * info.f_frsize, size, sizeof size);
+    find(finding, DOCTOR_OK, "%s; pools are memfds and not bound by it", size);
+}
+
+static void check_kernels(const struct doctor_view *view, struct doctor_finding *finding) {
+    (void)view;
+    bool wide = strcmp(quire_checksum_kernel(), "avx2") == 0 || strcmp(quire_checksum_kernel(), "avx512") == 0;
+    find(finding, wide ? DOCTOR_OK : DOCTOR_WARN, "checksums by %s, SHA-256 by %s", quire_checksum_kernel(),
+         quire_sha256_blocks_best() == quire_sha256_blocks_c ? "plain C" : "the processor's own instructions");
+    if (!wide) {
+        advise(finding, "this processor, or the virtual machine's model of it, has no AVX2: stores and verified reads are slower");
+    }
+}
+
+const struct doctor_entry doctor_entries[] = {
+    {"socket", check_socket},         {"state", check_state},           {"versions", check_version},
+    {"room", check_capacity},         {"memory", check_memory},         {"open files", check_descriptors},
+    {"locked memory", check_memlock}, {"huge pages", check_huge_pages}, {"memfd", check_memfd},
+    {"pidfd", check_pidfd},           {"io_uring", check_io_uring},     {"/dev/shm", check_shm},
+    {"processor", check_kernels},
+};
+const unsigned doctor_n_entries = QUIRE_ARRAY_LEN(doctor_entries);

@@ -1,0 +1,80 @@
+#include "client/quirectl/views.h"
+
+#include "client/quirectl/format.h"
+#include "client/quirectl/table.h"
+#include "proto/base/base.h"
+
+void view_tiers(const Quire__Wire__AdminReply *reply, FILE *to) {
+    static const char *const titles[] = {"TIER",   "DOMAIN", "SIZE",       "USED",         "RECORDS", "LIVE",
+                                         "LEASED", "PINNED", "QUARANTINE", "LARGEST HOLE", "PAGES"};
+    struct table table;
+    char percent[FORMAT_BYTES];
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "llrrrrrrrrl");
+    for (size_t i = 0; i < reply->n_tiers; i++) {
+        const Quire__Wire__TierInfo *tier = reply->tiers[i];
+        table_cell(&table, "%s", tier->name);
+        table_cell(&table, "%s", tier->domain);
+        table_size(&table, tier->capacity_bytes);
+        format_percent(tier->used_bytes, tier->capacity_bytes, percent);
+        table_cell(&table, "%s", percent);
+        table_count(&table, tier->records);
+        table_size(&table, tier->live_bytes);
+        table_size(&table, tier->leased_bytes);
+        table_size(&table, tier->pinned_bytes);
+        table_size(&table, tier->quarantined_bytes);
+        table_size(&table, tier->largest_free_bytes);
+        table_cell(&table, "%s", tier->huge_pages ? "huge" : "small");
+    }
+    table_end(&table, 0, 0, to);
+}
+
+void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
+    static const char *const titles[] = {"NAMESPACE", "DOMAIN",        "BLOCKS", "SIZE",    "PINNED",
+                                         "HIT RATE",  "TOKENS REUSED", "STORED", "EVICTED", "POLICY"};
+    struct table table;
+    char percent[FORMAT_BYTES];
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "llrrrrrrrl");
+    for (size_t i = 0; i < reply->n_namespaces; i++) {
+        const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];
+        table_cell(&table, "%s", ns->name);
+        table_cell(&table, "%s", ns->domain);
+        table_count(&table, ns->blocks);
+        table_size(&table, ns->bytes);
+        table_count(&table, ns->pinned_blocks);
+        format_percent(ns->hits, ns->hits + ns->misses, percent);
+        table_cell(&table, "%s", percent);
+        table_count(&table, ns->tokens_reused);
+        table_count(&table, ns->stores);
+        table_count(&table, ns->evictions);
+        table_cell(&table, "%s", ns->policy);
+    }
+    table_end(&table, 0, 0, to);
+}
+
+void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
+    static const char *const titles[] = {"ID",     "CLIENT", "PROCESS", "USER",   "DOMAIN",   "AS",     "LEASES",
+                                         "LEASED", "INGEST", "FETCHED", "STORED", "REQUESTS", "OPENED", "LAST SEEN"};
+    struct table table;
+    char ago[FORMAT_BYTES];
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "rlrrllrrrrrrrr");
+    for (size_t i = 0; i < reply->n_sessions; i++) {
+        const Quire__Wire__SessionInfo *session = reply->sessions[i];
+        table_cell(&table, "%llu", (unsigned long long)session->id);
+        table_cell(&table, "%.40s", session->client);
+        table_cell(&table, "%u", session->pid);
+        table_cell(&table, "%u", session->uid);
+        table_cell(&table, "%s", session->domain);
+        table_cell(&table, "%s", session->member ? "member" : "guest");
+        table_count(&table, session->leases);
+        table_size(&table, session->leased_bytes);
+        table_size(&table, session->ingest_bytes);
+        table_size(&table, session->fetched_bytes);
+        table_size(&table, session->stored_bytes);
+        table_count(&table, session->requests);
+        format_ago(session->age_ms, ago);
+        table_cell(&table, "%s", ago);
+        format_ago(session->idle_ms, ago);
+        table_cell(&table, "%s", ago);
+    }
+    table_end(&table, 0, 0, to);
+}
