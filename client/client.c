@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,20 +52,40 @@ void client_enter(quire_client *client) {
 void client_leave(quire_client *client) { client_unlock(client); }
 
 /* ---- options -------------------------------------------------------------------------------------------------------------- */
+/* A folder in /tmp is believed only when it is ours and nobody else may write to it. */
+static bool is_private(const char *socket_path) {
+    char folder[128];
+    struct stat facts;
+    snprintf(folder, sizeof(folder), "%s", socket_path);
+    *strrchr(folder, '/') = '\0';
+    return lstat(folder, &facts) == 0 && S_ISDIR(facts.st_mode) && facts.st_uid == geteuid() && (facts.st_mode & 022) == 0;
+}
+
+/* The places where a daemon listens by default, of this user first; the one that exists, else the one it would use. */
+static const char *default_address(char *buffer, size_t size) {
+    const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+    if (runtime != NULL && runtime[0] == '/') {
+        int length = snprintf(buffer, size, "%s/quire/quired.sock", runtime);
+        if (length > 0 && (size_t)length < size && access(buffer, F_OK) == 0) {
+            return buffer;
+        }
+    }
+    if (geteuid() != 0 && access("/run/quire/quired.sock", F_OK) != 0) {
+        snprintf(buffer, size, "/tmp/quire-%u/quired.sock", (unsigned)geteuid());
+        if (is_private(buffer)) {
+            return buffer;
+        }
+    }
+    return "/run/quire/quired.sock";
+}
+
 static enum quire_status set_path(quire_client *client, const char *address) {
     char buffer[128];
-    const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
     if (address == NULL || address[0] == '\0') {
         address = secure_getenv("QUIRE_SOCKET");
     }
-    if ((address == NULL || address[0] == '\0') && runtime != NULL && runtime[0] == '/') {
-        int length = snprintf(buffer, sizeof(buffer), "%s/quire/quired.sock", runtime);
-        if (length > 0 && (size_t)length < sizeof(buffer) && access(buffer, F_OK) == 0) {
-            address = buffer;
-        }
-    }
     if (address == NULL || address[0] == '\0') {
-        address = "/run/quire/quired.sock";
+        address = default_address(buffer, sizeof(buffer));
     }
     if (strncmp(address, "unix://", 7) == 0) {
         address += 7;
@@ -234,6 +255,7 @@ enum quire_status quire_get_info(quire_client *client, quire_info *info) {
         return error_set(QUIRE_INVALID, "quire_get_info: client or info is NULL");
     }
     client_enter(client);
+    release_flush(client);
     conn_io(client);
     const struct conn *conn = &client->conn;
     *info = (quire_info){.reconnects = client->reconnects};

@@ -40,6 +40,8 @@ void conn_reset_buffers(quire_client *client) {
     conn->rx = conn->tx = NULL;
     conn->tx_start = conn->tx_end = conn->tx_capacity = 0;
     conn->n_releases = 0;
+    conn->released_bytes = conn->released_ns = 0;
+    conn->busy = false;
     conn->bulk_left = 0;
     conn->bulk_to = NULL;
     conn->bulk_job = NULL;

@@ -35,8 +35,10 @@
 #define TX_BACKLOG_MAX (4u << 20) /* bytes unsent beyond which jobs wait to be sent */
 #define RX_BUFFER_BYTES (128u << 10)
 #define RX_FDS_MAX 4
-#define RELEASES_MAX 64              /* leases told in one frame */
-#define STORE_CHUNK_BYTES (2u << 20) /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
+#define RELEASES_MAX 64               /* leases told in one frame */
+#define RELEASE_HELD_BYTES (1u << 20) /* what releases that wait for the next frame may hold in the pool */
+#define RELEASE_BUSY_NS 50000u        /* a caller that asks again so soon after a release is expected to do so again */
+#define STORE_CHUNK_BYTES (2u << 20)  /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
 #define STORE_CHUNK_ITEMS 256u
 #define STORE_CHUNKS_IN_FLIGHT 4u
 #define FETCH_STEP_BYTES (16u << 20) /* copied before other jobs have a turn */
@@ -191,6 +193,9 @@ struct conn {
     size_t tx_start, tx_end, tx_capacity;
     uint64_t releases[RELEASES_MAX];
     uint32_t n_releases;
+    uint64_t released_bytes; /* by them */
+    uint64_t released_ns;    /* when the last one came */
+    bool busy;               /* the last request came close behind a release */
 };
 
 /* What quire_event_fd hands out; made on demand, -1 before. */
@@ -268,6 +273,7 @@ struct quire_lease {
     struct pool *pool; /* NULL for guests and in a forked child */
     uint64_t id, serial, valid_until_ns;
     bool verify;
+    uint64_t bytes; /* of the leased records */
     uint32_t n_keys, n_grants;
     quire_key *keys;
     struct quire_wire_grant grants[];
@@ -395,6 +401,8 @@ void lease_unref(quire_lease *lease);
 const struct quire_wire_grant *lease_grant(const quire_lease *lease, uint32_t key_index, uint32_t group);
 void lease_orphan_all(quire_client *client, bool inherited);
 void release_flush(quire_client *client);
+/* Puts what waits to be released in front of the frame that is about to be sent. */
+void release_before(quire_client *client);
 
 void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body);
 void fetch_on_bulk_end(quire_client *client, struct job *job);

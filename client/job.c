@@ -301,6 +301,7 @@ int quire_drain(quire_client *client, quire_done *done, int max) {
         return 0;
     }
     client_enter(client);
+    release_flush(client);
     conn_io(client);
     for (uint32_t budget = client->active_jobs; budget > 0 && !list_empty(&client->runnable); budget--) {
         job_advance(client, LINK_OWNER(client->runnable.next, struct job, link));
@@ -365,6 +366,7 @@ enum quire_status quire_quiesce(quire_client *client, uint32_t timeout_ms) {
         return error_set(QUIRE_INVALID, "quire_quiesce: client is NULL");
     }
     client_enter(client);
+    release_flush(client);
     bool quiet = progress_until(client, NULL, is_quiet, NULL, clock_ns() + timeout_ms * QUIRE_NS_PER_MS);
     client_leave(client);
     return quiet ? QUIRE_OK : error_set(QUIRE_TIMEOUT, "jobs are still outstanding after %u ms", timeout_ms);

@@ -93,7 +93,7 @@ void lookup_end(quire_client *client, struct job *job) {
 
 /* ---- the answer ----------------------------------------------------------------------------------------------------------- */
 /* Every grant must be of a key and group that exist, once and in order, and lie within what is mapped. */
-static bool grants_hold(const quire_client *client, const quire_ns *ns, const quire_lease *lease) {
+static bool grants_hold(const quire_client *client, const quire_ns *ns, quire_lease *lease) {
     const struct pool *pool = client->conn.pool;
     uint32_t n_groups = ns->layout.opaque ? 1 : ns->layout.n_groups;
     int64_t before = -1;
@@ -107,6 +107,7 @@ static bool grants_hold(const quire_client *client, const quire_ns *ns, const qu
             return false;
         }
         before = place;
+        lease->bytes += grant->size;
     }
     return true;
 }
@@ -132,6 +133,7 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->serial = client->conn.serial;
     lease->valid_until_ns = lease_ms == 0 ? UINT64_MAX : clock_ns() + lease_ms * QUIRE_NS_PER_MS;
     lease->verify = client->conn.verify;
+    lease->bytes = 0;
     lease->n_keys = args->n_keys;
     lease->n_grants = (uint32_t)(reply->grants.len / sizeof(struct quire_wire_grant));
     memcpy(lease->grants, reply->grants.data, reply->grants.len);
@@ -173,6 +175,7 @@ static void take_grants(quire_client *client, struct job *job, const Quire__Wire
         lease = lease_new(client, job, reply);
         if (lease == NULL) {
             queue_release(client, reply->lease);
+            release_flush(client);
             job_finish(client, job, QUIRE_NO_MEMORY, "out of memory for a lease");
             return;
         }
@@ -210,18 +213,36 @@ void lookup_on_late_grants(quire_client *client, const uint8_t *body, size_t siz
 }
 
 /* ---- leases --------------------------------------------------------------------------------------------------------------- */
-void release_flush(quire_client *client) {
+/*
+ * A release wakes the daemon, which costs more than the copying of a small block. A caller in a tight loop of lookup, fetch and release
+ * is therefore served by one frame that carries both the last release and the next lookup. What may wait so is bounded in bytes,
+ * because nobody says when an idle caller comes back; all else is told at once.
+ */
+static void append_releases(quire_client *client) {
     struct conn *conn = &client->conn;
-    if (conn->n_releases == 0 || conn->state != CONN_UP) {
-        return;
-    }
     Quire__Wire__Release release = QUIRE__WIRE__RELEASE__INIT;
     release.n_lease = conn->n_releases;
     release.lease = conn->releases;
-    if (tx_frame(client, QUIRE_MSG_RELEASE, 0, &release.base) == QUIRE_OK) {
+    if (conn->n_releases > 0 && conn->state == CONN_UP && tx_frame(client, QUIRE_MSG_RELEASE, 0, &release.base) == QUIRE_OK) {
         conn->n_releases = 0;
+        conn->released_bytes = 0;
+    }
+}
+
+void release_flush(quire_client *client) {
+    if (client->conn.n_releases > 0) {
+        append_releases(client);
         tx_flush(client);
     }
+}
+
+void release_before(quire_client *client) {
+    struct conn *conn = &client->conn;
+    if (conn->released_ns != 0) {
+        conn->busy = clock_ns() - conn->released_ns < RELEASE_BUSY_NS;
+        conn->released_ns = 0;
+    }
+    append_releases(client);
 }
 
 static void queue_release(quire_client *client, uint64_t id) {
@@ -236,6 +257,16 @@ static void queue_release(quire_client *client, uint64_t id) {
     }
 }
 
+static void release(quire_client *client, const quire_lease *lease) {
+    struct conn *conn = &client->conn;
+    queue_release(client, lease->id);
+    conn->released_bytes += lease->bytes;
+    conn->released_ns = clock_ns();
+    if (!conn->busy || conn->released_bytes > RELEASE_HELD_BYTES) {
+        release_flush(client);
+    }
+}
+
 void lease_unref(quire_lease *lease) {
     if (atomic_fetch_sub_explicit(&lease->refs, 1, memory_order_acq_rel) != 1) {
         return;
@@ -243,8 +274,7 @@ void lease_unref(quire_lease *lease) {
     quire_client *client = lease->client;
     link_remove(&lease->link);
     if (client->conn.state == CONN_UP && lease->serial == client->conn.serial) {
-        queue_release(client, lease->id);
-        release_flush(client);
+        release(client, lease);
     }
     pool_unref(&lease->pool);
     lease->magic = 0;

@@ -104,7 +104,8 @@ enum quire_open_flags {
 };
 
 typedef struct quire_options {
-    const char *address;          /* "unix:///path"; NULL: $QUIRE_SOCKET, $XDG_RUNTIME_DIR/quire/quired.sock or /run/quire/quired.sock */
+    const char *address;          /* "unix:///path"; NULL: $QUIRE_SOCKET, else $XDG_RUNTIME_DIR/quire/quired.sock,
+                                     /run/quire/quired.sock or /tmp/quire-UID/quired.sock, the first that is there */
     const char *client_name;      /* for people, in `quirectl session list`; NULL: the program's name */
     uint32_t flags;               /* enum quire_open_flags */
     uint32_t connect_timeout_ms;  /* 0: 2000 */
@@ -186,7 +187,8 @@ typedef struct quire_lookup_result {
 enum quire_status quire_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result);
 quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result, void *user);
 
-/* Keys under the lease: 0..n_keys of the lookup. NULL-safe; NULLs *lease. Ends views. One-way: never blocks. */
+/* Keys under the lease: 0..n_keys of the lookup. NULL-safe; NULLs *lease. Ends views. One-way: never blocks. The daemon is told
+   at once, or, of a caller that keeps asking within 50 µs, with its next request: at most 1 MiB of the pool waits so. */
 void quire_release(quire_lease **lease);
 /* True while the lease may be newly used: not expired, same connection, same epoch. */
 bool quire_lease_valid(const quire_lease *lease);

@@ -56,6 +56,7 @@ void request_send(quire_client *client, struct job *job, enum quire_msg type, co
         job_finish(client, job, QUIRE_RETRY, "too many requests are outstanding: drain completions first");
         return;
     }
+    release_before(client);
     enum quire_status status = tx_frame(client, type, request->id, body);
     if (status != QUIRE_OK) {
         request_free(client, request);
