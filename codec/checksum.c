@@ -48,6 +48,15 @@ void quire_sum_begin(uint64_t acc[QUIRE_SUM_LANES]) {
     memcpy(acc, initial, sizeof(initial));
 }
 
+static uint64_t copy_tail(const struct quire_sum_kernel *kernel, uint64_t *acc, uint8_t *to, const uint8_t *from, size_t tail_bytes,
+                          uint64_t total_bytes, bool stream) {
+    if (kernel->copy_tail != NULL && tail_bytes % QUIRE_STREAM_ALIGN == 0) {
+        return kernel->copy_tail(acc, to, from, tail_bytes, total_bytes, stream);
+    }
+    memcpy(to, from, tail_bytes);
+    return kernel->finish(acc, to, tail_bytes, total_bytes);
+}
+
 uint64_t quire_sum_copy_with(const struct quire_sum_kernel *kernel, void *to, const void *from, size_t size, bool stream) {
     uint8_t *out = to;
     const uint8_t *in = from;
@@ -59,16 +68,19 @@ uint64_t quire_sum_copy_with(const struct quire_sum_kernel *kernel, void *to, co
     size_t body_bytes = (size - 1) / QUIRE_SUM_BLOCK_BYTES * QUIRE_SUM_BLOCK_BYTES;
     quire_sum_begin(acc);
     kernel->copy_blocks(acc, out, in, body_bytes / QUIRE_SUM_BLOCK_BYTES, stream);
-    memcpy(out + body_bytes, in + body_bytes, size - body_bytes);
-    return kernel->finish(acc, out + body_bytes, size - body_bytes, size);
+    return copy_tail(kernel, acc, out + body_bytes, in + body_bytes, size - body_bytes, size, stream);
 }
 
 uint64_t quire_sum_copy(void *to, const void *from, size_t size, bool stream) {
     return quire_sum_copy_with(best(), to, from, size, stream && (uintptr_t)to % QUIRE_STREAM_ALIGN == 0);
 }
 
-void quire_sum_blocks(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t n_blocks) {
-    best()->copy_blocks(acc, to, from, n_blocks, false);
+void quire_sum_blocks(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t n_blocks, bool stream) {
+    best()->copy_blocks(acc, to, from, n_blocks, stream && (uintptr_t)to % QUIRE_STREAM_ALIGN == 0);
+}
+
+uint64_t quire_sum_tail(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t tail_bytes, uint64_t total_bytes, bool stream) {
+    return copy_tail(best(), acc, to, from, tail_bytes, total_bytes, stream && (uintptr_t)to % QUIRE_STREAM_ALIGN == 0);
 }
 
 uint64_t quire_sum_finish(uint64_t acc[QUIRE_SUM_LANES], const void *tail, size_t tail_bytes, uint64_t total_bytes) {

@@ -19,32 +19,22 @@ static inline __m512i accumulate(__m512i acc, __m512i data, const void *secret) 
     return _mm512_add_epi64(_mm512_add_epi64(acc, _mm512_shuffle_epi32(data, (_MM_PERM_ENUM)_MM_SHUFFLE(1, 0, 3, 2))), product);
 }
 
-static inline void copy_block(xxh_u64 sum[XXH_ACC_NB], uint8_t *to, const uint8_t *from, bool stream) {
+/* The n-th stripe is summed under the secret from `secret` + 8n on. */
+static inline __attribute__((always_inline)) void copy_stripes(xxh_u64 sum[XXH_ACC_NB], uint8_t *to, const uint8_t *from, size_t n_stripes,
+                                                               const uint8_t *secret, bool stream) {
     __m512i acc = _mm512_load_si512(sum);
 #pragma GCC unroll 4
-    for (size_t i = 0; i < STRIPES_PER_BLOCK; i++, to += XXH_STRIPE_LEN, from += XXH_STRIPE_LEN) {
+    for (size_t i = 0; i < n_stripes; i++, to += XXH_STRIPE_LEN, from += XXH_STRIPE_LEN, secret += XXH_SECRET_CONSUME_RATE) {
         __m512i data = _mm512_loadu_si512(from);
         __asm__("" : "+v"(data)); /* one load serves the store and the sum */
         _mm_prefetch((const char *)from + PREFETCH_BYTES, _MM_HINT_T0);
         store(to, data, stream);
-        acc = accumulate(acc, data, XXH3_kSecret + XXH_SECRET_CONSUME_RATE * i);
+        acc = accumulate(acc, data, secret);
     }
     _mm512_store_si512(sum, acc);
-    XXH3_scrambleAcc(sum, SCRAMBLE_SECRET);
 }
 
-static void copy_blocks(uint64_t acc[QUIRE_SUM_LANES], uint8_t *to, const uint8_t *from, size_t n_blocks, bool stream) {
-    XXH_ALIGN(XXH_ACC_ALIGN) xxh_u64 sum[XXH_ACC_NB];
-    memcpy(sum, acc, sizeof(sum));
-    for (; n_blocks > 0; n_blocks--, to += QUIRE_SUM_BLOCK_BYTES, from += QUIRE_SUM_BLOCK_BYTES) {
-        if (stream) {
-            copy_block(sum, to, from, true);
-        } else {
-            copy_block(sum, to, from, false);
-        }
-    }
-    memcpy(acc, sum, sizeof(sum));
-}
+#include "codec/checksum_wide.h"
 
 static void stream_copy(uint8_t *to, const uint8_t *from, size_t size) {
 #pragma GCC unroll 4
@@ -59,6 +49,7 @@ const struct quire_sum_kernel quire_sum_avx512 = {
     .sum = kernel_sum,
     .copy_blocks = copy_blocks,
     .finish = kernel_finish,
+    .copy_tail = copy_tail,
     .stream = stream_copy,
 };
 #endif

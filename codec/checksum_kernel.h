@@ -27,6 +27,9 @@ struct quire_sum_kernel {
     void (*copy_blocks)(uint64_t acc[QUIRE_SUM_LANES], uint8_t *to, const uint8_t *from, size_t n_blocks, bool stream);
     /* The 64 bytes before the tail's end must be readable, and those of the data. total_bytes > QUIRE_SUM_SHORT_BYTES. */
     uint64_t (*finish)(uint64_t acc[QUIRE_SUM_LANES], const uint8_t *tail, size_t tail_bytes, uint64_t total_bytes);
+    /* Copies the tail, a multiple of 64 bytes, as copy_blocks does, and finishes. NULL: copy it, then `finish`. */
+    uint64_t (*copy_tail)(uint64_t acc[QUIRE_SUM_LANES], uint8_t *to, const uint8_t *from, size_t tail_bytes, uint64_t total_bytes,
+                          bool stream);
     /* Copies past the caches. `to` aligned to QUIRE_STREAM_ALIGN, size a multiple of it. NULL: has none. */
     void (*stream)(uint8_t *to, const uint8_t *from, size_t size);
 };
@@ -42,8 +45,10 @@ const struct quire_sum_kernel *quire_sum_kernel(unsigned index);
 void quire_sum_begin(uint64_t acc[QUIRE_SUM_LANES]);
 /* quire_copy_checksum with a given kernel. */
 uint64_t quire_sum_copy_with(const struct quire_sum_kernel *kernel, void *to, const void *from, size_t size, bool stream);
-/* A kernel's copy_blocks (not streamed) and finish, of the best kernel. */
-void quire_sum_blocks(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t n_blocks);
+/* copy_blocks (streamed if wanted and `to` is aligned) and finish of the best kernel. */
+void quire_sum_blocks(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t n_blocks, bool stream);
+/* Copies the tail and finishes: the last 64 bytes before `to` + tail_bytes must be readable, and copied already where the tail is shorter. */
+uint64_t quire_sum_tail(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *from, size_t tail_bytes, uint64_t total_bytes, bool stream);
 uint64_t quire_sum_finish(uint64_t acc[QUIRE_SUM_LANES], const void *tail, size_t tail_bytes, uint64_t total_bytes);
 /* quire_copy_checksum for callers that know what they copy next: a lane of a long run streams although it is short, if aligned. */
 uint64_t quire_sum_copy(void *to, const void *from, size_t size, bool stream);

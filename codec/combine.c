@@ -14,7 +14,7 @@ void quire_combine_add(struct quire_combine *combine, uint64_t lane_check) {
     uint64_t *held = combine->checks + QUIRE_COMBINE_KEPT;
     if (combine->n_held == QUIRE_COMBINE_HELD) {
         uint64_t summed[QUIRE_COMBINE_HELD];
-        quire_sum_blocks(combine->acc, summed, held, 1);
+        quire_sum_blocks(combine->acc, summed, held, 1, false);
         memcpy(combine->checks, summed + QUIRE_COMBINE_HELD - QUIRE_COMBINE_KEPT, QUIRE_COMBINE_KEPT * sizeof(uint64_t));
         combine->n_held = 0;
     }

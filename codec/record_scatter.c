@@ -4,7 +4,7 @@
  */
 #include "codec/checksum.h"
 #include "codec/checksum_kernel.h"
-#include "codec/lane_walk.h"
+#include "codec/plane.h"
 #include "codec/stage.h"
 
 struct run {
@@ -41,38 +41,65 @@ static enum quire_status flush(const struct quire_record *record, struct run *ru
     return status;
 }
 
-static enum quire_status add_contiguous(const struct quire_record *record, struct run *run, const struct quire_lane_walk *walk,
-                                        bool verify) {
-    uint32_t offset = quire_record_lane_offset(&record->shape, walk->lane);
-    bool follows = run->size_bytes > 0 && run->offset_bytes + run->size_bytes == offset && run->to + run->size_bytes == walk->rows.base;
-    if (!follows) {
+/* Adds one lane of a plane whose heads are contiguous. */
+static enum quire_status add_lane(const struct quire_record *record, struct run *run, const struct quire_plane *plane, uint32_t head,
+                                  bool verify) {
+    uint32_t offset = plane->offset_bytes + head * plane->pitch_bytes;
+    uint8_t *to = plane->rows.base + (int64_t)head * plane->rows.head_stride;
+    if (run->size_bytes == 0 || run->offset_bytes + run->size_bytes != offset || run->to + run->size_bytes != to) {
         QUIRE_FORWARD(flush(record, run, verify));
-        *run = (struct run){.to = walk->rows.base, .first_lane = walk->lane, .offset_bytes = offset};
+        *run = (struct run){.to = to, .first_lane = plane->first_lane + head, .offset_bytes = offset};
     }
     run->n_lanes++;
-    run->size_bytes += walk->lane_bytes;
+    run->size_bytes += plane->lane_bytes;
     return QUIRE_OK;
 }
 
-static enum quire_status scatter_rows(const struct quire_record *record, const struct quire_lane_walk *walk, bool verify) {
-    const uint8_t *lane = record->bytes + quire_record_lane_offset(&record->shape, walk->lane);
+/* Up to QUIRE_STAGE_HEADS heads of a plane, from `first` on. */
+static enum quire_status scatter_heads(const struct quire_record *record, const struct quire_plane *plane, uint32_t first, uint32_t n_heads,
+                                       bool verify) {
+    struct quire_stage copy = {
+        .lanes = (uint8_t *)record->bytes + plane->offset_bytes + (size_t)first * plane->pitch_bytes,
+        .pitch_bytes = plane->pitch_bytes,
+        .lane_bytes = plane->lane_bytes,
+        .row_bytes = plane->row_bytes,
+        .n_heads = n_heads,
+        .rows = plane->rows,
+    };
+    copy.rows.base += (int64_t)first * copy.rows.head_stride;
     if (!verify) {
-        quire_rows_out(&walk->rows, 0, lane, walk->lane_bytes);
+        struct quire_rows lanes = {copy.lanes, (int64_t)copy.pitch_bytes, (int64_t)copy.row_bytes};
+        quire_rows_copy(&copy.rows, &lanes, n_heads, plane->n_tokens, copy.row_bytes);
         return QUIRE_OK;
     }
-    return quire_stage_out(&walk->rows, lane, walk->lane_bytes) == record->lanes[walk->lane].check ? QUIRE_OK : QUIRE_CORRUPT;
+    uint64_t sums[QUIRE_STAGE_HEADS];
+    quire_stage_out(&copy, sums);
+    for (uint32_t i = 0; i < n_heads; i++) {
+        if (sums[i] != record->lanes[plane->first_lane + first + i].check) {
+            return QUIRE_CORRUPT;
+        }
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status scatter_plane(const struct quire_record *record, struct run *run, const struct quire_plane *plane, bool verify) {
+    uint32_t step = plane->contiguous ? 1 : QUIRE_STAGE_HEADS;
+    for (uint32_t head = 0; head < plane->n_heads; head += step) {
+        if (plane->contiguous) {
+            QUIRE_FORWARD(add_lane(record, run, plane, head, verify));
+        } else {
+            QUIRE_FORWARD(scatter_heads(record, plane, head, (uint32_t)quire_min_u64(step, plane->n_heads - head), verify));
+        }
+    }
+    return QUIRE_OK;
 }
 
 enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify) {
-    struct quire_lane_walk walk;
     struct run run = {0};
-    QUIRE_FORWARD(quire_lane_walk_begin(&walk, &record->shape, to));
-    while (quire_lane_walk_next(&walk)) {
-        if (walk.contiguous) {
-            QUIRE_FORWARD(add_contiguous(record, &run, &walk, verify));
-        } else {
-            QUIRE_FORWARD(scatter_rows(record, &walk, verify));
-        }
+    QUIRE_FORWARD(quire_plane_check(&record->shape, to));
+    for (uint32_t i = 0; i < quire_plane_count(&record->shape, to); i++) {
+        struct quire_plane plane = quire_plane_at(&record->shape, to, i);
+        QUIRE_FORWARD(scatter_plane(record, &run, &plane, verify));
     }
     return flush(record, &run, verify);
 }

@@ -3,18 +3,22 @@
 #include "proto/base/base.h"
 
 /* Inlined with a constant row_bytes this is a few register moves a row; a call of memcpy would cost more than the bytes. */
-static inline __attribute__((always_inline)) void copy_fixed(uint8_t *to, int64_t to_stride, const uint8_t *from, int64_t from_stride,
-                                                             size_t n_rows, size_t row_bytes) {
-    for (; n_rows > 0; n_rows--, to += to_stride, from += from_stride) {
-        memcpy(to, from, row_bytes);
+static inline __attribute__((always_inline)) void copy_fixed(struct quire_rows to, struct quire_rows from, uint32_t n_heads,
+                                                             uint32_t n_tokens, size_t row_bytes) {
+    for (; n_tokens > 0; n_tokens--, to.base += to.token_stride, from.base += from.token_stride) {
+        uint8_t *out = to.base;
+        const uint8_t *in = from.base;
+        for (uint32_t head = 0; head < n_heads; head++, out += to.head_stride, in += from.head_stride) {
+            memcpy(out, in, row_bytes);
+        }
     }
 }
 
-static void copy_rows(uint8_t *to, int64_t to_stride, const uint8_t *from, int64_t from_stride, size_t n_rows, size_t row_bytes) {
+void quire_rows_copy(const struct quire_rows *to, const struct quire_rows *from, uint32_t n_heads, uint32_t n_tokens, size_t row_bytes) {
     switch (row_bytes) {
 #define FIXED(size)                                                                                                                        \
     case size:                                                                                                                             \
-        copy_fixed(to, to_stride, from, from_stride, n_rows, size);                                                                        \
+        copy_fixed(*to, *from, n_heads, n_tokens, size);                                                                                   \
         return;
         FIXED(64)
         FIXED(128)
@@ -24,46 +28,31 @@ static void copy_rows(uint8_t *to, int64_t to_stride, const uint8_t *from, int64
         FIXED(512)
 #undef FIXED
     default:
-        copy_fixed(to, to_stride, from, from_stride, n_rows, row_bytes);
+        copy_fixed(*to, *from, n_heads, n_tokens, row_bytes);
     }
 }
 
-/* The bytes of a piece in the row where it begins, when it does not begin at the row's start or ends before the row's end. */
-static size_t partial_bytes(const struct quire_rows *rows, size_t at, size_t size) {
-    size_t left_in_row = rows->row_bytes - at % rows->row_bytes;
-    return left_in_row == rows->row_bytes && size >= left_in_row ? 0 : quire_min_u64(left_in_row, size);
+/* How much of [at, at + size) lies in the row in which it begins. */
+static size_t piece_bytes(size_t row_bytes, size_t at, size_t size) { return quire_min_u64(row_bytes - at % row_bytes, size); }
+
+static uint8_t *address(const struct quire_rows *rows, uint32_t head, size_t row_bytes, size_t at) {
+    return rows->base + head * rows->head_stride + (int64_t)(at / row_bytes) * rows->token_stride + at % row_bytes;
 }
 
-static uint8_t *address(const struct quire_rows *rows, size_t at) {
-    return rows->base + (int64_t)(at / rows->row_bytes) * rows->stride + at % rows->row_bytes;
-}
-
-void quire_rows_out(const struct quire_rows *rows, size_t at, const uint8_t *from, size_t size) {
+void quire_rows_put(const struct quire_rows *to, uint32_t head, size_t row_bytes, size_t at, const uint8_t *from, size_t size) {
     while (size > 0) {
-        size_t piece = partial_bytes(rows, at, size);
-        if (piece > 0) {
-            memcpy(address(rows, at), from, piece);
-        } else {
-            size_t n_rows = size / rows->row_bytes;
-            copy_rows(address(rows, at), rows->stride, from, (int64_t)rows->row_bytes, n_rows, rows->row_bytes);
-            piece = n_rows * rows->row_bytes;
-        }
+        size_t piece = piece_bytes(row_bytes, at, size);
+        memcpy(address(to, head, row_bytes, at), from, piece);
         at += piece;
         from += piece;
         size -= piece;
     }
 }
 
-void quire_rows_in(const struct quire_rows *rows, size_t at, uint8_t *to, size_t size) {
+void quire_rows_get(const struct quire_rows *from, uint32_t head, size_t row_bytes, size_t at, uint8_t *to, size_t size) {
     while (size > 0) {
-        size_t piece = partial_bytes(rows, at, size);
-        if (piece > 0) {
-            memcpy(to, address(rows, at), piece);
-        } else {
-            size_t n_rows = size / rows->row_bytes;
-            copy_rows(to, (int64_t)rows->row_bytes, address(rows, at), rows->stride, n_rows, rows->row_bytes);
-            piece = n_rows * rows->row_bytes;
-        }
+        size_t piece = piece_bytes(row_bytes, at, size);
+        memcpy(to, address(from, head, row_bytes, at), piece);
         at += piece;
         to += piece;
         size -= piece;

@@ -4,55 +4,129 @@
 #include "codec/checksum_kernel.h"
 #include "proto/base/base.h"
 
-#define STEP_BLOCKS 16
-#define STEP_BYTES (STEP_BLOCKS * QUIRE_SUM_BLOCK_BYTES)
-/* The last stripe of a sum reaches back over the tail's start. */
+#define STAGE_BLOCKS 16
+static_assert(QUIRE_STAGE_HEADS <= STAGE_BLOCKS, "each head has a block");
+/* The last stripe of a sum may reach back over the tail's start. */
 #define KEEP_BYTES 64
 
-/* Whole blocks that leave a tail of at least one byte. */
-static size_t body_blocks(size_t lane_bytes) { return (lane_bytes - 1) / QUIRE_SUM_BLOCK_BYTES; }
+/* A step: the same piece of every head's lane. Ends with the lane, or on a block of the sum. */
+struct step {
+    size_t at, size_bytes;
+    bool last;
+};
 
-uint64_t quire_stage_out(const struct quire_rows *rows, const uint8_t *lane, size_t lane_bytes) {
-    _Alignas(64) uint8_t stage[KEEP_BYTES + STEP_BYTES];
-    uint8_t *step = stage + KEEP_BYTES;
-    if (lane_bytes <= QUIRE_SUM_SHORT_BYTES) {
-        uint64_t sum = quire_copy_checksum(step, lane, lane_bytes);
-        quire_rows_out(rows, 0, step, lane_bytes);
-        return sum;
+struct stage {
+    const struct quire_stage *copy;
+    size_t step_bytes; /* of each head */
+    size_t pitch_bytes;
+    uint64_t acc[QUIRE_STAGE_HEADS][QUIRE_SUM_LANES];
+    _Alignas(64) uint8_t bytes[QUIRE_STAGE_HEADS * KEEP_BYTES + STAGE_BLOCKS * QUIRE_SUM_BLOCK_BYTES];
+};
+
+static void stage_begin(struct stage *stage, const struct quire_stage *copy) {
+    assert(copy->n_heads > 0 && copy->n_heads <= QUIRE_STAGE_HEADS);
+    stage->copy = copy;
+    stage->step_bytes = STAGE_BLOCKS / copy->n_heads * QUIRE_SUM_BLOCK_BYTES;
+    stage->pitch_bytes = KEEP_BYTES + stage->step_bytes;
+    for (uint32_t head = 0; head < copy->n_heads; head++) {
+        quire_sum_begin(stage->acc[head]);
     }
-    uint64_t acc[QUIRE_SUM_LANES];
-    size_t at = 0;
-    quire_sum_begin(acc);
-    for (size_t left = body_blocks(lane_bytes); left > 0;) {
-        size_t n_blocks = quire_min_u64(left, STEP_BLOCKS);
-        size_t step_bytes = n_blocks * QUIRE_SUM_BLOCK_BYTES;
-        quire_sum_blocks(acc, step, lane + at, n_blocks);
-        quire_rows_out(rows, at, step, step_bytes);
-        memcpy(stage, step + step_bytes - KEEP_BYTES, KEEP_BYTES);
-        at += step_bytes;
-        left -= n_blocks;
-    }
-    memcpy(step, lane + at, lane_bytes - at);
-    quire_rows_out(rows, at, step, lane_bytes - at);
-    return quire_sum_finish(acc, step, lane_bytes - at, lane_bytes);
 }
 
-uint64_t quire_stage_in(const struct quire_rows *rows, uint8_t *lane, size_t lane_bytes) {
-    _Alignas(64) uint8_t step[STEP_BYTES];
-    if (lane_bytes <= QUIRE_SUM_SHORT_BYTES) {
-        quire_rows_in(rows, 0, lane, lane_bytes);
-        return quire_checksum(lane, lane_bytes);
+/* Where a head's step lies in the buffer; KEEP_BYTES before it are what the step before ended with. */
+static uint8_t *staged(struct stage *stage, uint32_t head) { return stage->bytes + head * stage->pitch_bytes + KEEP_BYTES; }
+
+static struct step step_at(const struct stage *stage, size_t at) {
+    size_t left = stage->copy->lane_bytes - at;
+    return (struct step){.at = at, .size_bytes = quire_min_u64(stage->step_bytes, left), .last = left <= stage->step_bytes};
+}
+
+static size_t whole_blocks(const struct step *step) {
+    return (step->last ? step->size_bytes - 1 : step->size_bytes) / QUIRE_SUM_BLOCK_BYTES;
+}
+
+/* The step between buffer and rows, in one sweep when it consists of whole rows. */
+static void exchange(struct stage *stage, const struct step *step, bool out) {
+    const struct quire_stage *copy = stage->copy;
+    size_t row_bytes = copy->row_bytes;
+    if (step->at % row_bytes == 0 && step->size_bytes % row_bytes == 0) {
+        struct quire_rows inside = {staged(stage, 0), (int64_t)stage->pitch_bytes, (int64_t)row_bytes};
+        struct quire_rows outside = copy->rows;
+        outside.base += (int64_t)(step->at / row_bytes) * outside.token_stride;
+        quire_rows_copy(out ? &outside : &inside, out ? &inside : &outside, copy->n_heads, (uint32_t)(step->size_bytes / row_bytes),
+                        row_bytes);
+        return;
     }
-    uint64_t acc[QUIRE_SUM_LANES];
-    size_t at = 0;
-    quire_sum_begin(acc);
-    for (size_t left = body_blocks(lane_bytes); left > 0;) {
-        size_t n_blocks = quire_min_u64(left, STEP_BLOCKS);
-        quire_rows_in(rows, at, step, n_blocks * QUIRE_SUM_BLOCK_BYTES);
-        quire_sum_blocks(acc, lane + at, step, n_blocks);
-        at += n_blocks * QUIRE_SUM_BLOCK_BYTES;
-        left -= n_blocks;
+    for (uint32_t head = 0; head < copy->n_heads; head++) {
+        if (out) {
+            quire_rows_put(&copy->rows, head, row_bytes, step->at, staged(stage, head), step->size_bytes);
+        } else {
+            quire_rows_get(&copy->rows, head, row_bytes, step->at, staged(stage, head), step->size_bytes);
+        }
     }
-    quire_rows_in(rows, at, lane + at, lane_bytes - at);
-    return quire_sum_finish(acc, lane + at, lane_bytes - at, lane_bytes);
+}
+
+/* Copies a head's step and adds it to the head's sum; with the last one the sum is there. */
+static void pass(uint64_t *acc, const struct step *step, size_t lane_bytes, uint8_t *to, const uint8_t *from, bool stream, uint64_t *sum) {
+    size_t body_bytes = whole_blocks(step) * QUIRE_SUM_BLOCK_BYTES;
+    quire_sum_blocks(acc, to, from, whole_blocks(step), stream);
+    if (step->last) {
+        *sum = quire_sum_tail(acc, to + body_bytes, from + body_bytes, step->size_bytes - body_bytes, lane_bytes, stream);
+    }
+}
+
+/* Lanes in the short form of the sum: a buffer of their size is enough. */
+static void stage_out_short(const struct quire_stage *copy, uint64_t *sums) {
+    uint8_t lane[QUIRE_SUM_SHORT_BYTES];
+    for (uint32_t head = 0; head < copy->n_heads; head++) {
+        sums[head] = quire_copy_checksum(lane, copy->lanes + head * copy->pitch_bytes, copy->lane_bytes);
+        quire_rows_put(&copy->rows, head, copy->row_bytes, 0, lane, copy->lane_bytes);
+    }
+}
+
+static void stage_in_short(const struct quire_stage *copy, uint64_t *sums) {
+    for (uint32_t head = 0; head < copy->n_heads; head++) {
+        uint8_t *lane = copy->lanes + head * copy->pitch_bytes;
+        quire_rows_get(&copy->rows, head, copy->row_bytes, 0, lane, copy->lane_bytes);
+        sums[head] = quire_checksum(lane, copy->lane_bytes);
+    }
+}
+
+void quire_stage_out(const struct quire_stage *copy, uint64_t *sums) {
+    if (copy->lane_bytes <= QUIRE_SUM_SHORT_BYTES) {
+        stage_out_short(copy, sums);
+        return;
+    }
+    struct stage stage;
+    struct step step;
+    stage_begin(&stage, copy);
+    for (size_t at = 0; at < copy->lane_bytes; at += step.size_bytes) {
+        step = step_at(&stage, at);
+        for (uint32_t head = 0; head < copy->n_heads; head++) {
+            uint8_t *to = staged(&stage, head);
+            if (at > 0) {
+                memcpy(to - KEEP_BYTES, to + stage.step_bytes - KEEP_BYTES, KEEP_BYTES);
+            }
+            pass(stage.acc[head], &step, copy->lane_bytes, to, copy->lanes + head * copy->pitch_bytes + at, false, &sums[head]);
+        }
+        exchange(&stage, &step, true);
+    }
+}
+
+void quire_stage_in(const struct quire_stage *copy, bool stream, uint64_t *sums) {
+    if (copy->lane_bytes <= QUIRE_SUM_SHORT_BYTES) {
+        stage_in_short(copy, sums);
+        return;
+    }
+    struct stage stage;
+    struct step step;
+    stage_begin(&stage, copy);
+    for (size_t at = 0; at < copy->lane_bytes; at += step.size_bytes) {
+        step = step_at(&stage, at);
+        exchange(&stage, &step, false);
+        for (uint32_t head = 0; head < copy->n_heads; head++) {
+            uint8_t *to = copy->lanes + head * copy->pitch_bytes + at;
+            pass(stage.acc[head], &step, copy->lane_bytes, to, staged(&stage, head), stream, &sums[head]);
+        }
+    }
 }

@@ -1,13 +1,29 @@
 /*
- * Lanes that are copied between a record and scattered rows and summed on the way: the bytes pass through a buffer in the
- * first-level cache, are summed as they pass (see codec/checksum_kernel.h), and nothing is read twice from where others write.
+ * Lanes that are copied between contiguous memory and scattered rows and summed on the way. The bytes pass through a buffer in the
+ * first-level cache, a few blocks of several heads at a time, and are summed as they pass (see codec/checksum_kernel.h): nothing is
+ * read twice from where others write, and the caller's memory is walked token by token.
  */
 #ifndef QUIRE_STAGE_H
 #define QUIRE_STAGE_H
 
 #include "codec/rows.h"
 
-uint64_t quire_stage_out(const struct quire_rows *rows, const uint8_t *lane, size_t lane_bytes);
-uint64_t quire_stage_in(const struct quire_rows *rows, uint8_t *lane, size_t lane_bytes);
+#include <stdbool.h>
+
+#define QUIRE_STAGE_HEADS 16
+
+/* The lanes of up to QUIRE_STAGE_HEADS neighbouring heads: contiguous memory on one side, rows on the other. */
+struct quire_stage {
+    uint8_t *lanes; /* only read by quire_stage_out */
+    size_t pitch_bytes;
+    size_t lane_bytes, row_bytes;
+    uint32_t n_heads;
+    struct quire_rows rows;
+};
+
+/* sums: one a head. */
+void quire_stage_out(const struct quire_stage *copy, uint64_t *sums);
+/* `stream`: the lanes are written past the caches where they are aligned for it; quire_stream_end follows. */
+void quire_stage_in(const struct quire_stage *copy, bool stream, uint64_t *sums);
 
 #endif
