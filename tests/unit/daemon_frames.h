@@ -12,7 +12,6 @@
 #include "proto/layout.h"
 #include "proto/status.h"
 
-#include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -24,6 +23,25 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef FRAMES_PLAIN
+#include <criterion/criterion.h>
+#else /* programs with a plain main, for sanitizers under which Criterion does not run */
+#define cr_assert(condition, ...)                                                                                                          \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                                                \
+            abort();                                                                                                                       \
+        }                                                                                                                                  \
+    } while (0)
+#define cr_assert_not(condition, ...) cr_assert(!(condition))
+#define cr_assert_fail(...) (fprintf(stderr, __VA_ARGS__), abort())
+#define cr_assert_eq(a, b, ...) cr_assert((a) == (b))
+#define cr_assert_neq(a, b, ...) cr_assert((a) != (b))
+#define cr_assert_leq(a, b, ...) cr_assert((a) <= (b))
+#define cr_assert_gt(a, b, ...) cr_assert((a) > (b))
+#define cr_assert_not_null(a, ...) cr_assert((a) != NULL)
+#endif
 
 #define FRAMES_WAIT_MS 20000
 #define FRAMES_UNUSED __attribute__((unused))

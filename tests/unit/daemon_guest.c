@@ -1,0 +1,172 @@
+/* Guests: let in by configuration, given copies and no memory. */
+#include "daemon_frames.h"
+
+static struct frames_daemon daemon_;
+static struct frames_client client;
+
+/* The test's uid is a guest of the domain; nobody here is a member. */
+static void start(void) {
+    frames_config(&daemon_);
+    daemon_.config.domains[0].members[0] = geteuid() + 1;
+    daemon_.config.domains[0].guests[0] = geteuid();
+    daemon_.config.domains[0].n_guests = 1;
+    daemon_.config.max_session_memory_bytes = 64 << 10;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+}
+static void stop(void) {
+    frames_close(&client);
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 0));
+    cr_assert(frames_until(&daemon_, frames_idle, 0));
+    frames_stop(&daemon_);
+}
+
+static uint64_t read_send(uint64_t lease, uint32_t slot, uint64_t offset, uint64_t size) {
+    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
+    read.lease = lease;
+    read.slot = slot;
+    read.offset = offset;
+    read.size = size;
+    return frames_send(&client, QUIRE_MSG_READ, &read.base);
+}
+
+static enum quire_status bulk_status(const struct frames_answer *answer) {
+    Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, answer->frame.body_bytes, answer->body);
+    cr_assert_not_null(bulk);
+    enum quire_status status = (enum quire_status)bulk->status;
+    quire__wire__bulk__free_unpacked(bulk, NULL);
+    return status;
+}
+
+/* A guest gets no descriptor of the pool, stores through its own ingest window, leases, and reads whole and partial records as copies. */
+Test(daemon_guest, copies_are_the_records, .init = start) {
+    Quire__Wire__HelloAck *ack = frames_hello(&client);
+    cr_assert_not(ack->member);
+    cr_assert_not(ack->admin);
+    cr_assert_eq(client.n_fds, 0);
+    quire__wire__hello_ack__free_unpacked(ack, NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 5);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 5);
+    cr_assert_eq(grants->hits, 5);
+    quire_layout layout;
+    frames_layout(&layout);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct quire_wire_grant grant;
+        struct quire_record record;
+        memcpy(&grant, grants->grants.data + i * sizeof grant, sizeof grant);
+        quire_key key = frames_key(i + 1);
+        struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, read_send(grants->lease, grant.slot, 0, grant.size));
+        cr_assert_eq(bulk_status(&answer), QUIRE_OK);
+        cr_assert_eq(answer.frame.bulk_bytes, grant.size);
+        cr_assert_eq(quire_record_open(answer.bulk, grant.size, &layout, &key, &record), QUIRE_OK);
+        cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+        struct frames_answer part = frames_expect(&client, QUIRE_MSG_BULK, read_send(grants->lease, grant.slot, 100, 333));
+        cr_assert_eq(part.frame.bulk_bytes, 333);
+        cr_assert_eq(memcmp(part.bulk, answer.bulk + 100, 333), 0);
+        frames_answer_free(&part);
+        frames_answer_free(&answer);
+    }
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+/* Reads outside the record, of other slots, or under a lease that was released are refused, without bulk bytes. */
+Test(daemon_guest, reads_outside_a_lease_are_refused, .init = start) {
+    struct quire_wire_grant grant;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 1);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 1);
+    memcpy(&grant, grants->grants.data, sizeof grant);
+    const struct {
+        uint64_t lease;
+        uint32_t slot;
+        uint64_t offset, size;
+        enum quire_status status;
+    } reads[] = {{grants->lease, grant.slot, 0, grant.size + 1, QUIRE_INVALID}, {grants->lease, grant.slot, grant.size, 1, QUIRE_INVALID},
+                 {grants->lease, grant.slot, UINT64_MAX, 2, QUIRE_INVALID},     {grants->lease, grant.slot, 0, 0, QUIRE_INVALID},
+                 {grants->lease, grant.slot + 1, 0, 1, QUIRE_NOT_FOUND},        {grants->lease + 1, grant.slot, 0, 1, QUIRE_NOT_FOUND}};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(reads); i++) {
+        uint64_t id = read_send(reads[i].lease, reads[i].slot, reads[i].offset, reads[i].size);
+        struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, id);
+        cr_assert_eq(bulk_status(&answer), reads[i].status, "read %zu: %s", i, quire_status_name(bulk_status(&answer)));
+        cr_assert_eq(answer.frame.bulk_bytes, 0);
+        frames_answer_free(&answer);
+    }
+    frames_release(&client, grants->lease);
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, read_send(grants->lease, grant.slot, 0, 1));
+    cr_assert_neq(bulk_status(&answer), QUIRE_OK, "a released lease still reads");
+    frames_answer_free(&answer);
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+static bool bounded(struct core *core, uint64_t most) {
+    for (const struct session *session = core->sessions; session != NULL; session = session->next) {
+        cr_assert_leq(session->read_bytes + session->tx_bytes, most + QUIRE_FRAME_BYTES + SESSION_BULK_BODY_BYTES);
+    }
+    return true;
+}
+
+/* Hundreds of reads asked for at once: the daemon buffers no more than a session may cost, and every copy comes, in order. */
+Test(daemon_guest, copies_in_memory_are_bounded, .init = start) {
+    enum { N = 300 };
+    struct quire_wire_grant grant;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 1);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 1);
+    memcpy(&grant, grants->grants.data, sizeof grant);
+    for (uint32_t i = 0; i < N; i++) {
+        read_send(grants->lease, grant.slot, 0, grant.size);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        struct frames_answer answer;
+        cr_assert(frames_until(&daemon_, bounded, 64 << 10));
+        cr_assert(frames_recv(&client, &answer));
+        cr_assert_eq(answer.frame.bulk_bytes, grant.size);
+        frames_answer_free(&answer);
+    }
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+/* A guest decides nothing: it may not pin, delete, list or kick; it may see the status. */
+Test(daemon_guest, a_guest_changes_nothing, .init = start) {
+    quire_key key = frames_key(1);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    for (uint32_t verb = QUIRE_WIRE_DELETE; verb <= QUIRE_WIRE_UNPIN; verb++) {
+        Quire__Wire__Keys keys = QUIRE__WIRE__KEYS__INIT;
+        keys.ns = ns;
+        keys.verb = verb;
+        keys.keys = (ProtobufCBinaryData){.len = sizeof key, .data = key.b};
+        cr_assert_eq(frames_acks(&client, frames_send(&client, QUIRE_MSG_KEYS, &keys.base), NULL, 0), QUIRE_DENIED);
+    }
+    for (uint32_t verb = QUIRE_ADMIN_STATUS; verb <= QUIRE_ADMIN_RELOAD; verb++) {
+        Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+        request.verb = verb;
+        struct frames_answer answer = frames_expect(&client, QUIRE_MSG_ADMIN_REPLY, frames_send(&client, QUIRE_MSG_ADMIN, &request.base));
+        Quire__Wire__AdminReply *reply = quire__wire__admin_reply__unpack(NULL, answer.frame.body_bytes, answer.body);
+        cr_assert_eq(reply->status, verb == QUIRE_ADMIN_STATUS ? QUIRE_OK : QUIRE_DENIED, "verb %u", verb);
+        cr_assert_eq(reply->n_tiers, 0);
+        quire__wire__admin_reply__free_unpacked(reply, NULL);
+        frames_answer_free(&answer);
+    }
+    stop();
+}
+
+/* A uid that no domain names is refused at the door, with the reason. */
+Test(daemon_guest, a_stranger_is_refused) {
+    frames_config(&daemon_);
+    daemon_.config.domains[0].members[0] = geteuid() + 1;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    char *text = frames_expect_error(&client, QUIRE_DENIED);
+    cr_assert_not_null(strstr(text, "uid"), "%s", text);
+    free(text);
+    frames_expect_end(&client);
+    cr_assert_eq(core_counters(daemon_.core)->sessions_refused, 1);
+    stop();
+}
