@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* Pages are taken from the system this far ahead of use, in steps small enough that a put hardly waits behind one. */
-#define EVENTS_POPULATE_AHEAD_BYTES (256ull << 20)
+#define EVENTS_POPULATE_AHEAD_BYTES (1ull << 30) /* or half the pool */
 #define EVENTS_POPULATE_STEP_BYTES (2ull << 20)
 
 enum quire_status events_setup(struct core *core) {
@@ -144,7 +144,8 @@ void events_populate(struct core *core) {
     for (uint32_t i = 0; i < core->n_pools && core->populating == UINT32_MAX && workpool_room(core->workpool) > 0; i++) {
         struct pager_domain_stats stats;
         pager_domain_stats(core->pager, i, &stats);
-        uint64_t wanted_bytes = quire_min_u64(core->pools[i]->size_bytes, stats.used_bytes + EVENTS_POPULATE_AHEAD_BYTES);
+        uint64_t ahead_bytes = quire_min_u64(core->pools[i]->size_bytes / 2, EVENTS_POPULATE_AHEAD_BYTES);
+        uint64_t wanted_bytes = quire_min_u64(core->pools[i]->size_bytes, stats.used_bytes + ahead_bytes);
         if (core->pools[i]->populate_ends || core->pools[i]->populated_bytes >= wanted_bytes) {
             continue;
         }
