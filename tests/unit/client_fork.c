@@ -1,0 +1,161 @@
+#include "tests/unit/client_quired.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+static struct quired quired;
+static quire_client *client;
+static quire_ns *ns;
+
+static void start(void) {
+    quire_options options = {0};
+    quire_layout layout = toy_layout();
+    cr_assert(quired_start(&quired));
+    options.address = quired.path;
+    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
+}
+
+static void stop(void) {
+    quire_ns_close(&ns);
+    quire_close(&client);
+    cr_assert_eq(quired_stop(&quired), 0);
+}
+
+#define CHILD_CHECK(condition)                                                                                                             \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            fprintf(stderr, "child: line %d: %s (%s)\n", __LINE__, #condition, quire_last_error());                                        \
+            _exit(1);                                                                                                                      \
+        }                                                                                                                                  \
+    } while (0)
+
+static bool is_mapped(const void *address) {
+    FILE *maps = fopen("/proc/self/maps", "r");
+    unsigned long low, high;
+    char rest[512];
+    bool found = false;
+    while (maps != NULL && fscanf(maps, "%lx-%lx%511[^\n]\n", &low, &high, rest) == 3) {
+        found |= (uintptr_t)address >= low && (uintptr_t)address < high;
+    }
+    if (maps != NULL) {
+        fclose(maps);
+    }
+    return found;
+}
+
+static int wait_for(pid_t pid) {
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+/* In the child: the parent's lease, mapping and job are not there; the same handles work on a session of its own. */
+static void live_in_child(quire_lease *inherited, const void *mapped, quire_job job, const quire_key *keys, uint64_t session,
+                          int event_fd) {
+    quire_info info;
+    quire_lookup_result found;
+    struct toy want, got;
+    CHILD_CHECK(!is_mapped(mapped));
+    CHILD_CHECK(!quire_lease_valid(inherited));
+    CHILD_CHECK(quire_wait(client, job, 10) == QUIRE_NOT_FOUND);
+    toy_clear(&got);
+    quire_dest dest = toy_dest(&got, 0);
+    CHILD_CHECK(quire_fetch(inherited, &dest, 1, NULL, 0) == QUIRE_STALE);
+    CHILD_CHECK(toy_lookup(ns, keys, 2, &found) == QUIRE_OK);
+    CHILD_CHECK(found.hits == 2);
+    CHILD_CHECK(quire_get_info(client, &info) == QUIRE_OK && info.connected && info.session != session);
+    dest.key_index = 1;
+    CHILD_CHECK(quire_fetch(found.lease, &dest, 1, NULL, 0) == QUIRE_OK);
+    toy_fill(&want, 1);
+    CHILD_CHECK(memcmp(want.k, got.k, sizeof(want.k)) == 0);
+    quire_release(&inherited);
+    quire_release(&found.lease);
+    quire_key more[1];
+    toy_keys(ns, 77, more, 1);
+    CHILD_CHECK(toy_store(ns, more, 1) == QUIRE_OK);
+    CHILD_CHECK(quire_event_fd(client) >= 0 || event_fd >= 0);
+    quire_ns_close(&ns);
+    quire_close(&client);
+    _exit(0);
+}
+
+/* A worker forks with a lease, a view and a job in its hands. The child lives on its own; the parent notices nothing of the child's life or end. */
+Test(client_fork, child_and_parent, .init = start, .fini = stop, .timeout = 100) {
+    quire_key keys[2];
+    quire_lookup_result found, late;
+    quire_view view;
+    quire_info before, after;
+    toy_keys(ns, 1, keys, 2);
+    cr_assert_eq(toy_store(ns, keys, 2), QUIRE_OK);
+    cr_assert_eq(toy_lookup(ns, keys, 2, &found), QUIRE_OK);
+    cr_assert_eq(quire_view_begin(found.lease, 0, 0, &view), QUIRE_OK);
+    quire_get_info(client, &before);
+    int event_fd = quire_event_fd(client);
+    kill(quired.pid, SIGSTOP); /* so that the job is under way when the fork comes */
+    quire_lookup_args args = {.keys = keys, .n_keys = 2, .deadline_ms = 30000};
+    quire_job job = quire_submit_lookup(ns, &args, NULL, &late, NULL);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        kill(quired.pid, SIGCONT);
+        live_in_child(found.lease, view.record, job, keys, before.session, event_fd);
+    }
+    cr_assert_eq(wait_for(child), 0);
+    cr_assert_eq(quire_wait(client, job, 20000), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(late.hits, 2);
+    quire_release(&late.lease);
+    cr_assert(quire_lease_valid(found.lease));
+    cr_assert_eq(quire_view_end(found.lease, &view), QUIRE_OK);
+    struct toy got;
+    toy_clear(&got);
+    quire_dest dest = toy_dest(&got, 1);
+    cr_assert_eq(quire_fetch(found.lease, &dest, 1, NULL, 0), QUIRE_OK);
+    quire_get_info(client, &after);
+    cr_assert_eq(after.session, before.session);
+    cr_assert_eq(after.reconnects, 0);
+    quire_release(&found.lease);
+}
+
+static atomic_bool enough;
+
+static void *keep_calling(void *arg) {
+    quire_key keys[1];
+    toy_keys(ns, 5 + (uint32_t)(uintptr_t)arg, keys, 1);
+    while (!atomic_load(&enough)) {
+        quire_lookup_result found;
+        toy_lookup(ns, keys, 1, &found);
+        quire_release(&found.lease);
+        toy_store(ns, keys, 1);
+    }
+    return NULL;
+}
+
+/* Forks while other threads are in the middle of calls: no child inherits a held lock or a half-made state. */
+Test(client_fork, among_threads, .init = start, .fini = stop, .timeout = 100) {
+    pthread_t threads[3];
+    for (uintptr_t i = 0; i < 3; i++) {
+        pthread_create(&threads[i], NULL, keep_calling, (void *)i);
+    }
+    for (int i = 0; i < 20; i++) {
+        quired_sleep_ms(2);
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(60);
+            quire_key keys[1];
+            quire_lookup_result found;
+            toy_keys(ns, 5, keys, 1);
+            CHILD_CHECK(toy_lookup(ns, keys, 1, &found) == QUIRE_OK);
+            _exit(0);
+        }
+        cr_assert_eq(wait_for(child), 0);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    quire_info info;
+    quire_get_info(client, &info);
+    cr_assert_eq(info.reconnects, 0);
+}

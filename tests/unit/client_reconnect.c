@@ -1,0 +1,124 @@
+#include "tests/unit/client_quired.h"
+
+#include <criterion/criterion.h>
+#include <sys/socket.h>
+
+static struct quired quired;
+static quire_client *client;
+static quire_ns *ns;
+
+static void start(void) {
+    quire_options options = {0};
+    quire_layout layout = toy_layout();
+    cr_assert(quired_start(&quired));
+    options.address = quired.path;
+    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
+}
+
+static void stop(void) {
+    quire_ns_close(&ns);
+    quire_close(&client);
+    cr_assert_eq(quired_stop(&quired), 0);
+}
+
+static bool comes_back(const quire_key *keys, quire_lookup_result *found) {
+    for (int i = 0; i < 1000; i++) {
+        if (toy_lookup(ns, keys, 1, found) == QUIRE_OK) {
+            return true;
+        }
+        quired_sleep_ms(10);
+    }
+    return false;
+}
+
+/*
+ * The daemon is killed while a view is open. Its bytes stay readable and say that they stood; the lease may not be used anew; calls miss at once;
+ * and when a daemon is there again the same handles work, under another epoch, on a store that has forgotten everything.
+ */
+Test(client_reconnect, killed, .init = start, .fini = stop, .timeout = 100) {
+    quire_key keys[1];
+    quire_lookup_result found, again;
+    quire_info before, after;
+    quire_view view;
+    struct toy toy;
+    toy_keys(ns, 1, keys, 1);
+    cr_assert_eq(toy_store(ns, keys, 1), QUIRE_OK);
+    cr_assert_eq(toy_lookup(ns, keys, 1, &found), QUIRE_OK);
+    cr_assert_eq(quire_view_begin(found.lease, 0, 0, &view), QUIRE_OK);
+    cr_assert_eq(quire_get_info(client, &before), QUIRE_OK);
+    cr_assert(before.connected);
+    quired_kill(&quired);
+    for (int i = 0; i < 5; i++) {
+        cr_assert_eq(toy_lookup(ns, keys, 1, &again), QUIRE_DISCONNECTED);
+        cr_assert_eq(again.hits, 0);
+    }
+    cr_assert_neq(quire_last_error()[0], '\0');
+    cr_assert_not(quire_lease_valid(found.lease));
+    toy_clear(&toy);
+    quire_dest dest = toy_dest(&toy, 0);
+    cr_assert_eq(quire_fetch(found.lease, &dest, 1, NULL, 0), QUIRE_STALE);
+    const uint16_t *lane = quire_view_lane(&view, quire_ns_layout(ns), 0, 2, 0, 1, NULL);
+    cr_assert_eq(lane[3 * TOY_K + 5], toy_element(0, 2, 0, 1, 3, 5));
+    cr_assert(quired_start(&quired));
+    cr_assert(comes_back(keys, &again), "%s", quire_last_error());
+    cr_assert_eq(again.hits, 0);
+    cr_assert_eq(quire_get_info(client, &after), QUIRE_OK);
+    cr_assert(after.connected);
+    cr_assert_neq(after.epoch, before.epoch);
+    cr_assert_eq(after.reconnects, 1);
+    cr_assert_not(quire_lease_valid(found.lease), "another connection does not make it valid again");
+    cr_assert_eq(lane[3 * TOY_K + 5], toy_element(0, 2, 0, 1, 3, 5));
+    cr_assert_eq(quire_view_end(found.lease, &view), QUIRE_OK);
+    quire_release(&found.lease);
+    cr_assert_eq(toy_store(ns, keys, 1), QUIRE_OK, "the namespace was opened again: %s", quire_last_error());
+    cr_assert_eq(toy_lookup(ns, keys, 1, &found), QUIRE_OK);
+    cr_assert_eq(found.hits, 1);
+    quire_release(&found.lease);
+}
+
+/* What was submitted when the daemon died completes as DISCONNECTED, and the event fd wakes its owner for that. */
+Test(client_reconnect, submitted, .init = start, .fini = stop, .timeout = 100) {
+    quire_key keys[1];
+    quire_lookup_result found;
+    quire_done done;
+    toy_keys(ns, 2, keys, 1);
+    kill(quired.pid, SIGSTOP);
+    quire_lookup_args args = {.keys = keys, .n_keys = 1, .deadline_ms = 60000};
+    quire_job job = quire_submit_lookup(ns, &args, NULL, &found, NULL);
+    cr_assert_neq(job, 0u);
+    cr_assert_geq(quire_event_fd(client), 0);
+    quired_kill(&quired);
+    cr_assert_eq(quire_quiesce(client, 20000), QUIRE_OK);
+    cr_assert_eq(quire_drain(client, &done, 1), 1);
+    cr_assert_eq(done.status, QUIRE_DISCONNECTED);
+    cr_assert_null(found.lease);
+    cr_assert(quired_start(&quired));
+    cr_assert(comes_back(keys, &found));
+}
+
+/* Nobody at home: opening says what to do; lazily it succeeds, and the client finds the daemon when it comes. */
+Test(client_reconnect, lazy, .init = start, .fini = stop, .timeout = 100) {
+    quire_options options = {.address = "/nowhere/quired.sock"};
+    quire_client *lazy = NULL;
+    cr_assert_eq(quire_open(&options, &lazy), QUIRE_DISCONNECTED);
+    cr_assert_not_null(strstr(quire_last_error(), "/nowhere/quired.sock"));
+    options.address = "quired.sock";
+    cr_assert_eq(quire_open(&options, &lazy), QUIRE_INVALID);
+    quired_kill(&quired);
+    options.address = quired.path;
+    options.flags = QUIRE_OPEN_LAZY;
+    cr_assert_eq(quire_open(&options, &lazy), QUIRE_OK);
+    quire_ns *late = NULL;
+    quire_layout layout = toy_layout();
+    cr_assert_eq(quire_ns_open(lazy, "toy", &layout, &late), QUIRE_DISCONNECTED);
+    cr_assert(quired_start(&quired));
+    enum quire_status status = QUIRE_DISCONNECTED;
+    for (int i = 0; i < 1000 && status != QUIRE_OK; i++) {
+        status = quire_ns_open(lazy, "toy", &layout, &late);
+        quired_sleep_ms(5);
+    }
+    cr_assert_eq(status, QUIRE_OK);
+    quire_ns_close(&late);
+    quire_close(&lazy);
+}
