@@ -91,6 +91,15 @@ bool quire_stream_wanted(const void *to, size_t run_bytes) {
     return run_bytes >= QUIRE_STREAM_BYTES && (uintptr_t)to % QUIRE_STREAM_ALIGN == 0 && best()->stream != NULL;
 }
 
+bool quire_stream_rows(const struct quire_rows *to, const struct quire_rows *from, uint32_t n_heads, uint32_t n_tokens, size_t row_bytes) {
+    uintptr_t all = (uintptr_t)to->base | (uintptr_t)to->head_stride | (uintptr_t)to->token_stride | row_bytes;
+    if (all % QUIRE_STREAM_ALIGN != 0 || best()->stream_rows == NULL) {
+        return false;
+    }
+    best()->stream_rows(*to, *from, n_heads, n_tokens, row_bytes);
+    return true;
+}
+
 void quire_stream_end(void) {
 #ifdef __x86_64__
     _mm_sfence();

@@ -40,17 +40,14 @@ static inline __attribute__((always_inline)) void copy_stripes(xxh_u64 sum[XXH_A
     _mm256_store_si256((void *)(sum + 4), high);
 }
 
-#include "codec/checksum_wide.h"
-
-static void stream_copy(uint8_t *to, const uint8_t *from, size_t size) {
-#pragma GCC unroll 4
-    for (; size > 0; size -= 64, to += 64, from += 64) {
-        _mm_prefetch((const char *)from + PREFETCH_BYTES, _MM_HINT_T0);
-        __m256i a = load(from), b = load(from + 32);
-        _mm256_stream_si256((void *)to, a);
-        _mm256_stream_si256((void *)(to + 32), b);
-    }
+static inline void stream_stripe(uint8_t *to, const uint8_t *from) {
+    _mm_prefetch((const char *)from + PREFETCH_BYTES, _MM_HINT_T0);
+    __m256i a = load(from), b = load(from + 32);
+    _mm256_stream_si256((void *)to, a);
+    _mm256_stream_si256((void *)(to + 32), b);
 }
+
+#include "codec/checksum_wide.h"
 
 const struct quire_sum_kernel quire_sum_avx2 = {
     .name = "avx2",
@@ -59,5 +56,6 @@ const struct quire_sum_kernel quire_sum_avx2 = {
     .finish = kernel_finish,
     .copy_tail = copy_tail,
     .stream = stream_copy,
+    .stream_rows = stream_rows,
 };
 #endif

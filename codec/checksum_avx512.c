@@ -34,15 +34,12 @@ static inline __attribute__((always_inline)) void copy_stripes(xxh_u64 sum[XXH_A
     _mm512_store_si512(sum, acc);
 }
 
-#include "codec/checksum_wide.h"
-
-static void stream_copy(uint8_t *to, const uint8_t *from, size_t size) {
-#pragma GCC unroll 4
-    for (; size > 0; size -= 64, to += 64, from += 64) {
-        _mm_prefetch((const char *)from + PREFETCH_BYTES, _MM_HINT_T0);
-        _mm512_stream_si512((void *)to, _mm512_loadu_si512(from));
-    }
+static inline void stream_stripe(uint8_t *to, const uint8_t *from) {
+    _mm_prefetch((const char *)from + PREFETCH_BYTES, _MM_HINT_T0);
+    _mm512_stream_si512((void *)to, _mm512_loadu_si512(from));
 }
+
+#include "codec/checksum_wide.h"
 
 const struct quire_sum_kernel quire_sum_avx512 = {
     .name = "avx512",
@@ -51,5 +48,6 @@ const struct quire_sum_kernel quire_sum_avx512 = {
     .finish = kernel_finish,
     .copy_tail = copy_tail,
     .stream = stream_copy,
+    .stream_rows = stream_rows,
 };
 #endif

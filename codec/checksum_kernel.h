@@ -7,6 +7,8 @@
 #ifndef QUIRE_CHECKSUM_KERNEL_H
 #define QUIRE_CHECKSUM_KERNEL_H
 
+#include "codec/rows.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +34,8 @@ struct quire_sum_kernel {
                           bool stream);
     /* Copies past the caches. `to` aligned to QUIRE_STREAM_ALIGN, size a multiple of it. NULL: has none. */
     void (*stream)(uint8_t *to, const uint8_t *from, size_t size);
+    /* The same for rows: all of `to`, base and strides, is aligned. NULL: has none. */
+    void (*stream_rows)(struct quire_rows to, struct quire_rows from, uint32_t n_heads, uint32_t n_tokens, size_t row_bytes);
 };
 
 extern const struct quire_sum_kernel quire_sum_generic;
@@ -52,8 +56,10 @@ uint64_t quire_sum_tail(uint64_t acc[QUIRE_SUM_LANES], void *to, const void *fro
 uint64_t quire_sum_finish(uint64_t acc[QUIRE_SUM_LANES], const void *tail, size_t tail_bytes, uint64_t total_bytes);
 /* quire_copy_checksum for callers that know what they copy next: a lane of a long run streams although it is short, if aligned. */
 uint64_t quire_sum_copy(void *to, const void *from, size_t size, bool stream);
-/* True when a copy of run_bytes to here should stream. */
+/* True when a copy of run_bytes to here should stream; `to` NULL: its alignment is looked at later. */
 bool quire_stream_wanted(const void *to, size_t run_bytes);
+/* quire_rows_copy past the caches, if the rows are aligned for it and the machine can; else false, and nothing was done. */
+bool quire_stream_rows(const struct quire_rows *to, const struct quire_rows *from, uint32_t n_heads, uint32_t n_tokens, size_t row_bytes);
 /* Orders streamed stores before what this thread does next: once behind each run. */
 void quire_stream_end(void);
 

@@ -1,4 +1,5 @@
-/* The half of a wide kernel that does not depend on its registers: blocks and tails made of the including file's copy_stripes. */
+/* The half of a wide kernel that does not depend on its registers: blocks and tails made of the including file's copy_stripes and
+   stream_stripe. */
 #ifndef QUIRE_CHECKSUM_WIDE_H
 #define QUIRE_CHECKSUM_WIDE_H
 
@@ -30,6 +31,25 @@ static uint64_t copy_tail(uint64_t acc[QUIRE_SUM_LANES], uint8_t *to, const uint
     copy_stripes(sum, to, from, last / XXH_STRIPE_LEN, XXH3_kSecret, stream);
     copy_stripes(sum, to + last, from + last, 1, LAST_SECRET, stream);
     return merge(sum, total_bytes);
+}
+
+static void stream_copy(uint8_t *to, const uint8_t *from, size_t size) {
+#pragma GCC unroll 4
+    for (; size > 0; size -= XXH_STRIPE_LEN, to += XXH_STRIPE_LEN, from += XXH_STRIPE_LEN) {
+        stream_stripe(to, from);
+    }
+}
+
+static void stream_rows(struct quire_rows to, struct quire_rows from, uint32_t n_heads, uint32_t n_tokens, size_t row_bytes) {
+    for (; n_tokens > 0; n_tokens--, to.base += to.token_stride, from.base += from.token_stride) {
+        uint8_t *out = to.base;
+        const uint8_t *in = from.base;
+        for (uint32_t head = 0; head < n_heads; head++, out += to.head_stride, in += from.head_stride) {
+            for (size_t i = 0; i < row_bytes; i += XXH_STRIPE_LEN) {
+                stream_stripe(out + i, in + i);
+            }
+        }
+    }
 }
 
 #endif

@@ -57,7 +57,7 @@ static enum quire_status add_lane(const struct quire_record *record, struct run 
 
 /* Up to QUIRE_STAGE_HEADS heads of a plane, from `first` on. */
 static enum quire_status scatter_heads(const struct quire_record *record, const struct quire_plane *plane, uint32_t first, uint32_t n_heads,
-                                       bool verify) {
+                                       bool verify, bool stream) {
     struct quire_stage copy = {
         .lanes = (uint8_t *)record->bytes + plane->offset_bytes + (size_t)first * plane->pitch_bytes,
         .pitch_bytes = plane->pitch_bytes,
@@ -69,11 +69,13 @@ static enum quire_status scatter_heads(const struct quire_record *record, const 
     copy.rows.base += (int64_t)first * copy.rows.head_stride;
     if (!verify) {
         struct quire_rows lanes = {copy.lanes, (int64_t)copy.pitch_bytes, (int64_t)copy.row_bytes};
-        quire_rows_copy(&copy.rows, &lanes, n_heads, plane->n_tokens, copy.row_bytes);
+        if (!stream || !quire_stream_rows(&copy.rows, &lanes, n_heads, plane->n_tokens, copy.row_bytes)) {
+            quire_rows_copy(&copy.rows, &lanes, n_heads, plane->n_tokens, copy.row_bytes);
+        }
         return QUIRE_OK;
     }
     uint64_t sums[QUIRE_STAGE_HEADS];
-    quire_stage_out(&copy, sums);
+    quire_stage_out(&copy, stream, sums);
     for (uint32_t i = 0; i < n_heads; i++) {
         if (sums[i] != record->lanes[plane->first_lane + first + i].check) {
             return QUIRE_CORRUPT;
@@ -82,13 +84,14 @@ static enum quire_status scatter_heads(const struct quire_record *record, const 
     return QUIRE_OK;
 }
 
-static enum quire_status scatter_plane(const struct quire_record *record, struct run *run, const struct quire_plane *plane, bool verify) {
+static enum quire_status scatter_plane(const struct quire_record *record, struct run *run, const struct quire_plane *plane, bool verify,
+                                       bool stream) {
     uint32_t step = plane->contiguous ? 1 : QUIRE_STAGE_HEADS;
     for (uint32_t head = 0; head < plane->n_heads; head += step) {
         if (plane->contiguous) {
             QUIRE_FORWARD(add_lane(record, run, plane, head, verify));
         } else {
-            QUIRE_FORWARD(scatter_heads(record, plane, head, (uint32_t)quire_min_u64(step, plane->n_heads - head), verify));
+            QUIRE_FORWARD(scatter_heads(record, plane, head, (uint32_t)quire_min_u64(step, plane->n_heads - head), verify, stream));
         }
     }
     return QUIRE_OK;
@@ -97,11 +100,16 @@ static enum quire_status scatter_plane(const struct quire_record *record, struct
 enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify) {
     struct run run = {0};
     QUIRE_FORWARD(quire_plane_check(&record->shape, to));
-    for (uint32_t i = 0; i < quire_plane_count(&record->shape, to); i++) {
+    bool stream = quire_stream_wanted(NULL, quire_rect_payload_bytes(&to->rect, &record->shape));
+    enum quire_status status = QUIRE_OK;
+    for (uint32_t i = 0; i < quire_plane_count(&record->shape, to) && status == QUIRE_OK; i++) {
         struct quire_plane plane = quire_plane_at(&record->shape, to, i);
-        QUIRE_FORWARD(scatter_plane(record, &run, &plane, verify));
+        status = scatter_plane(record, &run, &plane, verify, stream);
     }
-    return flush(record, &run, verify);
+    if (stream) {
+        quire_stream_end();
+    }
+    return status == QUIRE_OK ? flush(record, &run, verify) : status;
 }
 
 enum quire_status quire_record_copy_opaque(const struct quire_record *record, void *to, size_t capacity, size_t *size, bool verify) {

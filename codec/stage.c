@@ -46,15 +46,18 @@ static size_t whole_blocks(const struct step *step) {
 }
 
 /* The step between buffer and rows, in one sweep when it consists of whole rows. */
-static void exchange(struct stage *stage, const struct step *step, bool out) {
+static void exchange(struct stage *stage, const struct step *step, bool out, bool stream) {
     const struct quire_stage *copy = stage->copy;
     size_t row_bytes = copy->row_bytes;
     if (step->at % row_bytes == 0 && step->size_bytes % row_bytes == 0) {
         struct quire_rows inside = {staged(stage, 0), (int64_t)stage->pitch_bytes, (int64_t)row_bytes};
         struct quire_rows outside = copy->rows;
         outside.base += (int64_t)(step->at / row_bytes) * outside.token_stride;
-        quire_rows_copy(out ? &outside : &inside, out ? &inside : &outside, copy->n_heads, (uint32_t)(step->size_bytes / row_bytes),
-                        row_bytes);
+        const struct quire_rows *to = out ? &outside : &inside, *from = out ? &inside : &outside;
+        uint32_t n_tokens = (uint32_t)(step->size_bytes / row_bytes);
+        if (!out || !stream || !quire_stream_rows(to, from, copy->n_heads, n_tokens, row_bytes)) {
+            quire_rows_copy(to, from, copy->n_heads, n_tokens, row_bytes);
+        }
         return;
     }
     for (uint32_t head = 0; head < copy->n_heads; head++) {
@@ -92,7 +95,7 @@ static void stage_in_short(const struct quire_stage *copy, uint64_t *sums) {
     }
 }
 
-void quire_stage_out(const struct quire_stage *copy, uint64_t *sums) {
+void quire_stage_out(const struct quire_stage *copy, bool stream, uint64_t *sums) {
     if (copy->lane_bytes <= QUIRE_SUM_SHORT_BYTES) {
         stage_out_short(copy, sums);
         return;
@@ -109,7 +112,7 @@ void quire_stage_out(const struct quire_stage *copy, uint64_t *sums) {
             }
             pass(stage.acc[head], &step, copy->lane_bytes, to, copy->lanes + head * copy->pitch_bytes + at, false, &sums[head]);
         }
-        exchange(&stage, &step, true);
+        exchange(&stage, &step, true, stream);
     }
 }
 
@@ -123,7 +126,7 @@ void quire_stage_in(const struct quire_stage *copy, bool stream, uint64_t *sums)
     stage_begin(&stage, copy);
     for (size_t at = 0; at < copy->lane_bytes; at += step.size_bytes) {
         step = step_at(&stage, at);
-        exchange(&stage, &step, false);
+        exchange(&stage, &step, false, false);
         for (uint32_t head = 0; head < copy->n_heads; head++) {
             uint8_t *to = copy->lanes + head * copy->pitch_bytes + at;
             pass(stage.acc[head], &step, copy->lane_bytes, to, staged(&stage, head), stream, &sums[head]);

@@ -21,9 +21,8 @@ struct quire_stage {
     struct quire_rows rows;
 };
 
-/* sums: one a head. */
-void quire_stage_out(const struct quire_stage *copy, uint64_t *sums);
-/* `stream`: the lanes are written past the caches where they are aligned for it; quire_stream_end follows. */
+/* sums: one a head. `stream`: what is written bypasses the caches where it is aligned for that; quire_stream_end follows. */
+void quire_stage_out(const struct quire_stage *copy, bool stream, uint64_t *sums);
 void quire_stage_in(const struct quire_stage *copy, bool stream, uint64_t *sums);
 
 #endif

@@ -230,6 +230,7 @@ Test(scatter, long_runs) {
     for (int verify = 0; verify < 2; verify++) {
         check_scatter(&record, &whole, LANES, verify);
         check_scatter(&record, &whole, TOKENS, verify);
+        check_scatter(&record, &whole, PADDED, verify);
     }
     struct memory *memory = memory_made(&shape, &whole, LANES);
     uint8_t *out = dirty_bytes(memory->size_bytes), *filled = dirty_bytes(shape.size_bytes);
