@@ -144,7 +144,7 @@ void metrics_write_histogram(const char *name, const char *help, const struct co
     family(to, family_name, "histogram", help);
     for (unsigned i = 0; i < CORE_HISTOGRAM_BUCKETS - 1; i++) {
         below += histogram->bucket[i];
-        fprintf(to, "quire_%s_bucket{le=\"%g\"} %" PRIu64 "\n", family_name, (double)(1ull << i) / 1e6, below);
+        fprintf(to, "quire_%s_bucket{le=\"%.9g\"} %" PRIu64 "\n", family_name, (double)(1ull << i) / 1e6, below);
     }
     fprintf(to, "quire_%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", family_name, histogram->count);
     fprintf(to, "quire_%s_sum %.6f\nquire_%s_count %" PRIu64 "\n", family_name, (double)histogram->sum_us / 1e6, family_name,

@@ -74,6 +74,20 @@ enum cli_exit cli_connect(struct cli *cli) {
     return CLI_OK;
 }
 
+/* The daemon's words, or what a status without words means for this request. */
+static enum cli_exit tell_refusal(struct cli *cli, const Quire__Wire__AdminRequest *request, enum quire_status status, const char *text) {
+    if (text[0] != '\0' && strcmp(text, quire_status_text(status)) != 0) {
+        return cli_fail(cli, status, "%s", text);
+    }
+    if (status == QUIRE_NOT_FOUND && request->verb == QUIRE_ADMIN_SESSION_KICK) {
+        return cli_fail(cli, status, "no session %llu; `quirectl session list` shows all", (unsigned long long)request->number);
+    }
+    if (status == QUIRE_NOT_FOUND && request->ns[0] != '\0') {
+        return cli_fail(cli, status, "no namespace '%.63s'; `quirectl ns list` shows all", request->ns);
+    }
+    return cli_fail(cli, status, "%s", quire_status_text(status));
+}
+
 enum cli_exit cli_admin(struct cli *cli, const Quire__Wire__AdminRequest *request, Quire__Wire__AdminReply **reply) {
     *reply = NULL;
     enum cli_exit result = cli_connect(cli);
@@ -87,7 +101,7 @@ enum cli_exit cli_admin(struct cli *cli, const Quire__Wire__AdminRequest *reques
     }
     if ((*reply)->status != QUIRE_OK) {
         status = (enum quire_status)(*reply)->status;
-        result = cli_fail(cli, status, "%s", (*reply)->text[0] != '\0' ? (*reply)->text : quire_status_text(status));
+        result = tell_refusal(cli, request, status, (*reply)->text);
         cli_free_reply(reply);
         return result == CLI_OK ? CLI_FAILED : result;
     }

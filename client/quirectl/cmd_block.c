@@ -61,6 +61,9 @@ static void show_people(const Quire__Wire__BlockInfo *block, FILE *to) {
     if (block->parent.len == QUIRE_KEY_BYTES) {
         memcpy(value.b, block->parent.data, QUIRE_KEY_BYTES);
         quire_key_to_text(&value, parent);
+        if (quire_key_is_zero(&value)) {
+            snprintf(parent, sizeof parent, "unknown");
+        }
     }
     fprintf(to, "block    %s\n", key);
     if (block->miss != QUIRE_MISS_NONE) {

@@ -1,0 +1,266 @@
+/* What quirectl shows: tables, small texts, JSON from messages, the picture of top, the checks of doctor. */
+#include "client/quirectl/doctor.h"
+#include "client/quirectl/format.h"
+#include "client/quirectl/json.h"
+#include "client/quirectl/table.h"
+#include "client/quirectl/top_view.h"
+#include "proto/base/base.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* Columns line up, whatever letters and lengths; control characters cannot break a line. */
+Test(quirectl_views, tables_line_up) {
+    static const char *const titles[] = {"NAME", "SIZE", "NOTE"};
+    struct table table;
+    char *text = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    table_begin(&table, titles, 3, "lrl");
+    table_cell(&table, "%s", "bär");
+    table_size(&table, 1536);
+    table_cell(&table, "%s", "a\nb\x1b[31m");
+    table_cell(&table, "%s", "longer-name");
+    table_count(&table, 1234567);
+    table_cell(&table, "%s", "");
+    table_end(&table, 1, 0, to);
+    fclose(to);
+    cr_expect_str_eq(text, " NAME              SIZE  NOTE\n"
+                           " bär           1.50 KiB  a?b?[31m\n"
+                           " longer-name  1,234,567  \n");
+    free(text);
+}
+
+/* More rows than asked for are counted, not shown; without rows there are no titles. */
+Test(quirectl_views, tables_are_bounded) {
+    static const char *const titles[] = {"N"};
+    struct table table;
+    char *text = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    table_begin(&table, titles, 1, "r");
+    for (unsigned i = 0; i < 500; i++) {
+        table_cell(&table, "%u", i);
+    }
+    table_end(&table, 0, 2, to);
+    table_begin(&table, titles, 1, "r");
+    table_end(&table, 0, 0, to);
+    fclose(to);
+    cr_expect_str_eq(text, "  N\n  0\n  1\n… and 498 more\n");
+    free(text);
+}
+
+/* Times, shares, keys and bars as people read them. */
+Test(quirectl_views, small_texts) {
+    char text[FORMAT_BYTES];
+    uint8_t key[32] = {0x1a, 0x2b, 0x3c, 0x4d, [30] = 0x90, [31] = 0xab};
+    format_ago(999, text);
+    cr_expect_str_eq(text, "just now");
+    format_ago(185000, text);
+    cr_expect_str_eq(text, "3 min ago");
+    format_ago(200000000, text);
+    cr_expect_str_eq(text, "2 d ago");
+    format_percent(999999, 1000000, text);
+    cr_expect_str_eq(text, "99.9 %", "nearly all is not all");
+    format_percent(1, 1000000, text);
+    cr_expect_str_eq(text, "0.1 %", "nearly nothing is not nothing");
+    format_percent(5, 5, text);
+    cr_expect_str_eq(text, "100 %");
+    format_percent(0, 0, text);
+    cr_expect_str_eq(text, "–");
+    format_key(key, sizeof key, text);
+    cr_expect_str_eq(text, "1a2b3c4d…90ab");
+    format_bar(5, 2, 10, 10, text);
+    cr_expect_str_eq(text, "[|||||..   ]");
+    format_bar(50, 0, 10, 10, text);
+    cr_expect_str_eq(text, "[||||||||||]");
+    format_bar(0, 0, 0, 4, text);
+    cr_expect_str_eq(text, "[    ]");
+}
+
+/* A message becomes an object with every field; 64-bit numbers keep all digits; bytes are hexadecimal. */
+Test(quirectl_views, messages_become_json) {
+    Quire__Wire__BlockInfo block = QUIRE__WIRE__BLOCK_INFO__INIT;
+    Quire__Wire__RecordInfo record = QUIRE__WIRE__RECORD_INFO__INIT, *records[] = {&record};
+    uint8_t key[] = {0, 0xff};
+    block.key = (ProtobufCBinaryData){.data = key, .len = 2};
+    block.ns = (char *)"n\"s";
+    block.idle_ms = UINT64_MAX;
+    block.records = records, block.n_records = 1;
+    record.error = 0.5f;
+    char *text = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    json_print(json_message(&block.base), to);
+    fclose(to);
+    cr_expect_not_null(strstr(text, "\"idle_ms\":\t18446744073709551615"), "%s", text);
+    cJSON *root = cJSON_Parse(text);
+    cr_assert_not_null(root);
+    cr_expect_str_eq(cJSON_GetObjectItem(root, "key")->valuestring, "00ff");
+    cr_expect_str_eq(cJSON_GetObjectItem(root, "parent")->valuestring, "");
+    cr_expect_str_eq(cJSON_GetObjectItem(root, "ns")->valuestring, "n\"s");
+    cJSON *first = cJSON_GetArrayItem(cJSON_GetObjectItem(root, "records"), 0);
+    cr_expect_float_eq(cJSON_GetObjectItem(first, "error")->valuedouble, 0.5, 1e-9);
+    cJSON_Delete(root);
+    free(text);
+}
+
+/* ---- top ----------------------------------------------------------------------------------------------------------------------- */
+enum { N_COUNTERS = 6, N_SESSIONS = 30, N_NAMESPACES = 20 };
+struct world {
+    Quire__Wire__DaemonInfo daemon;
+    Quire__Wire__TierInfo tier, *tiers[1];
+    Quire__Wire__Counter counter[N_COUNTERS], *counters[N_COUNTERS];
+    Quire__Wire__SessionInfo session[N_SESSIONS], *sessions[N_SESSIONS];
+    Quire__Wire__NamespaceInfo ns[N_NAMESPACES], *namespaces[N_NAMESPACES];
+    Quire__Wire__AdminReply status, counts, session_list, ns_list;
+    struct top_sample sample;
+};
+
+static void world_make(struct world *world, uint64_t at_ms, double scale) {
+    static const char *const names[N_COUNTERS] = {"lookup_keys", "hit_keys", "hit_bytes", "put_bytes", "misses_evicted", "puts_stored"};
+    static const double values[N_COUNTERS] = {1000, 750, 3 << 20, 1 << 20, 250, 10};
+    quire__wire__daemon_info__init(&world->daemon);
+    quire__wire__tier_info__init(&world->tier);
+    quire__wire__admin_reply__init(&world->status);
+    quire__wire__admin_reply__init(&world->counts);
+    quire__wire__admin_reply__init(&world->session_list);
+    quire__wire__admin_reply__init(&world->ns_list);
+    world->daemon.version = (char *)"9.9", world->daemon.epoch = 5, world->daemon.state = (char *)"serving";
+    world->tier.name = (char *)"host", world->tier.domain = (char *)"default", world->tier.capacity_bytes = 100,
+    world->tier.used_bytes = 50;
+    world->tiers[0] = &world->tier;
+    world->status.daemon = &world->daemon, world->status.tiers = world->tiers, world->status.n_tiers = 1;
+    for (unsigned i = 0; i < N_COUNTERS; i++) {
+        quire__wire__counter__init(&world->counter[i]);
+        world->counter[i].name = (char *)(uintptr_t)names[i], world->counter[i].value = values[i] * scale;
+        world->counters[i] = &world->counter[i];
+    }
+    for (unsigned i = 0; i < N_SESSIONS; i++) {
+        quire__wire__session_info__init(&world->session[i]);
+        world->session[i].id = 100 + i, world->session[i].client = (char *)"worker";
+        world->session[i].fetched_bytes = (uint64_t)((i == 17 ? 4096 : 0) * scale);
+        world->sessions[i] = &world->session[i];
+    }
+    for (unsigned i = 0; i < N_NAMESPACES; i++) {
+        quire__wire__namespace_info__init(&world->ns[i]);
+        world->ns[i].name = (char *)(i == 7 ? "the-largest" : "small"), world->ns[i].bytes = i == 7 ? 1 << 30 : i;
+        world->namespaces[i] = &world->ns[i];
+    }
+    world->counts.counters = world->counters, world->counts.n_counters = N_COUNTERS;
+    world->session_list.sessions = world->sessions, world->session_list.n_sessions = N_SESSIONS;
+    world->ns_list.namespaces = world->namespaces, world->ns_list.n_namespaces = N_NAMESPACES;
+    world->sample = (struct top_sample){at_ms, &world->status, &world->counts, &world->session_list, &world->ns_list};
+}
+
+static bool shows(const struct top_picture *picture, const char *text) {
+    for (unsigned i = 0; i < picture->n_lines; i++) {
+        if (strstr(picture->lines[i], text) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rates are what grew between two samples; who moves most and what is largest stands first. */
+Test(quirectl_views, top_shows_rates) {
+    static struct world before, now;
+    struct top_picture picture;
+    world_make(&before, 1000, 1);
+    world_make(&now, 3000, 3);
+    cr_expect_float_eq(top_rate(&before.sample, &now.sample, "lookup_keys"), 1000, 1e-9);
+    top_draw(&before.sample, &now.sample, 120, 40, &picture);
+    cr_expect(shows(&picture, "75 % of 1,000 keys/s hit") || shows(&picture, "75.0 % of 1,000 keys/s hit"));
+    cr_expect(shows(&picture, "3 MiB/s"));
+    cr_expect(shows(&picture, "evicted 250/s"));
+    cr_expect(shows(&picture, "[||||||||||||||||||||                    ]"));
+    for (unsigned i = 0; i < picture.n_lines; i++) {
+        if (strstr(picture.lines[i], "NAMESPACE") != NULL) {
+            cr_expect_not_null(strstr(picture.lines[i + 1], "the-largest"), "%s", picture.lines[i + 1]);
+        }
+        if (strstr(picture.lines[i], "CLIENT") != NULL) {
+            cr_expect_not_null(strstr(picture.lines[i + 1], "117  worker"), "%s", picture.lines[i + 1]);
+        }
+    }
+    top_picture_free(&picture);
+}
+
+/* A restart of the daemon starts its counters anew: no rate is made of that. */
+Test(quirectl_views, top_survives_a_restart) {
+    static struct world before, now;
+    world_make(&before, 1000, 3);
+    world_make(&now, 2000, 1);
+    cr_expect_eq(top_rate(&before.sample, &now.sample, "lookup_keys"), 0);
+    now.daemon.epoch = 6;
+    world_make(&before, 1000, 0.5);
+    cr_expect_eq(top_rate(&before.sample, &now.sample, "lookup_keys"), 0);
+    cr_expect_eq(top_rate(NULL, &now.sample, "lookup_keys"), 0);
+}
+
+/* The picture stays inside the screen, however small. */
+Test(quirectl_views, top_fits_the_screen) {
+    static struct world before, now;
+    struct top_picture picture;
+    world_make(&before, 1000, 1);
+    world_make(&now, 2000, 2);
+    for (unsigned height = 0; height < 60; height++) {
+        for (unsigned width = 1; width < 160; width += 13) {
+            top_draw(&before.sample, &now.sample, width, height, &picture);
+            cr_assert_leq(picture.n_lines, height);
+            for (unsigned i = 0; i < picture.n_lines; i++) {
+                cr_assert_leq(table_width(picture.lines[i]) - (picture.lines[i][0] == TOP_TITLE), width);
+            }
+            top_picture_free(&picture);
+        }
+    }
+}
+
+/* ---- doctor -------------------------------------------------------------------------------------------------------------------- */
+static struct doctor_finding look(const char *name, const struct doctor_view *view) {
+    struct doctor_finding finding = {.name = name};
+    for (unsigned i = 0; i < doctor_n_entries; i++) {
+        if (strcmp(doctor_entries[i].name, name) == 0) {
+            doctor_entries[i].check(view, &finding);
+            return finding;
+        }
+    }
+    cr_assert(false, "no check %s", name);
+    return finding;
+}
+
+/* Every check finds something to say, with and without a daemon; what is not ok says what to do. */
+Test(quirectl_views, doctor_always_advises) {
+    static struct world world;
+    world_make(&world, 0, 1);
+    const struct doctor_view views[] = {{.root = "/", .connect_error = "no quired at /x"},
+                                        {.root = "/", .connect_error = "", .status = &world.status, .counters = &world.counts},
+                                        {.root = "/nonexistent", .connect_error = "", .status = &world.status, .counters = &world.counts}};
+    for (unsigned v = 0; v < QUIRE_ARRAY_LEN(views); v++) {
+        for (unsigned i = 0; i < doctor_n_entries; i++) {
+            struct doctor_finding finding = look(doctor_entries[i].name, &views[v]);
+            cr_expect_neq(finding.text[0], '\0', "%s says nothing", finding.name);
+            bool silent = finding.level == DOCTOR_OK || (views[v].status == NULL && strstr(finding.text, "without a daemon") != NULL);
+            cr_expect(silent || finding.advice[0] != '\0', "%s: %s: no advice", finding.name, finding.text);
+        }
+    }
+}
+
+/* No daemon is a failure; refused stores, a draining daemon, other versions and a pool as large as the machine are worth a look. */
+Test(quirectl_views, doctor_finds_what_is_wrong) {
+    static struct world world;
+    world_make(&world, 0, 1);
+    struct doctor_view view = {.root = "/", .connect_error = "no quired at /x"};
+    cr_expect_eq(look("socket", &view).level, DOCTOR_FAIL);
+    view.status = &world.status, view.counters = &world.counts;
+    cr_expect_eq(look("socket", &view).level, DOCTOR_OK);
+    cr_expect_eq(look("state", &view).level, DOCTOR_OK);
+    cr_expect_eq(look("versions", &view).level, DOCTOR_WARN);
+    cr_expect_eq(look("room", &view).level, DOCTOR_WARN, "a quarter of what was asked for had been evicted");
+    world.counter[5].name = (char *)"puts_full";
+    cr_expect_not_null(strstr(look("room", &view).text, "refused for want of room"));
+    world.daemon.state = (char *)"draining";
+    cr_expect_eq(look("state", &view).level, DOCTOR_WARN);
+    world.tier.capacity_bytes = 1ull << 60;
+    cr_expect_eq(look("memory", &view).level, DOCTOR_WARN);
+}
