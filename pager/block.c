@@ -66,10 +66,25 @@ bool pager_block_evictable(const struct pager *pager, const struct pager_block *
            is_free(pager, block);
 }
 
+/* Whoever releases one of these files the block again. */
+static void mark_leased(struct pager_domain *domain, const struct pager_block *block) {
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (domain->records[slot].refs > 0) {
+            domain->records[slot].flags |= PAGER_RECORD_UNLISTED;
+        }
+    }
+}
+
 void pager_block_file(struct pager *pager, uint32_t block) {
     struct pager_block *b = pager_block_at(pager, block);
-    if (!(b->flags & PAGER_BLOCK_LISTED) && pager_block_evictable(pager, b)) {
-        pager_age_file(&pager_domain_of(pager, b)->ages, pager->index, block, pager_tick_now(pager), pager_block_is_orphan(pager, b));
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    if (b->flags & PAGER_BLOCK_LISTED) {
+        return;
+    }
+    if (pager_block_evictable(pager, b)) {
+        pager_age_file(&domain->ages, pager->index, block, pager_tick_now(pager), pager_block_is_orphan(pager, b));
+    } else {
+        mark_leased(domain, b);
     }
 }
 

@@ -4,17 +4,6 @@
 /* Re-filings, unlistings and evictions that one search may take. */
 #define SEARCH_BUDGET 4096u
 
-/* It may not be evicted now: whoever releases it files it again. */
-static void unlist(struct pager *pager, struct pager_domain *domain, uint32_t block) {
-    const struct pager_block *b = pager_block_at(pager, block);
-    pager_age_remove(&domain->ages, pager->index, block);
-    for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
-        if (domain->records[slot].refs > 0) {
-            domain->records[slot].flags |= PAGER_RECORD_UNLISTED;
-        }
-    }
-}
-
 static uint64_t evict(struct pager *pager, uint32_t block) {
     struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
     uint64_t bytes = 0;
@@ -33,11 +22,10 @@ bool pager_evict_one(struct pager *pager, struct pager_domain *domain) {
             break;
         }
         const struct pager_block *b = pager_block_at(pager, block);
-        if (!pager_block_evictable(pager, b)) {
-            unlist(pager, domain, block);
-        } else if (b->age == PAGER_AGE_ORPHANS && !pager_block_is_orphan(pager, b)) {
+        bool parent_came = b->age == PAGER_AGE_ORPHANS && !pager_block_is_orphan(pager, b);
+        if (parent_came || !pager_block_evictable(pager, b)) {
             pager_age_remove(&domain->ages, pager->index, block);
-            pager_block_file(pager, block); /* its parent has come */
+            pager_block_file(pager, block); /* where it belongs; in no list while it may not go */
         } else {
             evict(pager, block);
             return true;

@@ -43,7 +43,7 @@ enum pager_happening {
     PAGER_HAPPENS_MOVED,  /* that copy has ended, well or not */
     PAGER_HAPPENS_LET_GO  /* a reader or writer has left */
 };
-enum pager_record_flags { PAGER_RECORD_UNLISTED = 1 /* its block is in no age list because this was leased */ };
+enum pager_record_flags { PAGER_RECORD_UNLISTED = 1 /* its block is in no age list: the last reader files it */ };
 
 struct pager_record {
     uint64_t sequence;
@@ -227,7 +227,8 @@ enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, c
 enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent);
 bool pager_block_evictable(const struct pager *pager, const struct pager_block *block);
 bool pager_block_is_orphan(const struct pager *pager, const struct pager_block *block);
-void pager_block_file(struct pager *pager, uint32_t block);   /* into an age list, when it may be evicted and is in none */
+/* Into an age list, when it may be evicted and is in none. Called whenever something that kept it from there ends. */
+void pager_block_file(struct pager *pager, uint32_t block);
 void pager_block_settle(struct pager *pager, uint32_t block); /* after it lost something: removes it when nothing needs it */
 uint64_t pager_block_bytes(const struct pager *pager, const struct pager_block *block);
 /* Takes its records away; true when it was there. Leased ones become DOOMED. Its children become orphans. */

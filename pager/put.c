@@ -266,6 +266,9 @@ enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t sessi
     QUIRE_FORWARD(pager_entitled(pager, session, ns, &s, &n));
     pager->counters.puts++;
     enum quire_status status = check(n, item, &offer);
+    if (status == QUIRE_OK && offer.shape.size_bytes > pager->domains[n->domain].capacity_bytes) {
+        status = QUIRE_TOO_LARGE; /* no waiting would help */
+    }
     if (status == QUIRE_OK) {
         QUIRE_FORWARD(part_new(pager, session, n, &offer, cookie, &part));
         status = offer_part(pager, n, part, &offer, deadline_ns);

@@ -34,33 +34,40 @@ static bool take(struct pager_domain *domain, uint64_t bytes, uint32_t *slot, ui
 }
 
 /* Free bytes suffice, but no hole does: then something is moved rather than evicted. */
-static bool worth_moving(const struct pager_domain *domain, uint64_t bytes) {
+static bool would_moving_help(const struct pager_domain *domain, uint64_t bytes) {
     struct pager_tier_stats stats;
-    uint32_t slot;
     domain->tier_ops->stats(domain->tier, &stats);
-    return domain->patience == 0 && stats.free_bytes >= bytes && pager_record_slot((struct pager_domain *)domain, &slot);
+    return stats.free_bytes >= bytes && domain->slots_used < domain->n_slots;
+}
+
+/* True: something may have changed. False: nothing more can be done now. */
+static bool give_way(struct pager *pager, struct pager_domain *domain, uint64_t bytes, uint32_t *budget) {
+    if (domain->patience == 0 && would_moving_help(domain, bytes)) {
+        if (pager_compact_begin(pager, domain, bytes)) {
+            return false; /* the moves under way will tell */
+        }
+        domain->patience = PAGER_PLAN_PATIENCE;
+    }
+    if (*budget == 0) {
+        domain->more = true;
+        return false;
+    }
+    --*budget;
+    if (pager_evict_one(pager, domain)) {
+        domain->patience -= domain->patience > 0;
+        return true;
+    }
+    if (!domain->more) {
+        domain->patience = 0; /* nothing may be evicted: only moving is left, when somebody asks again */
+    }
+    return false;
 }
 
 static bool make(struct pager *pager, struct pager_domain *domain, uint64_t bytes, uint32_t *budget, uint32_t *slot, uint32_t *extent) {
     while (!take(domain, bytes, slot, extent)) {
-        if (domain->planning) {
-            return false; /* the moves under way will tell */
-        }
-        if (worth_moving(domain, bytes)) {
-            if (pager_compact_begin(pager, domain, bytes)) {
-                return false;
-            }
-            domain->patience = PAGER_PLAN_PATIENCE;
-        }
-        if (*budget == 0) {
-            domain->more = true;
+        if (domain->planning || !give_way(pager, domain, bytes, budget)) {
             return false;
         }
-        --*budget;
-        if (!pager_evict_one(pager, domain)) {
-            return false;
-        }
-        domain->patience -= domain->patience > 0;
     }
     domain->patience = 0;
     return true;
