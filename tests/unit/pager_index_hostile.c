@@ -62,11 +62,15 @@ Test(index_hostile, one_segment_for_all) {
     cr_assert_eq(pager_index_insert(index, 0, &other, &block), QUIRE_OK);
     pager_index_remove(index, pager_index_find(index, 0, &last));
     cr_assert_eq(pager_index_insert(index, 0, &key, &block), QUIRE_OK);
+    for (unsigned i = 0; i < 6000; i++) { /* the other half splits late, in a directory that is already deep */
+        other = key_with(index, &id, 1u << (TAG_BITS - 1), 0);
+        cr_assert_eq(pager_index_insert(index, 0, &other, &block), QUIRE_OK);
+    }
     pager_index_check(index);
     pager_index_destroy(&index);
 }
 
-/* Keys whose tags are equal in every bit are told apart by the keys themselves, in single finds and in batches. */
+/* Keys whose tags are equal in every bit are told apart by keys and namespaces themselves, in single finds and in batches. */
 Test(index_hostile, equal_tags) {
     struct pager_index *index;
     cr_assert_eq(pager_index_create(100, 3, &index), QUIRE_OK);
@@ -84,6 +88,11 @@ Test(index_hostile, equal_tags) {
         cr_assert_eq(pager_index_find(index, 0, &keys[i]), blocks[i]);
     }
     cr_assert_eq(found[39], PAGER_NO_BLOCK);
+    cr_assert_eq(pager_index_find(index, 1, &keys[5]), PAGER_NO_BLOCK);
+    uint32_t twin;
+    cr_assert_eq(pager_index_insert(index, 1, &keys[5], &twin), QUIRE_OK);
+    cr_assert_eq(pager_index_find(index, 0, &keys[5]), blocks[5]);
+    cr_assert_eq(pager_index_find(index, 1, &keys[5]), twin);
     pager_index_check(index);
     pager_index_destroy(&index);
 }

@@ -101,6 +101,41 @@ Test(pool, takes_the_best_hole) {
     pager_pool_destroy(&pool);
 }
 
+/* Holes above 4 MiB share bins: still the best of them is taken, and the only one that fits is found behind many that do not. */
+Test(pool, finds_large_holes) {
+    enum { N = 12 };
+    static const uint64_t kib[N] = {4200, 4150, 4110, 4100, 4100, 4100, 4100, 4100, 4100, 4100, 4100, 4100};
+    struct pager_pool *pool = pool_made(13 * 4096 * KIB);
+    uint32_t e[N], rest;
+    uint64_t offset[N];
+    for (unsigned i = 0; i < N; i++) {
+        e[i] = alloc_ok(pool, kib[i] * KIB);
+        offset[i] = pager_pool_offset(pool, e[i]);
+        alloc_ok(pool, KIB);
+    }
+    cr_assert_eq(pager_pool_alloc(pool, largest_free(pool), 0, &rest), QUIRE_OK);
+    for (unsigned i = 0; i < N; i++) {
+        pager_pool_free(pool, e[i]);
+    }
+    cr_assert_eq(pager_pool_alloc(pool, 4201 * KIB, 0, &rest), QUIRE_FULL);
+    cr_assert_eq(pager_pool_offset(pool, alloc_ok(pool, 4180 * KIB)), offset[0]);
+    cr_assert_eq(pager_pool_offset(pool, alloc_ok(pool, 4105 * KIB)), offset[2]);
+    pager_pool_destroy(&pool);
+    pool = pool_made(16 * 4096 * KIB);
+    static const uint64_t few[] = {4200, 4120, 4160};
+    for (unsigned i = 0; i < 3; i++) {
+        e[i] = alloc_ok(pool, few[i] * KIB);
+        offset[i] = pager_pool_offset(pool, e[i]);
+        alloc_ok(pool, KIB);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        pager_pool_free(pool, e[i]);
+    }
+    cr_assert_eq(pager_pool_offset(pool, alloc_ok(pool, 4120 * KIB)), offset[1]);
+    cr_assert_eq(pager_pool_offset(pool, alloc_ok(pool, 4130 * KIB)), offset[2]);
+    pager_pool_destroy(&pool);
+}
+
 static bool owner_may_move(void *ctx, uint32_t owner) { return owner != *(uint32_t *)ctx; }
 
 /* No hole is large enough, free bytes are: the plan names what to move, the window stays closed while it is, then is one hole. */
@@ -173,9 +208,68 @@ Test(pool, plan_is_cheap_and_small) {
     cr_assert_eq(pager_pool_plan(pool, 640 * KIB, owner_may_move, &nobody, moves, 16, &n), QUIRE_OK);
     cr_assert(n == 1 && moves[0] == e[3]);
     pager_pool_plan_end(pool);
+    cr_assert_eq(pager_pool_plan(pool, 640 * KIB, owner_may_move, &nobody, moves, 0, &n), QUIRE_FULL);
     cr_assert_eq(pager_pool_plan(pool, 1024 * KIB, owner_may_move, &nobody, moves, 1, &n), QUIRE_FULL);
     cr_assert_eq(pager_pool_plan(pool, 1024 * KIB, owner_may_move, &nobody, moves, 16, &n), QUIRE_OK);
     cr_assert_eq(n, 2);
+    pager_pool_plan_end(pool);
+    pager_pool_check(pool);
+    pager_pool_destroy(&pool);
+}
+
+/* The cheapest window is no use when what is in it fits nowhere else: a dearer one is taken. */
+Test(pool, plan_can_be_carried_out) {
+    enum { WALL = 1, RECORD = 2, HOLE = 3 };
+    static const struct {
+        uint32_t kib, owner;
+    } layout[] = {{10, WALL}, {400, HOLE}, {310, RECORD}, {10, WALL}, {250, HOLE}, {160, RECORD}, {160, RECORD}, {200, HOLE}, {10, WALL}};
+    struct pager_pool *pool = pool_made(1510 * KIB);
+    uint32_t e[QUIRE_ARRAY_LEN(layout)], moves[8], n, wall = WALL, to[2];
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(layout); i++) {
+        cr_assert_eq(pager_pool_alloc(pool, layout[i].kib * KIB, layout[i].owner, &e[i]), QUIRE_OK);
+    }
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(layout); i++) {
+        if (layout[i].owner == HOLE) {
+            pager_pool_free(pool, e[i]);
+        }
+    }
+    cr_assert_eq(pager_pool_plan(pool, 700 * KIB, owner_may_move, &wall, moves, 8, &n), QUIRE_OK);
+    cr_assert_eq(n, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(pager_pool_size(pool, moves[i]), 160 * KIB);
+        cr_assert_eq(pager_pool_alloc(pool, 160 * KIB, RECORD, &to[i]), QUIRE_OK);
+        pager_pool_free(pool, moves[i]);
+    }
+    pager_pool_plan_end(pool);
+    pager_pool_check(pool);
+    alloc_ok(pool, 700 * KIB);
+    pager_pool_destroy(&pool);
+}
+
+/* One search looks at a part of a large pool; the next goes on from there, whatever was joined meanwhile. */
+Test(pool, plan_goes_on_where_it_stopped) {
+    enum { N = 8192 };
+    struct pager_pool *pool = pool_made(N * KIB);
+    static uint32_t e[N];
+    uint32_t moves[8], n, wall = 1;
+    for (uint32_t i = 0; i < N; i++) {
+        cr_assert_eq(pager_pool_alloc(pool, KIB, i < 5000 ? wall : 0, &e[i]), QUIRE_OK);
+    }
+    pager_pool_free(pool, e[10]);
+    pager_pool_free(pool, e[6000]);
+    pager_pool_free(pool, e[6002]);
+    unsigned plans = 1;
+    while (pager_pool_plan(pool, 3 * KIB, owner_may_move, &wall, moves, 8, &n) != QUIRE_OK) {
+        cr_assert_leq(++plans, 5);
+        for (uint32_t i = 2040; plans == 2 && i < 2060; i++) { /* what it stopped at becomes part of a larger hole */
+            if (i % 3 != 0) {
+                pager_pool_free(pool, e[i]);
+                pager_pool_check(pool);
+            }
+        }
+    }
+    cr_assert_geq(plans, 3);
+    cr_assert(n == 1 && moves[0] == e[6001]);
     pager_pool_plan_end(pool);
     pager_pool_check(pool);
     pager_pool_destroy(&pool);
@@ -189,13 +283,15 @@ static bool all_may_move(void *ctx, uint32_t owner) {
 
 /* Folds everything that a life of the pool answers into one number. */
 static uint64_t life_digest(uint64_t seed) {
+    enum { MOST = 6000 };
+    static uint32_t extent[MOST];
     struct dice dice = {.state = seed};
-    struct pager_pool *pool = pool_made(32 * MIB);
-    uint32_t extent[256], n = 0, moves[64], n_moves;
+    struct pager_pool *pool = pool_made(64 * MIB);
+    uint32_t n = 0, moves[64], n_moves;
     uint64_t digest = 0;
-    for (unsigned step = 0; step < 4000; step++) {
-        uint64_t bytes = 1 + dice_below(&dice, MIB);
-        if (n < 256 && dice_below(&dice, 2)) {
+    for (unsigned step = 0; step < 40000; step++) {
+        uint64_t bytes = 1 + dice_below(&dice, dice_below(&dice, 400) ? 16 * KIB : 8 * MIB);
+        if (n < MOST && dice_below(&dice, 100) < (step / 8000 % 2 ? 35 : 80)) { /* it fills, and empties again */
             enum quire_status status = pager_pool_alloc(pool, bytes, step, &extent[n]);
             digest = digest * 0x9e3779b97f4a7c15ull + (status == QUIRE_OK ? pager_pool_offset(pool, extent[n]) : 1);
             n += status == QUIRE_OK;
