@@ -136,7 +136,9 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->bytes = 0;
     lease->n_keys = args->n_keys;
     lease->n_grants = (uint32_t)(reply->grants.len / sizeof(struct quire_wire_grant));
-    memcpy(lease->grants, reply->grants.data, reply->grants.len);
+    if (reply->grants.len > 0) {
+        memcpy(lease->grants, reply->grants.data, reply->grants.len);
+    }
     lease->keys = (quire_key *)(void *)((uint8_t *)lease->grants + reply->grants.len);
     memcpy(lease->keys, args->keys, keys_bytes);
     link_append(&client->leases, &lease->link);

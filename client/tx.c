@@ -14,9 +14,11 @@ static bool reserve(struct conn *conn, size_t bytes) {
     if (conn->tx_capacity - conn->tx_end >= bytes) {
         return true;
     }
-    memmove(conn->tx, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start);
-    conn->tx_end -= conn->tx_start;
-    conn->tx_start = 0;
+    if (conn->tx_start > 0) {
+        memmove(conn->tx, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start);
+        conn->tx_end -= conn->tx_start;
+        conn->tx_start = 0;
+    }
     if (conn->tx_capacity - conn->tx_end >= bytes) {
         return true;
     }
