@@ -1,4 +1,6 @@
 """What the stories share: a real quired of their own, actors (real clients that do as told), quirectl, metrics, and checks that say what they saw."""
+import atexit
+import ctypes
 import http.client
 import json
 import os
@@ -13,6 +15,22 @@ import time
 BIN = pathlib.Path(os.environ.get("QUIRE_BIN", "build/bin"))
 TESTS = pathlib.Path(os.environ.get("QUIRE_TESTS", BIN.parent / "tests"))
 SLOW = 5 if os.environ.get("QUIRE_SANITIZE") else 1  # sanitizers: everything takes longer
+
+
+LIBC = ctypes.CDLL(None)
+CHILDREN = []
+
+
+def die_with_parent():
+    """A story that fails, or is killed by its time limit, leaves no process behind."""
+    LIBC.prctl(1, int(signal.SIGKILL), 0, 0, 0)
+
+
+@atexit.register
+def end_children():
+    for child in CHILDREN:
+        if child.poll() is None:
+            child.kill()
 
 
 def check(condition, message):
@@ -53,7 +71,9 @@ class Daemon:
         self.log_file = open(f"{self.folder}/log", "ab")
         self.process = subprocess.Popen(
             [str(BIN / "quired"), "--config", f"{self.folder}/quired.yaml", *self.flags],
-            stdout=self.log_file, stderr=self.log_file, env={**os.environ, **self.env}, preexec_fn=self.preexec)
+            stdout=self.log_file, stderr=self.log_file, env={**os.environ, **self.env},
+            preexec_fn=lambda: (die_with_parent(), self.preexec and self.preexec()))
+        CHILDREN.append(self.process)
         if wait:
             until(lambda: self.process.poll() is not None or self.ctl("status", check_exit=False)[0] == 0, 10, f"quired is not ready:\n{self.log()}")
             check(self.process.poll() is None, f"quired ended at once:\n{self.log()}")
@@ -113,7 +133,9 @@ class Actor:
     """A client process. ask() gives the words after "ok"; with fails=STATUS it must fail so."""
 
     def __init__(self, daemon=None, ns="story 4 2 64 16", name="actor", preexec=None):
-        self.process = subprocess.Popen([str(TESTS / "actor")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, preexec_fn=preexec)
+        self.process = subprocess.Popen([str(TESTS / "actor")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                                        preexec_fn=lambda: (die_with_parent(), preexec and preexec()))
+        CHILDREN.append(self.process)
         if daemon is not None:
             self.ask(f"open {daemon.address} {name}")
             if ns:
