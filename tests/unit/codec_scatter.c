@@ -8,7 +8,7 @@
 #define MAX_LAYERS 8
 
 /* A worker's memory of one kind of order: where element (layer, kv, head, token) begins. */
-enum order { LANES, TOKENS, PADDED, BACKWARDS, ORDERS };
+enum order { LANES, TOKENS, PADDED, APART, BACKWARDS, ORDERS };
 
 struct memory {
     uint8_t *bytes;
@@ -37,6 +37,10 @@ static size_t plane(enum order order, size_t row, uint32_t tokens, uint32_t head
     case PADDED: /* gaps between rows and between heads */
         *token_stride = (int64_t)(row + 6);
         *head_stride = (int64_t)((row + 6) * tokens + 10);
+        return (size_t)*head_stride * heads;
+    case APART: /* each lane in one piece, but not next to the other */
+        *token_stride = (int64_t)row;
+        *head_stride = (int64_t)(row * tokens + 64);
         return (size_t)*head_stride * heads;
     default: /* the last token of the last head comes first */
         *token_stride = -(int64_t)row;
@@ -155,7 +159,7 @@ static const struct {
     {2, 5, 33, 17, QUIRE_I8, 61},                                       /* nothing is round: rows end inside steps and blocks */
     {1, 2, 80, 80, QUIRE_F16, 1},                                       /* one token */
     {1, 20, 96, 96, QUIRE_F32, 40},                                     /* more heads than one step takes */
-    {1, 2, 1024, 1024, QUIRE_F32, 70},
+    {1, 2, 1024, 1024, QUIRE_F32, 70}, {1, 2, 32, 16, QUIRE_I8, 513},   /* a step behind which less than a stripe is left */
 };
 
 /* All orders of memory, whole records and rectangles, with and without verification, against the plain definition. */
