@@ -54,7 +54,7 @@ Test(daemon_ingest, a_window_is_sealed_and_counted, .init = start, .fini = stop)
     cr_assert_eq(window->bytes, 8192);
     cr_assert_neq(ftruncate(window->fd, 0), 0);
     cr_assert_neq(ftruncate(window->fd, 1 << 20), 0);
-    cr_assert_neq(fcntl(window->fd, F_ADD_SEALS, F_SEAL_WRITE), 0, "its seals can be changed");
+    cr_assert_neq(fcntl(window->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0, "its seals can be changed");
     cr_assert_eq(ingest_lent_bytes(ingest), 8192);
     cr_assert_eq(ingest_owner_bytes(ingest, &owners[0]), 8192);
     cr_assert_eq(ingest_return(ingest, &owners[1], window->number, 0), QUIRE_NOT_FOUND, "somebody else returned it");
@@ -72,12 +72,14 @@ Test(daemon_ingest, an_owner_has_a_share, .init = start, .fini = stop) {
     }
     cr_assert_eq(ingest_get(ingest, &owners[1], 1, 1, 0, 1000 * MS, &window), QUIRE_TOO_LARGE);
     cr_assert_eq(ingest_get(ingest, &owners[2], 1, 32 * KIB, 0, 0, &window), QUIRE_RETRY, "the budget has only half of that left");
-    cr_assert_eq(get(2, 16 * KIB, 0)->bytes, 16 * KIB);
+    cr_assert_eq(get(2, 8 * KIB, 0)->bytes, 8 * KIB);
+    ingest_owner_gone(ingest, &owners[0], 0);
+    cr_assert_eq(get(2, 0, 0)->bytes, 24 * KIB, "the rest of its share");
 }
 
-/* When all is lent, requests wait in order of arrival; each return serves the next; a small request does not overtake. */
+/* When all is lent, requests wait in order of arrival; each return serves the next; a small request that would fit does not overtake. */
 Test(daemon_ingest, first_come_first_served, .init = start, .fini = stop) {
-    struct ingest_window *a = get(0, 32 * KIB, 0), *b = get(1, 32 * KIB, 0), *window = NULL;
+    struct ingest_window *a = get(0, 32 * KIB, 0), *b = get(1, 28 * KIB, 0), *window = NULL;
     cr_assert_eq(ingest_get(ingest, &owners[2], 7, 32 * KIB, 0, 0, &window), QUIRE_RETRY, "no time to wait");
     cr_assert_eq(ingest_get(ingest, &owners[2], 8, 32 * KIB, 0, 1000 * MS, &window), QUIRE_PENDING);
     cr_assert_eq(ingest_get(ingest, &owners[3], 9, 4096, 0, 1000 * MS, &window), QUIRE_PENDING);
