@@ -83,12 +83,12 @@ Test(daemon_ingest, first_come_first_served, .init = start, .fini = stop) {
     cr_assert_eq(ingest_get(ingest, &owners[2], 7, 32 * KIB, 0, 0, &window), QUIRE_RETRY, "no time to wait");
     cr_assert_eq(ingest_get(ingest, &owners[2], 8, 32 * KIB, 0, 1000 * MS, &window), QUIRE_PENDING);
     cr_assert_eq(ingest_get(ingest, &owners[3], 9, 4096, 0, 1000 * MS, &window), QUIRE_PENDING);
-    ingest_return(ingest, &owners[0], a->number, 1 * MS);
+    ingest_return(ingest, &owners[1], b->number, 1 * MS);
     cr_assert_eq(told.answers, 1);
     cr_assert_eq(told.owner, &owners[2]);
     cr_assert_eq(told.request, 8);
     cr_assert_eq(told.status, QUIRE_OK);
-    ingest_return(ingest, &owners[1], b->number, 2 * MS);
+    ingest_return(ingest, &owners[0], a->number, 2 * MS);
     cr_assert_eq(told.answers, 2);
     cr_assert_eq(told.owner, &owners[3]);
     cr_assert_eq(ingest_lent_bytes(ingest), 32 * KIB + 4096);
