@@ -157,6 +157,7 @@ static void remember_text(struct job *job, enum quire_status status) {
 static void advance_mapped(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
     uint64_t copied = 0;
+    progress_hand_over(client);
     client_unlock(client);
     while (fetch->next < fetch->n_dests && copied < FETCH_STEP_BYTES) {
         quire_dest *dest = &fetch->dests[fetch->next++];
@@ -197,6 +198,7 @@ static void next_dest(struct job *job, enum quire_status status) {
 
 static void scatter_copy(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
+    progress_hand_over(client);
     client_unlock(client);
     /* A copy that crossed a wire is verified. */
     enum quire_status status = copy_record(fetch->lease, fetch->copy, fetch->copy_bytes, &fetch->dests[fetch->next], true);

@@ -80,6 +80,9 @@ void fork_unregister(quire_client *client) {
 static void drop_requests(quire_client *client) {
     for (uint32_t i = 0; i < client->n_requests; i++) {
         struct chunk *chunk = client->requests[i].chunk;
+        if (client->requests[i].ns != NULL) {
+            client->requests[i].ns->reopening = false;
+        }
         if (chunk != NULL) {
             free(chunk->items);
             free(chunk->wire);

@@ -161,6 +161,7 @@ struct request {
 struct waiter {
     pthread_cond_t cond;
     struct job *job; /* NULL: wants to know about every asynchronous job */
+    bool asleep;
     struct link link;
 };
 
@@ -256,7 +257,8 @@ struct quire_ns {
     quire_client *client; /* NULL once the client is closed */
     struct link link;
     char name[QUIRE_MAX_NAME + 1];
-    bool has_layout, linked;
+    bool has_layout;
+    bool reopening; /* it was deleted under us, and is being opened again */
     quire_layout layout;
     quire_key root;
     uint32_t handle;
@@ -359,6 +361,8 @@ bool progress_until(quire_client *client, struct job *job, bool (*finished)(quir
 /* Wakes the threads that wait for this job. */
 void progress_wake(quire_client *client, const struct job *job);
 void progress_kick(quire_client *client);
+/* Called by a thread that is about to copy without the lock, or leaves: somebody else may have to poll. */
+void progress_hand_over(quire_client *client);
 /* When something is due even if nothing arrives; UINT64_MAX: never. */
 uint64_t progress_due_ns(const quire_client *client);
 enum quire_status progress_start_thread(quire_client *client);
@@ -411,6 +415,8 @@ void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status
 void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, size_t size);
 void ns_on_ack(quire_client *client, struct job *job, quire_ns *ns, const uint8_t *body, size_t size);
 void ns_reopen_all(quire_client *client);
+/* A request learned that the namespace is gone: the next one shall find it again. */
+void ns_lost(quire_client *client, quire_ns *ns);
 void admin_on_reply(quire_client *client, struct job *job, const uint8_t *body, size_t size);
 /* The namespace's handle on this connection, or why there is none. */
 enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle);

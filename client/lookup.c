@@ -169,6 +169,9 @@ static void take_grants(quire_client *client, struct job *job, const Quire__Wire
     enum quire_status status = status_from_wire(reply->status);
     result->retry_after_ms = reply->retry_after_ms;
     if (status != QUIRE_OK) {
+        if (status == QUIRE_NOT_FOUND) {
+            ns_lost(client, job->u.lookup.ns);
+        }
         job_finish(client, job, status, "quired: %.150s", reply->text);
         return;
     }

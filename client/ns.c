@@ -80,25 +80,35 @@ void ns_advance(quire_client *client, struct job *job) {
     }
 }
 
-void ns_reopen_all(quire_client *client) {
+static bool reopen(quire_client *client, quire_ns *ns) {
+    Quire__Wire__NsOpen open = QUIRE__WIRE__NS_OPEN__INIT;
     uint8_t encoded[QUIRE_LAYOUT_WIRE_MAX];
+    struct request *request = request_new(client, QUIRE_MSG_NS_OPEN, NULL);
+    if (request == NULL) {
+        return false;
+    }
+    request->ns = ns;
+    if (ask(ns, &open, encoded, sizeof(encoded)) != QUIRE_OK || tx_frame(client, QUIRE_MSG_NS_OPEN, request->id, &open.base) != QUIRE_OK) {
+        request_free(client, request);
+        return false;
+    }
+    ns->reopening = true;
+    return true;
+}
+
+void ns_reopen_all(quire_client *client) {
     for (struct link *at = client->namespaces.next; at != &client->namespaces; at = at->next) {
         quire_ns *ns = LINK_OWNER(at, struct quire_ns, link);
-        Quire__Wire__NsOpen open = QUIRE__WIRE__NS_OPEN__INIT;
-        struct request *request = request_new(client, QUIRE_MSG_NS_OPEN, NULL);
         ns->status = QUIRE_DISCONNECTED;
-        if (request == NULL) {
-            continue;
-        }
-        request->ns = ns;
-        if (ask(ns, &open, encoded, sizeof(encoded)) != QUIRE_OK ||
-            tx_frame(client, QUIRE_MSG_NS_OPEN, request->id, &open.base) != QUIRE_OK) {
-            request_free(client, request);
-            continue;
-        }
-        client->conn.reopening++;
+        client->conn.reopening += reopen(client, ns) ? 1 : 0;
     }
     tx_flush(client);
+}
+
+void ns_lost(quire_client *client, quire_ns *ns) {
+    if (!ns->reopening && client->conn.state == CONN_UP && reopen(client, ns)) {
+        tx_flush(client);
+    }
 }
 
 /* OK when the answer is well-formed and says what the namespace already is (or, the first time, what it is). */
@@ -108,7 +118,7 @@ static enum quire_status learn(quire_client *client, quire_ns *ns, const Quire__
         return status;
     }
     quire_layout *layout = malloc(sizeof(*layout));
-    bool again = ns->serial != 0;
+    bool again = ns->serial != 0; /* it was open before */
     if (layout == NULL) {
         return QUIRE_NO_MEMORY;
     }
@@ -143,6 +153,7 @@ void ns_on_ack(quire_client *client, struct job *job, quire_ns *ns, const uint8_
         job_finish(client, job, status, "namespace %s: %.120s", job->u.ns_open.ns->name, ack->text);
     } else {
         if (ns != NULL) {
+            ns->reopening = false;
             ns->status = learn(client, ns, ack);
         }
         conn_on_ns_reopened(client);

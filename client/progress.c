@@ -15,6 +15,7 @@ void waiter_init(struct waiter *waiter, struct job *job) {
     pthread_cond_init(&waiter->cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
     waiter->job = job;
+    waiter->asleep = false;
     list_init(&waiter->link);
 }
 
@@ -100,14 +101,23 @@ static void follow(quire_client *client, struct waiter *self, const struct job *
     uint64_t at_ns = quire_min_u64(until_ns, clock_ns() + 3600 * QUIRE_NS_PER_S);
     struct timespec at = {.tv_sec = (time_t)(at_ns / QUIRE_NS_PER_S), .tv_nsec = (long)(at_ns % QUIRE_NS_PER_S)};
     events_update(client);
+    self->asleep = true;
     pthread_cond_timedwait(&self->cond, &client->lock, &at);
+    self->asleep = false;
     job_expire(client, clock_ns());
 }
 
-/* Somebody has to poll while others still wait. */
-static void hand_over(quire_client *client) {
-    if (client->leader == NULL && !list_empty(&client->waiters)) {
-        pthread_cond_signal(&LINK_OWNER(client->waiters.next, struct waiter, link)->cond);
+/* A blocked caller before the library's own thread, which does not poll for callers. */
+void progress_hand_over(quire_client *client) {
+    struct waiter *next = NULL;
+    for (struct link *at = client->waiters.next; at != &client->waiters && client->leader == NULL; at = at->next) {
+        struct waiter *waiter = LINK_OWNER(at, struct waiter, link);
+        if (waiter->asleep && (next == NULL || next == &client->thread_waiter)) {
+            next = waiter;
+        }
+    }
+    if (next != NULL) {
+        pthread_cond_signal(&next->cond);
     }
 }
 
@@ -132,7 +142,7 @@ bool progress_until(quire_client *client, struct job *job, bool (*finished)(quir
     }
     link_remove(&self.link);
     pthread_cond_destroy(&self.cond);
-    hand_over(client);
+    progress_hand_over(client);
     return over;
 }
 

@@ -78,6 +78,9 @@ void request_fail_all(quire_client *client, enum quire_status status, const char
             job = request->chunk->job;
             chunk_free(client, request->chunk);
         }
+        if (request->ns != NULL) {
+            request->ns->reopening = false;
+        }
         request_free(client, request);
         if (job != NULL && !job->done) {
             job_abort(client, job, status, text);

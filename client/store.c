@@ -277,6 +277,7 @@ static bool put_next(quire_client *client, struct job *job) {
         return false;
     }
     enum quire_status status = QUIRE_OK;
+    progress_hand_over(client);
     client_unlock(client);
     for (uint32_t i = 0; i < chunk->n_items && status == QUIRE_OK; i++) {
         status = fill_item(store, chunk, i);
@@ -444,6 +445,9 @@ void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status
     if (status == QUIRE_STALE) {
         window_is_gone(client, chunk);
     } else if (chunk->job != NULL) {
+        if (status == QUIRE_NOT_FOUND) {
+            ns_lost(client, chunk->job->u.store.ns);
+        }
         settle_all(&chunk->job->u.store, chunk, status);
         if (status == QUIRE_RETRY) {
             retry_later(&chunk->job->u.store, retry_after_ms);

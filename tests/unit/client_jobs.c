@@ -171,6 +171,7 @@ Test(client_jobs, larger_than_the_window, .init = start, .fini = stop, .timeout 
         sources[i].parent = i == 0 ? sources[i].parent : keys[i - 1];
     }
     cr_assert_eq(quire_store(big, sources, 3, NULL, 30000, NULL), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_store(big, sources, 3, NULL, 30000, NULL), QUIRE_OK, "again, as duplicates: %s", quire_last_error());
     quire_lookup_result found;
     cr_assert_eq(toy_lookup(big, keys, 3, &found), QUIRE_OK);
     cr_assert_eq(found.hits, 3);
@@ -268,10 +269,9 @@ static void *call_repeatedly(void *arg) {
     return NULL;
 }
 
-/* Eight threads block in one client at once: one of them drives the I/O, all get their answers. */
-Test(client_jobs, threads, .init = start, .fini = stop, .timeout = 60) {
+static void call_from_threads(uint32_t flags) {
     struct caller callers[8] = {0};
-    open_client(0, 4, 0);
+    open_client(flags, 4, 0);
     for (uint32_t i = 0; i < 8; i++) {
         callers[i].seed = i;
         cr_assert_eq(pthread_create(&callers[i].thread, NULL, call_repeatedly, &callers[i]), 0);
@@ -281,3 +281,9 @@ Test(client_jobs, threads, .init = start, .fini = stop, .timeout = 60) {
         cr_assert_eq(callers[i].failures, 0);
     }
 }
+
+/* Eight threads block in one client at once: one of them drives the I/O, all get their answers, and none waits for its deadline. */
+Test(client_jobs, threads, .init = start, .fini = stop, .timeout = 60) { call_from_threads(0); }
+
+/* The same beside the library's own thread, which has nothing to do. */
+Test(client_jobs, threads_beside_the_thread, .init = start, .fini = stop, .timeout = 60) { call_from_threads(QUIRE_OPEN_PROGRESS_THREAD); }

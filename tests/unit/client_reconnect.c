@@ -1,5 +1,8 @@
 #include "tests/unit/client_quired.h"
 
+#include "client/admin.h"
+#include "proto/wire.h"
+
 #include <criterion/criterion.h>
 #include <sys/socket.h>
 
@@ -121,4 +124,23 @@ Test(client_reconnect, lazy, .init = start, .fini = stop, .timeout = 100) {
     cr_assert_eq(status, QUIRE_OK);
     quire_ns_close(&late);
     quire_close(&lazy);
+}
+
+/* An operator deletes the namespace under a worker: a call says NOT_FOUND, and soon the same handle works again, on an empty namespace. */
+Test(client_reconnect, deleted_namespace, .init = start, .fini = stop, .timeout = 100) {
+    quire_key keys[1];
+    quire_lookup_result found;
+    toy_keys(ns, 3, keys, 1);
+    cr_assert_eq(toy_store(ns, keys, 1), QUIRE_OK);
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    Quire__Wire__AdminReply *reply = NULL;
+    request.verb = QUIRE_ADMIN_NS_DELETE;
+    request.ns = "toy";
+    cr_assert_eq(quire_admin_call(client, &request, &reply, 0), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(reply->status, QUIRE_OK, "%s", reply->text);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    cr_assert_eq(toy_lookup(ns, keys, 1, &found), QUIRE_NOT_FOUND);
+    cr_assert(comes_back(keys, &found));
+    cr_assert_eq(found.hits, 0);
+    cr_assert_eq(toy_store(ns, keys, 1), QUIRE_OK, "%s", quire_last_error());
 }
