@@ -144,10 +144,10 @@ static uint64_t plan_plane(struct kvblob_plane *plane, bool turned, uint32_t n_c
 
 static uint64_t plan_section(struct kvblob_section *section, uint64_t at) {
     at += 4 + 4; /* streams, cells */
+    section->cells_offset = at;
     if (section->n_cells == 0) {
         return at;
     }
-    section->cells_offset = at;
     at += (uint64_t)CELL_BYTES * section->n_cells + 4 + 4; /* cells; V turned, layers */
     for (uint32_t l = 0; l < section->n_layers; l++) {
         at = plan_plane(&section->k[l], false, section->n_cells, at);
@@ -275,10 +275,10 @@ static bool same_shape(const struct kvblob *a, const struct kvblob *b) {
     }
     for (uint32_t s = 0; s < a->n_sections; s++) {
         const struct kvblob_section *x = &a->section[s], *y = &b->section[s];
-        if (x->n_cells != y->n_cells || x->n_layers != y->n_layers || x->has_v != y->has_v) {
+        if (x->n_cells != y->n_cells || (x->n_cells > 0 && (x->n_layers != y->n_layers || x->has_v != y->has_v))) {
             return false;
         }
-        for (uint32_t l = 0; l < x->n_layers; l++) {
+        for (uint32_t l = 0; x->n_cells > 0 && l < x->n_layers; l++) {
             if (x->k[l].type != y->k[l].type || x->k[l].row_bytes != y->k[l].row_bytes || x->v[l].type != y->v[l].type ||
                 x->v[l].row_bytes != y->v[l].row_bytes) {
                 return false;
@@ -374,10 +374,10 @@ enum quire_status kvblob_straighten(const struct kvblob *from, const uint8_t *fr
     }
     kvblob_write_frame(plan, to_bytes);
     for (uint32_t s = 0; s < from->n_sections; s++) {
-        if (from->section[s].v_turned != plan->section[s].v_turned) {
-            return QUIRE_INVALID;
-        }
         if (from->section[s].n_cells > 0) {
+            if (from->section[s].v_turned != plan->section[s].v_turned) {
+                return QUIRE_INVALID;
+            }
             QUIRE_FORWARD(straighten_section(&from->section[s], from_bytes, &plan->section[s], to_bytes));
         }
     }

@@ -78,6 +78,10 @@ enum quire_status engine_load(const char *model_path, struct engine **out, char 
 
 static uint32_t own_threads(void) {
     cpu_set_t set;
+    const char *wish = getenv("QUIRE_LLAMA_THREADS"); /* on a crowded machine the engine's threads wait for each other */
+    if (wish != NULL && atoi(wish) > 0) {
+        return (uint32_t)quire_min_u64((uint64_t)atoi(wish), 512);
+    }
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
 }
 

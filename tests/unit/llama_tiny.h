@@ -1,0 +1,134 @@
+/*
+ * Tiny models with random weights, written as GGUF in milliseconds: what a worker meets in other architectures (one KV head, sliding
+ * windows, several positions a token) without downloading any. Header-only, for unit tests.
+ */
+#ifndef QUIRE_TESTS_LLAMA_TINY_H
+#define QUIRE_TESTS_LLAMA_TINY_H
+
+#include <ggml.h>
+#include <gguf.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct tiny {
+    const char *arch;
+    int layers, heads, kv_heads, head_dim, window;
+    float rope_base;
+    bool post_norms, k_norms, mrope;
+};
+
+enum { TINY_EMBD = 64, TINY_FF = 64, TINY_VOCAB = 256, TINY_TRAIN = 4096 };
+
+static inline void tiny_u32(struct gguf_context *gguf, const char *arch, const char *key, uint32_t value) {
+    char name[128];
+    snprintf(name, sizeof(name), "%s.%s", arch, key);
+    gguf_set_val_u32(gguf, name, value);
+}
+
+static inline void tiny_f32(struct gguf_context *gguf, const char *arch, const char *key, float value) {
+    char name[128];
+    snprintf(name, sizeof(name), "%s.%s", arch, key);
+    gguf_set_val_f32(gguf, name, value);
+}
+
+/* ne1 = 0: a vector around one (a norm) when `norm`, else around zero. */
+static inline void tiny_tensor(struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, bool norm, int64_t ne0, int64_t ne1,
+                               const char *name) {
+    struct ggml_tensor *tensor = ne1 > 0 ? ggml_new_tensor_2d(ctx, GGML_TYPE_F32, ne0, ne1) : ggml_new_tensor_1d(ctx, GGML_TYPE_F32, ne0);
+    float *data = tensor->data;
+    ggml_set_name(tensor, name);
+    for (int64_t i = 0; i < ne0 * (ne1 > 0 ? ne1 : 1); i++) {
+        *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+        const float unit = (float)(int32_t)(*seed >> 33) / 1073741824.0f - 1.0f;
+        data[i] = norm ? 1.0f + 0.1f * unit : 0.2f * unit;
+    }
+    gguf_add_tensor(gguf, tensor);
+}
+
+static inline void tiny_layer(const struct tiny *tiny, struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, int layer) {
+    const int q = tiny->heads * tiny->head_dim, kv = tiny->kv_heads * tiny->head_dim;
+    char name[64];
+#define TINY_ADD(norm, ne0, ne1, suffix)                                                                                                   \
+    (snprintf(name, sizeof(name), "blk.%d.%s", layer, suffix), tiny_tensor(gguf, ctx, seed, norm, ne0, ne1, name))
+    TINY_ADD(true, TINY_EMBD, 0, "attn_norm.weight");
+    TINY_ADD(false, TINY_EMBD, q, "attn_q.weight");
+    TINY_ADD(false, TINY_EMBD, kv, "attn_k.weight");
+    TINY_ADD(false, TINY_EMBD, kv, "attn_v.weight");
+    TINY_ADD(false, q, TINY_EMBD, "attn_output.weight");
+    TINY_ADD(true, TINY_EMBD, 0, "ffn_norm.weight");
+    TINY_ADD(false, TINY_EMBD, TINY_FF, "ffn_gate.weight");
+    TINY_ADD(false, TINY_EMBD, TINY_FF, "ffn_up.weight");
+    TINY_ADD(false, TINY_FF, TINY_EMBD, "ffn_down.weight");
+    if (tiny->mrope) {
+        TINY_ADD(false, q, 0, "attn_q.bias");
+        TINY_ADD(false, kv, 0, "attn_k.bias");
+        TINY_ADD(false, kv, 0, "attn_v.bias");
+    }
+    if (tiny->post_norms) {
+        TINY_ADD(true, TINY_EMBD, 0, "post_attention_norm.weight");
+        TINY_ADD(true, TINY_EMBD, 0, "post_ffw_norm.weight");
+    }
+    if (tiny->k_norms) {
+        TINY_ADD(true, tiny->head_dim, 0, "attn_k_norm.weight");
+        TINY_ADD(true, tiny->head_dim, 0, "attn_q_norm.weight");
+    }
+#undef TINY_ADD
+}
+
+static inline void tiny_metadata(const struct tiny *tiny, struct gguf_context *gguf) {
+    const int32_t sections[4] = {tiny->head_dim / 8, tiny->head_dim / 8, tiny->head_dim / 4, 0};
+    char name[128];
+    gguf_set_val_str(gguf, "general.architecture", tiny->arch);
+    gguf_set_val_str(gguf, "general.name", "tiny");
+    gguf_set_val_str(gguf, "tokenizer.ggml.model", "no_vocab");
+    tiny_u32(gguf, tiny->arch, "vocab_size", TINY_VOCAB);
+    tiny_u32(gguf, tiny->arch, "context_length", TINY_TRAIN);
+    tiny_u32(gguf, tiny->arch, "embedding_length", TINY_EMBD);
+    tiny_u32(gguf, tiny->arch, "block_count", (uint32_t)tiny->layers);
+    tiny_u32(gguf, tiny->arch, "feed_forward_length", TINY_FF);
+    tiny_u32(gguf, tiny->arch, "attention.head_count", (uint32_t)tiny->heads);
+    tiny_u32(gguf, tiny->arch, "attention.head_count_kv", (uint32_t)tiny->kv_heads);
+    tiny_u32(gguf, tiny->arch, "attention.key_length", (uint32_t)tiny->head_dim);
+    tiny_u32(gguf, tiny->arch, "attention.value_length", (uint32_t)tiny->head_dim);
+    tiny_u32(gguf, tiny->arch, "rope.dimension_count", (uint32_t)tiny->head_dim);
+    tiny_f32(gguf, tiny->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
+    tiny_f32(gguf, tiny->arch, "rope.freq_base", tiny->rope_base);
+    if (tiny->window > 0) {
+        tiny_u32(gguf, tiny->arch, "attention.sliding_window", (uint32_t)tiny->window);
+    }
+    if (tiny->mrope) {
+        snprintf(name, sizeof(name), "%s.rope.dimension_sections", tiny->arch);
+        gguf_set_arr_data(gguf, name, GGUF_TYPE_INT32, sections, 4);
+    }
+}
+
+/* Writes the model into a new file under /tmp and returns its path; unlink and free it. */
+static inline char *tiny_write(const struct tiny *tiny) {
+    char *path = strdup("/tmp/quire-tiny-XXXXXX.gguf");
+    const int fd = mkstemps(path, 5);
+    if (fd < 0) {
+        abort();
+    }
+    close(fd);
+    uint64_t seed = 20251122;
+    struct gguf_context *gguf = gguf_init_empty();
+    struct ggml_context *ctx = ggml_init((struct ggml_init_params){.mem_size = 64u << 20});
+    tiny_metadata(tiny, gguf);
+    tiny_tensor(gguf, ctx, &seed, false, TINY_EMBD, TINY_VOCAB, "token_embd.weight");
+    tiny_tensor(gguf, ctx, &seed, true, TINY_EMBD, 0, "output_norm.weight");
+    for (int l = 0; l < tiny->layers; l++) {
+        tiny_layer(tiny, gguf, ctx, &seed, l);
+    }
+    if (!gguf_write_to_file(gguf, path, false)) {
+        abort();
+    }
+    gguf_free(gguf);
+    ggml_free(ctx);
+    return path;
+}
+
+#endif
