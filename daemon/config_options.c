@@ -31,8 +31,8 @@
       "What one session may make the daemon buffer: requests and replies under way")                                                       \
     X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \
       "Sessions that ask nothing for so long are ended; 0: they may idle for ever")                                                        \
-    X(ingest_bytes, SIZE, false, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                 \
-    X(ingest_window_bytes, SIZE, false, KIB(64), GIB(4), false, "The most of it that one session gets")                                    \
+    X(ingest_bytes, SIZE, true, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                  \
+    X(ingest_window_bytes, SIZE, true, KIB(64), GIB(4), false, "The most of it that one session gets")                                     \
     X(ingest_idle_ms, TIME, true, 10, HOUR_MS, false, "Memory lent and unused this long is asked back")                                    \
     X(work_threads, COUNT, false, 1, 256, true, "Threads that copy and checksum; 0: as many as processors, at most 4")                     \
     X(drain_ms, TIME, true, 0, HOUR_MS, true, "How long an orderly stop waits for work under way")                                         \

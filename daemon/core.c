@@ -292,23 +292,11 @@ uint64_t core_heartbeat_age_ms(const struct core *core) {
 
 void core_apply_config(struct core *core, const struct config *config) {
     struct config *running = &core->config;
-    running->log_level = config->log_level;
-    running->log_json = config->log_json;
-    running->max_sessions = config->max_sessions;
-    running->max_session_memory_bytes = config->max_session_memory_bytes;
-    running->idle_timeout_ms = config->idle_timeout_ms;
-    running->ingest_bytes = config->ingest_bytes;
-    running->ingest_window_bytes = config->ingest_window_bytes;
-    running->ingest_idle_ms = config->ingest_idle_ms;
-    running->drain_ms = config->drain_ms;
-    running->verify_always = config->verify_always;
-    memcpy(running->salts, config->salts, sizeof running->salts);
-    running->n_salts = config->n_salts;
-    running->pager = config->pager;
+    config_take_live(running, config);
     const struct ingest_limits limits = ingest_limits_of(running);
     ingest_set_limits(core->ingest, &limits);
-    pager_set_options(core->pager, &config->pager);
-    log_setup(config->log_level, config->log_json);
+    pager_set_options(core->pager, &running->pager);
+    log_setup(running->log_level, running->log_json);
 }
 
 void core_set_metrics_address(struct core *core, const char *address) {

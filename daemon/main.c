@@ -116,6 +116,22 @@ static enum quire_status start_http(void) {
     return QUIRE_OK;
 }
 
+/* Members and guests of other users cannot come in through a socket that only this user may open. */
+static void warn_unreachable(const struct config *config) {
+    bool others = false;
+    for (uint32_t i = 0; i < config->n_domains; i++) {
+        const struct config_domain *domain = &config->domains[i];
+        for (uint32_t j = 0; j < domain->n_members + domain->n_guests; j++) {
+            others = others || (j < domain->n_members ? domain->members[j] : domain->guests[j - domain->n_members]) != geteuid();
+        }
+    }
+    if (others && (config->socket_mode & 0066) == 0) {
+        log_warn("socket_closed_to_others",
+                 "users other than %u are members or guests, but socket_mode %04o keeps them out: set 0666 (who is neither is refused)",
+                 (unsigned)geteuid(), config->socket_mode);
+    }
+}
+
 static void tell_start(const char *source) {
     char pool[QUIRE_UNITS_BYTES], line[400];
     for (uint32_t i = 0; i < quired.running.n_domains; i++) {
@@ -123,6 +139,7 @@ static void tell_start(const char *source) {
         log_info("domain", "trust domain %s: %s for blocks, %u members, %u guests", quired.running.domains[i].name, pool,
                  quired.running.domains[i].n_members, quired.running.domains[i].n_guests);
     }
+    warn_unreachable(&quired.running);
     log_info("serving", "quired " QUIRE_PACKAGE_VERSION " at %s, configuration: %s", quired.running.socket_path,
              source[0] != '\0' ? source : "defaults");
     snprintf(line, sizeof line, "serving at %s", quired.running.socket_path);

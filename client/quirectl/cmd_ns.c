@@ -121,9 +121,10 @@ static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout
     quire_human_count(ns->blocks, count, sizeof count);
     fprintf(to, "holds        %s blocks in %llu records, %s; %llu pinned\n", count, (unsigned long long)ns->records, size,
             (unsigned long long)ns->pinned_blocks);
-    format_percent(ns->hits, ns->hits + ns->misses, percent);
+    uint64_t asked = ns->hits + ns->misses;
+    format_percent(ns->hits, asked, percent);
     quire_human_count(ns->tokens_reused, count, sizeof count);
-    fprintf(to, "use          %s of %llu keys hit, %s tokens reused\n", percent, (unsigned long long)(ns->hits + ns->misses), count);
+    fprintf(to, "use          %s of %llu keys hit, %s tokens reused\n", percent, (unsigned long long)asked, count);
     fprintf(to, "stores       %llu stored, %llu evicted\n", (unsigned long long)ns->stores, (unsigned long long)ns->evictions);
 }
 
