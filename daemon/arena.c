@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 /* What stays resident between requests. */
-#define ARENA_KEEP_BYTES (1u << 20)
+#define ARENA_KEEP_BYTES (4u << 20)
 
 static void *arena_pb_alloc(void *data, size_t size) { return arena_alloc(data, size); }
 static void arena_pb_free(void *data, void *pointer) {
@@ -69,7 +69,7 @@ char *arena_printf(struct arena *arena, const char *format, ...) {
 }
 
 void arena_reset(struct arena *arena) {
-    if (arena->peak_bytes > ARENA_KEEP_BYTES) {
+    if (arena->peak_bytes > ARENA_KEEP_BYTES && arena->capacity_bytes > ARENA_KEEP_BYTES) {
         madvise(arena->base + ARENA_KEEP_BYTES, arena->capacity_bytes - ARENA_KEEP_BYTES, MADV_DONTNEED);
         arena->peak_bytes = 0;
     }

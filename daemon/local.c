@@ -43,7 +43,11 @@ static long listener_lock_pid(int fd) {
 }
 
 static enum quire_status listener_say_held(const char *path, long pid, char *why, size_t why_bytes) {
-    snprintf(why, why_bytes, "%s is served by process %ld already: stop that one, or give this one another socket path", path, pid);
+    char who[48] = "a process that does not say its number";
+    if (pid > 0) {
+        snprintf(who, sizeof who, "process %ld", pid);
+    }
+    snprintf(why, why_bytes, "%s is served by %s already: stop that one, or give this one another socket path", path, who);
     return QUIRE_IN_USE;
 }
 

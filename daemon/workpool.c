@@ -26,7 +26,7 @@ static struct work *workpool_take(struct workpool *pool) {
         pthread_cond_wait(&pool->more, &pool->lock);
         pool->idle--;
     }
-    struct work *work = pool->queue_head;
+    struct work *work = pool->stopping ? NULL : pool->queue_head;
     if (work != NULL) {
         pool->queue_head = work->next;
     }

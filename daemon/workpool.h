@@ -18,7 +18,7 @@ struct work {
 
 /* `wake(ctx)` is called from a worker when workpool_reap has something to do. */
 enum quire_status workpool_create(uint32_t threads, uint32_t capacity, void (*wake)(void *ctx), void *ctx, struct workpool **pool);
-/* Runs what is queued to the end, then joins; jobs not yet reaped are not `done`. */
+/* Jobs that run end, queued ones are dropped; what was not reaped is never `done`: the owner of a job frees what it holds. */
 void workpool_destroy(struct workpool **pool);
 /* How many jobs may be submitted now: queued, running and unreaped ones count against the capacity. */
 uint32_t workpool_room(const struct workpool *pool);

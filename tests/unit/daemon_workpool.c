@@ -55,19 +55,40 @@ Test(daemon_workpool, every_job_runs_and_is_done_once) {
     free(jobs);
 }
 
-/* Destroying runs what was queued to its end, and does not call `done` for it. */
-Test(daemon_workpool, destroying_runs_what_is_queued) {
+static atomic_bool go_on;
+static void run_long(struct work *work) {
+    LOOP_CONTAINER(work, struct job, work)->ran++;
+    while (!go_on) {
+        usleep(1000);
+    }
+}
+static void *let_go(void *arg) {
+    (void)arg;
+    usleep(50000);
+    go_on = true;
+    return NULL;
+}
+
+/* Destroying waits for the job that runs, drops what is queued behind it, and calls `done` for neither. */
+Test(daemon_workpool, destroying_ends_the_running_and_drops_the_queued) {
     struct workpool *pool;
+    pthread_t thread;
     struct job jobs[32] = {0};
     cr_assert_eq(workpool_create(1, 32, wake, NULL, &pool), QUIRE_OK);
     for (uint32_t i = 0; i < 32; i++) {
-        jobs[i].work = (struct work){.run = run, .done = done};
+        jobs[i].work = (struct work){.run = i == 0 ? run_long : run, .done = done};
         workpool_submit(pool, &jobs[i].work);
     }
     cr_assert_eq(workpool_room(pool), 0);
+    while (jobs[0].ran == 0) {
+        usleep(1000);
+    }
+    pthread_create(&thread, NULL, let_go, NULL);
     workpool_destroy(&pool);
+    cr_assert(go_on, "the running job was not waited for");
+    pthread_join(thread, NULL);
     for (uint32_t i = 0; i < 32; i++) {
-        cr_assert_eq(jobs[i].ran, 1);
+        cr_assert_eq(jobs[i].ran, i == 0);
         cr_assert_eq(jobs[i].done, 0);
     }
 }
