@@ -24,6 +24,11 @@ uint32_t remaining_ms(uint64_t deadline_ns, uint64_t now_ns) {
     return deadline_ns <= now_ns ? 1 : (uint32_t)quire_min_u64((deadline_ns - now_ns) / QUIRE_NS_PER_MS + 1, UINT32_MAX);
 }
 
+uint32_t patience_ms(uint64_t deadline_ns, uint64_t now_ns) {
+    uint32_t left_ms = remaining_ms(deadline_ns, now_ns);
+    return left_ms - (uint32_t)quire_min_u64(left_ms / 8, 250);
+}
+
 /* For jitter and put ids: distinct, not secret. */
 uint64_t client_random(quire_client *client) {
     uint64_t x = client->random += 0x9e3779b97f4a7c15ull;

@@ -296,6 +296,8 @@ enum quire_status status_from_wire(uint32_t value);
 uint64_t clock_ns(void);
 uint64_t deadline_after(const quire_client *client, uint32_t deadline_ms);
 uint32_t remaining_ms(uint64_t deadline_ns, uint64_t now_ns);
+/* How long the daemon may wait for room: less than what is left, so that its reason (FULL) arrives before our TIMEOUT. */
+uint32_t patience_ms(uint64_t deadline_ns, uint64_t now_ns);
 uint64_t client_random(quire_client *client);
 /* Every call's way in and out: takes the lock, and first makes a forked child's client its own. */
 void client_enter(quire_client *client);

@@ -219,7 +219,7 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
     put.items.data = (uint8_t *)chunk->wire;
     put.items.len = chunk->n_items * sizeof(struct quire_wire_put);
     put.window = chunk->window->id;
-    put.deadline_ms = remaining_ms(job->deadline_ns, clock_ns());
+    put.deadline_ms = patience_ms(job->deadline_ns, clock_ns());
     status = tx_frame(client, QUIRE_MSG_PUT, request->id, &put.base);
     if (status != QUIRE_OK) {
         request_free(client, request);
@@ -324,7 +324,7 @@ static void put_all(quire_client *client, struct job *job) {
     struct job_store *store = &job->u.store;
     while (job->abort == QUIRE_OK && !all_sent(store) && store->in_flight < STORE_CHUNKS_IN_FLIGHT && !link_linked(&job->link)) {
         uint64_t now_ns = clock_ns();
-        enum quire_status status = ingest_need(client, now_ns, remaining_ms(job->deadline_ns, now_ns));
+        enum quire_status status = ingest_need(client, now_ns, patience_ms(job->deadline_ns, now_ns));
         if (job->abort != QUIRE_OK) {
             return;
         }
