@@ -243,7 +243,6 @@ void pager_record_renew(struct pager_domain *domain, struct pager_record *record
 uint32_t pager_record_find(const struct pager_domain *domain, const struct pager_block *block, uint32_t group);
 void pager_record_link(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint32_t slot);
-void pager_record_ref(struct pager_domain *domain, uint32_t slot);
 void pager_record_unref(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 
 /* state.c */

@@ -17,12 +17,14 @@ struct lookup {
     struct pager_ns *ns;
     struct pager_domain *domain;
     struct pager_session *session;
-    uint32_t mask;     /* groups wanted */
-    uint32_t windowed; /* those of them of which only the last blocks are needed */
-    uint32_t n;        /* blocks of the usable prefix; all keys without PREFIX */
-    uint32_t uncut;    /* before the quota cut it */
-    uint64_t budget_bytes;
-    bool prefix, floor, quota_hit;
+    struct pager_block *blocks; /* the index's entries: they never move */
+    uint32_t mask;              /* groups wanted */
+    uint32_t windowed;          /* those of them of which only the last blocks are needed */
+    uint32_t n;                 /* blocks of the usable prefix; all keys without PREFIX */
+    uint32_t uncut;             /* before the quota cut it */
+    uint64_t budget_bytes, tokens;
+    uint32_t now; /* in ticks */
+    bool prefix, floor, probe, quiet, quota_hit;
 };
 
 static bool is_faithful(const struct lookup *l, const struct pager_record *record) {
@@ -35,18 +37,20 @@ static uint32_t have(const struct lookup *l, uint32_t found) {
     if (found == PAGER_NO_BLOCK) {
         return 0;
     }
-    for (uint32_t slot = pager_block_at(l->pager, found)->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+    for (uint32_t slot = (&l->blocks[found])->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
         const struct pager_record *record = &l->domain->records[slot];
         groups |= is_faithful(l, record) ? 1u << record->group : 0;
     }
     return groups & l->mask;
 }
 
-static void prefetch(const struct lookup *l, uint32_t i) {
-    if (i < l->request->n_keys && l->pager->found[i] != PAGER_NO_BLOCK) {
-        uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record;
+/* All at once: as many misses overlap as the machine can hold. */
+static void prefetch_records(const struct lookup *l) {
+    for (uint32_t i = 0; i < l->request->n_keys; i++) {
+        uint32_t found = l->pager->found[i];
+        uint32_t slot = found == PAGER_NO_BLOCK ? PAGER_NO_RECORD : l->blocks[found].record;
         if (slot != PAGER_NO_RECORD) {
-            __builtin_prefetch(&l->domain->records[slot]);
+            __builtin_prefetch(&l->domain->records[slot], 1);
         }
     }
 }
@@ -56,7 +60,6 @@ static void find_prefix(struct lookup *l) {
     uint32_t run[QUIRE_MAX_GROUPS] = {0}, global = l->mask & ~l->windowed;
     l->n = 0;
     for (uint32_t i = 0; i < l->request->n_keys; i++) {
-        prefetch(l, i + AHEAD);
         uint32_t groups = have(l, l->pager->found[i]);
         if ((groups & global) != global) {
             return;
@@ -86,8 +89,7 @@ static uint64_t bytes_of(const struct lookup *l, uint32_t i, uint32_t groups) {
     if (groups == 0 || l->pager->found[i] == PAGER_NO_BLOCK) {
         return 0;
     }
-    for (uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record; slot != PAGER_NO_RECORD;
-         slot = l->domain->records[slot].next) {
+    for (uint32_t slot = l->blocks[l->pager->found[i]].record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
         const struct pager_record *record = &l->domain->records[slot];
         bytes += groups >> record->group & 1 ? record->size_bytes : 0;
     }
@@ -138,12 +140,14 @@ static void cut_prefix(struct lookup *l) {
     l->n = n;
 }
 
-/* Writes the grants of block i; false: the caller's array is full. */
-static bool grant_block(const struct lookup *l, uint32_t i, uint32_t groups) {
+/* Uses block i, and grants its records of these groups; false: the caller's array is full. */
+static inline bool grant_block(struct lookup *l, uint32_t i, uint32_t groups) {
     struct pager_lease_reply *reply = l->reply;
-    for (uint32_t slot = pager_block_at(l->pager, l->pager->found[i])->record; slot != PAGER_NO_RECORD;
-         slot = l->domain->records[slot].next) {
-        const struct pager_record *record = &l->domain->records[slot];
+    struct pager_block *block = &l->blocks[l->pager->found[i]];
+    l->tokens += block->n_tokens;
+    block->used = l->quiet ? block->used : l->now;
+    for (uint32_t slot = groups ? block->record : PAGER_NO_RECORD; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+        struct pager_record *record = &l->domain->records[slot];
         if (!(groups >> record->group & 1)) {
             continue;
         }
@@ -160,14 +164,25 @@ static bool grant_block(const struct lookup *l, uint32_t i, uint32_t groups) {
             .rung = record->rung,
         };
         reply->leased_bytes += record->size_bytes;
+        l->domain->leased_bytes += record->refs++ == 0 ? record->size_bytes : 0;
     }
     return true;
 }
 
+/* Takes all grants back: they were too many. */
+static void ungrant(struct lookup *l) {
+    for (uint32_t i = 0; i < l->reply->n_grants; i++) {
+        struct pager_record *record = &l->domain->records[l->reply->grants[i].slot];
+        l->domain->leased_bytes -= --record->refs == 0 ? record->size_bytes : 0;
+    }
+    l->reply->n_grants = 0;
+    l->reply->leased_bytes = l->tokens = 0;
+}
+
 static enum quire_status grant_prefix(struct lookup *l) {
     for (uint32_t i = 0; i < l->n; i++) {
-        uint32_t groups = needed(l, i, l->n);
-        if (groups != 0 && l->pager->found[i] != PAGER_NO_BLOCK && !grant_block(l, i, groups)) {
+        uint32_t groups = l->windowed ? needed(l, i, l->n) : l->mask;
+        if (l->pager->found[i] != PAGER_NO_BLOCK && !grant_block(l, i, groups)) {
             return QUIRE_TOO_LARGE;
         }
     }
@@ -175,16 +190,15 @@ static enum quire_status grant_prefix(struct lookup *l) {
 }
 
 /* Without PREFIX each key stands alone. */
-static enum quire_status grant_each(struct lookup *l, bool probe) {
+static enum quire_status grant_each(struct lookup *l) {
     for (uint32_t i = 0; i < l->n; i++) {
-        prefetch(l, i + AHEAD);
         l->reply->misses[i] = QUIRE_MISS_NONE;
         if (have(l, l->pager->found[i]) != l->mask) {
             l->reply->misses[i] = QUIRE_MISS_COUNT; /* to be explained */
-        } else if (!probe && l->reply->leased_bytes + bytes_of(l, i, l->mask) > l->budget_bytes) {
+        } else if (!l->probe && l->reply->leased_bytes + bytes_of(l, i, l->mask) > l->budget_bytes) {
             l->reply->misses[i] = QUIRE_MISS_QUOTA;
             l->quota_hit = true;
-        } else if (!probe && !grant_block(l, i, l->mask)) {
+        } else if (!l->probe && !grant_block(l, i, l->mask)) {
             return QUIRE_TOO_LARGE;
         }
     }
@@ -208,7 +222,7 @@ static enum quire_miss absent_reason(const struct lookup *l, uint32_t i) {
 /* Why key i alone would miss; NONE: it would not. */
 static enum quire_miss reason(const struct lookup *l, uint32_t i) {
     uint32_t found = l->pager->found[i];
-    const struct pager_block *block = found == PAGER_NO_BLOCK ? NULL : pager_block_at(l->pager, found);
+    const struct pager_block *block = found == PAGER_NO_BLOCK ? NULL : (&l->blocks[found]);
     if (block && block->record == PAGER_NO_RECORD && (block->flags & PAGER_BLOCK_BUILDING)) {
         return QUIRE_MISS_INCOMPLETE;
     }
@@ -242,36 +256,38 @@ static void explain_each(const struct lookup *l) {
 }
 
 /* ---- what follows --------------------------------------------------------------------------------------------------------- */
-static void use_and_count(struct lookup *l) {
-    struct pager *pager = l->pager;
-    uint32_t now = pager_tick_now(pager), hits = 0;
-    uint64_t tokens = 0;
-    bool quiet = l->request->flags & QUIRE_WIRE_LEASE_NO_TOUCH;
+/* A probe uses what it finds, though it takes nothing. */
+static void use_probed(struct lookup *l) {
     for (uint32_t i = 0; i < l->request->n_keys; i++) {
-        if (l->reply->misses[i] != QUIRE_MISS_NONE) {
-            pager->counters.misses[l->reply->misses[i]] += !quiet;
-            continue;
+        if (l->reply->misses[i] == QUIRE_MISS_NONE && l->pager->found[i] != PAGER_NO_BLOCK) {
+            struct pager_block *block = &l->blocks[l->pager->found[i]];
+            block->used = l->quiet ? block->used : l->now;
+            l->tokens += block->n_tokens;
         }
-        hits++;
-        if (!quiet && pager->found[i] != PAGER_NO_BLOCK) {
-            struct pager_block *block = pager_block_at(pager, pager->found[i]);
-            block->used = now;
-            tokens += block->n_tokens;
-        }
+    }
+}
+
+static void count(struct lookup *l) {
+    struct pager_counters *counters = &l->pager->counters;
+    uint32_t hits = l->prefix ? l->n : 0;
+    for (uint32_t i = hits; i < l->request->n_keys; i++) {
+        uint8_t miss = l->reply->misses[i];
+        hits += miss == QUIRE_MISS_NONE;
+        counters->misses[miss] += !l->quiet && miss != QUIRE_MISS_NONE;
     }
     l->reply->hits = hits;
-    if (quiet) {
+    if (l->quiet) {
         return;
     }
-    pager->counters.lookups++;
-    pager->counters.lookup_keys += l->request->n_keys;
-    pager->counters.hit_keys += hits;
-    pager->counters.hit_tokens += tokens;
-    pager->counters.hit_bytes += l->reply->leased_bytes;
-    pager->counters.lease_quota_refusals += l->quota_hit;
+    counters->lookups++;
+    counters->lookup_keys += l->request->n_keys;
+    counters->hit_keys += hits;
+    counters->hit_tokens += l->tokens;
+    counters->hit_bytes += l->reply->leased_bytes;
+    counters->lease_quota_refusals += l->quota_hit;
     l->ns->hits += hits;
     l->ns->misses += l->request->n_keys - hits;
-    l->ns->tokens_reused += l->request->flags & QUIRE_WIRE_LEASE_PROBE ? 0 : tokens;
+    l->ns->tokens_reused += l->probe ? 0 : l->tokens;
 }
 
 static enum quire_status lease_new(struct pager *pager, uint32_t n_slots, struct pager_lease **out) {
@@ -306,7 +322,6 @@ static enum quire_status lease_take(struct lookup *l) {
     lease->bytes = l->reply->leased_bytes;
     for (uint32_t i = 0; i < lease->n_slots; i++) {
         lease->slots[i] = l->reply->grants[i].slot;
-        pager_record_ref(l->domain, lease->slots[i]);
     }
     lease->next = session->leases;
     if (lease->next) {
@@ -336,6 +351,9 @@ static enum quire_status prepare(struct lookup *l) {
     l->mask = request->group_mask ? request->group_mask : l->ns->all_mask;
     l->windowed = l->mask & l->ns->windowed_mask;
     l->prefix = request->flags & QUIRE_WIRE_LEASE_PREFIX;
+    l->probe = request->flags & QUIRE_WIRE_LEASE_PROBE;
+    l->quiet = request->flags & QUIRE_WIRE_LEASE_NO_TOUCH;
+    l->now = pager_tick_now(pager);
     l->floor = request->flags & QUIRE_WIRE_LEASE_FLOOR;
     if ((l->mask & ~l->ns->all_mask) || (l->floor && !(request->max_error >= 0))) {
         return QUIRE_INVALID;
@@ -346,21 +364,19 @@ static enum quire_status prepare(struct lookup *l) {
     l->reply->hits = l->reply->n_grants = 0;
     l->n = request->n_keys;
     pager_index_find_batch(pager->index, request->ns, request->keys, request->n_keys, pager->found);
-    for (uint32_t i = 0; i < AHEAD; i++) {
-        prefetch(l, i);
-    }
+    l->blocks = pager_index_count(pager->index) > 0 ? pager_block_at(pager, 0) : NULL;
+    prefetch_records(l);
     return QUIRE_OK;
 }
 
-static enum quire_status look_prefix(struct lookup *l, bool probe) {
+static enum quire_status look_prefix(struct lookup *l) {
     find_prefix(l);
     l->uncut = l->n;
-    if (!probe) {
+    if (!l->probe) {
         QUIRE_FORWARD(grant_prefix(l));
         if (l->reply->leased_bytes > l->budget_bytes) {
+            ungrant(l);
             cut_prefix(l);
-            l->reply->n_grants = 0;
-            l->reply->leased_bytes = 0;
             QUIRE_FORWARD(grant_prefix(l));
         }
     }
@@ -368,22 +384,29 @@ static enum quire_status look_prefix(struct lookup *l, bool probe) {
     return QUIRE_OK;
 }
 
+static enum quire_status look_each(struct lookup *l) {
+    QUIRE_FORWARD(grant_each(l));
+    explain_each(l);
+    return QUIRE_OK;
+}
+
 enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct pager_lease_request *request,
                               struct pager_lease_reply *reply) {
     struct lookup l = {.pager = pager, .request = request, .reply = reply};
-    bool probe = request->flags & QUIRE_WIRE_LEASE_PROBE;
     pager_clock(pager, now_ns);
     QUIRE_FORWARD(prepare(&l));
-    if (l.prefix) {
-        QUIRE_FORWARD(look_prefix(&l, probe));
-    } else {
-        QUIRE_FORWARD(grant_each(&l, probe));
-        explain_each(&l);
+    enum quire_status status = l.prefix ? look_prefix(&l) : look_each(&l);
+    if (status == QUIRE_OK && reply->n_grants > 0) {
+        status = lease_take(&l);
     }
-    if (reply->n_grants > 0) {
-        QUIRE_FORWARD(lease_take(&l));
+    if (status != QUIRE_OK) {
+        ungrant(&l);
+        return status;
     }
-    use_and_count(&l);
+    if (l.probe) {
+        use_probed(&l);
+    }
+    count(&l);
     return QUIRE_OK;
 }
 

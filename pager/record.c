@@ -102,13 +102,6 @@ void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint3
     domain->pinned_bytes -= block->pins ? record->size_bytes : 0;
 }
 
-void pager_record_ref(struct pager_domain *domain, uint32_t slot) {
-    struct pager_record *record = &domain->records[slot];
-    assert(record->state == PAGER_RESIDENT || record->state == PAGER_MOVING);
-    domain->leased_bytes += record->refs == 0 ? record->size_bytes : 0;
-    record->refs++;
-}
-
 void pager_record_unref(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
     struct pager_record *record = &domain->records[slot];
     assert(record->refs > 0);
