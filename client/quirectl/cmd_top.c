@@ -156,7 +156,9 @@ static void update(struct cli *cli, struct screen *screen) {
         screen->now = fresh;
     } else if (text != NULL) {
         text[strcspn(text, "\n")] = '\0';
-        snprintf(screen->trouble, sizeof screen->trouble, "%s", text);
+        static const char prefix[] = "quirectl: ";
+        snprintf(screen->trouble, sizeof screen->trouble, "%s",
+                 text + (strncmp(text, prefix, sizeof prefix - 1) == 0 ? sizeof prefix - 1 : 0));
     }
     free(text);
 }

@@ -1,4 +1,4 @@
-"""quired's command line and configuration with the real program: what is printed loads back, what is wrong is refused before anything is touched, a second signal ends it."""
+"""quired's command line and configuration with the real program: what is printed loads back, what is wrong is refused before anything is touched."""
 import os
 import pathlib
 import signal
