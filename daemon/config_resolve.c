@@ -53,11 +53,14 @@ static void resolve_members(struct config *config) {
 /* ---- folders ------------------------------------------------------------------------------------------------------------------ */
 static enum quire_status resolve_socket(struct config *config, char *why, size_t why_bytes) {
     const char *service = getenv("RUNTIME_DIRECTORY"), *user = getenv("XDG_RUNTIME_DIR");
-    char path[512];
-    if (config->socket_path[0] != '\0') {
+    char path[4608], folder[4096];
+    if (config->socket_path[0] == '/') {
         return QUIRE_OK;
     }
-    if (service != NULL && service[0] == '/') {
+    if (config->socket_path[0] != '\0') {
+        /* Clients have other working folders. */
+        snprintf(path, sizeof path, "%s/%s", getcwd(folder, sizeof folder) != NULL ? folder : "", config->socket_path);
+    } else if (service != NULL && service[0] == '/') {
         snprintf(path, sizeof path, "%.*s/quired.sock", (int)strcspn(service, ":"), service);
     } else if (user != NULL && user[0] == '/') {
         snprintf(path, sizeof path, "%s/quire/quired.sock", user);

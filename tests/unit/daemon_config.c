@@ -279,6 +279,11 @@ Test(daemon_config, socket_places) {
     unsetenv("RUNTIME_DIRECTORY");
     cr_assert_eq(config_resolve(&other, why, sizeof why), QUIRE_OK);
     cr_expect_str_eq(other.socket_path, "/run/user/7/quire/quired.sock");
+    cr_assert_eq(chdir("/tmp"), 0);
+    config_default(&config);
+    snprintf(config.socket_path, sizeof config.socket_path, "near.sock");
+    cr_assert_eq(config_resolve(&config, why, sizeof why), QUIRE_OK);
+    cr_expect_str_eq(config.socket_path, "/tmp/near.sock", "clients have other working folders");
     char deep[200] = "/";
     memset(deep + 1, 'd', 150);
     setenv("XDG_RUNTIME_DIR", deep, 1);
