@@ -271,6 +271,6 @@ Test(daemon_core, stopping_says_goodbye) {
     frames_answer_free(&answer);
     frames_expect_end(&client);
     cr_assert_neq(stat(daemon_.config.socket_path, &there), 0);
-    cr_assert_eq(core_call(daemon_.core, frames_look, NULL, 100), QUIRE_CANCELLED);
+    cr_assert_eq(core_call(daemon_.core, frames_look, NULL, FRAMES_WAIT_MS), QUIRE_CANCELLED);
     stop();
 }
