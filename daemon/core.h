@@ -42,7 +42,7 @@ void core_set_reload(struct core *core, enum quire_status (*reload)(void *ctx, c
 /* Counters and histograms that are the daemon's own, beside PAGER_COUNTERS. X(name, help) */
 #define CORE_COUNTERS(X)                                                                                                                   \
     X(sessions_opened, "sessions accepted")                                                                                                \
-    X(sessions_refused, "connections refused: limit, peer credentials, version")                                                          \
+    X(sessions_refused, "connections refused: limit, peer credentials, version")                                                           \
     X(sessions_closed, "sessions ended in good order")                                                                                     \
     X(sessions_lost, "sessions that ended without a goodbye")                                                                              \
     X(sessions_kicked, "sessions ended by an operator or for breaking a limit")                                                            \
