@@ -120,10 +120,10 @@ struct pager_lease_request {
     uint32_t flags;      /* enum quire_wire_lease_flags */
     uint32_t group_mask; /* 0: all */
     float max_error;
-    uint32_t lease_ms;   /* 0: default; longer than the option: the option */
+    uint32_t lease_ms; /* 0: default; longer than the option: the option */
 };
 struct pager_lease_reply {
-    uint64_t lease;                  /* 0: none */
+    uint64_t lease; /* 0: none */
     uint32_t hits;
     uint8_t *misses;                 /* caller's, n_keys elements, all are written */
     struct quire_wire_grant *grants; /* caller's */
@@ -237,7 +237,8 @@ struct pager_block_info {
     struct pager_record_info records[PAGER_BLOCK_RECORDS_MAX];
 };
 /* Also for keys that are not there: says why (ghosts). */
-enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, uint16_t ns, const quire_key *key, struct pager_block_info *info);
+enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, uint16_t ns, const quire_key *key,
+                                   struct pager_block_info *info);
 /* Evicts least valuable blocks of a namespace (UINT16_MAX: any of the domain) until `bytes` are free'd; *freed tells. */
 enum quire_status pager_evict(struct pager *pager, uint64_t now_ns, uint32_t domain, uint16_t ns, uint64_t bytes, uint64_t *freed);
 

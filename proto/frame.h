@@ -23,26 +23,26 @@
 
 /* X(name, value): requests odd-numbered comments tell the reply. Values are the wire's: append only. */
 #define QUIRE_MSG_TABLE(X)                                                                                                                 \
-    X(ERROR, 1)          /* daemon → client: Error; the request of that id failed as a whole */                                           \
-    X(HELLO, 2)          /* client → daemon, first frame: Hello */                                                                        \
-    X(HELLO_ACK, 3)      /* + descriptors [pool, generations] for members of the trust domain */                                          \
-    X(NS_OPEN, 4)        /* NsOpen → NS_ACK */                                                                                            \
-    X(NS_ACK, 5)         /* */                                                                                                            \
-    X(LEASE, 6)          /* Lease → GRANTS: lookup, fetch and view */                                                                     \
-    X(GRANTS, 7)         /* */                                                                                                            \
-    X(RELEASE, 8)        /* Release, one-way */                                                                                           \
-    X(READ, 9)           /* Read → BULK: guests' copies of leased records */                                                              \
-    X(BULK, 10)          /* Bulk + bulk bytes */                                                                                          \
-    X(PUT, 11)           /* Put → ACKS */                                                                                                 \
-    X(ACKS, 12)          /* a status a key */                                                                                             \
-    X(INGEST_GET, 13)    /* IngestGet → INGEST_ACK */                                                                                     \
-    X(INGEST_ACK, 14)    /* + descriptor of the ingest window */                                                                          \
-    X(INGEST_RETURN, 15) /* one-way: the client has unmapped it */                                                                        \
-    X(INGEST_RECALL, 16) /* daemon → client notice: give it back when idle */                                                             \
-    X(KEYS, 17)          /* Keys (touch, delete, pin, unpin) → ACKS */                                                                    \
-    X(ADMIN, 18)         /* AdminRequest → ADMIN_REPLY */                                                                                 \
-    X(ADMIN_REPLY, 19)   /* */                                                                                                            \
-    X(CANCEL, 20)        /* one-way: the request of that id is of no interest any more */                                                 \
+    X(ERROR, 1)          /* daemon → client: Error; the request of that id failed as a whole */                                          \
+    X(HELLO, 2)          /* client → daemon, first frame: Hello */                                                                       \
+    X(HELLO_ACK, 3)      /* + descriptors [pool, generations] for members of the trust domain */                                           \
+    X(NS_OPEN, 4)        /* NsOpen → NS_ACK */                                                                                           \
+    X(NS_ACK, 5)         /* */                                                                                                             \
+    X(LEASE, 6)          /* Lease → GRANTS: lookup, fetch and view */                                                                    \
+    X(GRANTS, 7)         /* */                                                                                                             \
+    X(RELEASE, 8)        /* Release, one-way */                                                                                            \
+    X(READ, 9)           /* Read → BULK: guests' copies of leased records */                                                             \
+    X(BULK, 10)          /* Bulk + bulk bytes */                                                                                           \
+    X(PUT, 11)           /* Put → ACKS */                                                                                                \
+    X(ACKS, 12)          /* a status a key */                                                                                              \
+    X(INGEST_GET, 13)    /* IngestGet → INGEST_ACK */                                                                                    \
+    X(INGEST_ACK, 14)    /* + descriptor of the ingest window */                                                                           \
+    X(INGEST_RETURN, 15) /* one-way: the client has unmapped it */                                                                         \
+    X(INGEST_RECALL, 16) /* daemon → client notice: give it back when idle */                                                            \
+    X(KEYS, 17)          /* Keys (touch, delete, pin, unpin) → ACKS */                                                                   \
+    X(ADMIN, 18)         /* AdminRequest → ADMIN_REPLY */                                                                                \
+    X(ADMIN_REPLY, 19)   /* */                                                                                                             \
+    X(CANCEL, 20)        /* one-way: the request of that id is of no interest any more */                                                  \
     X(GOODBYE, 21)       /* either way: the sender closes in good order */
 
 enum quire_msg {
@@ -68,10 +68,10 @@ enum quire_status quire_frame_decode(const uint8_t in[QUIRE_FRAME_BYTES], struct
 
 /* Accumulates a byte stream into frames. Zero-initialise; quire_decoder_free releases. */
 struct quire_decoder {
-    uint8_t *buffer;      /* header and body of the frame being gathered; grows to QUIRE_FRAME_BYTES + QUIRE_BODY_MAX at most */
+    uint8_t *buffer; /* header and body of the frame being gathered; grows to QUIRE_FRAME_BYTES + QUIRE_BODY_MAX at most */
     size_t have_bytes, capacity_bytes;
     struct quire_frame frame;
-    bool have_frame;      /* the header has been parsed */
+    bool have_frame;          /* the header has been parsed */
     enum quire_status failed; /* sticky: after an error the stream is unusable */
 };
 

@@ -64,7 +64,7 @@ enum quire_miss {
 #define X(name, value, text) QUIRE_MISS_##name = value,
     QUIRE_MISS_TABLE(X)
 #undef X
-    QUIRE_MISS_COUNT
+        QUIRE_MISS_COUNT
 };
 
 /* A block's name: it names the whole prefix that ends in the block (see quire_chain), or is given by the engine. */

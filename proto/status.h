@@ -4,7 +4,7 @@
 
 #include "proto/quire_types.h"
 
-#pragma GCC visibility push(default) /* quire.h offers these too: libquire.so shows them */
+#pragma GCC visibility push(default)                     /* quire.h offers these too: libquire.so shows them */
 const char *quire_status_name(enum quire_status status); /* "MISS" */
 const char *quire_status_text(enum quire_status status); /* "not stored here" */
 const char *quire_miss_text(enum quire_miss reason);

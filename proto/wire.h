@@ -13,9 +13,9 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the packed arrays are little-endian");
 
 enum quire_wire_lease_flags {
-    QUIRE_WIRE_LEASE_PREFIX = 1, /* stop at the longest usable prefix */
-    QUIRE_WIRE_LEASE_PROBE = 2,  /* take no lease, give no grants: only say what hits */
-    QUIRE_WIRE_LEASE_FLOOR = 4,  /* max_error counts */
+    QUIRE_WIRE_LEASE_PREFIX = 1,  /* stop at the longest usable prefix */
+    QUIRE_WIRE_LEASE_PROBE = 2,   /* take no lease, give no grants: only say what hits */
+    QUIRE_WIRE_LEASE_FLOOR = 4,   /* max_error counts */
     QUIRE_WIRE_LEASE_NO_TOUCH = 8 /* does not count as use (an operator looks) */
 };
 
