@@ -40,19 +40,26 @@ static void schedule(uint32_t w[64], const uint8_t *block) {
     }
 }
 
+/* The eight working variables stay where they are and change their names from round to round: variable i of round t. */
+static inline uint32_t *variable(uint32_t v[8], unsigned t, unsigned i) { return &v[(i - t) % 8]; }
+
+static inline void one_round(uint32_t v[8], unsigned t, uint32_t word) {
+    uint32_t a = *variable(v, t, 0), b = *variable(v, t, 1), c = *variable(v, t, 2);
+    uint32_t e = *variable(v, t, 4), f = *variable(v, t, 5), g = *variable(v, t, 6);
+    uint32_t sum1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
+    uint32_t sum0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
+    uint32_t t1 = *variable(v, t, 7) + sum1 + ((e & f) ^ (~e & g)) + word;
+    *variable(v, t, 3) += t1;
+    *variable(v, t, 7) = t1 + sum0 + ((a & b) ^ (a & c) ^ (b & c));
+}
+
 static void compress(uint32_t state[8], const uint8_t *block) {
     uint32_t w[64], v[8];
     schedule(w, block);
     memcpy(v, state, sizeof(v));
+#pragma GCC unroll 8
     for (unsigned t = 0; t < 64; t++) {
-        uint32_t sum1 = rotate_right(v[4], 6) ^ rotate_right(v[4], 11) ^ rotate_right(v[4], 25);
-        uint32_t choose = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t sum0 = rotate_right(v[0], 2) ^ rotate_right(v[0], 13) ^ rotate_right(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        uint32_t t1 = v[7] + sum1 + choose + quire_sha256_constants[t] + w[t];
-        memmove(v + 1, v, 7 * sizeof(v[0]));
-        v[4] += t1;
-        v[0] = t1 + sum0 + majority;
+        one_round(v, t, quire_sha256_constants[t] + w[t]);
     }
     for (unsigned i = 0; i < 8; i++) {
         state[i] += v[i];
