@@ -55,6 +55,9 @@ Test(client_bounds, overflow) {
     const void *base[1] = {memory};
     struct plane plane = {base, 1, 2, 2, 8, INT64_MAX, INT64_MAX};
     cr_assert_eq(bounds_check(&plane, NULL, 0), QUIRE_INVALID);
+    plane.n_heads = 3; /* the product wraps to a small number */
+    plane.token_stride = 8;
+    cr_assert_eq(bounds_check(&plane, NULL, 0), QUIRE_INVALID);
     plane.head_stride = plane.token_stride = INT64_MIN;
     cr_assert_eq(bounds_check(&plane, NULL, 0), QUIRE_INVALID);
     plane.head_stride = 0;
