@@ -434,8 +434,8 @@ static enum quire_status try_opaque(struct engine *engine) {
 }
 
 /* What an opaque block's bytes depend on, besides the weights. */
-static void opaque_format(const struct engine *engine, const struct engine_options *options, char *format, size_t size) {
-    snprintf(format, size, "%s fa=%d sections=%u", llama_version(), options->flash_attn, (unsigned)engine->shape.n_sections);
+static void opaque_format(const struct engine *engine, char *format, size_t size) {
+    snprintf(format, size, "%s %s", llama_version(), engine->probe.flash_attn ? "v-rows" : "v-channels");
 }
 
 /* Models whose state is not a sum over tokens; NULL when there is nothing to object to. */
@@ -463,7 +463,7 @@ static const char *objection(const struct engine *engine) {
     return NULL;
 }
 
-static enum quire_status find_mode(struct engine *engine, const struct engine_options *options) {
+static enum quire_status find_mode(struct engine *engine) {
     const char *against = objection(engine);
     if (against != NULL) {
         snprintf(engine->why, sizeof(engine->why), "%s", against);
@@ -474,7 +474,7 @@ static enum quire_status find_mode(struct engine *engine, const struct engine_op
         engine->mode = ENGINE_LANES;
     } else if (engine->probe.n_attentions > 0 && try_opaque(engine) == QUIRE_OK) {
         char format[QUIRE_MAX_NAME + 1];
-        opaque_format(engine, options, format, sizeof(format));
+        opaque_format(engine, format, sizeof(format));
         model_layout_opaque(engine->weights_digest, engine->block_tokens, format, &engine->layout);
         engine->mode = ENGINE_OPAQUE;
     }
@@ -509,7 +509,7 @@ enum quire_status engine_start(struct engine *engine, const struct engine_option
         return QUIRE_SYSTEM;
     }
     engine->ctx_tokens = llama_n_ctx(engine->ctx);
-    const enum quire_status status = options->keep_nothing ? QUIRE_OK : find_mode(engine, options);
+    const enum quire_status status = options->keep_nothing ? QUIRE_OK : find_mode(engine);
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "the model's first decode failed");
     }

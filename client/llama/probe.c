@@ -170,6 +170,7 @@ bool probe_callback(struct ggml_tensor *tensor, bool ask, void *user) {
     case GGML_OP_SET_ROWS:
         return note_write(probe, tensor);
     case GGML_OP_FLASH_ATTN_EXT:
+        probe->flash_attn = true;
         note_attention(probe, tensor->src[1], tensor->src[4] != NULL);
         return false;
     case GGML_OP_SOFT_MAX:

@@ -46,7 +46,8 @@ struct probe_attention {
 struct probe {
     bool active;
     uint32_t n_caches, n_attentions;
-    bool overflow; /* more layers than QUIRE_MAX_LAYERS */
+    bool flash_attn; /* attention was one fused operation */
+    bool overflow;   /* more layers than QUIRE_MAX_LAYERS */
     struct probe_cache cache[QUIRE_MAX_LAYERS];
     struct probe_attention attention[QUIRE_MAX_LAYERS];
 };

@@ -14,11 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #define BODY_MAX_BYTES (16u << 20)
 #define SPARE_CONNECTIONS 16u /* for what needs no computing, and for saying 503 */
 #define IDLE_SECONDS 60u
 #define EVENT_BUFFER_BYTES 4096
+#define FAREWELL_NAPS 100 /* of 10 ms */
 
 /*
  * A request that is computed. The connection's thread makes it, waits on it and frees it; between being queued and `done` it also
@@ -449,6 +452,23 @@ static void serve_jobs(struct serve *serve) {
     }
 }
 
+/* What was answered last goes out before the connections are closed. */
+static void stop(struct MHD_Daemon *http) {
+    const MHD_socket listener = MHD_quiesce_daemon(http);
+    const struct timespec nap = {.tv_nsec = 10 * 1000 * 1000};
+    for (int i = 0; i < FAREWELL_NAPS; i++) {
+        const union MHD_DaemonInfo *info = MHD_get_daemon_info(http, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        if (info == NULL || info->num_connections == 0) {
+            break;
+        }
+        nanosleep(&nap, NULL);
+    }
+    MHD_stop_daemon(http);
+    if (listener != MHD_INVALID_SOCKET) {
+        close(listener);
+    }
+}
+
 enum quire_status serve_run(struct worker *worker, const struct serve_options *options, char *why, size_t why_bytes) {
     struct serve serve = {.worker = worker, .queue_most = options->queue};
     struct sigaction old[2];
@@ -467,7 +487,7 @@ enum quire_status serve_run(struct worker *worker, const struct serve_options *o
             info != NULL ? (unsigned)info->port : (unsigned)options->port, (unsigned)worker->engine->ctx_tokens,
             worker->store.note[0] != '\0' ? "; " : "", worker->store.note);
     serve_jobs(&serve);
-    MHD_stop_daemon(http);
+    stop(http);
     sigaction(SIGTERM, &old[0], NULL);
     sigaction(SIGINT, &old[1], NULL);
     pthread_mutex_destroy(&serve.lock);
