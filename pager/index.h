@@ -17,7 +17,6 @@
 
 enum pager_block_flags {
     PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
-    PAGER_BLOCK_DELETED = 2,     /* deleted while leased: invisible, goes when the last reader does */
     PAGER_BLOCK_LISTED = 4,      /* in an age list */
     PAGER_BLOCK_BUILDING = 8,    /* a record of it is under construction */
     PAGER_BLOCK_FREE = 128       /* the index's own: no block is here */

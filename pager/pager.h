@@ -135,20 +135,21 @@ enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct
                               struct pager_lease_reply *reply);
 /* NOT_FOUND for a lease that is not the session's. */
 enum quire_status pager_release(struct pager *pager, uint64_t session, uint64_t lease);
-/* For guests' copies: the grant of a record under a valid lease of this session. */
+/* For guests' copies: the grant of a record under this session's lease, without the key's index. NOT_FOUND, or STALE once it expired. */
 enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot,
                                     struct quire_wire_grant *grant);
 
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*
  * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event.
- * Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when PAGER_FILL asks.
+ * TOO_LARGE: it would not fit into the empty pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when PAGER_FILL asks.
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns);
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
-/* statuses: n elements, each written. */
+/* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not). A deletion also ends
+   what is under construction. */
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
                              const uint8_t *keys, uint32_t n_keys, uint8_t *statuses);
 
@@ -239,7 +240,8 @@ struct pager_block_info {
 /* Also for keys that are not there: says why (ghosts). */
 enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, uint16_t ns, const quire_key *key,
                                    struct pager_block_info *info);
-/* Evicts least valuable blocks of a namespace (UINT16_MAX: any of the domain) until `bytes` are free'd; *freed tells. */
+/* Evicts least valuable blocks of a namespace (UINT16_MAX: any of the domain) until `bytes` are freed or none is left that may
+   go; *freed tells. One namespace's are searched for among all: the cost is that of looking at every block of the domain. */
 enum quire_status pager_evict(struct pager *pager, uint64_t now_ns, uint32_t domain, uint16_t ns, uint64_t bytes, uint64_t *freed);
 
 /* Recounts everything from scratch and asserts that the books agree: tests and the simulator, after each step. */

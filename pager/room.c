@@ -28,9 +28,9 @@ void pager_room_leave(struct pager *pager, struct pager_assembly *assembly) {
     assembly->waiting = false;
 }
 
-/* An extent and a slot, or nothing of both. */
-static bool take(struct pager_domain *domain, uint64_t bytes, uint32_t *slot, uint32_t *extent) {
-    return pager_record_slot(domain, slot) && domain->tier_ops->reserve(domain->tier, bytes, *slot, extent) == QUIRE_OK;
+/* An extent and a slot, or nothing of both. FULL: room must be made. */
+static enum quire_status take(struct pager_domain *domain, uint64_t bytes, uint32_t *slot, uint32_t *extent) {
+    return pager_record_slot(domain, slot) ? domain->tier_ops->reserve(domain->tier, bytes, *slot, extent) : QUIRE_FULL;
 }
 
 /* Free bytes suffice, but no hole does: then something is moved rather than evicted. */
@@ -64,8 +64,8 @@ static bool give_way(struct pager *pager, struct pager_domain *domain, uint64_t 
 }
 
 static bool make(struct pager *pager, struct pager_domain *domain, uint64_t bytes, uint32_t *budget, uint32_t *slot, uint32_t *extent) {
-    while (!take(domain, bytes, slot, extent)) {
-        if (domain->planning || !give_way(pager, domain, bytes, budget)) {
+    for (enum quire_status status; (status = take(domain, bytes, slot, extent)) != QUIRE_OK;) {
+        if (status != QUIRE_FULL || domain->planning || !give_way(pager, domain, bytes, budget)) {
             return false;
         }
     }

@@ -816,7 +816,8 @@ static void report(double seconds) {
 int main(int argc, char **argv) {
     m.dice = argc > 1 ? (struct dice){strtoull(argv[1], NULL, 0)} : dice_printed("pager_model");
     m.seed = m.dice.state;
-    uint64_t operations = argc > 2 ? strtoull(argv[2], NULL, 0) : 1000000;
+    const char *sanitize = getenv("QUIRE_SANITIZE"); /* which makes every operation several times as long */
+    uint64_t operations = argc > 2 ? strtoull(argv[2], NULL, 0) : sanitize && *sanitize ? 150000 : 1000000;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("pager_model: seed %#" PRIx64 "\n", m.seed);
     make_world();

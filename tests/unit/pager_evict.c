@@ -31,6 +31,9 @@ Test(evict, looking_is_not_using) {
     struct rig *rig = rig_new(POOL, &layout);
     uint32_t next = rig_fill_pool(rig, 1);
     cr_assert(is_there(rig, 1));
+    cr_assert_eq(rig_look(rig, rig->session, QUIRE_WIRE_LEASE_NO_TOUCH, (uint32_t[]){1, 0}), 1);
+    rig_release(rig, rig->reply.lease);
+    cr_assert_eq(pager_counters(rig->pager)->lookups, 0);
     rig_put(rig, next, 0);
     cr_assert_not(is_there(rig, 1));
     rig_free(rig);
@@ -133,6 +136,7 @@ Test(evict, never_what_is_pinned_or_leased) {
     cr_assert_eq(rig_put(rig, next, 0), QUIRE_FULL);
     cr_assert_gt(rig->retry_ms[rig->cookie], 0);
     cr_assert_eq(pager_counters(rig->pager)->puts_full, 1);
+    cr_assert(is_there(rig, leased)); /* hiding it would not have helped */
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_IN_USE);
     rig_release(rig, lease);
     cr_assert_eq(rig_put(rig, next, 0), QUIRE_OK);

@@ -128,6 +128,32 @@ Test(prefix, quota_respects_windows) {
     rig_free(rig);
 }
 
+/* Where the quota would cut, a window may have a hole: then the cut moves back to where a reader can resume. */
+Test(prefix, quota_cuts_to_a_whole_window) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    uint32_t window = quire_layout_window_blocks(&layout, 1), size = 0;
+    for (uint32_t i = 1; i <= 8; i++) {
+        put_group(rig, i, i - 1, 0, 0);
+        if (i != 3) {
+            put_group(rig, i, i - 1, 1, 0);
+        }
+        size = rig_info(rig, i).records[0].size_bytes;
+    }
+    for (uint32_t pct = 100; pct > 0; pct--) {
+        rig->options.lease_quota_pct = pct;
+        pager_set_options(rig->pager, &rig->options);
+        uint64_t fits = rig_stats(rig).capacity_bytes / 100 * pct / size;
+        uint32_t n = fits >= 8 + window ? 8 : fits > window ? (uint32_t)fits - window : (uint32_t)fits / 2;
+        n = n >= 3 && n < 3 + window ? 2 : n; /* those need the third block's window */
+        if (n >= 2) {
+            cr_assert_eq(rig_prefix(rig, 1, 2, 3, 4, 5, 6, 7, 8), n, "%u at %u %%", n, pct);
+            rig_release(rig, rig->reply.lease);
+        }
+    }
+    rig_free(rig);
+}
+
 /* Hits and misses are counted by reason; an operator's look is not. */
 Test(prefix, is_counted) {
     quire_layout layout = rig_layout();
