@@ -378,12 +378,21 @@ static bool probe_has_v(const struct probe *probe) {
     return false;
 }
 
+/* Before the state is looked at: what is known to be impossible is better said in its own words. */
+static enum quire_status rope_is_plain(struct engine *engine) {
+    quire_rope rope;
+    for (uint32_t i = 0; i < engine->probe.n_caches; i++) {
+        QUIRE_FORWARD(model_layout_rope(&engine->probe.cache[i].rope, QUIRE_MAX_DIM, &rope, engine->why, sizeof(engine->why)));
+    }
+    return QUIRE_OK;
+}
+
 /* Self-check, layout, RoPE: everything that lanes rest on. UNSUPPORTED or INVALID with engine->why. */
 static enum quire_status try_lanes(struct engine *engine) {
     struct engine_buffer run[N_SEQUENCES] = {{0}};
     struct kvblob *blob = calloc(N_SEQUENCES, sizeof(*blob));
     const uint8_t *bytes[N_SEQUENCES];
-    enum quire_status status = blob != NULL ? QUIRE_OK : QUIRE_NO_MEMORY;
+    enum quire_status status = blob != NULL ? rope_is_plain(engine) : QUIRE_NO_MEMORY;
     for (llama_seq_id i = 0; i < N_SEQUENCES && status == QUIRE_OK; i++) {
         uint64_t size;
         status = state_of(engine, i, &run[i], &size);
