@@ -29,6 +29,8 @@
 #define PAGER_PLAN_MOVES 64u
 /* Evictions between two searches for a window to clear. */
 #define PAGER_PLAN_PATIENCE 8u
+/* And the pause between them when nothing can be evicted: a search walks two thousand extents. */
+#define PAGER_PLAN_PAUSE_NS (2 * QUIRE_NS_PER_MS)
 #define PAGER_MAX_CONTRIBUTORS 256u
 #define PAGER_ASSEMBLY_BUCKETS 8192u
 
@@ -80,10 +82,11 @@ struct pager_domain {
     struct pager_ages ages;
     struct pager_assembly *first_waiting, *last_waiting; /* for room, in order */
     uint32_t moves;                                      /* of the plan under way */
-    bool planning, plan_failed;
-    uint32_t patience; /* evictions until the next plan may be made */
-    bool reclaiming;   /* below the low mark until the high one */
-    bool more;         /* a bounded step ended before the room was there */
+    bool planning;
+    uint32_t patience;      /* evictions until the next plan may be made */
+    uint64_t plan_after_ns; /* and, when nothing can be evicted, not before this; 0: nothing to wait for */
+    bool reclaiming;        /* below the low mark until the high one */
+    bool more;              /* a bounded step ended before the room was there */
 };
 
 struct pager_ns {

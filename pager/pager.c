@@ -185,10 +185,17 @@ void pager_tick(struct pager *pager, uint64_t now_ns) {
 
 uint64_t pager_next_deadline(const struct pager *pager) {
     bool due = pager->sweeping;
+    uint64_t next_ns = UINT64_MAX;
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         const struct pager_domain *domain = &pager->domains[i];
         due |= (domain->reclaiming && !domain->planning) || (domain->more && domain->first_waiting && !domain->planning);
+        if (domain->first_waiting && domain->plan_after_ns > 0 && !domain->planning) {
+            next_ns = quire_min_u64(next_ns, domain->plan_after_ns);
+        }
     }
     const struct pager_timer *timer = pager_timer_first(&pager->timers);
-    return due ? pager->now_ns : timer ? timer->when_ns : UINT64_MAX;
+    if (timer) {
+        next_ns = quire_min_u64(next_ns, timer->when_ns);
+    }
+    return due ? pager->now_ns : next_ns;
 }

@@ -42,7 +42,8 @@ static bool would_moving_help(const struct pager_domain *domain, uint64_t bytes)
 
 /* True: something may have changed. False: nothing more can be done now. */
 static bool give_way(struct pager *pager, struct pager_domain *domain, uint64_t bytes, uint32_t *budget) {
-    if (domain->patience == 0 && would_moving_help(domain, bytes)) {
+    bool movable = would_moving_help(domain, bytes);
+    if (movable && domain->patience == 0 && domain->plan_after_ns <= pager->now_ns) {
         if (pager_compact_begin(pager, domain, bytes)) {
             return false; /* the moves under way will tell */
         }
@@ -55,10 +56,12 @@ static bool give_way(struct pager *pager, struct pager_domain *domain, uint64_t 
     --*budget;
     if (pager_evict_one(pager, domain)) {
         domain->patience -= domain->patience > 0;
+        domain->plan_after_ns = 0;
         return true;
     }
-    if (!domain->more) {
-        domain->patience = 0; /* nothing may be evicted: only moving is left, when somebody asks again */
+    if (!domain->more && domain->plan_after_ns <= pager->now_ns) { /* nothing may be evicted: only moving is left, after a pause */
+        domain->patience = 0;
+        domain->plan_after_ns = movable ? pager->now_ns + PAGER_PLAN_PAUSE_NS : 0;
     }
     return false;
 }
@@ -70,6 +73,7 @@ static bool make(struct pager *pager, struct pager_domain *domain, uint64_t byte
         }
     }
     domain->patience = 0;
+    domain->plan_after_ns = 0;
     return true;
 }
 

@@ -279,10 +279,10 @@ static void land_one(void) {
     enum quire_status status = event.type == PAGER_FILL && chance(3)   ? QUIRE_CORRUPT
                                : event.type == PAGER_MOVE && chance(2) ? QUIRE_SYSTEM
                                                                        : QUIRE_OK;
-    if (event.type == PAGER_MOVE) {
+    if (event.type == PAGER_MOVE && status == QUIRE_OK) {
         uint64_t from = event.offset / PAGER_POOL_GRANULE;
         paint(event.to_offset, event.size_bytes, m.marks[from], m.ancestry[from]);
-    } else {
+    } else if (event.type != PAGER_MOVE) {
         completed(event.cookie);
     }
     pager_complete(m.pager, m.now_ns, event.ticket, status);
