@@ -40,8 +40,11 @@ enum quire_status model_layout_rope(const struct probe_rope *seen, uint32_t k_di
     if (seen->mode != GGML_ROPE_TYPE_NORMAL && seen->mode != GGML_ROPE_TYPE_NEOX) {
         return UNSUPPORTED("RoPE of mode %d (several positions a token)", (int)seen->mode);
     }
-    if (seen->offset != 0 || seen->n_dims <= 0 || seen->n_dims % 2 != 0 || (uint32_t)seen->n_dims > k_dim) {
-        return UNSUPPORTED("RoPE over %d dims behind the first %d of %u", (int)seen->n_dims, (int)seen->offset, (unsigned)k_dim);
+    if (seen->offset != 0) {
+        return UNSUPPORTED("RoPE over %d dims behind the first %d, not in front", (int)seen->n_dims, (int)seen->offset);
+    }
+    if (seen->n_dims <= 0 || seen->n_dims % 2 != 0 || (uint32_t)seen->n_dims > k_dim) {
+        return UNSUPPORTED("RoPE over %d dims of %u", (int)seen->n_dims, (unsigned)k_dim);
     }
     rope->pairing = seen->mode == GGML_ROPE_TYPE_NEOX ? QUIRE_ROPE_HALF : QUIRE_ROPE_INTERLEAVED;
     rope->applied = true;

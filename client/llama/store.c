@@ -271,6 +271,7 @@ void store_reuse(struct store *store, struct store_run *run, const uint32_t *tok
     quire_lookup_result found = {0};
     if (quire_lookup(store->ns, &args, NULL, &found) != QUIRE_OK) {
         note(store, "look-up failed: %s", quire_last_error());
+        run->stopped = true; /* one deadline a run is enough to wait */
     }
     run->lookup_ms = store_now_ms() - start_ms;
     if (found.hits > 0 && found.lease != NULL) {

@@ -44,7 +44,7 @@ static inline uint8_t *test_lanes(struct engine *engine, uint32_t group, uint32_
     uint8_t *lanes = malloc(rows->size_bytes);
     *size = 0;
     for (uint32_t l = 0; l < engine->layout.n_layers[group]; l++) {
-        for (uint32_t lane = 0; lane < 2u * shape->n_kv_heads; lane++) {
+        for (uint32_t lane = 0; lane < (shape->v_dim > 0 ? 2u : 1u) * shape->n_kv_heads; lane++) {
             *size += lanes_copy_out(&engine->layout, group, l, lane >= shape->n_kv_heads, lane % shape->n_kv_heads, rows, state.bytes,
                                     first, end - first, lanes + *size);
         }
@@ -64,7 +64,7 @@ static inline void test_place(struct engine *engine, uint32_t group, uint32_t fi
     const quire_group *shape = &model->layout.group[group];
     const uint64_t k_bytes = (uint64_t)dest.k_head_stride, v_bytes = (uint64_t)dest.v_head_stride;
     for (uint32_t l = 0; l < model->n_layers[group]; l++) {
-        for (uint32_t v = 0; v < 2; v++) {
+        for (uint32_t v = 0; v < (shape->v_dim > 0 ? 2 : 1); v++) {
             for (uint32_t h = 0; h < shape->n_kv_heads; h++) {
                 for (uint32_t t = 0; t < end - first; t++) {
                     uint8_t *base = v ? dest.v_base[l] : dest.k_base[l];

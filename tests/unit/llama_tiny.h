@@ -19,8 +19,10 @@ struct tiny {
     int layers, heads, kv_heads, head_dim, window;
     float rope_base;
     bool post_norms, k_norms, mrope;
+    bool latent; /* multi-head latent attention: one K of latents and rotated dims, V derived from it */
 };
 
+enum { TINY_LATENTS = 48, TINY_Q_RANK = 32, TINY_ROTATED = 16, TINY_PLAIN = 16, TINY_V = 16 }; /* of latent attention */
 enum { TINY_EMBD = 64, TINY_FF = 64, TINY_VOCAB = 256, TINY_TRAIN = 4096 };
 
 static inline void tiny_u32(struct gguf_context *gguf, const char *arch, const char *key, uint32_t value) {
@@ -35,18 +37,41 @@ static inline void tiny_f32(struct gguf_context *gguf, const char *arch, const c
     gguf_set_val_f32(gguf, name, value);
 }
 
-/* ne1 = 0: a vector around one (a norm) when `norm`, else around zero. */
-static inline void tiny_tensor(struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, bool norm, int64_t ne0, int64_t ne1,
-                               const char *name) {
-    struct ggml_tensor *tensor = ne1 > 0 ? ggml_new_tensor_2d(ctx, GGML_TYPE_F32, ne0, ne1) : ggml_new_tensor_1d(ctx, GGML_TYPE_F32, ne0);
+/* ne1 = 0: a vector, ne2 = 0: a matrix. Around one (a norm) when `norm`, else around zero. */
+static inline void tiny_tensor_3d(struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, bool norm, int64_t ne0, int64_t ne1,
+                                  int64_t ne2, const char *name) {
+    struct ggml_tensor *tensor = ne2 > 0   ? ggml_new_tensor_3d(ctx, GGML_TYPE_F32, ne0, ne1, ne2)
+                                 : ne1 > 0 ? ggml_new_tensor_2d(ctx, GGML_TYPE_F32, ne0, ne1)
+                                           : ggml_new_tensor_1d(ctx, GGML_TYPE_F32, ne0);
     float *data = tensor->data;
     ggml_set_name(tensor, name);
-    for (int64_t i = 0; i < ne0 * (ne1 > 0 ? ne1 : 1); i++) {
+    for (int64_t i = 0; i < ggml_nelements(tensor); i++) {
         *seed = *seed * 6364136223846793005u + 1442695040888963407u;
         const float unit = (float)(int32_t)(*seed >> 33) / 1073741824.0f - 1.0f;
         data[i] = norm ? 1.0f + 0.1f * unit : 0.2f * unit;
     }
     gguf_add_tensor(gguf, tensor);
+}
+
+static inline void tiny_tensor(struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, bool norm, int64_t ne0, int64_t ne1,
+                               const char *name) {
+    tiny_tensor_3d(gguf, ctx, seed, norm, ne0, ne1, 0, name);
+}
+
+static inline void tiny_latent_attention(const struct tiny *tiny, struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed,
+                                         int layer) {
+    char name[64];
+#define TINY_ADD(norm, ne0, ne1, ne2, suffix)                                                                                              \
+    (snprintf(name, sizeof(name), "blk.%d.%s", layer, suffix), tiny_tensor_3d(gguf, ctx, seed, norm, ne0, ne1, ne2, name))
+    TINY_ADD(true, TINY_Q_RANK, 0, 0, "attn_q_a_norm.weight");
+    TINY_ADD(true, TINY_LATENTS, 0, 0, "attn_kv_a_norm.weight");
+    TINY_ADD(false, TINY_EMBD, TINY_Q_RANK, 0, "attn_q_a.weight");
+    TINY_ADD(false, TINY_Q_RANK, tiny->heads * (TINY_PLAIN + TINY_ROTATED), 0, "attn_q_b.weight");
+    TINY_ADD(false, TINY_EMBD, TINY_LATENTS + TINY_ROTATED, 0, "attn_kv_a_mqa.weight");
+    TINY_ADD(false, TINY_PLAIN, TINY_LATENTS, tiny->heads, "attn_k_b.weight");
+    TINY_ADD(false, TINY_LATENTS, TINY_V, tiny->heads, "attn_v_b.weight");
+    TINY_ADD(false, tiny->heads * TINY_V, TINY_EMBD, 0, "attn_output.weight");
+#undef TINY_ADD
 }
 
 static inline void tiny_layer(const struct tiny *tiny, struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, int layer) {
@@ -55,10 +80,14 @@ static inline void tiny_layer(const struct tiny *tiny, struct gguf_context *gguf
 #define TINY_ADD(norm, ne0, ne1, suffix)                                                                                                   \
     (snprintf(name, sizeof(name), "blk.%d.%s", layer, suffix), tiny_tensor(gguf, ctx, seed, norm, ne0, ne1, name))
     TINY_ADD(true, TINY_EMBD, 0, "attn_norm.weight");
-    TINY_ADD(false, TINY_EMBD, q, "attn_q.weight");
-    TINY_ADD(false, TINY_EMBD, kv, "attn_k.weight");
-    TINY_ADD(false, TINY_EMBD, kv, "attn_v.weight");
-    TINY_ADD(false, q, TINY_EMBD, "attn_output.weight");
+    if (tiny->latent) {
+        tiny_latent_attention(tiny, gguf, ctx, seed, layer);
+    } else {
+        TINY_ADD(false, TINY_EMBD, q, "attn_q.weight");
+        TINY_ADD(false, TINY_EMBD, kv, "attn_k.weight");
+        TINY_ADD(false, TINY_EMBD, kv, "attn_v.weight");
+        TINY_ADD(false, q, TINY_EMBD, "attn_output.weight");
+    }
     TINY_ADD(true, TINY_EMBD, 0, "ffn_norm.weight");
     TINY_ADD(false, TINY_EMBD, TINY_FF, "ffn_gate.weight");
     TINY_ADD(false, TINY_EMBD, TINY_FF, "ffn_up.weight");
@@ -92,9 +121,18 @@ static inline void tiny_metadata(const struct tiny *tiny, struct gguf_context *g
     tiny_u32(gguf, tiny->arch, "feed_forward_length", TINY_FF);
     tiny_u32(gguf, tiny->arch, "attention.head_count", (uint32_t)tiny->heads);
     tiny_u32(gguf, tiny->arch, "attention.head_count_kv", (uint32_t)tiny->kv_heads);
-    tiny_u32(gguf, tiny->arch, "attention.key_length", (uint32_t)tiny->head_dim);
-    tiny_u32(gguf, tiny->arch, "attention.value_length", (uint32_t)tiny->head_dim);
-    tiny_u32(gguf, tiny->arch, "rope.dimension_count", (uint32_t)tiny->head_dim);
+    tiny_u32(gguf, tiny->arch, "attention.key_length", tiny->latent ? TINY_LATENTS + TINY_ROTATED : (uint32_t)tiny->head_dim);
+    tiny_u32(gguf, tiny->arch, "attention.value_length", tiny->latent ? TINY_LATENTS : (uint32_t)tiny->head_dim);
+    tiny_u32(gguf, tiny->arch, "rope.dimension_count", tiny->latent ? TINY_ROTATED : (uint32_t)tiny->head_dim);
+    if (tiny->latent) {
+        tiny_u32(gguf, tiny->arch, "attention.key_length_mla", TINY_PLAIN + TINY_ROTATED);
+        tiny_u32(gguf, tiny->arch, "attention.value_length_mla", TINY_V);
+        tiny_u32(gguf, tiny->arch, "attention.q_lora_rank", TINY_Q_RANK);
+        tiny_u32(gguf, tiny->arch, "attention.kv_lora_rank", TINY_LATENTS);
+        tiny_u32(gguf, tiny->arch, "leading_dense_block_count", (uint32_t)tiny->layers);
+        tiny_u32(gguf, tiny->arch, "expert_feed_forward_length", TINY_FF);
+        tiny_u32(gguf, tiny->arch, "expert_shared_count", 0);
+    }
     tiny_f32(gguf, tiny->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
     tiny_f32(gguf, tiny->arch, "rope.freq_base", tiny->rope_base);
     if (tiny->window > 0) {
