@@ -147,9 +147,20 @@ static void unclaim(struct pager_assembly *assembly, const struct pager_part *pa
     assembly->claimed -= rect_cells(part);
 }
 
+/* What the record will say of itself is what its parts say, and no part that was refused. */
+static void adopt_facts(struct pager_assembly *assembly, const struct pager_part *part, bool first) {
+    float ancestry_error = first ? 0 : assembly->ancestry_error;
+    assembly->ancestry_error = part->ancestry_error > ancestry_error ? part->ancestry_error : ancestry_error;
+    assembly->pin = part->pin || (!first && assembly->pin);
+    assembly->supersedes = part->supersedes || (!first && assembly->supersedes);
+    assembly->shorter = part->supersedes ? part->shorter : assembly->shorter;
+}
+
 enum quire_status pager_assembly_admit(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part) {
     assert(!assembly->waiting && part->state == PAGER_PART_WAITING);
+    bool first = assembly->claimed == 0;
     QUIRE_FORWARD(claim(assembly, part));
+    adopt_facts(assembly, part, first);
     part->state = PAGER_PART_ASKED;
     part->slot = assembly->slot;
     pager->n_waiting--;

@@ -67,18 +67,6 @@ void pager_ghost_add(struct pager_ghosts *ghosts, uint32_t serial, const quire_k
     set[0] = print | (uint64_t)kind;
 }
 
-void pager_ghost_forget(struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
-    if (!ghosts->sets) {
-        return;
-    }
-    uint64_t print = fingerprint(ghosts, serial, key), *set = set_of(ghosts, print);
-    unsigned way = way_of(set, print);
-    if (way < WAYS) {
-        memmove(set + way, set + way + 1, (WAYS - 1 - way) * sizeof(*set));
-        set[WAYS - 1] = 0;
-    }
-}
-
 enum pager_ghost_kind pager_ghost_find(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
     if (!ghosts->sets) {
         return PAGER_GHOST_NONE;

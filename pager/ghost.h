@@ -2,7 +2,7 @@
  * Ghosts: keys that were here, so that a miss can say "evicted" or "deleted" instead of "never stored".
  *
  * A fixed table of 63-bit fingerprints in sets of eight, one cache line each; within a set the one written longest ago is forgotten
- * first. An answer may be wrong once in 2^60 asked keys: it explains a miss, nothing depends on it.
+ * first. A key that comes back keeps its ghost: nobody asks for it while the block is here, and leaving again it leaves a new one. An answer may be wrong once in 2^60 asked keys: it explains a miss, nothing depends on it.
  */
 #ifndef PAGER_GHOST_H
 #define PAGER_GHOST_H
@@ -21,7 +21,6 @@ enum quire_status pager_ghosts_init(struct pager_ghosts *ghosts, uint64_t n_entr
 void pager_ghosts_free(struct pager_ghosts *ghosts);
 /* `serial` is the namespace's: one that was deleted and made again has no ghosts. PAGER_GHOST_NONE is not remembered. */
 void pager_ghost_add(struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key, enum pager_ghost_kind kind);
-void pager_ghost_forget(struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key);
 enum pager_ghost_kind pager_ghost_find(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key);
 static inline uint64_t pager_ghosts_bytes(const struct pager_ghosts *ghosts) { return ghosts->n_sets * 64; }
 

@@ -149,7 +149,9 @@ struct pager_part {
     uint32_t retry_after_ms;
     quire_rect rect;
     uint8_t state, verdict; /* verdict: the outcome when the assembly has ended before this */
-    bool sealing, whole;
+    bool sealing, whole, pin, supersedes;
+    float ancestry_error;
+    quire_key shorter;
 };
 
 /* One record under construction: from the first part offered to the record's publication. */

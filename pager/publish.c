@@ -77,7 +77,6 @@ static void show(struct pager *pager, struct pager_domain *domain, struct pager_
     record->ancestry_error = assembly->ancestry_error;
     pager_record_step(pager, domain, assembly->slot, PAGER_HAPPENS_SEALED);
     block->used = pager_tick_now(pager);
-    pager_ghost_forget(&pager->ghosts, pager->namespaces[assembly->ns]->serial, &block->key);
     if (assembly->pin && block->pins == 0) {
         pager_block_pin(pager, assembly->block, 1);
     }

@@ -111,6 +111,10 @@ static enum quire_status part_new(struct pager *pager, uint64_t session, const s
     part->length = offer->item->length;
     part->rect = offer->rect;
     part->whole = offer->whole;
+    part->pin = offer->item->flags & QUIRE_WIRE_PUT_PIN;
+    part->supersedes = offer->item->flags & QUIRE_WIRE_PUT_SUPERSEDES;
+    part->shorter = offer->item->supersedes;
+    part->ancestry_error = offer->item->ancestry_error;
     *out = part;
     return QUIRE_OK;
 }
@@ -168,9 +172,6 @@ static enum quire_status begin(struct pager *pager, struct pager_ns *ns, const s
         .block = block,
         .ns = ns->number,
         .group = item->group,
-        .pin = item->flags & QUIRE_WIRE_PUT_PIN,
-        .supersedes = item->flags & QUIRE_WIRE_PUT_SUPERSEDES,
-        .shorter = item->supersedes,
         .ancestry_error = item->ancestry_error,
         .n_cells = offer->shape.opaque ? 1 : offer->shape.n_layers * offer->shape.n_heads,
     };
@@ -194,24 +195,14 @@ static void wait(struct pager *pager, struct pager_part *part, uint64_t deadline
 
 static enum quire_status join(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part, const struct offer *offer,
                               uint64_t deadline_ns) {
-    const struct quire_wire_put *item = offer->item;
     if (!same_shape(&assembly->shape, &offer->shape)) {
         return QUIRE_INVALID;
     }
     pager_part_attach(pager, assembly, part);
-    if (assembly->waiting) {
-        wait(pager, part, deadline_ns);
-    } else {
-        QUIRE_FORWARD(pager_assembly_admit(pager, assembly, part));
+    if (!assembly->waiting) {
+        return pager_assembly_admit(pager, assembly, part);
     }
-    if (part->assembly) {
-        assembly->ancestry_error = assembly->ancestry_error > item->ancestry_error ? assembly->ancestry_error : item->ancestry_error;
-        assembly->pin |= (item->flags & QUIRE_WIRE_PUT_PIN) != 0;
-        if (item->flags & QUIRE_WIRE_PUT_SUPERSEDES) {
-            assembly->supersedes = true;
-            assembly->shorter = item->supersedes;
-        }
-    }
+    wait(pager, part, deadline_ns);
     return QUIRE_OK;
 }
 

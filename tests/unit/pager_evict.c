@@ -150,10 +150,12 @@ Test(evict, never_what_is_pinned_or_leased) {
 
 /* Two pins need two unpins; a put may pin what it stores, once. */
 Test(evict, pins_are_counted) {
-    quire_layout layout = rig_layout();
+    quire_layout layout = rig_layout_windowed();
     struct rig *rig = rig_new(POOL, &layout);
     struct quire_wire_put item = rig_item(rig, 1, 0);
     item.flags |= QUIRE_WIRE_PUT_PIN;
+    rig_put_item(rig, &item);
+    item.group = 1;
     rig_put_item(rig, &item);
     cr_assert_eq(rig_info(rig, 1).pins, 1);
     rig_verb(rig, QUIRE_WIRE_PIN, 1);

@@ -241,3 +241,20 @@ Test(parts, limited_in_number) {
     cr_assert_eq(put_part(rig, rig->session, 2, 2, quarter[1]), QUIRE_OK);
     rig_free(rig);
 }
+
+/* A record is as faithful as the least of its parts; a part that was refused has no say. */
+Test(parts, ancestry_is_the_worst_of_those_admitted) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    static const float ancestry[4] = {0.125f, 0.5f, 0.25f, 0};
+    struct quire_wire_put item;
+    for (uint32_t i = 0; i < 4; i++) {
+        item = rig_part(rig, rig_item(rig, 1, 0), 5, quarter[i]);
+        item.ancestry_error = ancestry[i];
+        cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+        item.ancestry_error = 0.75f;
+        cr_assert_eq(rig_put_item(rig, &item), i < 3 ? QUIRE_INVALID : QUIRE_OK); /* in the end it is a duplicate */
+    }
+    cr_assert_eq(rig_info(rig, 1).records[0].ancestry_error, 0.5f);
+    rig_free(rig);
+}
