@@ -462,7 +462,11 @@ void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *bod
     Quire__Wire__Acks *acks = quire__wire__acks__unpack(NULL, size, body);
     if (acks == NULL || (acks->status == QUIRE_OK && acks->statuses.len != chunk->n_items)) {
         quire__wire__acks__free_unpacked(acks, NULL);
+        struct job *job = chunk->job;
         store_on_error(client, chunk, QUIRE_CORRUPT, 0);
+        if (job != NULL) {
+            job_abort(client, job, QUIRE_CORRUPT, "quired sent a malformed answer");
+        }
         conn_down(client, QUIRE_CORRUPT, "quired sent a malformed answer");
         return;
     }
