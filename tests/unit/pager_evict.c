@@ -155,10 +155,11 @@ Test(evict, pins_are_counted) {
     struct quire_wire_put item = rig_item(rig, 1, 0);
     item.flags |= QUIRE_WIRE_PUT_PIN;
     rig_put_item(rig, &item);
-    item.group = 1;
-    rig_put_item(rig, &item);
     cr_assert_eq(rig_info(rig, 1).pins, 1);
     rig_verb(rig, QUIRE_WIRE_PIN, 1);
+    cr_assert_eq(rig_info(rig, 1).pins, 2);
+    item.group = 1;
+    rig_put_item(rig, &item);
     cr_assert_eq(rig_info(rig, 1).pins, 2);
     rig_verb(rig, QUIRE_WIRE_UNPIN, 1);
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_IN_USE);
