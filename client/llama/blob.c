@@ -48,7 +48,7 @@ static enum quire_status parse_cells(struct cursor *in, struct kvblob_section *s
     section->in_order = true;
     section->cells_offset = in->at;
     for (uint32_t i = 0; i < section->n_cells; i++) {
-        int32_t cell[3];
+        int32_t cell[3] = {0};
         QUIRE_FORWARD(take(in, cell, sizeof(cell), "its cells"));
         if (cell[1] != 1 || cell[0] < 0) {
             return refuse(in, "cell %u at position %d belongs to %d sequences", (unsigned)i, (int)cell[0], (int)cell[1]);
@@ -87,7 +87,7 @@ static enum quire_status parse_channels(struct cursor *in, uint32_t n_cells, str
 }
 
 static enum quire_status parse_section(struct cursor *in, bool has_v, struct kvblob_section *section) {
-    uint32_t n_streams, v_turned;
+    uint32_t n_streams = 0, v_turned = 0;
     QUIRE_FORWARD(take(in, &n_streams, sizeof(n_streams), "a section's head"));
     if (n_streams != 1) {
         refuse(in, "%u streams: the cache is not unified", (unsigned)n_streams);
@@ -163,8 +163,9 @@ enum quire_status kvblob_plan(const struct kvblob *shape, const uint32_t n_cells
     if (plan != shape) {
         *plan = *shape;
     }
+    assert(shape->n_sections <= KVBLOB_MAX_SECTIONS);
     uint64_t at = 4 + 4;
-    for (uint32_t s = 0; s < plan->n_sections; s++) {
+    for (uint32_t s = 0; s < KVBLOB_MAX_SECTIONS && s < plan->n_sections; s++) {
         if (n_cells[s] > KVBLOB_MAX_CELLS || first_pos[s] < 0) {
             return QUIRE_TOO_LARGE;
         }

@@ -19,10 +19,11 @@ struct dump {
 static bool write_lanes(struct dump *dump, uint32_t group, uint32_t first, uint32_t n_tokens) {
     const struct model_layout *model = &dump->engine->layout;
     const quire_group *shape = &model->layout.group[group];
-    for (uint32_t l = 0; l < model->n_layers[group]; l++) {
-        for (uint32_t lane = 0; lane < (shape->v_dim > 0 ? 2u : 1u) * shape->n_kv_heads; lane++) {
-            const uint64_t size = lanes_copy_out(model, group, l, lane >= shape->n_kv_heads, lane % shape->n_kv_heads, dump->rows,
-                                                 dump->state.bytes, first, n_tokens, dump->lane);
+    const uint32_t kinds = shape->v_dim > 0 ? 2 : 1, n_lanes = kinds * model->n_layers[group];
+    for (uint32_t i = 0; i < n_lanes; i++) {
+        for (uint32_t head = 0; head < shape->n_kv_heads; head++) {
+            const uint64_t size =
+                lanes_copy_out(model, group, i / kinds, i % kinds == 1, head, dump->rows, dump->state.bytes, first, n_tokens, dump->lane);
             if (fwrite(dump->lane, 1, size, dump->file) != size) {
                 return false;
             }

@@ -44,7 +44,7 @@ static void unrotate(const quire_group *group, const uint8_t *row, uint32_t head
 }
 
 double rope_check_rows(const quire_group *group, const uint8_t *const *rows, const int32_t *positions, uint32_t n) {
-    double first[QUIRE_MAX_DIM], other[QUIRE_MAX_DIM], off = 0, all = 0;
+    double first[QUIRE_MAX_DIM] = {0}, other[QUIRE_MAX_DIM] = {0}, off = 0, all = 0;
     for (uint32_t h = 0; h < group->n_kv_heads; h++) {
         unrotate(group, rows[0], h, positions[0], first);
         for (uint32_t i = 1; i < n; i++) {

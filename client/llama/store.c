@@ -369,7 +369,7 @@ static void keep_tail(struct store *store, struct store_run *run, uint32_t n_tok
 
 void store_keep(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n, bool tail) {
     const double start_ms = store_now_ms();
-    const uint32_t block = store->engine != NULL ? store->engine->block_tokens : 1;
+    const uint32_t block = store->engine->block_tokens;
     if (run->stopped || store->ns == NULL || run->seq == NULL) {
         return;
     }
