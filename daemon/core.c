@@ -214,8 +214,8 @@ static uint64_t core_deadline(const struct core *core) {
     return core->draining ? quire_min_u64(deadline_ns, core->drain_until_ns) : deadline_ns;
 }
 
-static enum quire_status core_turn(struct core *core) {
-    QUIRE_FORWARD(loop_turn(core->loop, core_deadline(core)));
+enum quire_status core_turn(struct core *core, uint64_t deadline_ns) {
+    QUIRE_FORWARD(loop_turn(core->loop, deadline_ns));
     core_run_leftovers(core);
     core_tick(core);
     return QUIRE_OK;
@@ -258,13 +258,13 @@ enum quire_status core_run(struct core *core) {
     enum quire_status status = QUIRE_OK;
     mailbox_attach(&core->mailbox);
     while (status == QUIRE_OK && !core->stopping) {
-        status = core_turn(core);
+        status = core_turn(core, core_deadline(core));
     }
     if (status == QUIRE_OK) {
         core_begin_drain(core);
     }
     while (status == QUIRE_OK && !core_drained(core) && loop_now_ns() < core->drain_until_ns) {
-        status = core_turn(core);
+        status = core_turn(core, core_deadline(core));
     }
     if (status != QUIRE_OK) {
         log_error("loop_failed", "the event loop failed: %s", strerror(errno));

@@ -74,6 +74,8 @@ void core_histogram_add(struct core_histogram *histogram, uint64_t elapsed_ns);
 /* The trust domain of a uid: DENIED when nobody knows it. */
 enum quire_status core_classify(const struct core *core, uid_t uid, uint32_t *domain, bool *member);
 void core_runnable(struct core *core, struct session *session);
+/* One round of the loop: waits until the deadline at most (0: not at all), serves what is ready, what was left over and what is due. */
+enum quire_status core_turn(struct core *core, uint64_t deadline_ns);
 
 /* requests.c */
 enum session_verdict request_handle(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
