@@ -69,6 +69,27 @@ Test(llama_models, one_kv_head) {
     free(path);
 }
 
+/* RoPE with factors a pair, stretched by YaRN, of another base, or left out of every fourth layer: read off the graph and verified. */
+Test(llama_models, kinds_of_rope) {
+    static const struct tiny kinds[] = {
+        {.arch = "llama", .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 32, .rope_base = 5e5f, .factors = true},
+        {.arch = "llama", .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 32, .rope_base = 1e4f, .yarn = 4},
+        {.arch = "qwen2", .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .rope_base = 1e6f, .mrope = true},
+        {.arch = "smollm3", .layers = 8, .heads = 4, .kv_heads = 2, .head_dim = 32, .rope_base = 1e5f},
+    };
+    static const uint16_t groups[] = {1, 1, 1, 2};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char *path = tiny_write(&kinds[i]);
+        struct engine *engine = test_engine(path, 1, BLOCK, CTX);
+        cr_assert_eq(engine->mode, ENGINE_LANES, "%zu: %s", i, engine->why);
+        cr_assert_eq(engine->layout.layout.n_groups, groups[i], "%zu: %u groups", i, engine->layout.layout.n_groups);
+        engine_close(&engine);
+        hand_over_and_compare(path, 1, 1, 0, true);
+        unlink(path);
+        free(path);
+    }
+}
+
 /* Every other layer sees 32 tokens: two groups of equal size, told apart by what was written, and the reader needs two blocks of one. */
 Test(llama_models, windows_in_turn) {
     char *path = tiny_write(&gemma2);

@@ -18,8 +18,10 @@ struct tiny {
     const char *arch;
     int layers, heads, kv_heads, head_dim, window;
     float rope_base;
-    bool post_norms, k_norms, mrope;
-    bool latent; /* multi-head latent attention: one K of latents and rotated dims, V derived from it */
+    bool post_norms, k_norms, mrope; /* mrope: also biases; only qwen2vl reads the sections */
+    bool factors;                    /* each pair of RoPE slowed down by a factor of its own */
+    float yarn;                      /* RoPE stretched by this much, 0: not */
+    bool latent;                     /* multi-head latent attention: one K of latents and rotated dims, V derived from it */
 };
 
 enum { TINY_LATENTS = 48, TINY_Q_RANK = 32, TINY_ROTATED = 16, TINY_PLAIN = 16, TINY_V = 16 }; /* of latent attention */
@@ -138,6 +140,12 @@ static inline void tiny_metadata(const struct tiny *tiny, struct gguf_context *g
     if (tiny->window > 0) {
         tiny_u32(gguf, tiny->arch, "attention.sliding_window", (uint32_t)tiny->window);
     }
+    if (tiny->yarn > 0) {
+        snprintf(name, sizeof(name), "%s.rope.scaling.type", tiny->arch);
+        gguf_set_val_str(gguf, name, "yarn");
+        tiny_f32(gguf, tiny->arch, "rope.scaling.factor", tiny->yarn);
+        tiny_u32(gguf, tiny->arch, "rope.scaling.original_context_length", 1024);
+    }
     if (tiny->mrope) {
         snprintf(name, sizeof(name), "%s.rope.dimension_sections", tiny->arch);
         gguf_set_arr_data(gguf, name, GGUF_TYPE_INT32, sections, 4);
@@ -158,6 +166,9 @@ static inline char *tiny_write(const struct tiny *tiny) {
     tiny_metadata(tiny, gguf);
     tiny_tensor(gguf, ctx, &seed, false, TINY_EMBD, TINY_VOCAB, "token_embd.weight");
     tiny_tensor(gguf, ctx, &seed, true, TINY_EMBD, 0, "output_norm.weight");
+    if (tiny->factors) { /* around one, so each pair has its own */
+        tiny_tensor(gguf, ctx, &seed, true, tiny->head_dim / 2, 0, "rope_freqs.weight");
+    }
     for (int l = 0; l < tiny->layers; l++) {
         tiny_layer(tiny, gguf, ctx, &seed, l);
     }
