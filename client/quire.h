@@ -170,7 +170,7 @@ typedef struct quire_lookup_args {
     uint32_t n_keys;     /* ≤ QUIRE_MAX_BATCH */
     uint32_t flags;      /* enum quire_lookup_flags */
     uint32_t group_mask; /* layer groups wanted, bit g; 0: all. Windowed groups are required only where a reader that resumes
-                             behind the prefix looks: the last ⌈window ÷ block_tokens⌉ blocks */
+                             behind the prefix looks: the last ⌈window ÷ block_tokens⌉ blocks, one more behind a partial tail */
     float max_error;
     uint32_t lease_ms;    /* new uses end after this; bytes in use stay. 0: the daemon's default */
     uint32_t deadline_ms; /* 0: the client's default */

@@ -55,6 +55,15 @@ static void prefetch_records(const struct lookup *l) {
     }
 }
 
+/* Does the prefix end in a partial block? Then a window reaches one block further back. */
+static bool ends_partial(const struct lookup *l, uint32_t n) {
+    uint32_t found = n == 0 ? PAGER_NO_BLOCK : l->pager->found[n - 1];
+    return found != PAGER_NO_BLOCK && l->blocks[found].n_tokens < l->ns->layout->block_tokens;
+}
+
+/* How many of the last of n blocks a reader needs of a windowed group. */
+static uint32_t window_of(const struct lookup *l, uint32_t g, uint32_t n) { return l->ns->window_blocks[g] + ends_partial(l, n); }
+
 /* Longest n such that each block before n has every global group, and the last blocks before n have the windowed ones. */
 static void find_prefix(struct lookup *l) {
     uint32_t run[QUIRE_MAX_GROUPS] = {0}, global = l->mask & ~l->windowed;
@@ -67,7 +76,7 @@ static void find_prefix(struct lookup *l) {
         bool usable = true;
         for (uint32_t g = 0; l->windowed >> g; g++) {
             run[g] = groups >> g & 1 ? run[g] + 1 : 0;
-            usable &= !(l->windowed >> g & 1) || run[g] >= quire_min_u64(l->ns->window_blocks[g], i + 1);
+            usable &= !(l->windowed >> g & 1) || run[g] >= quire_min_u64(window_of(l, g, i + 1), i + 1);
         }
         l->n = usable ? i + 1 : l->n;
     }
@@ -77,7 +86,7 @@ static void find_prefix(struct lookup *l) {
 static uint32_t needed(const struct lookup *l, uint32_t i, uint32_t n) {
     uint32_t groups = l->mask;
     for (uint32_t g = 0; l->prefix && l->windowed >> g; g++) {
-        if ((l->windowed >> g & 1) && n - i > l->ns->window_blocks[g]) {
+        if ((l->windowed >> g & 1) && n - i > window_of(l, g, n)) {
             groups &= ~(1u << g);
         }
     }
@@ -99,7 +108,7 @@ static uint64_t bytes_of(const struct lookup *l, uint32_t i, uint32_t groups) {
 /* Does the n-block prefix have all that it needs of the windowed groups? */
 static bool is_usable(const struct lookup *l, uint32_t n) {
     for (uint32_t g = 0; l->windowed >> g; g++) {
-        uint32_t w = (uint32_t)quire_min_u64(l->windowed >> g & 1 ? l->ns->window_blocks[g] : 0, n);
+        uint32_t w = (uint32_t)quire_min_u64(l->windowed >> g & 1 ? window_of(l, g, n) : 0, n);
         for (uint32_t i = n - w; i < n; i++) {
             if (!(have(l, l->pager->found[i]) >> g & 1)) {
                 return false;
@@ -128,11 +137,17 @@ static uint64_t one_less(const struct lookup *l, uint32_t n, uint64_t bytes) {
     return bytes;
 }
 
-/* The longest usable prefix that the session's quota allows. */
+/* The longest usable prefix that the session's quota allows. One that has to be cut ends in a full block: that keeps the sum exact. */
 static void cut_prefix(struct lookup *l) {
-    uint64_t bytes = prefix_bytes(l, l->n);
     uint32_t n = l->n;
-    while (n > 0 && (bytes > l->budget_bytes || !is_usable(l, n))) {
+    uint64_t bytes = prefix_bytes(l, n);
+    if (bytes > l->budget_bytes && ends_partial(l, n)) {
+        while (n > 0 && ends_partial(l, n)) {
+            n--;
+        }
+        bytes = prefix_bytes(l, n);
+    }
+    while (n > 0 && (bytes > l->budget_bytes || (n < l->n && ends_partial(l, n)) || !is_usable(l, n))) {
         bytes = one_less(l, n, bytes);
         n--;
     }
@@ -282,7 +297,7 @@ static void count(struct lookup *l) {
     counters->lookups++;
     counters->lookup_keys += l->request->n_keys;
     counters->hit_keys += hits;
-    counters->hit_tokens += l->tokens;
+    counters->hit_tokens += l->probe ? 0 : l->tokens; /* what was really handed out: seconds of prefill saved */
     counters->hit_bytes += l->reply->leased_bytes;
     counters->lease_quota_refusals += l->quota_hit;
     l->ns->hits += hits;

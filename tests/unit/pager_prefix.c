@@ -70,6 +70,32 @@ Test(prefix, moves_back_to_a_whole_window) {
     rig_free(rig);
 }
 
+/* Behind a partial tail a window reaches one block further back than behind a full block: a reader gets that one too, or a shorter prefix. */
+Test(prefix, partial_tail_reaches_further_back) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    uint32_t window = quire_layout_window_blocks(&layout, 1);
+    for (uint32_t i = 1; i <= 8; i++) {
+        put_group(rig, i, i - 1, 0, 0);
+        if (i > 8 - window) { /* just what a reader behind block 8 needs */
+            put_group(rig, i, i - 1, 1, 0);
+        }
+    }
+    for (uint8_t group = 0; group < 2; group++) {
+        struct quire_wire_put tail = rig_item(rig, 9, 8);
+        quire_rect whole = quire_layout_whole(&layout, group);
+        tail.group = group;
+        tail.n_tokens = 1;
+        tail.length = (uint32_t)quire_layout_rect_bytes(&layout, group, &whole, 1);
+        cr_assert_eq(rig_put_item(rig, &tail), QUIRE_OK);
+    }
+    cr_assert_eq(rig_prefix(rig, 1, 2, 3, 4, 5, 6, 7, 8, 9), 9);
+    cr_assert_eq(rig->reply.n_grants, 9 + window + 1);
+    cr_assert_eq(rig_prefix(rig, 1, 2, 3, 4, 5, 6, 7, 8), 8);
+    cr_assert_eq(rig->reply.n_grants, 8 + window);
+    rig_free(rig);
+}
+
 /* Who asks for one group alone gets that one alone, and is not stopped by what the others lack. */
 Test(prefix, group_mask) {
     quire_layout layout = rig_layout_windowed();
