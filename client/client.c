@@ -233,6 +233,8 @@ void quire_close(quire_client **handle) {
     }
     quire_client *client = *handle;
     *handle = NULL;
+    client_enter(client); /* a forked child has no thread to stop before it has made the client its own */
+    client_leave(client);
     progress_stop_thread(client);
     client_enter(client);
     cancel_all(client);

@@ -116,6 +116,7 @@ static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
         close(fd);
         if (error == EAGAIN && now_ns < conn->attempts_end_ns) {
             conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
+            progress_kick(client);
             return QUIRE_PENDING;
         }
         enum quire_status status = error == EACCES || error == EPERM ? QUIRE_DENIED : QUIRE_DISCONNECTED;

@@ -77,7 +77,7 @@ enum quire_status ingest_need(quire_client *client, uint64_t now_ns, uint32_t de
         return QUIRE_PENDING;
     }
     if (now_ns < client->window_retry_ns) {
-        client->next_wake_ns = quire_min_u64(client->next_wake_ns, client->window_retry_ns);
+        progress_wake_at(client, client->window_retry_ns);
         return QUIRE_PENDING;
     }
     Quire__Wire__IngestGet get = QUIRE__WIRE__INGEST_GET__INIT;
@@ -152,7 +152,7 @@ void ingest_on_error(quire_client *client, enum quire_status status, uint32_t re
     if (status == QUIRE_RETRY || status == QUIRE_FULL || status == QUIRE_TIMEOUT) {
         uint32_t wait_ms = retry_after_ms == 0 ? ASK_AGAIN_MS : retry_after_ms;
         client->window_retry_ns = clock_ns() + wait_ms * QUIRE_NS_PER_MS;
-        client->next_wake_ns = quire_min_u64(client->next_wake_ns, client->window_retry_ns);
+        progress_wake_at(client, client->window_retry_ns);
         return;
     }
     while (!list_empty(&client->stalled_space)) {

@@ -35,6 +35,7 @@
 #define TX_BACKLOG_MAX (4u << 20) /* bytes unsent beyond which jobs wait to be sent */
 #define RX_BUFFER_BYTES (128u << 10)
 #define RX_FDS_MAX 4
+#define RX_READS_MAX 32               /* before deadlines have a turn */
 #define RELEASES_MAX 64               /* leases told in one frame */
 #define RELEASE_HELD_BYTES (1u << 20) /* what releases that wait for the next frame may hold in the pool */
 #define RELEASE_BUSY_NS 50000u        /* a caller that asks again so soon after a release is expected to do so again */
@@ -363,6 +364,8 @@ bool progress_until(quire_client *client, struct job *job, bool (*finished)(quir
 /* Wakes the threads that wait for this job. */
 void progress_wake(quire_client *client, const struct job *job);
 void progress_kick(quire_client *client);
+/* Something is due at that time for jobs that wait for space: the leader must not sleep longer. */
+void progress_wake_at(quire_client *client, uint64_t at_ns);
 /* Called by a thread that is about to copy without the lock, or leaves: somebody else may have to poll. */
 void progress_hand_over(quire_client *client);
 /* When something is due even if nothing arrives; UINT64_MAX: never. */

@@ -27,6 +27,13 @@ void progress_kick(quire_client *client) {
     }
 }
 
+void progress_wake_at(quire_client *client, uint64_t at_ns) {
+    client->next_wake_ns = quire_min_u64(client->next_wake_ns, at_ns);
+    if (at_ns < client->poll_until_ns) {
+        progress_kick(client);
+    }
+}
+
 static void wake(quire_client *client, struct waiter *waiter) {
     if (waiter == client->leader) {
         progress_kick(client);

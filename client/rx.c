@@ -180,7 +180,7 @@ static void take_descriptors(struct conn *conn, struct msghdr *message) {
 void rx_read(quire_client *client) {
     struct conn *conn = &client->conn;
     uint64_t serial = conn->serial;
-    while (conn->fd >= 0 && conn->serial == serial) {
+    for (int reads = 0; reads < RX_READS_MAX && conn->fd >= 0 && conn->serial == serial; reads++) {
         union {
             struct cmsghdr align;
             char bytes[CMSG_SPACE(RX_FDS_MAX * sizeof(int))];

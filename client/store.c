@@ -302,7 +302,7 @@ static bool send_again(quire_client *client, struct job_store *store, uint64_t n
         return false;
     }
     if (now_ns < store->retry_at_ns) {
-        client->next_wake_ns = quire_min_u64(client->next_wake_ns, store->retry_at_ns);
+        progress_wake_at(client, store->retry_at_ns);
         return false;
     }
     store->retry = false;

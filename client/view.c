@@ -63,7 +63,8 @@ enum quire_status quire_view_end(quire_lease *lease, quire_view *view) {
     if (lease == NULL || view == NULL || view->record == NULL || lease->pool == NULL) {
         return error_set(QUIRE_INVALID, "view: not begun under this lease");
     }
-    bool stands = pool_stands(lease->pool, view->slot, view->generation);
+    bool here = !lease->pool->inherited && !lease->client->forked; /* a forked child has no mapping to look at */
+    bool stands = here && pool_stands(lease->pool, view->slot, view->generation);
     memset(view, 0, sizeof(*view));
     return stands ? QUIRE_OK : error_set(QUIRE_STALE, "the bytes were reused during the view: discard what was read");
 }

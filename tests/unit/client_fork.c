@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/time.h>
 
 static struct quired quired;
 static quire_client *client;
@@ -52,12 +53,12 @@ static int wait_for(pid_t pid) {
 }
 
 /* In the child: the parent's lease, mapping and job are not there; the same handles work on a session of its own. */
-static void live_in_child(quire_lease *inherited, const void *mapped, quire_job job, const quire_key *keys, uint64_t session,
-                          int event_fd) {
+static void live_in_child(quire_lease *inherited, quire_view *view, quire_job job, const quire_key *keys, uint64_t session, int event_fd) {
     quire_info info;
     quire_lookup_result found;
     struct toy want, got;
-    CHILD_CHECK(!is_mapped(mapped));
+    CHILD_CHECK(!is_mapped(view->record));
+    CHILD_CHECK(quire_view_end(inherited, view) == QUIRE_STALE);
     CHILD_CHECK(!quire_lease_valid(inherited));
     CHILD_CHECK(quire_wait(client, job, 10) == QUIRE_NOT_FOUND);
     toy_clear(&got);
@@ -100,7 +101,7 @@ Test(client_fork, child_and_parent, .init = start, .fini = stop, .timeout = 100)
     pid_t child = fork();
     if (child == 0) {
         kill(quired.pid, SIGCONT);
-        live_in_child(found.lease, view.record, job, keys, before.session, event_fd);
+        live_in_child(found.lease, &view, job, keys, before.session, event_fd);
     }
     cr_assert_eq(wait_for(child), 0);
     cr_assert_eq(quire_wait(client, job, 20000), QUIRE_OK, "%s", quire_last_error());
@@ -158,4 +159,45 @@ Test(client_fork, among_threads, .init = start, .fini = stop, .timeout = 100) {
     quire_info info;
     quire_get_info(client, &info);
     cr_assert_eq(info.reconnects, 0);
+}
+
+/* A child that only closes what it inherited, the library's own thread included, does so without waiting for anybody. */
+Test(client_fork, close_in_child, .init = start, .fini = stop, .timeout = 100) {
+    quire_options options = {.address = quired.path, .flags = QUIRE_OPEN_PROGRESS_THREAD};
+    quire_client *other;
+    quire_lookup_result found;
+    quire_key keys[1];
+    toy_keys(ns, 3, keys, 1);
+    cr_assert_eq(quire_open(&options, &other), QUIRE_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        quire_close(&other);
+        quire_ns_close(&ns);
+        quire_close(&client);
+        _exit(0);
+    }
+    cr_assert_eq(wait_for(child), 0);
+    cr_assert_eq(toy_lookup(ns, keys, 1, &found), QUIRE_OK);
+    quire_close(&other);
+}
+
+static void on_alarm(int signal_number) { (void)signal_number; }
+
+/* Signals that interrupt system calls interrupt no call of ours. */
+Test(client_fork, signals, .init = start, .fini = stop, .timeout = 100) {
+    struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
+    struct itimerval often = {.it_interval.tv_usec = 300, .it_value.tv_usec = 300}, never = {0};
+    quire_key keys[4];
+    quire_lookup_result found;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (uint32_t i = 0; i < 100; i++) {
+        toy_keys(ns, 10 + i, keys, 4);
+        cr_assert_eq(toy_store(ns, keys, 4), QUIRE_OK, "%s", quire_last_error());
+        cr_assert_eq(toy_lookup(ns, keys, 4, &found), QUIRE_OK, "%s", quire_last_error());
+        cr_assert_eq(found.hits, 4);
+        quire_release(&found.lease);
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
 }

@@ -1,3 +1,4 @@
+#include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
 #include <criterion/criterion.h>
@@ -246,4 +247,31 @@ Test(client_roundtrip, verbs, .init = start, .fini = stop) {
     cr_assert_eq(quire_unpin(ns, keys, 1, statuses, 0), QUIRE_OK);
     cr_assert_eq(quire_touch(ns, keys, QUIRE_MAX_BATCH + 1, NULL, 0), QUIRE_TOO_LARGE);
     cr_assert_eq(quire_touch(ns, keys, 0, NULL, 0), QUIRE_INVALID);
+}
+
+/* What a sequence computed on a lossy prefix stores says so, to every reader and to what they compute on it. */
+Test(client_roundtrip, ancestry, .init = start, .fini = stop) {
+    quire_key keys[1];
+    quire_lookup_result found;
+    quire_seq *writer = NULL, *reader = NULL;
+    struct toy toy;
+    cr_assert_eq(quire_seq_create(ns, &writer), QUIRE_OK);
+    cr_assert_eq(quire_seq_create(ns, &reader), QUIRE_OK);
+    seq_learn(writer, &(quire_fidelity){.error = 0.25f});
+    toy_keys(ns, 9, keys, 1);
+    toy_fill(&toy, 0);
+    quire_source source = toy_source(&toy, keys[0], NULL, TOY_BLOCK);
+    cr_assert_eq(quire_store(ns, &source, 1, writer, 0, NULL), QUIRE_OK);
+    quire_lookup_args args = {.keys = keys, .n_keys = 1};
+    cr_assert_eq(quire_lookup(ns, &args, NULL, &found), QUIRE_OK);
+    cr_assert_eq(found.hits, 1);
+    quire_dest dest = toy_dest(&toy, 0);
+    cr_assert_eq(quire_fetch(found.lease, &dest, 1, reader, 0), QUIRE_OK);
+    cr_assert_eq(dest.fidelity.error, 0.0f);
+    cr_assert_eq(dest.fidelity.ancestry_error, 0.25f);
+    cr_assert_eq(quire_seq_ancestry(reader).ancestry_error, 0.25f);
+    quire_release(&found.lease);
+    quire_seq_destroy(&writer);
+    quire_seq_destroy(&reader);
+    cr_assert_null(reader);
 }

@@ -14,6 +14,7 @@ static int memory_fault;      /* 1: the window's memory is smaller than said, 2:
 static uint8_t answers[8][2]; /* statuses of the first, second … put; PENDING ends the list */
 static unsigned n_statuses;   /* 0: as many as items */
 static bool recall;
+static _Atomic uint64_t waiting_lookup; /* answered with the second put */
 
 static void give_window(int fd, uint64_t request) {
     Quire__Wire__IngestAck ack = QUIRE__WIRE__INGEST_ACK__INIT;
@@ -40,6 +41,11 @@ static void answer_put(int fd, const struct quire_frame *frame, const uint8_t *b
     acks.statuses.len = n_statuses != 0 ? n_statuses : n;
     atomic_fetch_add(&items, n);
     twin_send(fd, QUIRE_MSG_ACKS, frame->request_id, &acks.base, 0, NULL, 0);
+    if (waiting_lookup != 0 && atomic_load(&puts_seen) == 2) {
+        Quire__Wire__Grants grants = QUIRE__WIRE__GRANTS__INIT;
+        grants.epoch = DOUBLE_EPOCH;
+        twin_send(fd, QUIRE_MSG_GRANTS, waiting_lookup, &grants.base, 0, NULL, 0);
+    }
     if (recall) {
         twin_send(fd, QUIRE_MSG_INGEST_RECALL, 0, NULL, 0, NULL, 0);
     }
@@ -48,7 +54,9 @@ static void answer_put(int fd, const struct quire_frame *frame, const uint8_t *b
 
 static void serve_stores(struct twin *self, int fd, const struct quire_frame *frame, const uint8_t *body) {
     (void)self;
-    if (frame->type == QUIRE_MSG_INGEST_GET) {
+    if (frame->type == QUIRE_MSG_LEASE) {
+        waiting_lookup = frame->request_id;
+    } else if (frame->type == QUIRE_MSG_INGEST_GET) {
         give_window(fd, frame->request_id);
     } else if (frame->type == QUIRE_MSG_PUT) {
         answer_put(fd, frame, body);
@@ -148,4 +156,30 @@ Test(client_store, bad_window, .init = start, .fini = stop, .timeout = 60) {
         cr_assert_eq(sources[0].status, QUIRE_SYSTEM);
     }
     cr_assert_eq(atomic_load(&puts_seen), 0u);
+}
+
+static void *look_up(void *arg) {
+    quire_key key = {{9}};
+    quire_lookup_result found;
+    quire_lookup_args args = {.keys = &key, .n_keys = 1, .deadline_ms = 20000};
+    *(enum quire_status *)arg = quire_lookup(ns, &args, NULL, &found);
+    return NULL;
+}
+
+/* Another thread polls, for something that comes late. A store that is to be sent again soon is sent again soon, not when that thread wakes up:
+   here the lookup is answered only after the second put, which would never come. */
+Test(client_store, retry_beside_a_leader, .init = start, .fini = stop, .timeout = 60) {
+    quire_source sources[2];
+    pthread_t thread;
+    enum quire_status status = QUIRE_INTERNAL;
+    refuse_gets = 1;
+    answers[0][0] = QUIRE_RETRY;
+    pthread_create(&thread, NULL, look_up, &status);
+    while (waiting_lookup == 0) {
+        usleep(1000);
+    }
+    usleep(20000); /* it polls by now; were it later, the test would only be easier */
+    cr_assert_eq(store_two(sources, 10000, NULL), QUIRE_OK, "%s", quire_last_error());
+    pthread_join(thread, NULL);
+    cr_assert_eq(status, QUIRE_OK);
 }
