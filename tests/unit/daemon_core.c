@@ -274,3 +274,112 @@ Test(daemon_core, stopping_says_goodbye) {
     cr_assert_eq(core_call(daemon_.core, frames_look, NULL, FRAMES_WAIT_MS), QUIRE_CANCELLED);
     stop();
 }
+
+/* The next frame of a type; anything else may come before it. */
+static struct frames_answer next_of(enum quire_msg type) {
+    struct frames_answer answer;
+    for (;;) {
+        cr_assert(frames_recv(&client, &answer), "the daemon hung up");
+        if (answer.frame.type == type) {
+            return answer;
+        }
+        frames_answer_free(&answer);
+    }
+}
+
+/* A holder that does not answer the recall of its idle window loses it: its number is dead, its memory is free, and a put that names it is
+   told to ask for another. */
+Test(daemon_core, a_window_not_given_back_is_taken) {
+    struct frames_window window;
+    uint8_t status;
+    frames_config(&daemon_);
+    daemon_.config.ingest_idle_ms = 20;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
+    struct quire_wire_put item = frames_item(&window, 0, 1);
+    struct frames_answer recall = next_of(QUIRE_MSG_INGEST_RECALL);
+    Quire__Wire__IngestReturn *what = quire__wire__ingest_return__unpack(NULL, recall.frame.body_bytes, recall.body);
+    cr_assert_eq(what->window, window.number);
+    quire__wire__ingest_return__free_unpacked(what, NULL);
+    frames_answer_free(&recall);
+    cr_assert(frames_until(&daemon_, frames_idle, 0), "the window was not taken");
+    uint64_t id = frames_put_send(&client, ns, window.number, &item, 1, 1000);
+    cr_assert_eq(frames_acks(&client, id, &status, 1), QUIRE_STALE);
+    cr_assert_eq(window.base[0], 0, "its pages were not given back to the system");
+    munmap(window.base, window.bytes);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK, "another one");
+    stop();
+}
+
+/* Stopping waits for puts that wait for room: they get their answers, then comes the goodbye, all within the bound. */
+Test(daemon_core, stopping_answers_what_waits) {
+    struct frames_window window;
+    uint8_t status = QUIRE_OK;
+    uint64_t id = 0;
+    frames_config(&daemon_);
+    daemon_.config.domains[0].pool_bytes = 256 << 10;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
+    uint32_t number;
+    for (number = 1; status == QUIRE_OK && number < 200; number++) {
+        struct quire_wire_put item = frames_item(&window, 0, number);
+        item.flags |= QUIRE_WIRE_PUT_PIN;
+        id = frames_put_send(&client, ns, window.number, &item, 1, 0);
+        cr_assert_eq(frames_acks(&client, id, &status, 1), QUIRE_OK);
+    }
+    cr_assert(status == QUIRE_FULL || status == QUIRE_RETRY, "%s", quire_status_name((enum quire_status)status));
+    struct quire_wire_put item = frames_item(&window, 0, number);
+    id = frames_put_send(&client, ns, window.number, &item, 1, 300);
+    uint64_t again = frames_put_send(&client, ns, window.number, &item, 1, 0);
+    cr_assert_eq(frames_acks(&client, again, &status, 1), QUIRE_OK, "the first of the two must be waiting by now");
+    core_stop(daemon_.core);
+    cr_assert_eq(frames_acks(&client, id, &status, 1), QUIRE_OK);
+    cr_assert(status == QUIRE_FULL || status == QUIRE_RETRY || status == QUIRE_TIMEOUT);
+    struct frames_answer answer = next_of(QUIRE_MSG_GOODBYE);
+    frames_answer_free(&answer);
+    frames_expect_end(&client);
+    munmap(window.base, window.bytes);
+    stop();
+}
+
+/* While stopping, new work is refused; what frees something is still done. */
+static bool putting(struct core *core, uint64_t n) { return puts_count(&core->puts) == n; }
+static bool draining(struct core *core, uint64_t arg) {
+    (void)arg;
+    return core->draining;
+}
+Test(daemon_core, stopping_refuses_new_work) {
+    Quire__Wire__IngestGet get = QUIRE__WIRE__INGEST_GET__INIT;
+    struct frames_window window;
+    frames_config(&daemon_);
+    daemon_.config.domains[0].pool_bytes = 64 << 10;
+    daemon_.config.drain_ms = 60000;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
+    struct quire_wire_put items[32];
+    for (uint32_t i = 0; i < 32; i++) { /* more than the pool holds, all pinned: some wait, and hold up the end */
+        items[i] = frames_item(&window, 0, 1);
+        items[i].key = frames_key(i + 1);
+        items[i].flags = QUIRE_WIRE_PUT_PIN | QUIRE_WIRE_PUT_ROOT;
+        items[i].parent = (quire_key){{0}};
+    }
+    frames_put_send(&client, ns, window.number, items, 32, 3000);
+    cr_assert(frames_until(&daemon_, putting, 1));
+    core_stop(daemon_.core);
+    cr_assert(frames_until(&daemon_, draining, 0));
+    frames_send(&client, QUIRE_MSG_INGEST_GET, &get.base);
+    free(frames_expect_error(&client, QUIRE_DISCONNECTED));
+    struct frames_answer answer = next_of(QUIRE_MSG_GOODBYE);
+    frames_answer_free(&answer);
+    munmap(window.base, window.bytes);
+    stop();
+}
