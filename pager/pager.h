@@ -47,7 +47,7 @@ void pager_options_default(struct pager_options *options);
     X(lookups, "lease requests answered")                                                                                                  \
     X(lookup_keys, "keys asked for")                                                                                                       \
     X(hit_keys, "keys that hit")                                                                                                           \
-    X(hit_tokens, "tokens in the blocks that were leased")                                                                                         \
+    X(hit_tokens, "tokens in the blocks that were leased")                                                                                 \
     X(hit_bytes, "record bytes leased")                                                                                                    \
     X(leases_granted, "leases given")                                                                                                      \
     X(leases_released, "leases released by their holder")                                                                                  \

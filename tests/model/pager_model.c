@@ -76,7 +76,7 @@ struct put {
     uint32_t space, key, group;
     float ancestry;
     bool whole;
-    uint64_t since; /* operation */
+    uint64_t since, generation; /* operation, and the namespace's incarnation */
 };
 
 struct flight {
@@ -232,7 +232,7 @@ static void put_done(const struct pager_event *event) {
     REQUIRE(put->open); /* exactly once */
     put->open = false;
     m.n_open--;
-    if (event->status == QUIRE_OK && put->whole) {
+    if (event->status == QUIRE_OK && put->whole && put->generation == m.spaces[put->space].generation) {
         struct seen *seen = &m.spaces[put->space].keys[put->key].group[put->group];
         /* One that a rival had made superfluous may land when the rival's record is long gone. */
         seen->offered = put->since > seen->last_ok ? fminf(seen->offered, put->ancestry) : seen->offered;
@@ -422,6 +422,7 @@ static void offer(struct space *space, uint32_t key, uint32_t group, uint64_t pu
     }
     m.puts[cookie] = (struct put){.open = true, .space = (uint32_t)(space - m.spaces), .key = key, .group = group, .ancestry = ancestry};
     m.puts[cookie].since = m.operation;
+    m.puts[cookie].generation = space->generation;
     m.puts[cookie].whole = space->layout.opaque || (rect.n_layers == 2 && rect.n_heads == 2);
     enum quire_status status =
         pager_put(m.pager, m.now_ns, m.sessions[roll(SESSIONS)], space->ns, &item, cookie, m.now_ns + (chance(50) ? roll(400) * MS : 0));
@@ -476,12 +477,17 @@ static uint32_t path_to(const struct space *space, uint32_t key, uint32_t path[D
     return n;
 }
 
+static bool ends_partial(const struct space *space, const uint32_t *path, uint32_t n) {
+    return space->keys[path[n - 1]].n_tokens < space->layout.block_tokens;
+}
+
 /* Would a reader of the first n blocks find all it needs, and what does it weigh? */
 static bool usable(const struct space *space, const uint32_t *path, uint32_t n, const uint8_t faithful[2][KEYS], uint64_t *bytes) {
+    uint32_t window = space->window + ends_partial(space, path, n);
     *bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         for (uint32_t g = 0; g < space->n_groups; g++) {
-            if (g == 1 && n - i > space->window) {
+            if (g == 1 && n - i > window) {
                 continue;
             }
             if (faithful[g][path[i]] != QUIRE_MISS_NONE) {
@@ -508,6 +514,12 @@ static void expect_prefix(const struct space *space, const uint32_t *path, uint3
                 best_bytes = bytes;
             }
         }
+    }
+    if (best < uncut) { /* a prefix that has to be cut ends in a full block */
+        while (best > 0 && (ends_partial(space, path, best) || !usable(space, path, best, faithful, &bytes) || bytes > budget)) {
+            best--;
+        }
+        best_bytes = best > 0 ? bytes : 0;
     }
     REQUIRE(reply->hits == best && reply->leased_bytes == best_bytes);
     for (uint32_t i = 0; i < n; i++) {
