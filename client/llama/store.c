@@ -104,6 +104,7 @@ void store_close(struct store *store) {
     for (uint32_t i = 0; i < STORE_SLOTS; i++) {
         engine_buffer_free(&store->slot[i]);
     }
+    free(store->last_tail.tokens);
     free(store->rows);
     free(store->bases);
     free(store->sources);
@@ -148,17 +149,18 @@ static void worse(quire_fidelity *worst, const quire_fidelity *fidelity) {
     worst->ancestry_error = fidelity->ancestry_error > worst->ancestry_error ? fidelity->ancestry_error : worst->ancestry_error;
 }
 
-/* The first of `hits` blocks whose record of a windowed group a reader needs. */
-static uint32_t window_start(const struct engine *engine, uint32_t group, uint32_t hits) {
-    const uint32_t blocks = quire_layout_window_blocks(&engine->layout.layout, group);
-    return blocks >= hits ? 0 : hits - blocks;
+/* The first of `hits` blocks whose record of a windowed group a reader behind n_tokens needs; a partial tail reaches one further back. */
+static uint32_t window_start(const struct engine *engine, uint32_t group, uint32_t hits, uint32_t n_tokens) {
+    const uint64_t blocks = (uint64_t)quire_layout_window_blocks(&engine->layout.layout, group) + (n_tokens % engine->block_tokens != 0);
+    return blocks >= hits ? 0 : hits - (uint32_t)blocks;
 }
 
-static uint32_t fill_dests(struct store *store, uint32_t hits, struct kvblob *rows, quire_dest *dests, struct lane_bases *bases) {
+static uint32_t fill_dests(struct store *store, uint32_t hits, uint32_t n_tokens, struct kvblob *rows, quire_dest *dests,
+                           struct lane_bases *bases) {
     const struct engine *engine = store->engine;
     uint32_t n = 0;
     for (uint32_t g = 0; g < engine->layout.layout.n_groups; g++) {
-        for (uint32_t i = window_start(engine, g, hits); i < hits; i++, n++) {
+        for (uint32_t i = window_start(engine, g, hits, n_tokens); i < hits; i++, n++) {
             memset(&dests[n], 0, sizeof(dests[n]));
             dests[n].key_index = i;
             lanes_dest(&engine->layout, g, rows, store->fetched.bytes, i * engine->block_tokens, &bases[n], &dests[n]);
@@ -187,7 +189,7 @@ static bool fetch_lanes(struct store *store, struct store_run *run, quire_lease 
     uint32_t local_first = 0;
     for (uint32_t g = 0; local && g < engine->layout.layout.n_groups; g++) {
         if (engine->layout.layout.group[g].window_tokens > 0) {
-            local_first = window_start(engine, g, hits) * engine->block_tokens;
+            local_first = window_start(engine, g, hits, n_tokens) * engine->block_tokens;
         }
     }
     const uint64_t most = (uint64_t)hits * engine->layout.layout.n_groups;
@@ -198,7 +200,7 @@ static bool fetch_lanes(struct store *store, struct store_run *run, quire_lease 
     const double start_ms = store_now_ms();
     good = good && engine_import_begin(engine, n_tokens, local_first, &store->fetched, rows) == QUIRE_OK;
     if (good) {
-        const uint32_t n_dests = fill_dests(store, hits, rows, dests, bases);
+        const uint32_t n_dests = fill_dests(store, hits, n_tokens, rows, dests, bases);
         quire_fetch(lease, dests, n_dests, run->seq, 0);
         good = all_fetched(store, run, dests, n_dests, n_tokens);
     }
@@ -248,9 +250,6 @@ static void reuse_hits(struct store *store, struct store_run *run, quire_lease *
     run->reused_tokens = n_tokens;
     run->kept_blocks = n_tokens / store->engine->block_tokens;
     run->tail_tokens = n_tokens % store->engine->block_tokens;
-    if (run->tail_tokens > 0) {
-        run->tail_key = run->keys[hits - 1];
-    }
 }
 
 void store_reuse(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n) {
@@ -267,6 +266,8 @@ void store_reuse(struct store *store, struct store_run *run, const uint32_t *tok
     if (run->n_keys == 0) {
         return;
     }
+    const struct store_tail *last = &store->last_tail;
+    run->goes_on = last->tokens != NULL && n - 1 > last->n_tokens && memcmp(tokens, last->tokens, last->n_tokens * sizeof(*tokens)) == 0;
     const quire_lookup_args args = {.keys = run->keys, .n_keys = (uint32_t)quire_min_u64(run->n_keys, QUIRE_MAX_BATCH)};
     quire_lookup_result found = {0};
     if (quire_lookup(store->ns, &args, NULL, &found) != QUIRE_OK) {
@@ -281,14 +282,15 @@ void store_reuse(struct store *store, struct store_run *run, const uint32_t *tok
 }
 
 /* ---- keep ------------------------------------------------------------------------------------------------------------------------ */
-static void fill_source(const struct store_run *run, uint32_t block, uint32_t n_tokens, quire_source *source) {
+static void fill_source(const struct store *store, const struct store_run *run, uint32_t block, uint32_t n_tokens, quire_source *source) {
+    const size_t first = (size_t)block * store->engine->block_tokens, tail_end = store->last_tail.n_tokens;
     source->key = run->keys[block];
     source->n_tokens = n_tokens;
     if (block > 0) {
         source->parent = run->keys[block - 1];
     }
-    if (block == run->kept_blocks && run->tail_tokens > 0) {
-        source->supersedes = run->tail_key;
+    if (run->goes_on && first < tail_end && tail_end < first + n_tokens) {
+        source->supersedes = store->last_tail.key;
     }
 }
 
@@ -304,7 +306,7 @@ static int describe_block(struct store *store, const struct store_run *run, uint
             return -1;
         }
         sources[0] = (quire_source){.opaque = store->slot[slot].bytes, .opaque_bytes = size};
-        fill_source(run, block, n_tokens, &sources[0]);
+        fill_source(store, run, block, n_tokens, &sources[0]);
         return 1;
     }
     if (engine_export(engine, first, end, &store->slot[slot], &store->rows[slot]) != QUIRE_OK) {
@@ -315,7 +317,7 @@ static int describe_block(struct store *store, const struct store_run *run, uint
             memset(&sources[n], 0, sizeof(sources[n]));
             lanes_source(&engine->layout, g, &store->rows[slot], store->slot[slot].bytes, first, &store->bases[slot * QUIRE_MAX_GROUPS + g],
                          &sources[n]);
-            fill_source(run, block, n_tokens, &sources[n++]);
+            fill_source(store, run, block, n_tokens, &sources[n++]);
         }
     }
     return n;
@@ -355,16 +357,27 @@ static void keep_full(struct store *store, struct store_run *run, uint32_t n_blo
     }
 }
 
-static void keep_tail(struct store *store, struct store_run *run, uint32_t n_tokens) {
-    if (run->stopped || n_tokens <= run->tail_tokens || run->kept_blocks >= run->n_keys) {
+static void remember_tail(struct store *store, const quire_key *key, const uint32_t *tokens, size_t n) {
+    struct store_tail *last = &store->last_tail;
+    free(last->tokens);
+    *last = (struct store_tail){.key = *key, .tokens = malloc(n * sizeof(*tokens)), .n_tokens = n};
+    if (last->tokens != NULL) {
+        memcpy(last->tokens, tokens, n * sizeof(*tokens));
+    }
+}
+
+static void keep_tail(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n) {
+    const uint32_t n_tokens = (uint32_t)(n % store->engine->block_tokens);
+    if (run->stopped || n_tokens == 0 || run->kept_blocks >= run->n_keys) {
         return;
     }
-    if (!keep_batch(store, run, 1, n_tokens)) {
+    if (n_tokens > run->tail_tokens && !keep_batch(store, run, 1, n_tokens)) {
         run->stopped = true;
         return;
     }
     run->tail_tokens = n_tokens;
-    run->tail_key = run->keys[run->kept_blocks];
+    run->goes_on = false; /* whoever continues from here supersedes this tail */
+    remember_tail(store, &run->keys[run->kept_blocks], tokens, n);
 }
 
 void store_keep(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n, bool tail) {
@@ -380,7 +393,7 @@ void store_keep(struct store *store, struct store_run *run, const uint32_t *toke
     }
     keep_full(store, run, (uint32_t)(n / block));
     if (tail && tails(store)) {
-        keep_tail(store, run, (uint32_t)(n % block));
+        keep_tail(store, run, tokens, n);
     }
     run->store_ms += store_now_ms() - start_ms;
 }

@@ -13,6 +13,13 @@
 
 #define STORE_SLOTS 8u /* blocks a store call */
 
+/* The partial block that ended the last prompt of this worker: a conversation that goes on makes it superfluous. */
+struct store_tail {
+    quire_key key;
+    uint32_t *tokens; /* what it covers, from the beginning; NULL: none */
+    size_t n_tokens;
+};
+
 struct store {
     struct engine *engine;
     quire_client *client;
@@ -22,6 +29,7 @@ struct store {
     bool wanted; /* false: a run without Quire */
     double tried_ms;
     char note[320]; /* the last thing that went wrong; empty: nothing */
+    struct store_tail last_tail;
     struct engine_buffer fetched;
     struct engine_buffer slot[STORE_SLOTS];
     struct kvblob *rows; /* STORE_SLOTS of them */
@@ -36,8 +44,8 @@ struct store_run {
     size_t n_keys, key_tokens;
     uint32_t kept_blocks; /* full blocks that are stored */
     uint32_t tail_tokens; /* of the partial block behind them that is stored, 0: none */
-    quire_key tail_key;
-    bool stopped; /* keep nothing more */
+    bool goes_on;         /* the prompt continues the last one: store->last_tail is superseded by what is fuller */
+    bool stopped;         /* keep nothing more */
     uint32_t reused_tokens, stored_blocks;
     quire_fidelity fidelity; /* the worst that was fetched */
     double lookup_ms, fetch_ms, import_ms, store_ms;
@@ -51,7 +59,10 @@ bool store_ready(struct store *store);
 
 /* Looks the longest stored prefix of tokens[0..n − 1) up and brings it into the engine, which is empty. */
 void store_reuse(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n);
-/* Stores what is complete of tokens[0..n), all of them computed; the partial tail too if `tail`. */
+/*
+ * Stores what is complete of tokens[0..n), all of them computed; the partial tail too if `tail`. A prompt's tail stays for whoever asks the
+ * same again; it is superseded when this worker's next prompt goes on from it.
+ */
 void store_keep(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n, bool tail);
 void store_run_end(struct store_run *run);
 

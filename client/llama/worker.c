@@ -134,7 +134,7 @@ static enum quire_status run_steps(struct worker *worker, const struct worker_re
     const double start_ms = store_now_ms();
     QUIRE_FORWARD(generate(worker, request, all, &n_computed, result));
     result->generate_ms = store_now_ms() - start_ms;
-    store_keep(&worker->store, run, all, n_computed, true);
+    store_keep(&worker->store, run, all, n_computed, false);
     return QUIRE_OK;
 }
 
