@@ -1,0 +1,43 @@
+/*
+ * What the files of administration share: the call that is being answered, and one function a verb. Each fills its sections of the reply from the
+ * call's arena and returns the reply's status; admin.c says who may ask for what.
+ */
+#ifndef DAEMON_ADMIN_H
+#define DAEMON_ADMIN_H
+
+#include "daemon/core_internal.h"
+
+/* Who asks: NULL session means the daemon itself. */
+struct admin_call {
+    struct core *core;
+    const struct session *session;
+    const Quire__Wire__AdminRequest *request;
+    Quire__Wire__AdminReply *reply;
+    struct arena *arena;
+};
+
+/* May change things and see everything. */
+bool admin_is_operator(const struct admin_call *call);
+/* May see what this domain holds. */
+bool admin_sees(const struct admin_call *call, uint32_t domain);
+/* Copies in the call's arena; empty when it is full. */
+ProtobufCBinaryData admin_bytes(const struct admin_call *call, const void *bytes, size_t size);
+char *admin_text(const struct admin_call *call, const char *text);
+
+/* admin_status.c */
+enum quire_status admin_status(const struct admin_call *call);
+enum quire_status admin_counters(const struct admin_call *call);
+enum quire_status admin_config(const struct admin_call *call);
+enum quire_status admin_reload(const struct admin_call *call);
+
+/* admin_blocks.c */
+enum quire_status admin_ns_list(const struct admin_call *call);
+enum quire_status admin_ns_delete(const struct admin_call *call);
+enum quire_status admin_block_show(const struct admin_call *call);
+enum quire_status admin_evict(const struct admin_call *call);
+
+/* admin_sessions.c */
+enum quire_status admin_session_list(const struct admin_call *call);
+enum quire_status admin_session_kick(const struct admin_call *call);
+
+#endif
