@@ -157,16 +157,43 @@ Test(daemon_guest, a_guest_changes_nothing, .init = start) {
     stop();
 }
 
-/* A uid that no domain names is refused at the door, with the reason. */
+/* Who is let in: members, guests, and to operate the daemon's own user and root; a uid that nobody names is not. */
+Test(daemon_guest, uids_have_their_places, .init = start) {
+    const struct core *core = daemon_.core;
+    uint32_t domain;
+    bool member;
+    cr_assert_eq(core_classify(core, geteuid() + 1, &domain, &member), QUIRE_OK);
+    cr_assert(member);
+    cr_assert_eq(core_classify(core, geteuid(), &domain, &member), QUIRE_OK);
+    cr_assert_not(member, "a list comes before the rule");
+    cr_assert_eq(core_classify(core, geteuid() + 2, &domain, &member), QUIRE_DENIED);
+    daemon_.core->config.domains[0].n_guests = 0;
+    cr_assert_eq(core_classify(core, geteuid(), &domain, &member), QUIRE_OK);
+    cr_assert(member);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    stop();
+}
+
+/* A stranger is told at the door why it is refused. Only root can become one here. */
 Test(daemon_guest, a_stranger_is_refused) {
     frames_config(&daemon_);
-    daemon_.config.domains[0].members[0] = geteuid() + 1;
+    daemon_.config.socket_mode = 0666;
     frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    char *text = frames_expect_error(&client, QUIRE_DENIED);
-    cr_assert_not_null(strstr(text, "uid"), "%s", text);
-    free(text);
-    frames_expect_end(&client);
-    cr_assert_eq(core_counters(daemon_.core)->sessions_refused, 1);
-    stop();
+    chmod(daemon_.folder, 0755);
+    pid_t child = geteuid() == 0 ? fork() : -1;
+    if (child == 0) {
+        cr_assert_eq(setuid(12345), 0);
+        frames_open(&client, &daemon_);
+        char *text = frames_expect_error(&client, QUIRE_DENIED);
+        cr_assert_not_null(strstr(text, "uid 12345"), "%s", text);
+        free(text);
+        frames_expect_end(&client);
+        frames_close(&client);
+        _exit(42);
+    }
+    int status = 42 << 8;
+    cr_assert(child < 0 || waitpid(child, &status, 0) == child);
+    cr_assert_eq(WEXITSTATUS(status), 42);
+    cr_assert_eq(core_counters(daemon_.core)->sessions_refused, child > 0 ? 1 : 0);
+    frames_stop(&daemon_);
 }
