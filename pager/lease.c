@@ -25,6 +25,7 @@ struct lookup {
     uint64_t budget_bytes, tokens;
     uint32_t now; /* in ticks */
     bool prefix, floor, probe, quiet, quota_hit;
+    bool plain; /* one group and no floor: a block that has a record has all that is wanted */
 };
 
 static bool is_faithful(const struct lookup *l, const struct pager_record *record) {
@@ -32,12 +33,15 @@ static bool is_faithful(const struct lookup *l, const struct pager_record *recor
 }
 
 /* Groups that are there and faithful enough. */
-static uint32_t have(const struct lookup *l, uint32_t found) {
+static inline uint32_t have(const struct lookup *l, uint32_t found) {
     uint32_t groups = 0;
     if (found == PAGER_NO_BLOCK) {
         return 0;
     }
-    for (uint32_t slot = (&l->blocks[found])->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+    if (l->plain) { /* without waiting for the record's cache line */
+        return l->blocks[found].record == PAGER_NO_RECORD ? 0 : l->mask;
+    }
+    for (uint32_t slot = l->blocks[found].record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
         const struct pager_record *record = &l->domain->records[slot];
         groups |= is_faithful(l, record) ? 1u << record->group : 0;
     }
@@ -378,6 +382,7 @@ static enum quire_status prepare(struct lookup *l) {
     l->reply->lease = l->reply->leased_bytes = 0;
     l->reply->hits = l->reply->n_grants = 0;
     l->n = request->n_keys;
+    l->plain = l->ns->all_mask == 1 && !l->floor;
     pager_index_find_batch(pager->index, request->ns, request->keys, request->n_keys, pager->found);
     l->blocks = pager_index_count(pager->index) > 0 ? pager_block_at(pager, 0) : NULL;
     prefetch_records(l);
