@@ -193,6 +193,21 @@ Test(llama_models, latents_are_opaque) {
     opaque_and_back(&latent, 0, "RoPE over 16 dims behind the first 48");
 }
 
+/* A state that is not a sum over tokens cannot be cut into blocks: refused by name, and the model runs all the same. */
+Test(llama_models, recurrent) {
+    static const struct tiny recurrent = {.arch = "mamba", .layers = 2, .recurrent = true};
+    uint32_t tokens[N];
+    make_tokens(tokens);
+    char *path = tiny_write(&recurrent);
+    struct engine *engine = test_engine(path, -1, BLOCK, CTX);
+    cr_assert_eq(engine->mode, ENGINE_NONE);
+    cr_assert_str_eq(engine->why, "the model is recurrent: its state cannot be cut into blocks");
+    test_compute(engine, tokens, 0, N, N);
+    engine_close(&engine);
+    unlink(path);
+    free(path);
+}
+
 /* A block that is longer than a window cannot be kept: the worker is told to choose another size. */
 Test(llama_models, block_longer_than_window) {
     char *path = tiny_write(&gemma2), why[256] = "";

@@ -21,6 +21,7 @@ struct tiny {
     bool post_norms, k_norms, mrope; /* mrope: also biases; only qwen2vl reads the sections */
     bool factors;                    /* each pair of RoPE slowed down by a factor of its own */
     float yarn;                      /* RoPE stretched by this much, 0: not */
+    bool recurrent;                  /* a state-space model: no KV at all */
     bool latent;                     /* multi-head latent attention: one K of latents and rotated dims, V derived from it */
 };
 
@@ -74,6 +75,29 @@ static inline void tiny_latent_attention(const struct tiny *tiny, struct gguf_co
     TINY_ADD(false, TINY_LATENTS, TINY_V, tiny->heads, "attn_v_b.weight");
     TINY_ADD(false, tiny->heads * TINY_V, TINY_EMBD, 0, "attn_output.weight");
 #undef TINY_ADD
+}
+
+enum { TINY_INNER = 2 * TINY_EMBD, TINY_STATE = 8, TINY_STEP = 4, TINY_CONV = 4 }; /* of a state-space model */
+
+static inline void tiny_recurrent_layer(struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, int layer) {
+    static const struct {
+        const char *suffix;
+        int ne0, ne1;
+    } tensors[] = {{"attn_norm.weight", TINY_EMBD, 0},
+                   {"ssm_in.weight", TINY_EMBD, 2 * TINY_INNER},
+                   {"ssm_conv1d.weight", TINY_CONV, TINY_INNER},
+                   {"ssm_conv1d.bias", TINY_INNER, 0},
+                   {"ssm_x.weight", TINY_INNER, TINY_STEP + 2 * TINY_STATE},
+                   {"ssm_dt.weight", TINY_STEP, TINY_INNER},
+                   {"ssm_dt.bias", TINY_INNER, 0},
+                   {"ssm_a", TINY_STATE, TINY_INNER},
+                   {"ssm_d", TINY_INNER, 0},
+                   {"ssm_out.weight", TINY_INNER, TINY_EMBD}};
+    for (size_t i = 0; i < sizeof(tensors) / sizeof(tensors[0]); i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "blk.%d.%s", layer, tensors[i].suffix);
+        tiny_tensor(gguf, ctx, seed, i == 0, tensors[i].ne0, tensors[i].ne1, name);
+    }
 }
 
 static inline void tiny_layer(const struct tiny *tiny, struct gguf_context *gguf, struct ggml_context *ctx, uint64_t *seed, int layer) {
@@ -140,6 +164,12 @@ static inline void tiny_metadata(const struct tiny *tiny, struct gguf_context *g
     if (tiny->window > 0) {
         tiny_u32(gguf, tiny->arch, "attention.sliding_window", (uint32_t)tiny->window);
     }
+    if (tiny->recurrent) {
+        tiny_u32(gguf, tiny->arch, "ssm.conv_kernel", TINY_CONV);
+        tiny_u32(gguf, tiny->arch, "ssm.inner_size", TINY_INNER);
+        tiny_u32(gguf, tiny->arch, "ssm.state_size", TINY_STATE);
+        tiny_u32(gguf, tiny->arch, "ssm.time_step_rank", TINY_STEP);
+    }
     if (tiny->yarn > 0) {
         snprintf(name, sizeof(name), "%s.rope.scaling.type", tiny->arch);
         gguf_set_val_str(gguf, name, "yarn");
@@ -170,7 +200,11 @@ static inline char *tiny_write(const struct tiny *tiny) {
         tiny_tensor(gguf, ctx, &seed, true, tiny->head_dim / 2, 0, "rope_freqs.weight");
     }
     for (int l = 0; l < tiny->layers; l++) {
-        tiny_layer(tiny, gguf, ctx, &seed, l);
+        if (tiny->recurrent) {
+            tiny_recurrent_layer(gguf, ctx, &seed, l);
+        } else {
+            tiny_layer(tiny, gguf, ctx, &seed, l);
+        }
     }
     if (!gguf_write_to_file(gguf, path, false)) {
         abort();
