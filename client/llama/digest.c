@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define READ_BYTES (1u << 20)
 #define PARTS_MAX 1024
 #define NOTE_BYTES 256
+#define SETTLED_NS QUIRE_NS_PER_S /* file systems' clocks tick coarsely */
 
 static void to_hex(const uint8_t digest[32], char text[65]) {
     for (int i = 0; i < 32; i++) {
@@ -144,10 +146,21 @@ static enum quire_status part_path(const char *model_path, const struct parts *p
     return length > 0 && (size_t)length < size ? QUIRE_OK : QUIRE_TOO_LARGE;
 }
 
-/* Sizes and times of all parts, as text. */
-static enum quire_status stamp_of(const char *model_path, const struct parts *parts, char *stamp, size_t size, char *why,
-                                  size_t why_bytes) {
-    uint64_t bytes = 0, newest = 0;
+/* Which files the parts are and when each was last touched: a writer can set a file's modification time back, not its change time. */
+struct stamp {
+    char text[65];
+    bool settled; /* no part changed so lately that a further change could bear the same time */
+};
+
+static uint64_t time_ns(const struct timespec *time) { return (uint64_t)time->tv_sec * QUIRE_NS_PER_S + (uint64_t)time->tv_nsec; }
+
+static enum quire_status stamp_of(const char *model_path, const struct parts *parts, struct stamp *stamp, char *why, size_t why_bytes) {
+    struct timespec now;
+    struct quire_sha256 sha;
+    uint64_t newest_ns = 0;
+    uint8_t digest[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    quire_sha256_init(&sha);
     for (int i = 0; i < parts->n; i++) {
         char path[PATH_MAX];
         struct stat status;
@@ -156,19 +169,24 @@ static enum quire_status stamp_of(const char *model_path, const struct parts *pa
             snprintf(why, why_bytes, "%s: %s", path, strerror(errno));
             return QUIRE_SYSTEM;
         }
-        bytes += (uint64_t)status.st_size;
-        newest = quire_max_u64(newest, (uint64_t)status.st_mtim.tv_sec * QUIRE_NS_PER_S + (uint64_t)status.st_mtim.tv_nsec);
+        const uint64_t facts[] = {(uint64_t)status.st_dev, (uint64_t)status.st_ino, (uint64_t)status.st_size, time_ns(&status.st_mtim),
+                                  time_ns(&status.st_ctim)};
+        quire_sha256_update(&sha, facts, sizeof(facts));
+        newest_ns = quire_max_u64(newest_ns, time_ns(&status.st_ctim));
     }
-    snprintf(stamp, size, "%d %llu %llu", parts->n, (unsigned long long)bytes, (unsigned long long)newest);
+    quire_sha256_final(&sha, digest);
+    to_hex(digest, stamp->text);
+    stamp->settled = newest_ns + SETTLED_NS <= time_ns(&now);
     return QUIRE_OK;
 }
 
 enum quire_status digest_weights(const char *model_path, uint8_t digest[32], char *why, size_t why_bytes) {
-    char note[PATH_MAX], stamp[NOTE_BYTES / 2];
+    char note[PATH_MAX];
+    struct stamp stamp;
     const struct parts parts = parts_of(model_path);
-    QUIRE_FORWARD(stamp_of(model_path, &parts, stamp, sizeof(stamp), why, why_bytes));
+    QUIRE_FORWARD(stamp_of(model_path, &parts, &stamp, why, why_bytes));
     const bool keep = note_path(model_path, note, sizeof(note));
-    if (keep && read_note(note, stamp, digest)) {
+    if (keep && read_note(note, stamp.text, digest)) {
         return QUIRE_OK;
     }
     uint8_t *buffer = malloc(READ_BYTES);
@@ -186,8 +204,8 @@ enum quire_status digest_weights(const char *model_path, uint8_t digest[32], cha
     free(buffer);
     QUIRE_FORWARD(status);
     quire_sha256_final(&sha, digest);
-    if (keep) {
-        write_note(note, stamp, digest);
+    if (keep && stamp.settled) {
+        write_note(note, stamp.text, digest);
     }
     return QUIRE_OK;
 }

@@ -1,7 +1,8 @@
 /*
  * The digest of a model's weights: SHA-256 over its file, or over all files of a model in parts. Reading gigabytes at each start
  * would cost more than it is worth, so the result is kept in $XDG_CACHE_HOME/quire/weights (else ~/.cache/quire/weights), one small
- * file a model, and believed while path, size and modification time are the same. Not being able to keep it is no error.
+ * file a model, and believed while every part is the same file (device and inode) of the same size and its times of modification and of change
+ * are the same. Weights that changed within the last second are not noted yet. Not being able to keep it is no error.
  */
 #ifndef QUIRE_LLAMA_DIGEST_H
 #define QUIRE_LLAMA_DIGEST_H
