@@ -8,10 +8,14 @@ trap 'rm -rf "$prefix"' EXIT
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 
 cmake --install "$build" --prefix "$prefix" >"$prefix/install.log"
-for file in bin/quired bin/quirectl lib/libquire.so lib/libquire.so.0 include/quire.h include/quire_types.h lib/pkgconfig/quire.pc \
-  share/man/man1/quired.1 share/man/man1/quirectl.1 share/bash-completion/completions/quirectl lib/systemd/system/quired.service; do
+files=(bin/quired bin/quirectl bin/quire-bench lib/libquire.so lib/libquire.so.0 include/quire.h include/quire_types.h lib/pkgconfig/quire.pc \
+  share/man/man1/quired.1 share/man/man1/quirectl.1 share/man/man1/quire-bench.1 share/bash-completion/completions/quirectl
+  lib/systemd/system/quired.service share/doc/quire/quired.yaml)
+[ ! -x "$QUIRE_BIN/quire-llama" ] || files+=(bin/quire-llama share/man/man1/quire-llama.1)
+for file in "${files[@]}"; do
   [ -s "$prefix/$file" ] || die "$file is not there"
 done
+grep -qx "ExecStart=$prefix/bin/quired" "$prefix/lib/systemd/system/quired.service" || die "the unit starts another quired than the installed one"
 "$prefix/bin/quirectl" --version || die "the installed quirectl does not run"
 [ -z "$QUIRE_SANITIZE" ] || exit 0 # a program that links a sanitized library needs its runtime
 
