@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,8 +24,12 @@ static pid_t spawn_daemon(const struct bench_options *options, const struct fixt
     char program[4200], log[128];
     snprintf(program, sizeof program, "%s/quired", options->bin);
     snprintf(log, sizeof log, "%s/quired.log", fixture->folder);
-    pid_t pid = fork();
+    pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* a bench that is killed leaves no daemon behind */
+        if (getppid() != parent) {
+            _exit(127);
+        }
         int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (fd >= 0) {
             dup2(fd, STDERR_FILENO);
