@@ -85,6 +85,11 @@ static uint32_t own_threads(void) {
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
 }
 
+static bool give_up(void *user) {
+    const struct engine *engine = user;
+    return engine->keep_going != NULL && !engine->keep_going(engine->keep_going_user);
+}
+
 static struct llama_context_params context_params(struct engine *engine, const struct engine_options *options) {
     struct llama_context_params params = llama_context_default_params();
     const uint32_t threads = options->threads != 0 ? options->threads : own_threads();
@@ -98,6 +103,8 @@ static struct llama_context_params context_params(struct engine *engine, const s
     params.no_perf = true;
     params.cb_eval = probe_callback;
     params.cb_eval_user_data = &engine->probe;
+    params.abort_callback = give_up;
+    params.abort_callback_data = engine;
     return params;
 }
 
@@ -160,6 +167,8 @@ static enum quire_status decode_status(int32_t result) {
         return QUIRE_OK;
     case 1:
         return QUIRE_FULL;
+    case 2:
+        return QUIRE_CANCELLED;
     case -1:
         return QUIRE_INVALID;
     default:
@@ -170,6 +179,9 @@ static enum quire_status decode_status(int32_t result) {
 enum quire_status engine_decode(struct engine *engine, const uint32_t *tokens, uint32_t n, uint32_t first) {
     if (n == 0 || n > engine->batch_tokens) {
         return QUIRE_INVALID;
+    }
+    if (give_up(engine)) { /* within a batch only the CPU's backend asks */
+        return QUIRE_CANCELLED;
     }
     struct llama_batch batch = llama_batch_init((int32_t)n, 0, 1);
     batch.n_tokens = (int32_t)n;

@@ -28,6 +28,9 @@ struct engine_options {
     bool keep_nothing; /* no layout is made: the mode is NONE */
 };
 
+/* False: what is being computed is given up. Asked often, on a thread that computes. */
+typedef bool engine_going_fn(void *user);
+
 /* Bytes that grow and are reused. */
 struct engine_buffer {
     uint8_t *bytes;
@@ -49,7 +52,9 @@ struct engine {
     double rope_deviation;
     uint64_t opaque_token_bytes; /* bound of an opaque block's bytes a token */
     struct probe probe;
-    struct engine_buffer raw; /* scratch: states as the engine gives and takes them */
+    struct engine_buffer raw;    /* scratch: states as the engine gives and takes them */
+    engine_going_fn *keep_going; /* NULL: nothing is ever given up */
+    void *keep_going_user;
 };
 
 /* Loads the model: tokens can be made, nothing be computed. SYSTEM, UNSUPPORTED with why. */
@@ -67,7 +72,8 @@ bool engine_is_end(const struct engine *engine, uint32_t token);
 
 /* Forgets everything computed. */
 void engine_reset(struct engine *engine);
-/* Computes tokens[0..n), n ≤ batch_tokens, at positions first, first + 1 …; logits are kept of the last. FULL when the context is. */
+/* Computes tokens[0..n), n ≤ batch_tokens, at positions first, first + 1 …; logits are kept of the last. FULL when the context is,
+   CANCELLED when keep_going said so; then engine_reset is due. */
 enum quire_status engine_decode(struct engine *engine, const uint32_t *tokens, uint32_t n, uint32_t first);
 /* Of the last decode. */
 const float *engine_logits(struct engine *engine);

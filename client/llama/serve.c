@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #define IDLE_SECONDS 60u
 #define EVENT_BUFFER_BYTES 4096
 #define FAREWELL_NAPS 100 /* of 10 ms */
+#define LOOK_MS 20.0      /* between two looks at a client */
 
 /*
  * A request that is computed. The connection's thread makes it, waits on it and frees it; between being queued and `done` it also
@@ -31,6 +33,8 @@ struct job {
     struct serve *serve;
     struct api_request request;
     uint64_t id;
+    int fd; /* the connection's, to see its client hang up; −1: unknown */
+    double looked_ms;
     struct job *next;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -177,15 +181,30 @@ static bool send_text(struct job *job, const struct worker_result *result, bool 
                                      job->sent_bytes - from, finish, NULL));
 }
 
+/* While a connection's thread waits for its job, nobody else looks whether the client is still there. */
+static bool hung_up(struct job *job) {
+    const double now_ms = store_now_ms();
+    if (job->fd < 0 || now_ms - job->looked_ms < LOOK_MS) {
+        return false;
+    }
+    struct pollfd client = {.fd = job->fd, .events = POLLRDHUP};
+    job->looked_ms = now_ms;
+    return poll(&client, 1, 0) > 0 && (client.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+static bool keep_going(void *user) {
+    struct job *job = user;
+    const bool gone = hung_up(job);
+    pthread_mutex_lock(&job->lock);
+    job->cancelled = job->cancelled || gone;
+    const bool cancelled = job->cancelled;
+    pthread_mutex_unlock(&job->lock);
+    return !cancelled && !atomic_load(&stopping);
+}
+
 static bool on_token(void *user, uint32_t token, const char *text, size_t bytes) {
     struct job *job = user;
     (void)token, (void)text, (void)bytes;
-    pthread_mutex_lock(&job->lock);
-    const bool cancelled = job->cancelled;
-    pthread_mutex_unlock(&job->lock);
-    if (cancelled || atomic_load(&stopping)) {
-        return false;
-    }
     if (api_find_stop(&job->request, job->result->text, job->result->text_bytes) < job->result->text_bytes) {
         return false;
     }
@@ -210,6 +229,15 @@ static void finish_answer(struct job *job, const struct worker_result *result) {
     job_finish(job, MHD_HTTP_OK, NULL);
 }
 
+/* Of a stream's answer a part may be out already: then an event says what happened, and none says that it is done. */
+static void break_off(struct job *job) {
+    char *body = api_error("the server is stopping", "server_error"), *event = NULL;
+    if (body != NULL && job->events_bytes > 0 && asprintf(&event, "data: %s\n\n", body) >= 0) {
+        push_event(job, event);
+    }
+    job_finish(job, MHD_HTTP_SERVICE_UNAVAILABLE, body);
+}
+
 static unsigned code_of(enum quire_status status) {
     return status == QUIRE_TOO_LARGE || status == QUIRE_INVALID ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_INTERNAL_SERVER_ERROR;
 }
@@ -221,12 +249,10 @@ static void compute(struct serve *serve, struct job *job) {
                                      .n_tokens = job->request.n_tokens,
                                      .n_predict = job->request.max_tokens,
                                      .on_token = on_token,
+                                     .keep_going = keep_going,
                                      .user = job};
-    pthread_mutex_lock(&job->lock);
-    const bool cancelled = job->cancelled;
-    pthread_mutex_unlock(&job->lock);
-    if (cancelled || atomic_load(&stopping)) {
-        job_finish(job, MHD_HTTP_SERVICE_UNAVAILABLE, api_error("the server is stopping", "server_error"));
+    if (!keep_going(job)) {
+        break_off(job);
         return;
     }
     job->result = &result;
@@ -239,6 +265,9 @@ static void compute(struct serve *serve, struct job *job) {
             result.lookup_ms + result.fetch_ms + result.import_ms, result.prefill_ms, result.generate_ms);
     if (status == QUIRE_OK) {
         finish_answer(job, &result);
+    } else if (status == QUIRE_CANCELLED) {
+        fprintf(stderr, "quire-llama: given up: %s\n", atomic_load(&stopping) ? "the server is stopping" : "the client hung up");
+        break_off(job);
     } else {
         job_finish(job, code_of(status), api_error(why, status == QUIRE_TOO_LARGE ? "invalid_request_error" : "server_error"));
     }
@@ -318,6 +347,8 @@ static enum MHD_Result answer_completion(struct serve *serve, struct MHD_Connect
         job_destroy(job);
         return answer_error(connection, MHD_HTTP_BAD_REQUEST, why);
     }
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    job->fd = info != NULL ? info->connect_fd : -1;
     if (!job_enqueue(serve, job)) {
         job_destroy(job);
         return answer_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too many requests wait already; try again");

@@ -1,6 +1,7 @@
 /*
  * A small completion endpoint in the manner of OpenAI's, so that ordinary clients can talk to several workers that share a cache:
- * /v1/completions, /v1/chat/completions (also streamed), /v1/models, /health. Loopback only, no rights, no keys: it exists to be
+ * /v1/completions, /v1/chat/completions (also streamed), /v1/models, /health. A request whose client hangs up is given up; on a signal the one that is computed is, too,
+ * and answered 503. Loopback only, no rights, no keys: it exists to be
  * tried. The HTTP threads read requests into one bounded queue; one thread computes them, one after the other, each reusing
  * through Quire, and says in `usage` how many tokens came from there.
  */

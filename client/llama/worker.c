@@ -155,7 +155,10 @@ enum quire_status worker_run(struct worker *worker, const struct worker_request 
     if (all != NULL && result->tokens != NULL) {
         memcpy(all, request->tokens, request->n_tokens * sizeof(*all));
         result->prompt_tokens = (uint32_t)request->n_tokens;
+        worker->engine->keep_going = request->keep_going;
+        worker->engine->keep_going_user = request->user;
         status = run_steps(worker, request, &run, all, result, why, why_bytes);
+        worker->engine->keep_going = NULL;
         report(&run, result);
     }
     if (status != QUIRE_OK && why[0] == '\0') {

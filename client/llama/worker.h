@@ -39,6 +39,7 @@ struct worker_request {
     const char *dump_path; /* lanes of the prompt's full blocks; NULL: none */
     bool ignore_end;       /* go on past the model's end-of-text */
     worker_token_fn *on_token;
+    engine_going_fn *keep_going; /* false ends the run as CANCELLED, also within a batch; NULL: it goes on */
     void *user;
 };
 
@@ -58,7 +59,7 @@ enum quire_status worker_open(const struct worker_options *options, struct worke
 enum quire_status worker_start(struct worker *worker, uint32_t ctx_tokens, char *why, size_t why_bytes);
 void worker_close(struct worker *worker);
 
-/* TOO_LARGE when prompt and answer exceed the context. worker.store.note says what Quire could not do; it is no failure. */
+/* TOO_LARGE when prompt and answer exceed the context, CANCELLED when keep_going said so. worker.store.note says what Quire could not do; it is no failure. */
 enum quire_status worker_run(struct worker *worker, const struct worker_request *request, struct worker_result *result, char *why,
                              size_t why_bytes);
 void worker_result_free(struct worker_result *result);
