@@ -167,12 +167,28 @@ enum quire_status admin_config(const struct admin_call *call) {
     return whole ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
+/* "a, b, c" as single texts. */
+static size_t split_names(const struct admin_call *call, char *names, char ***out) {
+    size_t n = 0, commas = 1;
+    for (const char *at = names; *at != '\0'; at++) {
+        commas += *at == ',';
+    }
+    char **texts = arena_zalloc(call->arena, commas, sizeof *texts), *rest = NULL;
+    for (char *name = strtok_r(names, ", ", &rest); texts != NULL && name != NULL && n < commas; name = strtok_r(NULL, ", ", &rest)) {
+        texts[n++] = admin_text(call, name);
+    }
+    *out = texts;
+    return n;
+}
+
 enum quire_status admin_reload(const struct admin_call *call) {
-    char text[1024] = "";
+    struct core_reloaded done = {0};
     if (call->core->reload == NULL) {
         return QUIRE_UNSUPPORTED;
     }
-    enum quire_status status = call->core->reload(call->core->reload_ctx, text, sizeof text);
-    call->reply->text = admin_text(call, text);
+    enum quire_status status = call->core->reload(call->core->reload_ctx, &done);
+    call->reply->text = admin_text(call, done.text);
+    call->reply->n_changed = split_names(call, done.changed, &call->reply->changed);
+    call->reply->n_needs_restart = split_names(call, done.needs_restart, &call->reply->needs_restart);
     return status;
 }

@@ -303,7 +303,7 @@ void core_set_metrics_address(struct core *core, const char *address) {
     snprintf(core->metrics_address, sizeof core->metrics_address, "%s", address);
 }
 
-void core_set_reload(struct core *core, enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes), void *ctx) {
+void core_set_reload(struct core *core, core_reload *reload, void *ctx) {
     core->reload = reload;
     core->reload_ctx = ctx;
 }

@@ -36,8 +36,13 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
 
 /* Where the HTTP server listens, for `quirectl status` (set by main once known). */
 void core_set_metrics_address(struct core *core, const char *address);
-/* Called by core_admin for QUIRE_ADMIN_RELOAD, set by main: re-reads the configuration; its text answers the operator. */
-void core_set_reload(struct core *core, enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes), void *ctx);
+/* What a reload did: in a sentence for people, and as names of options, separated by ", ". */
+struct core_reloaded {
+    char text[1200], changed[512], needs_restart[512];
+};
+typedef enum quire_status core_reload(void *ctx, struct core_reloaded *done);
+/* Called by core_admin for QUIRE_ADMIN_RELOAD, set by main: re-reads the configuration; what it did answers the operator. */
+void core_set_reload(struct core *core, core_reload *reload, void *ctx);
 
 /* Counters and histograms that are the daemon's own, beside PAGER_COUNTERS. X(name, help) */
 #define CORE_COUNTERS(X)                                                                                                                   \

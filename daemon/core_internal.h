@@ -62,7 +62,7 @@ struct core {
     uint64_t next_check_ns;
     uint64_t stall_ns, hello_ns; /* bounds that tests shorten */
     char metrics_address[64];
-    enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes);
+    core_reload *reload;
     void *reload_ctx;
 
     struct core_counters counters;

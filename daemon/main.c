@@ -55,20 +55,21 @@ static int check_config(const char *source) {
 
 /* ---- reload ------------------------------------------------------------------------------------------------------------------- */
 /* On the loop thread, for SIGHUP and for quirectl config reload. */
-static enum quire_status reload(void *ctx, char *text, size_t text_bytes) {
+static enum quire_status reload(void *ctx, struct core_reloaded *done) {
     static char source[CONFIG_SOURCE_BYTES];
     static struct config wanted, resolved;
-    char changed[512], fixed[512], why[800];
+    char why[800];
     (void)ctx;
+    *done = (struct core_reloaded){0};
     enum quire_status status = flags_configure(&quired.flags, &wanted, source, why, sizeof why);
     resolved = wanted;
     if (status != QUIRE_OK || (status = config_resolve(&resolved, why, sizeof why)) != QUIRE_OK) {
-        snprintf(text, text_bytes, "nothing was changed: %s", why);
-        log_warn("reload_refused", "%s", text);
+        snprintf(done->text, sizeof done->text, "nothing was changed: %s", why);
+        log_warn("reload_refused", "%s", done->text);
         return status;
     }
-    config_live_diff(&quired.asked, &wanted, changed, sizeof changed);
-    config_fixed_diff(&quired.asked, &wanted, fixed, sizeof fixed);
+    config_live_diff(&quired.asked, &wanted, done->changed, sizeof done->changed);
+    bool fixed = config_fixed_diff(&quired.asked, &wanted, done->needs_restart, sizeof done->needs_restart);
     config_take_live(&quired.asked, &wanted);
     config_take_live(&quired.running, &wanted);
     log_setup(quired.running.log_level, quired.running.log_json);
@@ -77,9 +78,9 @@ static enum quire_status reload(void *ctx, char *text, size_t text_bytes) {
         http_set_prefill_rate(quired.http, quired.running.prefill_tokens_per_s);
     }
     core_apply_config(quired.core, &quired.running);
-    snprintf(text, text_bytes, "%s: changed: %s; needs a restart: %s", source[0] != '\0' ? source : "no file",
-             changed[0] != '\0' ? changed : "nothing", fixed[0] != '\0' ? fixed : "nothing");
-    (fixed[0] != '\0' ? log_warn("reloaded", "%s", text) : log_info("reloaded", "%s", text));
+    snprintf(done->text, sizeof done->text, "%.400s: changed: %.380s; needs a restart: %.380s", source[0] != '\0' ? source : "no file",
+             done->changed[0] != '\0' ? done->changed : "nothing", fixed ? done->needs_restart : "nothing");
+    (fixed ? log_warn("reloaded", "%s", done->text) : log_info("reloaded", "%s", done->text));
     return QUIRE_OK;
 }
 

@@ -62,15 +62,15 @@ static void stop(struct steward *steward, int signal_number) {
 
 /* Lives on in the mailbox when the loop is too slow to answer in time, so it is static: one reload at a time. */
 static struct {
-    enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes);
+    core_reload *reload;
     void *ctx;
 } reload_call;
 
 static void reload_on_loop(struct core *core, void *arg) {
-    char text[1024];
+    struct core_reloaded done;
     (void)core;
     (void)arg;
-    reload_call.reload(reload_call.ctx, text, sizeof text); /* it logs its outcome itself */
+    reload_call.reload(reload_call.ctx, &done); /* it logs its outcome itself */
 }
 
 static void reload(struct steward *steward) {
@@ -127,8 +127,7 @@ static void *run(void *arg) {
     return NULL;
 }
 
-enum quire_status steward_start(struct core *core, enum quire_status (*reload_function)(void *ctx, char *text, size_t text_bytes),
-                                void *ctx, uint32_t drain_ms, struct steward **out) {
+enum quire_status steward_start(struct core *core, core_reload *reload_function, void *ctx, uint32_t drain_ms, struct steward **out) {
     struct steward *steward = calloc(1, sizeof *steward);
     if (steward == NULL) {
         return QUIRE_NO_MEMORY;

@@ -15,8 +15,7 @@ struct steward;
 /* Blocks the signals in this thread and all threads made after it: call first. */
 void steward_block_signals(void);
 /* `reload` is what core_set_reload was given. `drain_ms` may change: steward_set_drain. */
-enum quire_status steward_start(struct core *core, enum quire_status (*reload)(void *ctx, char *text, size_t text_bytes), void *ctx,
-                                uint32_t drain_ms, struct steward **steward);
+enum quire_status steward_start(struct core *core, core_reload *reload, void *ctx, uint32_t drain_ms, struct steward **steward);
 void steward_set_drain(struct steward *steward, uint32_t drain_ms);
 void steward_stop(struct steward **steward);
 

@@ -1,6 +1,7 @@
 #include "client/quirectl/commands.h"
 
 #include "client/quirectl/args.h"
+#include "client/quirectl/json.h"
 #include "proto/base/base.h"
 #include "proto/base/nearest.h"
 
@@ -49,7 +50,7 @@ const struct command commands[] = {
     {"counters", "[PART]... [--nonzero]", "--nonzero", "everything that is counted; with words, the counters whose name holds one",
      "Examples:\n  quirectl counters miss\n  quirectl counters --nonzero\n", cmd_counters},
     {"metrics", "[PART]... [--nonzero]", "--nonzero", "the same",
-     "See counters. For Prometheus use the address that `quirectl status` shows.\n", cmd_counters},
+     "For Prometheus use the address that `quirectl status` shows.\n\nExamples:\n  quirectl metrics evict\n", cmd_counters},
     {"doctor", "", "", "check this machine and the daemon, and say what to do",
      "Each check is ok, warn or fail; exit status 1 when one fails. Works without a daemon.\n\nExamples:\n  quirectl doctor\n", cmd_doctor},
     {"help", "[COMMAND]", "--names", "about a command", "Examples:\n  quirectl help why-miss\n", cmd_help},
@@ -129,9 +130,36 @@ void command_help_all(FILE *to) {
 #undef X
 }
 
+static cJSON *command_json(const struct command *command) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "name", command->name);
+    cJSON_AddStringToObject(object, "arguments", command->arguments);
+    cJSON_AddStringToObject(object, "summary", command->summary);
+    cJSON_AddStringToObject(object, "help", command->help);
+    return object;
+}
+
+static cJSON *command_json_all(void) {
+    cJSON *root = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(root, "commands");
+    for (unsigned i = 0; i < n_commands; i++) {
+        cJSON_AddItemToArray(array, command_json(&commands[i]));
+    }
+    return root;
+}
+
 void command_names(FILE *to) {
     for (unsigned i = 0; i < n_commands; i++) {
         fprintf(to, "%s: %s\n", commands[i].name, commands[i].options);
+    }
+}
+
+void command_print_help(const struct cli *cli, const struct command *command) {
+    if (cli->json) {
+        json_print(command != NULL ? command_json(command) : command_json_all(), cli->out);
+    } else if (command != NULL) {
+        command_help(command, cli->out);
+    } else {
+        command_help_all(cli->out);
     }
 }
 
@@ -147,13 +175,13 @@ enum cli_exit cmd_help(struct cli *cli, int argc, char **argv) {
     if (names) {
         command_names(cli->out);
     } else if (list.n == 0) {
-        command_help_all(cli->out);
+        command_print_help(cli, NULL);
     } else {
         const struct command *command = command_find(cli, argc, argv, &words);
         if (command == NULL) {
             return CLI_USAGE;
         }
-        command_help(command, cli->out);
+        command_print_help(cli, command);
     }
     return CLI_OK;
 }

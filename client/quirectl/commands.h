@@ -21,6 +21,8 @@ const struct command *command_find(struct cli *cli, int argc, char **argv, int *
 
 void command_help_all(FILE *to);
 void command_help(const struct command *command, FILE *to);
+/* To the tool's output, with --json as JSON; NULL: about all commands. */
+void command_print_help(const struct cli *cli, const struct command *command);
 /* A line a command, "ns list: --option …": what completion reads. */
 void command_names(FILE *to);
 

@@ -1,5 +1,6 @@
 /* quirectl: what an operator asks quired, and tells it. Reads the words that are for all commands, then runs the command. */
 #include "client/quirectl/commands.h"
+#include "client/quirectl/json.h"
 #include "proto/base/base.h"
 #include "proto/base/units.h"
 
@@ -64,6 +65,16 @@ static int take_globals(struct cli *cli, struct globals *globals, int argc, char
     return kept;
 }
 
+static void print_version(const struct cli *cli) {
+    if (!cli->json) {
+        fprintf(cli->out, "quirectl %s\n", quire_version());
+        return;
+    }
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "version", quire_version());
+    json_print(root, cli->out);
+}
+
 static enum cli_exit run(struct cli *cli, int argc, char **argv) {
     struct globals globals = {0};
     int words;
@@ -72,19 +83,26 @@ static enum cli_exit run(struct cli *cli, int argc, char **argv) {
         return CLI_USAGE;
     }
     if (globals.version) {
-        fprintf(cli->out, "quirectl %s\n", quire_version());
+        print_version(cli);
         return CLI_OK;
     }
+    if (argc == 0 && globals.help) {
+        command_print_help(cli, NULL);
+        return CLI_OK;
+    }
+    if (argc == 0 && cli->json) {
+        return cli_usage(cli, "no command; `quirectl help` shows all");
+    }
     if (argc == 0) {
-        command_help_all(globals.help ? cli->out : cli->err);
-        return globals.help ? CLI_OK : CLI_USAGE;
+        command_help_all(cli->err);
+        return CLI_USAGE;
     }
     const struct command *command = command_find(cli, argc, argv, &words);
     if (command == NULL) {
         return CLI_USAGE;
     }
     if (globals.help) {
-        command_help(command, cli->out);
+        command_print_help(cli, command);
         return CLI_OK;
     }
     return command->run(cli, argc - words, argv + words);
