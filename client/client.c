@@ -252,6 +252,7 @@ void quire_close(quire_client **handle) {
         link_remove(&ns->link);
         ns->client = NULL;
     }
+    job_forget_all(client); /* ended above, and never to be drained */
     client_leave(client);
     fork_unregister(client);
     destroy(client);

@@ -101,6 +101,7 @@ struct job {
     uint32_t slot; /* of an asynchronous job in the table */
     quire_job id;
     void *user;
+    quire_ns *ns; /* kept for an asynchronous job until it is forgotten; NULL when blocking: the caller has it */
     enum quire_status status;
     enum quire_status abort; /* a busy job is to end with this; OK: go on */
     char text[JOB_TEXT_BYTES];
@@ -255,7 +256,8 @@ struct quire_client {
 
 struct quire_ns {
     uint32_t magic;
-    quire_client *client; /* NULL once the client is closed */
+    _Atomic uint32_t refs; /* the caller's, each lease's, and each asynchronous job's */
+    quire_client *client;  /* NULL once the client is closed */
     struct link link;
     char name[QUIRE_MAX_NAME + 1];
     bool has_layout;
@@ -419,6 +421,9 @@ void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *bod
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms);
 void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, size_t size);
 void ns_on_ack(quire_client *client, struct job *job, quire_ns *ns, const uint8_t *body, size_t size);
+quire_ns *ns_ref(quire_ns *ns);
+/* NULL is fine. */
+void ns_unref(quire_ns *ns);
 void ns_reopen_all(quire_client *client);
 /* A request learned that the namespace is gone: the next one shall find it again. */
 void ns_lost(quire_client *client, quire_ns *ns);

@@ -131,6 +131,8 @@ struct job *job_find(quire_client *client, quire_job id) {
 void job_forget(quire_client *client, struct job *job) {
     link_remove(&job->link);
     job->id = 0;
+    ns_unref(job->ns);
+    job->ns = NULL;
     client->free_slots[client->n_free_slots++] = job->slot;
 }
 
@@ -140,8 +142,11 @@ void job_forget_all(quire_client *client) {
     client->n_heap = 0;
     for (uint32_t slot = client->options.max_jobs; slot-- > 0;) {
         client->free_slots[client->n_free_slots++] = slot;
-        if (client->jobs[slot] != NULL) {
-            client->jobs[slot]->id = 0;
+        struct job *job = client->jobs[slot];
+        if (job != NULL && job->id != 0) {
+            job->id = 0;
+            ns_unref(job->ns);
+            job->ns = NULL;
         }
     }
     list_init(&client->runnable);

@@ -128,6 +128,7 @@ quire_job quire_submit_keys(quire_ns *ns, enum quire_keys_verb verb, const quire
     client_enter(ns->client);
     struct job *job = job_new(ns->client, JOB_KEYS, deadline_after(ns->client, deadline_ms), user);
     if (job != NULL) {
+        job->ns = ns_ref(ns);
         prepare(job, ns, verb, keys, n_keys, statuses);
     }
     quire_job id = job == NULL ? 0 : job_submit_async(ns->client, job);

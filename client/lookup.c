@@ -45,6 +45,7 @@ quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8
     client_enter(ns->client);
     struct job *job = job_new(ns->client, JOB_LOOKUP, deadline_after(ns->client, args->deadline_ms), user);
     if (job != NULL) {
+        job->ns = ns_ref(ns);
         prepare(job, ns, args, misses, result);
     }
     quire_job id = job == NULL ? 0 : job_submit_async(ns->client, job);
@@ -126,7 +127,7 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->magic = LEASE_MAGIC;
     atomic_init(&lease->refs, 1);
     lease->client = client;
-    lease->ns = job->u.lookup.ns;
+    lease->ns = ns_ref(job->u.lookup.ns);
     list_init(&lease->link);
     lease->pool = pool_ref(client->conn.pool);
     lease->id = reply->lease;
@@ -282,6 +283,7 @@ void lease_unref(quire_lease *lease) {
         release(client, lease);
     }
     pool_unref(&lease->pool);
+    ns_unref(lease->ns);
     lease->magic = 0;
     free(lease);
 }

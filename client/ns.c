@@ -30,6 +30,7 @@ enum quire_status quire_ns_open(quire_client *client, const char *name, const qu
         return error_set(QUIRE_NO_MEMORY, "out of memory for a namespace");
     }
     ns->magic = NS_MAGIC;
+    atomic_init(&ns->refs, 1);
     ns->client = client;
     list_init(&ns->link);
     strcpy(ns->name, name);
@@ -106,7 +107,7 @@ void ns_reopen_all(quire_client *client) {
 }
 
 void ns_lost(quire_client *client, quire_ns *ns) {
-    if (!ns->reopening && client->conn.state == CONN_UP && reopen(client, ns)) {
+    if (link_linked(&ns->link) && !ns->reopening && client->conn.state == CONN_UP && reopen(client, ns)) {
         tx_flush(client);
     }
 }
@@ -166,6 +167,19 @@ enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint
     return ns->serial == client->conn.serial ? QUIRE_OK : ns->status != QUIRE_OK ? ns->status : QUIRE_DISCONNECTED;
 }
 
+quire_ns *ns_ref(quire_ns *ns) {
+    atomic_fetch_add_explicit(&ns->refs, 1, memory_order_relaxed);
+    return ns;
+}
+
+void ns_unref(quire_ns *ns) {
+    if (ns != NULL && atomic_fetch_sub_explicit(&ns->refs, 1, memory_order_acq_rel) == 1) {
+        ns->magic = 0;
+        free(ns);
+    }
+}
+
+/* Leases and jobs may still need the layout: the handle goes, what it stands for stays as long as they do. */
 void quire_ns_close(quire_ns **handle) {
     if (handle == NULL || *handle == NULL) {
         return;
@@ -184,8 +198,7 @@ void quire_ns_close(quire_ns **handle) {
         }
         client_leave(client);
     }
-    ns->magic = 0;
-    free(ns);
+    ns_unref(ns);
 }
 
 const quire_layout *quire_ns_layout(const quire_ns *ns) { return ns == NULL ? NULL : &ns->layout; }

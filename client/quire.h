@@ -134,8 +134,10 @@ enum quire_status quire_get_info(quire_client *client, quire_info *info);
 /*
  * Opens or creates the namespace `name` (1..63 of [A-Za-z0-9._-]) with this layout; layout NULL opens an existing one.
  * MISMATCH names the first field that differs in quire_last_error(). Close with quire_ns_close before quire_close.
+ * Waits for the daemon as long as the client's default_deadline_ms.
  */
 enum quire_status quire_ns_open(quire_client *client, const char *name, const quire_layout *layout, quire_ns **ns);
+/* NULL-safe; NULLs *ns. Leases and sequences of the namespace, and jobs under way on it, may outlive this; nothing outlives quire_close. */
 void quire_ns_close(quire_ns **ns);
 const quire_layout *quire_ns_layout(const quire_ns *ns);
 /* The root of the namespace's key chains (layout digest and the operator's salt). */

@@ -528,6 +528,7 @@ quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sou
     client_enter(ns->client);
     struct job *job = job_new(ns->client, JOB_STORE, deadline_after(ns->client, deadline_ms), user);
     if (job != NULL) {
+        job->ns = ns_ref(ns);
         prepare(ns->client, job, ns, sources, n_sources, seq, retry_after_ms);
     }
     quire_job id = job == NULL ? 0 : job_submit_async(ns->client, job);
