@@ -130,9 +130,11 @@ static enum quire_status learn(quire_client *client, quire_ns *ns, const Quire__
     } else if (again && memcmp(ns->root.b, ack->root.data, QUIRE_KEY_BYTES) != 0) {
         status = QUIRE_MISMATCH; /* another salt: keys derived so far name nothing any more */
     } else {
-        ns->layout = *layout;
-        ns->has_layout = true;
-        memcpy(ns->root.b, ack->root.data, QUIRE_KEY_BYTES);
+        if (!again) { /* later nobody may write them: readers take no lock, and they are what they were */
+            ns->layout = *layout;
+            ns->has_layout = true;
+            memcpy(ns->root.b, ack->root.data, QUIRE_KEY_BYTES);
+        }
         ns->handle = ack->ns;
         ns->serial = client->conn.serial;
     }
