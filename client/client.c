@@ -190,6 +190,7 @@ enum quire_status quire_open(const quire_options *options, quire_client **out) {
         return error_set(QUIRE_NO_MEMORY, "out of memory for a client");
     }
     client->magic = CLIENT_MAGIC;
+    client->many_processors = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     pthread_mutex_init(&client->lock, NULL);
     init_lists(client);
     if (getrandom(&client->random, sizeof(client->random), GRND_NONBLOCK) != (ssize_t)sizeof(client->random)) {

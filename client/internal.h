@@ -215,6 +215,7 @@ struct quire_client {
     pthread_mutex_t lock;
     struct link registry; /* of all clients, for fork */
     bool forked;          /* in a child, before its first call */
+    bool many_processors; /* so that polling a little does not keep the daemon from answering */
     quire_options options;
     char path[108];
     char name[64];
@@ -358,6 +359,7 @@ void job_advance(quire_client *client, struct job *job);
 void job_expire(quire_client *client, uint64_t now_ns);
 struct job *job_find(quire_client *client, quire_job id);
 void job_forget(quire_client *client, struct job *job);
+/* In a forked child, or when all have ended: those still under way let go of what they hold. */
 void job_forget_all(quire_client *client);
 
 /* ---- progress.c ----------------------------------------------------------------------------------------------------------- */
@@ -440,6 +442,8 @@ void keys_advance(quire_client *client, struct job *job);
 void admin_advance(quire_client *client, struct job *job);
 void lookup_end(quire_client *client, struct job *job);
 void fetch_end(quire_client *client, struct job *job);
+/* Lets go of what an unfinished fetch holds, and says nothing to its caller. */
+void fetch_drop(struct job *job);
 void store_end(quire_client *client, struct job *job);
 
 void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);

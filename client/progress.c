@@ -8,6 +8,11 @@
 #include <signal.h>
 #include <unistd.h>
 
+/* How long the caller of a blocking look-up polls before it sleeps: measured, an answer takes about 0.2 µs a key, cold. */
+#define POLL_BASE_NS 40000u
+#define POLL_KEY_NS 200u
+#define POLL_MOST_NS 300000u
+
 void waiter_init(struct waiter *waiter, struct job *job) {
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -72,6 +77,29 @@ static struct timespec time_left(uint64_t until_ns) {
     return (struct timespec){.tv_sec = (time_t)(left_ns / QUIRE_NS_PER_S), .tv_nsec = (long)(left_ns % QUIRE_NS_PER_S)};
 }
 
+/*
+ * A look-up's answer comes so soon that falling asleep and being woken would be a good part of it: its caller polls for a little longer than
+ * the answer should take. Bounded; not on a machine with one processor, where it would only keep the daemon from answering.
+ */
+static uint64_t busy_poll_ns(const quire_client *client, const struct job *job) {
+    if (job == NULL || job->kind != JOB_LOOKUP || job->async || !client->many_processors) {
+        return 0;
+    }
+    return quire_min_u64(POLL_BASE_NS + job->u.lookup.args.n_keys * POLL_KEY_NS, POLL_MOST_NS);
+}
+
+static int busy_poll(struct pollfd *fds, uint64_t for_ns, uint64_t until_ns) {
+    static const struct timespec zero;
+    int ready = 0;
+    if (for_ns == 0) {
+        return ready;
+    }
+    for (uint64_t end_ns = quire_min_u64(until_ns, clock_ns() + for_ns); ready == 0 && clock_ns() < end_ns;) {
+        ready = ppoll(fds, 2, &zero, NULL);
+    }
+    return ready;
+}
+
 static void lead(quire_client *client, struct waiter *self, uint64_t until_ns) {
     struct conn *conn = &client->conn;
     struct pollfd fds[2] = {{.fd = client->kick, .events = POLLIN}, {.fd = conn->fd, .events = POLLIN}};
@@ -83,8 +111,10 @@ static void lead(quire_client *client, struct waiter *self, uint64_t until_ns) {
     client->leader = self;
     client->polling = true;
     client->polled_fd = conn->fd;
+    uint64_t poll_ns = busy_poll_ns(client, self->job), wake_ns = client->poll_until_ns;
     client_unlock(client);
-    int ready = ppoll(fds, 2, &left, NULL);
+    int ready = busy_poll(fds, poll_ns, wake_ns);
+    ready = ready != 0 ? ready : ppoll(fds, 2, &left, NULL);
     client_lock(client);
     client->leader = NULL;
     client->polling = false;

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define TX_LONG_BYTES (16u << 10)
+#define TX_AHEAD_BYTES (1u << 10)
+
 bool tx_full(const quire_client *client) { return client->conn.tx_end - client->conn.tx_start > TX_BACKLOG_MAX; }
 
 static bool reserve(struct conn *conn, size_t bytes) {
@@ -60,7 +63,10 @@ enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t r
 void tx_flush(quire_client *client) {
     struct conn *conn = &client->conn;
     while (conn->fd >= 0 && conn->tx_start < conn->tx_end) {
-        ssize_t sent = send(conn->fd, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start, MSG_DONTWAIT | MSG_NOSIGNAL);
+        size_t bytes = conn->tx_end - conn->tx_start;
+        /* A long request's first bytes go ahead: the daemon wakes while the kernel still copies the rest. */
+        bytes = conn->tx_start == 0 && bytes >= TX_LONG_BYTES ? TX_AHEAD_BYTES : bytes;
+        ssize_t sent = send(conn->fd, conn->tx + conn->tx_start, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) {
             continue;
         }

@@ -9,6 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SESSION_LONG_BYTES (16u << 10)
+#define SESSION_AHEAD_BYTES (1 << 10)
+
 static struct session_tx *session_tx_alloc(uint64_t size_bytes) {
     struct session_tx *tx = malloc(sizeof *tx + size_bytes);
     if (tx != NULL) {
@@ -88,12 +91,25 @@ static enum quire_status session_queue(struct session *session, const uint8_t *b
     return QUIRE_OK;
 }
 
+/* As session_write for a whole frame; a long one's first bytes go ahead, so that its reader wakes while the rest is still being copied. */
+static ssize_t session_write_frame(const struct session *session, const uint8_t *bytes, size_t size, const int *fds, uint32_t n_fds) {
+    if (size < SESSION_LONG_BYTES) {
+        return session_write(session, bytes, size, fds, n_fds);
+    }
+    ssize_t ahead = session_write(session, bytes, SESSION_AHEAD_BYTES, fds, n_fds);
+    if (ahead != SESSION_AHEAD_BYTES) {
+        return ahead;
+    }
+    ssize_t rest = session_write(session, bytes + ahead, size - (size_t)ahead, NULL, 0);
+    return rest < 0 ? rest : ahead + rest;
+}
+
 /* Sends a whole packed frame, or queues what is left of it. */
 static void session_emit(struct session *session, const uint8_t *bytes, size_t size, const int *fds, uint32_t n_fds) {
     session->core->counters.frames_out++;
     size_t sent = 0;
     if (session->tx_head == NULL) {
-        ssize_t taken = session_write(session, bytes, size, fds, n_fds);
+        ssize_t taken = session_write_frame(session, bytes, size, fds, n_fds);
         if (taken < 0) {
             session_end(session, SESSION_END_LOST);
             return;
