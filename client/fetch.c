@@ -138,14 +138,18 @@ static void prepare(struct job *job, quire_lease *lease, quire_dest *dests, uint
     job->u.fetch = (struct job_fetch){.lease = lease, .dests = dests, .n_dests = n_dests, .seq = seq};
 }
 
+void fetch_drop(struct job *job) {
+    free(job->u.fetch.copy);
+    job->u.fetch.copy = NULL;
+    lease_unref(job->u.fetch.lease);
+}
+
 void fetch_end(quire_client *client, struct job *job) {
     (void)client;
     struct job_fetch *fetch = &job->u.fetch;
     enum quire_status status = outcome(fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
     job->status = job->status == QUIRE_OK ? status : job->status;
-    free(fetch->copy);
-    fetch->copy = NULL;
-    lease_unref(fetch->lease);
+    fetch_drop(job);
 }
 
 static void remember_text(struct job *job, enum quire_status status) {

@@ -101,8 +101,8 @@ void fork_reset(quire_client *client) {
     client->leader = NULL;
     client->polling = false;
     drop_requests(client);
+    lease_orphan_all(client, true); /* before their jobs let go of them: nobody is to be told, and no mapping to be undone */
     job_forget_all(client);
-    lease_orphan_all(client, true);
     if (client->conn.pool != NULL) {
         client->conn.pool->inherited = true;
         pool_unref(&client->conn.pool);

@@ -144,6 +144,9 @@ void job_forget_all(quire_client *client) {
         client->free_slots[client->n_free_slots++] = slot;
         struct job *job = client->jobs[slot];
         if (job != NULL && job->id != 0) {
+            if (job->kind == JOB_FETCH && !job->done) {
+                fetch_drop(job);
+            }
             job->id = 0;
             ns_unref(job->ns);
             job->ns = NULL;

@@ -1,3 +1,4 @@
+#include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
 #include <criterion/criterion.h>
@@ -118,6 +119,49 @@ Test(client_fork, child_and_parent, .init = start, .fini = stop, .timeout = 100)
     cr_assert_eq(after.reconnects, 0);
     quire_release(&found.lease);
 }
+
+/* A worker forks while a fetch that it submitted is under way, as a member and as a guest who has half of a copy. In the child the lease is the caller's
+   alone: its release is the end of it. In the parent the fetch goes on. */
+static void fetch_across_fork(void) {
+    static struct toy got;
+    quire_lookup_result found;
+    quire_key keys[1];
+    toy_keys(ns, 6, keys, 1);
+    cr_assert_eq(toy_store(ns, keys, 1), QUIRE_OK);
+    cr_assert_eq(toy_lookup(ns, keys, 1, &found), QUIRE_OK);
+    toy_clear(&got);
+    quire_dest dest = toy_dest(&got, 0);
+    quire_job job = quire_submit_fetch(found.lease, &dest, 1, NULL, 20000, NULL);
+    cr_assert_neq(job, 0u);
+    if (quired.guest) {
+        quire_drain(client, NULL, 0); /* asks for the first slice */
+    }
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        CHILD_CHECK(quire_wait(client, job, 10) == QUIRE_NOT_FOUND);
+        CHILD_CHECK(atomic_load(&found.lease->refs) == 1);
+        quire_release(&found.lease);
+        CHILD_CHECK(list_empty(&client->leases));
+        quire_ns_close(&ns);
+        quire_close(&client);
+        _exit(0);
+    }
+    cr_assert_eq(wait_for(child), 0);
+    cr_assert_eq(quire_wait(client, job, 20000), QUIRE_OK, "%s", quire_last_error());
+    cr_assert(quire_lease_valid(found.lease));
+    quire_release(&found.lease);
+}
+
+Test(client_fork, fetch_of_a_member, .init = start, .fini = stop, .timeout = 100) { fetch_across_fork(); }
+
+static void start_guest(void) {
+    quired.guest = true;
+    start();
+}
+
+Test(client_fork, fetch_of_a_guest, .init = start_guest, .fini = stop, .timeout = 100) { fetch_across_fork(); }
 
 static atomic_bool enough;
 
