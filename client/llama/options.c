@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char options_help[] =
     "quire-llama: a worker on llama.cpp that computes no more than Quire does not have\n"
@@ -136,6 +138,31 @@ static bool host(const struct parse *parse) {
     return false;
 }
 
+/* A relative path is the shell's; libquire wants to know exactly. */
+static bool socket_path(const struct parse *parse) {
+    static const char scheme[] = "unix://";
+    char here[PATH_MAX] = "";
+    const bool named = strncmp(optarg, scheme, strlen(scheme)) == 0;
+    const char *path = named ? optarg + strlen(scheme) : optarg;
+    const bool relative = path[0] != '/';
+    if (path[0] == '\0' || strstr(path, "://") != NULL || (named && relative)) {
+        snprintf(parse->why, parse->why_bytes, "--socket %s: must be a path or unix:///path", optarg);
+        return false;
+    }
+    if (relative && getcwd(here, sizeof(here)) == NULL) {
+        snprintf(parse->why, parse->why_bytes, "--socket %s: %s", optarg, strerror(errno));
+        return false;
+    }
+    struct options *options = parse->options;
+    const int length = snprintf(options->socket, sizeof(options->socket), "%s%s%s", here, relative ? "/" : "", path);
+    if (length < 0 || (size_t)length >= sizeof(options->socket)) {
+        snprintf(parse->why, parse->why_bytes, "--socket %s: a socket's path has at most %zu bytes", optarg, sizeof(options->socket) - 1);
+        return false;
+    }
+    options->worker.socket = options->socket;
+    return true;
+}
+
 static bool take_worker(const struct parse *parse, int id) {
     struct worker_options *worker = &parse->options->worker;
     switch (id) {
@@ -143,8 +170,7 @@ static bool take_worker(const struct parse *parse, int id) {
         worker->model_path = optarg;
         return true;
     case ID_SOCKET:
-        worker->socket = optarg;
-        return true;
+        return socket_path(parse);
     case ID_NS:
         worker->ns = optarg;
         return true;

@@ -4,12 +4,15 @@
 
 #include "client/llama/worker.h"
 
+#define OPTIONS_SOCKET_BYTES 108 /* as the system bounds them, with the end */
+
 enum options_command { OPTIONS_RUN, OPTIONS_SERVE, OPTIONS_HELP, OPTIONS_VERSION };
 
 struct options {
     enum options_command command;
     struct worker_options worker;
-    uint32_t ctx_tokens; /* 0: what is needed, or the model's own */
+    char socket[OPTIONS_SOCKET_BYTES]; /* what worker.socket points to: an absolute path */
+    uint32_t ctx_tokens;               /* 0: what is needed, or the model's own */
     const char *prompt, *prompt_file, *dump_path;
     uint32_t max_prompt_tokens; /* 0: all */
     uint32_t n_predict, split;
@@ -19,7 +22,7 @@ struct options {
     uint32_t queue; /* requests that wait */
 };
 
-/* False with a sentence in why for anything that is not understood. */
+/* False with a sentence in why for anything that is not understood. *options must stay where it is. */
 bool options_parse(int argc, char **argv, struct options *options, char *why, size_t why_bytes);
 extern const char options_help[];
 

@@ -54,22 +54,43 @@ Test(llama_words, command_line) {
     cr_assert_eq(options.port, 9000);
     cr_assert(parse(&options, why, "--help"));
     cr_assert_eq(options.command, OPTIONS_HELP);
-    static const char *const wrong[] = {"walk --model m",
-                                        "run --prompt-file f",
-                                        "run --model m",
-                                        "run --model m --prompt-file f --prompt p",
-                                        "run --model m --prompt p -n -1",
-                                        "run --model m --prompt p -n 1x",
-                                        "run --model m --prompt p --block-tokens 0",
-                                        "run --model m --prompt p --block-tokens 1025",
-                                        "run --model m --prompt p --flash-attn maybe",
-                                        "run --model m --prompt p stray",
-                                        "serve --model m --host 0.0.0.0",
-                                        "serve --model m --port 65536",
-                                        "run --model"};
+    static const char *const wrong[] = {
+        "walk --model m",
+        "run --prompt-file f",
+        "run --model m",
+        "run --model m --prompt-file f --prompt p",
+        "run --model m --prompt p -n -1",
+        "run --model m --prompt p -n 1x",
+        "run --model m --prompt p --block-tokens 0",
+        "run --model m --prompt p --block-tokens 1025",
+        "run --model m --prompt p --flash-attn maybe",
+        "run --model m --prompt p stray",
+        "serve --model m --host 0.0.0.0",
+        "serve --model m --port 65536",
+        "run --model m --prompt p --socket unix://s",
+        "run --model m --prompt p --socket tcp://localhost:1",
+        "run --model m --prompt p --socket unix://",
+        "run --model m --prompt p --socket "
+        "/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789",
+        "run --model"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         cr_assert_not(parse(&options, why, wrong[i]), "%s", wrong[i]);
         cr_assert_neq(why[0], '\0', "%s", wrong[i]);
+    }
+}
+
+/* A socket is where the user's shell says, also for libquire, which knows only absolute paths. */
+Test(llama_words, where_the_socket_is) {
+    struct options options;
+    char why[256];
+    cr_assert_eq(chdir("/tmp"), 0);
+    static const char *const sockets[][2] = {
+        {"/run/s", "/run/s"}, {"unix:///run/s", "/run/s"}, {"s", "/tmp/s"}, {"./there/s", "/tmp/./there/s"}};
+    for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
+        char line[128];
+        snprintf(line, sizeof(line), "serve --model m --socket %s", sockets[i][0]);
+        cr_assert(parse(&options, why, line), "%s", why);
+        cr_assert_str_eq(options.worker.socket, sockets[i][1]);
     }
 }
 
