@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 
 #define BATCH_TOKENS 512u
+#define BLOCK_TOKENS 64u
+#define BLOCK_TOKENS_LEAST 16u
 #define N_SEQUENCES 3
 
 /* ---- buffers -------------------------------------------------------------------------------------------------------------- */
@@ -504,24 +506,40 @@ static enum quire_status find_mode(struct engine *engine) {
     return QUIRE_OK;
 }
 
+/* Blocks of the default size, or shorter ones that a window holds. 0: a window is so short that they are not worth their keys. */
+static uint32_t suitable_block(uint32_t window_tokens) {
+    uint32_t block = BLOCK_TOKENS;
+    while (window_tokens > 0 && block > window_tokens) {
+        block /= 2;
+    }
+    return block >= BLOCK_TOKENS_LEAST ? block : 0;
+}
+
+/* False with engine->why when blocks of this size cannot be shared: a reader would need more of a window than is left of it. */
+static bool choose_block(struct engine *engine, uint32_t wished) {
+    const uint32_t suitable = suitable_block(engine->window_tokens);
+    engine->block_tokens = wished != 0 ? wished : suitable != 0 ? suitable : BLOCK_TOKENS;
+    if (engine->window_tokens == 0 || engine->block_tokens <= engine->window_tokens) {
+        return true;
+    }
+    snprintf(engine->why, sizeof(engine->why), "blocks of %u tokens are longer than the model's window of %u",
+             (unsigned)engine->block_tokens, (unsigned)engine->window_tokens);
+    return false;
+}
+
 enum quire_status engine_start(struct engine *engine, const struct engine_options *options, char *why, size_t why_bytes) {
-    const uint32_t block = options->block_tokens;
-    if (block == 0 || block > QUIRE_MAX_BLOCK_TOKENS) {
-        snprintf(why, why_bytes, "blocks of %u tokens: 1 to %u are possible", (unsigned)block, QUIRE_MAX_BLOCK_TOKENS);
+    if (options->block_tokens > QUIRE_MAX_BLOCK_TOKENS) {
+        snprintf(why, why_bytes, "blocks of %u tokens: 1 to %u are possible", (unsigned)options->block_tokens, QUIRE_MAX_BLOCK_TOKENS);
         return QUIRE_INVALID;
     }
     const int32_t window = llama_model_n_swa(engine->model);
     engine->window_tokens = window > 0 ? (uint32_t)window : 0;
-    if (engine->window_tokens > 0 && block > engine->window_tokens && !options->keep_nothing) {
-        snprintf(why, why_bytes, "blocks of %u tokens are longer than the model's window of %u: choose fewer", (unsigned)block,
-                 (unsigned)engine->window_tokens);
-        return QUIRE_INVALID;
-    }
-    engine->block_tokens = block;
+    const bool keep = choose_block(engine, options->block_tokens) && !options->keep_nothing;
+    const uint32_t block = engine->block_tokens;
     engine->batch_tokens = block >= BATCH_TOKENS ? block : BATCH_TOKENS / block * block;
     engine->ctx_tokens = (uint32_t)quire_align_up(quire_max_u64(options->ctx_tokens, 256), 256);
     engine->mode = ENGINE_NONE;
-    if (!options->keep_nothing) {
+    if (keep) {
         QUIRE_FORWARD(digest_weights(options->model_path, engine->weights_digest, why, why_bytes));
     }
     engine->ctx = llama_init_from_model(engine->model, context_params(engine, options));
@@ -530,7 +548,7 @@ enum quire_status engine_start(struct engine *engine, const struct engine_option
         return QUIRE_SYSTEM;
     }
     engine->ctx_tokens = llama_n_ctx(engine->ctx);
-    const enum quire_status status = options->keep_nothing ? QUIRE_OK : find_mode(engine);
+    const enum quire_status status = keep ? find_mode(engine) : QUIRE_OK;
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "the model's first decode failed");
     }

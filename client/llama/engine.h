@@ -21,11 +21,11 @@ enum engine_mode { ENGINE_LANES, ENGINE_OPAQUE, ENGINE_NONE };
 
 struct engine_options {
     const char *model_path;
-    uint32_t ctx_tokens; /* cells of the context */
-    uint32_t threads;    /* 0: as many as this process may use */
-    int flash_attn;      /* 1 on, 0 off, −1 as the engine likes */
-    uint32_t block_tokens;
-    bool keep_nothing; /* no layout is made: the mode is NONE */
+    uint32_t ctx_tokens;   /* cells of the context */
+    uint32_t threads;      /* 0: as many as this process may use */
+    int flash_attn;        /* 1 on, 0 off, −1 as the engine likes */
+    uint32_t block_tokens; /* 0: what suits the model */
+    bool keep_nothing;     /* no layout is made: the mode is NONE */
 };
 
 /* False: what is being computed is given up. Asked often, on a thread that computes. */

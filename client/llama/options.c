@@ -18,7 +18,7 @@ const char options_help[] =
     "  --model FILE          the model, any GGUF that llama.cpp loads\n"
     "  --socket PATH         quired's socket (default: as every client finds it)\n"
     "  --ns NAME             namespace (default: the model's name and its layout's digest)\n"
-    "  --block-tokens N      tokens a block, 1 to 1024 (default 64)\n"
+    "  --block-tokens N      tokens a block, 1 to 1024 (default 64, or what fits into the model's window)\n"
     "  --ctx N               context in tokens (default: run: what is needed; serve: the model's, at most 8192)\n"
     "  --threads N           (default: all that this process may use)\n"
     "  --flash-attn on|off|auto\n"
@@ -262,12 +262,8 @@ static bool check(const struct parse *parse) {
 
 bool options_parse(int argc, char **argv, struct options *options, char *why, size_t why_bytes) {
     const struct parse parse = {options, why, why_bytes};
-    *options = (struct options){.command = OPTIONS_HELP,
-                                .worker = {.block_tokens = 64, .flash_attn = -1},
-                                .n_predict = 64,
-                                .host = "127.0.0.1",
-                                .port = 8377,
-                                .queue = 16};
+    *options = (struct options){
+        .command = OPTIONS_HELP, .worker = {.flash_attn = -1}, .n_predict = 64, .host = "127.0.0.1", .port = 8377, .queue = 16};
     int id;
     opterr = 0;
     if (argc > 1 && argv[1][0] != '-') {

@@ -208,15 +208,28 @@ Test(llama_models, recurrent) {
     free(path);
 }
 
-/* A block that is longer than a window cannot be kept: the worker is told to choose another size. */
-Test(llama_models, block_longer_than_window) {
-    char *path = tiny_write(&gemma2), why[256] = "";
-    struct engine *engine = NULL;
-    cr_assert_eq(engine_load(path, &engine, why, sizeof(why)), QUIRE_OK, "%s", why);
-    const struct engine_options options = {.model_path = path, .ctx_tokens = CTX, .threads = 1, .flash_attn = 1, .block_tokens = 64};
-    cr_assert_eq(engine_start(engine, &options, why, sizeof(why)), QUIRE_INVALID);
-    cr_assert(strstr(why, "window of 32") != NULL, "%s", why);
-    engine_close(&engine);
-    unlink(path);
-    free(path);
+/* Blocks fit into the model's window unless somebody insists, and then a worker goes on without Quire: it does not depend on a cache. */
+Test(llama_models, blocks_and_windows) {
+    static const struct {
+        int window;
+        uint32_t wished, block;
+        enum engine_mode mode;
+    } cases[] = {{32, 0, 32, ENGINE_LANES}, {100, 0, 64, ENGINE_LANES}, {24, 0, 16, ENGINE_LANES}, {32, 24, 24, ENGINE_LANES},
+                 {32, 64, 64, ENGINE_NONE}, {12, 0, 64, ENGINE_NONE},   {0, 0, 64, ENGINE_LANES}};
+    uint32_t tokens[N];
+    make_tokens(tokens);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct tiny model = cases[i].window > 0 ? gemma2 : one_head;
+        model.window = cases[i].window;
+        char *path = tiny_write(&model);
+        struct engine *engine = test_engine(path, 1, cases[i].wished, CTX);
+        cr_assert_eq(engine->block_tokens, cases[i].block, "window %d: blocks of %u", cases[i].window, engine->block_tokens);
+        cr_assert_eq(engine->mode, cases[i].mode, "window %d: %s", cases[i].window, engine->why);
+        cr_assert(cases[i].mode == ENGINE_LANES || strstr(engine->why, "tokens are longer than the model's window of") != NULL, "%s",
+                  engine->why);
+        test_compute(engine, tokens, 0, N, engine->batch_tokens);
+        engine_close(&engine);
+        unlink(path);
+        free(path);
+    }
 }

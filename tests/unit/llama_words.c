@@ -48,7 +48,7 @@ Test(llama_words, command_line) {
     cr_assert_eq(options.n_predict, 7);
     cr_assert_eq(options.split, 64);
     cr_assert_eq(options.worker.flash_attn, 0);
-    cr_assert_eq(options.worker.block_tokens, 64);
+    cr_assert_eq(options.worker.block_tokens, 0); /* the engine chooses */
     cr_assert(parse(&options, why, "--serve --model m.gguf --port 9000"), "%s", why);
     cr_assert_eq(options.command, OPTIONS_SERVE);
     cr_assert_eq(options.port, 9000);
