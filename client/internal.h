@@ -268,6 +268,7 @@ struct quire_ns {
     uint32_t handle;
     uint64_t serial;          /* connection on which the handle is valid */
     enum quire_status status; /* why it could not be opened again */
+    char why[JOB_TEXT_BYTES];
 };
 
 struct quire_lease {
@@ -430,8 +431,10 @@ void ns_reopen_all(quire_client *client);
 /* A request learned that the namespace is gone: the next one shall find it again. */
 void ns_lost(quire_client *client, quire_ns *ns);
 void admin_on_reply(quire_client *client, struct job *job, const uint8_t *body, size_t size);
-/* The namespace's handle on this connection, or why there is none. */
-enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle);
+/* The namespace's handle on this connection, or why there is none, with words that last as long as the namespace. */
+enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle, const char **why);
+/* It could not be opened again. */
+void ns_refused(quire_ns *ns, enum quire_status status, const char *text);
 
 void connect_advance(quire_client *client, struct job *job);
 void ns_advance(quire_client *client, struct job *job);

@@ -61,8 +61,10 @@ void keys_advance(quire_client *client, struct job *job) {
         return;
     }
     Quire__Wire__Keys keys = QUIRE__WIRE__KEYS__INIT;
-    if (status != QUIRE_OK || (status = ns_handle(client, job->u.keys.ns, &keys.ns)) != QUIRE_OK) {
-        job_finish(client, job, status == QUIRE_MISMATCH ? status : QUIRE_DISCONNECTED, "%s", client->conn.why);
+    const char *why = client->conn.why;
+    status = status == QUIRE_OK ? ns_handle(client, job->u.keys.ns, &keys.ns, &why) : QUIRE_DISCONNECTED;
+    if (status != QUIRE_OK) {
+        job_finish(client, job, status, "%s", why);
         return;
     }
     keys.verb = job->u.keys.verb;

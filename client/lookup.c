@@ -67,8 +67,10 @@ void lookup_advance(quire_client *client, struct job *job) {
     }
     const quire_lookup_args *args = &job->u.lookup.args;
     Quire__Wire__Lease lease = QUIRE__WIRE__LEASE__INIT;
-    if (status != QUIRE_OK || (status = ns_handle(client, job->u.lookup.ns, &lease.ns)) != QUIRE_OK) {
-        job_finish(client, job, status == QUIRE_MISMATCH ? status : QUIRE_DISCONNECTED, "%s", client->conn.why);
+    const char *why = client->conn.why;
+    status = status == QUIRE_OK ? ns_handle(client, job->u.lookup.ns, &lease.ns, &why) : QUIRE_DISCONNECTED;
+    if (status != QUIRE_OK) {
+        job_finish(client, job, status, "%s", why);
         return;
     }
     lease.keys.data = (uint8_t *)(uintptr_t)args->keys;

@@ -1,6 +1,7 @@
 /* Namespaces: opened by name and layout, opened again by the library itself on each new connection. */
 #include "client/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static enum quire_status check_name(const char *name) {
@@ -101,6 +102,7 @@ void ns_reopen_all(quire_client *client) {
     for (struct link *at = client->namespaces.next; at != &client->namespaces; at = at->next) {
         quire_ns *ns = LINK_OWNER(at, struct quire_ns, link);
         ns->status = QUIRE_DISCONNECTED;
+        ns->why[0] = '\0';
         client->conn.reopening += reopen(client, ns) ? 1 : 0;
     }
     tx_flush(client);
@@ -156,17 +158,28 @@ void ns_on_ack(quire_client *client, struct job *job, quire_ns *ns, const uint8_
         job_finish(client, job, status, "namespace %s: %.120s", job->u.ns_open.ns->name, ack->text);
     } else {
         if (ns != NULL) {
-            ns->reopening = false;
-            ns->status = learn(client, ns, ack);
+            enum quire_status status = learn(client, ns, ack);
+            ns_refused(ns, status, ack->status != QUIRE_OK ? ack->text : "it is not what it was: another layout or another salt");
         }
         conn_on_ns_reopened(client);
     }
     quire__wire__ns_ack__free_unpacked(ack, NULL);
 }
 
-enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle) {
+void ns_refused(quire_ns *ns, enum quire_status status, const char *text) {
+    ns->reopening = false;
+    ns->status = status;
+    snprintf(ns->why, sizeof(ns->why), "namespace %s was refused: %.100s", ns->name, text);
+}
+
+enum quire_status ns_handle(const quire_client *client, const quire_ns *ns, uint32_t *handle, const char **why) {
     *handle = ns->handle;
-    return ns->serial == client->conn.serial ? QUIRE_OK : ns->status != QUIRE_OK ? ns->status : QUIRE_DISCONNECTED;
+    if (ns->serial == client->conn.serial) {
+        return QUIRE_OK;
+    }
+    bool refused = link_linked(&ns->link) && ns->status != QUIRE_OK && ns->why[0] != '\0';
+    *why = refused ? ns->why : "the namespace is not open on this connection";
+    return refused ? ns->status : QUIRE_DISCONNECTED;
 }
 
 quire_ns *ns_ref(quire_ns *ns) {

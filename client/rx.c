@@ -31,9 +31,9 @@ static void on_error(quire_client *client, uint64_t id, const uint8_t *body, siz
             job_finish(client, was.job, status, "quired: %.150s", error->text);
         } else if (was.type == QUIRE_MSG_NS_OPEN) {
             if (was.ns != NULL) {
-                was.ns->reopening = false;
+                ns_refused(was.ns, status, error->text); /* its handle stays unknown: calls on it say so */
             }
-            conn_on_ns_reopened(client); /* its handle stays unknown: calls on it say so */
+            conn_on_ns_reopened(client);
         }
     }
     quire__wire__error__free_unpacked(error, NULL);

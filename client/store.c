@@ -208,11 +208,12 @@ static enum quire_status fill_item(const struct job_store *store, const struct c
 
 static void send_chunk(quire_client *client, struct job *job, struct chunk *chunk) {
     Quire__Wire__Put put = QUIRE__WIRE__PUT__INIT;
-    enum quire_status status = ns_handle(client, job->u.store.ns, &put.ns);
+    const char *why = "the put could not be sent";
+    enum quire_status status = ns_handle(client, job->u.store.ns, &put.ns, &why);
     struct request *request = status == QUIRE_OK ? request_new(client, QUIRE_MSG_PUT, NULL) : NULL;
     if (request == NULL) {
         chunk_free(client, chunk);
-        job_abort(client, job, status == QUIRE_OK ? QUIRE_RETRY : status, "the put could not be sent");
+        job_abort(client, job, status == QUIRE_OK ? QUIRE_RETRY : status, why);
         return;
     }
     request->chunk = chunk;

@@ -40,7 +40,9 @@ struct twin {
     bool unsealed;                                      /* its pool could shrink under the client */
     bool small;                                         /* its pool is smaller than it says */
     uint32_t hello_major;
-    int arg; /* the test's */
+    uint32_t ns_status; /* what NS_OPEN is refused with; 0: it is not */
+    bool ns_error;      /* ... as an ERROR */
+    int arg;            /* the test's */
 };
 
 static inline int twin_memory(size_t bytes, bool sealed) {
@@ -98,7 +100,7 @@ static inline void twin_hello(struct twin *twin, int fd) {
     close(fds[1]);
 }
 
-static inline void twin_ns(int fd, const struct quire_frame *frame, const uint8_t *body) {
+static inline void twin_ns(const struct twin *twin, int fd, const struct quire_frame *frame, const uint8_t *body) {
     Quire__Wire__NsOpen *open = quire__wire__ns_open__unpack(NULL, frame->body_bytes, body);
     Quire__Wire__NsAck ack = QUIRE__WIRE__NS_ACK__INIT;
     uint8_t root[32] = {9};
@@ -106,7 +108,13 @@ static inline void twin_ns(int fd, const struct quire_frame *frame, const uint8_
     ack.root.data = root;
     ack.root.len = sizeof(root);
     ack.layout = open->layout;
-    twin_send(fd, QUIRE_MSG_NS_ACK, frame->request_id, &ack.base, 0, NULL, 0);
+    ack.status = twin->ns_status;
+    ack.text = (char *)(ack.status == QUIRE_OK ? "" : "the table of namespaces is full");
+    Quire__Wire__Error error = QUIRE__WIRE__ERROR__INIT;
+    error.status = ack.status;
+    error.text = ack.text;
+    bool refused = twin->ns_error && ack.status != QUIRE_OK;
+    twin_send(fd, refused ? QUIRE_MSG_ERROR : QUIRE_MSG_NS_ACK, frame->request_id, refused ? &error.base : &ack.base, 0, NULL, 0);
     quire__wire__ns_open__free_unpacked(open, NULL);
 }
 
@@ -118,7 +126,7 @@ static inline void twin_frame(struct twin *twin, int fd, const struct quire_fram
     if (frame->type == QUIRE_MSG_HELLO) {
         twin_hello(twin, fd);
     } else if (frame->type == QUIRE_MSG_NS_OPEN) {
-        twin_ns(fd, frame, body);
+        twin_ns(twin, fd, frame, body);
     } else if (frame->type == QUIRE_MSG_RELEASE) {
         Quire__Wire__Release *release = quire__wire__release__unpack(NULL, frame->body_bytes, body);
         atomic_fetch_add(&twin->releases, (unsigned)release->n_lease);
