@@ -1,9 +1,6 @@
 /* Entries of the index: how they come, hang below their parent, become evictable, and go. */
 #include "pager/internal.h"
 
-/* How far up a parent chain is followed in search of a circle. */
-#define DEPTH_LIMIT (1u << 20)
-
 static bool is_placeholder(const struct pager_block *block) {
     return block->record == PAGER_NO_RECORD && !(block->flags & PAGER_BLOCK_BUILDING);
 }
@@ -22,22 +19,37 @@ enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, c
     return *block != PAGER_NO_BLOCK ? QUIRE_OK : insert(pager, ns, key, block);
 }
 
-/* External keys may claim anything, also that a block is its own ancestor; such blocks would never leave. */
-static bool is_ancestor(const struct pager *pager, uint32_t block, uint32_t of) {
+/*
+ * External keys may claim anything, also that a block is its own ancestor; such blocks would never leave. INVALID: it is. RETRY: the
+ * search was cut short, so that no chain, however long, holds up the caller's loop.
+ */
+static enum quire_status seek_circle(struct pager *pager, uint32_t block, uint32_t of) {
+    uint32_t tick = pager_tick_now(pager);
+    if (pager->walk_tick != tick) {
+        pager->walk_tick = tick;
+        pager->walked = 0;
+    }
     for (uint32_t i = 0; of != PAGER_NO_BLOCK; i++) {
-        if (of == block || i == DEPTH_LIMIT) {
-            return true;
+        if (of == block) {
+            return QUIRE_INVALID;
         }
+        if (i == PAGER_WALK_MAX || pager->walked == PAGER_WALK_BUDGET) {
+            return QUIRE_RETRY;
+        }
+        pager->walked++;
         of = pager_block_at(pager, of)->parent;
     }
-    return false;
+    return QUIRE_OK;
 }
 
 enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent) {
     struct pager_block *b = pager_block_at(pager, block);
     assert(b->parent == PAGER_NO_BLOCK);
-    if (block == parent || (b->children > 0 && is_ancestor(pager, block, parent))) {
+    if (block == parent) {
         return QUIRE_INVALID;
+    }
+    if (b->children > 0) { /* without any it closes no circle */
+        QUIRE_FORWARD(seek_circle(pager, block, parent));
     }
     b->parent = parent;
     b->flags &= (uint8_t)~PAGER_BLOCK_ORPHAN_ROOT;

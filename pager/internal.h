@@ -27,6 +27,9 @@
 #define PAGER_SWEEP_BUDGET 8192u
 #define PAGER_EXPIRE_BUDGET 4096u
 #define PAGER_PLAN_MOVES 64u
+/* How far up a parent chain one search for a circle goes, and all searches within a tick. */
+#define PAGER_WALK_MAX 16384u
+#define PAGER_WALK_BUDGET 65536u
 /* Evictions between two searches for a window to clear. */
 #define PAGER_PLAN_PATIENCE 8u
 /* And the pause between them when nothing can be evicted: a search walks two thousand extents. */
@@ -205,8 +208,10 @@ struct pager {
     uint64_t lease_bytes, assembly_bytes;
     bool sweeping, sweep_again; /* entries of deleted namespaces are being removed */
     uint32_t sweep_cursor;
+    uint32_t walk_tick, walked; /* steps up parent chains in this tick */
     struct pager_counters counters;
     uint32_t found[QUIRE_MAX_BATCH];
+    bool usable[QUIRE_MAX_BATCH + 1]; /* by length of the prefix: the windowed groups are there */
 };
 
 static inline uint32_t pager_tick_now(const struct pager *pager) {
@@ -229,6 +234,7 @@ enum quire_status pager_entitled(const struct pager *pager, uint64_t session, ui
 
 /* block.c: entries, their parents, and whether they may be evicted. */
 enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block);
+/* INVALID: it would be its own ancestor. RETRY: whether it would cannot be told within bounds; it stays without a parent. */
 enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent);
 bool pager_block_evictable(const struct pager *pager, const struct pager_block *block);
 bool pager_block_is_orphan(const struct pager *pager, const struct pager_block *block);
@@ -287,6 +293,8 @@ uint64_t pager_assembly_memory(const struct pager_assembly *assembly);
 void pager_assembly_published(struct pager *pager, struct pager_assembly *assembly);
 
 /* publish.c */
+/* What a put with PIN asks of a block that is stored: one pin, unless somebody pins it already. */
+void pager_publish_pin(struct pager *pager, uint32_t block);
 /* The record is complete and sealed. */
 void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last);
 /* Would a record of these errors replace the block's? True also when there is none. */

@@ -11,18 +11,21 @@ static enum quire_status touch(struct pager *pager, uint32_t block) {
 }
 
 /* Also what is under construction goes: a block that was deleted must not come back by a put from before. */
-static enum quire_status delete (struct pager *pager, uint32_t block) {
-    struct pager_block *b = pager_block_at(pager, block);
-    bool stored = b->record != PAGER_NO_RECORD, building = b->flags & PAGER_BLOCK_BUILDING; uint64_t bytes = 0;
-    if (b->pins > 0){return QUIRE_IN_USE;}
-if (stored) {
-    pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
-    pager->counters.deleted_blocks++;
-}
-if (building) {
-    pager_assembly_end_all(pager, block, QUIRE_CANCELLED);
-}
-return stored || building ? QUIRE_OK : QUIRE_MISS;
+static enum quire_status delete_block(struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    bool stored = b->record != PAGER_NO_RECORD, building = b->flags & PAGER_BLOCK_BUILDING;
+    uint64_t bytes = 0;
+    if (b->pins > 0) {
+        return QUIRE_IN_USE;
+    }
+    if (stored) {
+        pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
+        pager->counters.deleted_blocks++;
+    }
+    if (building) {
+        pager_assembly_end_all(pager, block, QUIRE_CANCELLED);
+    }
+    return stored || building ? QUIRE_OK : QUIRE_MISS;
 }
 
 static enum quire_status pin(struct pager *pager, uint32_t block) {
@@ -49,7 +52,7 @@ static enum quire_status unpin(struct pager *pager, uint32_t block) {
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
                              const uint8_t *keys, uint32_t n_keys, uint8_t *statuses) {
     static enum quire_status (*const verbs[])(struct pager *, uint32_t) = {
-        [QUIRE_WIRE_TOUCH] = touch, [QUIRE_WIRE_DELETE] = delete, [QUIRE_WIRE_PIN] = pin, [QUIRE_WIRE_UNPIN] = unpin};
+        [QUIRE_WIRE_TOUCH] = touch, [QUIRE_WIRE_DELETE] = delete_block, [QUIRE_WIRE_PIN] = pin, [QUIRE_WIRE_UNPIN] = unpin};
     struct pager_session *s;
     struct pager_ns *n;
     pager_clock(pager, now_ns);

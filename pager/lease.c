@@ -68,6 +68,20 @@ static bool ends_partial(const struct lookup *l, uint32_t n) {
 /* How many of the last of n blocks a reader needs of a windowed group. */
 static uint32_t window_of(const struct lookup *l, uint32_t g, uint32_t n) { return l->ns->window_blocks[g] + ends_partial(l, n); }
 
+/*
+ * Do the last blocks before n have the windowed groups, of which a reader needs them? `run` counts how many in a row up to here have each. What is
+ * found is kept: a prefix that has to be cut goes back over it.
+ */
+static bool windows_hold(struct lookup *l, uint32_t n, uint32_t groups, uint32_t *run) {
+    bool hold = true;
+    for (uint32_t g = 0; l->windowed >> g; g++) {
+        run[g] = groups >> g & 1 ? run[g] + 1 : 0;
+        hold &= !(l->windowed >> g & 1) || run[g] >= quire_min_u64(window_of(l, g, n), n);
+    }
+    l->pager->usable[n] = hold;
+    return hold;
+}
+
 /* Longest n such that each block before n has every global group, and the last blocks before n have the windowed ones. */
 static void find_prefix(struct lookup *l) {
     uint32_t run[QUIRE_MAX_GROUPS] = {0}, global = l->mask & ~l->windowed;
@@ -77,12 +91,9 @@ static void find_prefix(struct lookup *l) {
         if ((groups & global) != global) {
             return;
         }
-        bool usable = true;
-        for (uint32_t g = 0; l->windowed >> g; g++) {
-            run[g] = groups >> g & 1 ? run[g] + 1 : 0;
-            usable &= !(l->windowed >> g & 1) || run[g] >= quire_min_u64(window_of(l, g, i + 1), i + 1);
+        if (!l->windowed || windows_hold(l, i + 1, groups, run)) {
+            l->n = i + 1;
         }
-        l->n = usable ? i + 1 : l->n;
     }
 }
 
@@ -109,18 +120,8 @@ static uint64_t bytes_of(const struct lookup *l, uint32_t i, uint32_t groups) {
     return bytes;
 }
 
-/* Does the n-block prefix have all that it needs of the windowed groups? */
-static bool is_usable(const struct lookup *l, uint32_t n) {
-    for (uint32_t g = 0; l->windowed >> g; g++) {
-        uint32_t w = (uint32_t)quire_min_u64(l->windowed >> g & 1 ? window_of(l, g, n) : 0, n);
-        for (uint32_t i = n - w; i < n; i++) {
-            if (!(have(l, l->pager->found[i]) >> g & 1)) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
+/* Does the n-block prefix, no longer than the one found, have all that it needs of the windowed groups? */
+static bool is_usable(const struct lookup *l, uint32_t n) { return l->windowed == 0 || l->pager->usable[n]; }
 
 static uint64_t prefix_bytes(const struct lookup *l, uint32_t n) {
     uint64_t bytes = 0;

@@ -63,6 +63,7 @@ void pager_options_default(struct pager_options *options);
     X(puts_full, "parts refused for want of room")                                                                                         \
     X(puts_invalid, "parts refused as malformed, overlapping or repeated")                                                                 \
     X(puts_orphan, "records stored before their parent")                                                                                   \
+    X(puts_unlinked, "records whose link to their parent was left out: the search for a circle above it was cut short")                    \
     X(parts_expired, "records dropped because parts never came")                                                                           \
     X(put_bytes, "record bytes completed")                                                                                                 \
     X(evicted_blocks, "blocks evicted to make room")                                                                                       \
@@ -142,6 +143,7 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*
  * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event.
+ * With PIN the block is pinned once when the outcome is OK, also when it was stored before, but not when it is pinned already.
  * TOO_LARGE: it would not fit into the empty pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when PAGER_FILL asks.
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,

@@ -12,6 +12,20 @@ bool pager_more_faithful(const struct pager_domain *domain, const struct pager_b
     return no_worse && (error < held->error || ancestry_error < held->ancestry_error);
 }
 
+void pager_publish_pin(struct pager *pager, uint32_t block) {
+    if (pager_block_at(pager, block)->pins == 0) {
+        pager_block_pin(pager, block, 1);
+    }
+}
+
+static bool wants_pin(const struct pager_assembly *assembly) {
+    bool pin = assembly->pin;
+    for (const struct pager_part *part = assembly->first; part; part = part->next) {
+        pin |= part->pin;
+    }
+    return pin;
+}
+
 /* Others that build the same record and would not improve on it. */
 static void end_rivals(struct pager *pager, const struct pager_domain *domain, const struct pager_assembly *winner) {
     const struct pager_block *block = pager_block_at(pager, winner->block);
@@ -21,6 +35,9 @@ static void end_rivals(struct pager *pager, const struct pager_domain *domain, c
         if (rival != winner && rival->group == winner->group &&
             !pager_more_faithful(domain, block, rival->group, 0, rival->ancestry_error)) {
             pager->counters.puts_duplicate++;
+            if (wants_pin(rival)) {
+                pager_publish_pin(pager, winner->block);
+            }
             pager_assembly_end(pager, rival, QUIRE_OK);
         }
     }
@@ -77,8 +94,8 @@ static void show(struct pager *pager, struct pager_domain *domain, struct pager_
     record->ancestry_error = assembly->ancestry_error;
     pager_record_step(pager, domain, assembly->slot, PAGER_HAPPENS_SEALED);
     block->used = pager_tick_now(pager);
-    if (assembly->pin && block->pins == 0) {
-        pager_block_pin(pager, assembly->block, 1);
+    if (assembly->pin) {
+        pager_publish_pin(pager, assembly->block);
     }
 }
 
@@ -89,6 +106,9 @@ void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct 
     if (held != PAGER_NO_RECORD) {
         if (!pager_more_faithful(domain, block, assembly->group, 0, assembly->ancestry_error)) {
             pager->counters.puts_duplicate++;
+            if (wants_pin(assembly)) {
+                pager_publish_pin(pager, assembly->block);
+            }
             pager_part_done(pager, last, QUIRE_OK);
             pager_assembly_end(pager, assembly, QUIRE_OK);
             return;

@@ -145,6 +145,11 @@ static enum quire_status hang(struct pager *pager, struct pager_ns *ns, uint32_t
     if (status != QUIRE_OK) {
         pager_block_settle(pager, parent);
     }
+    if (status == QUIRE_RETRY) { /* stored all the same, as one whose parent was not told */
+        b->flags |= PAGER_BLOCK_ORPHAN_ROOT;
+        pager->counters.puts_unlinked++;
+        return QUIRE_OK;
+    }
     return status;
 }
 
@@ -240,6 +245,9 @@ static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, st
     }
     if (!pager_more_faithful(&pager->domains[ns->domain], b, item->group, 0, item->ancestry_error)) {
         pager->counters.puts_duplicate++;
+        if (part->pin) {
+            pager_publish_pin(pager, block);
+        }
         pager_part_done(pager, part, QUIRE_OK);
         return QUIRE_OK;
     }

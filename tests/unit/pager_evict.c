@@ -168,6 +168,37 @@ Test(evict, pins_are_counted) {
     rig_free(rig);
 }
 
+/* Whoever stores with PIN relies on it, also when the block was there before, or somebody else's put of it came in first. */
+Test(evict, duplicates_pin_too) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(POOL, &layout);
+    struct quire_wire_put item = rig_item(rig, 1, 0);
+    uint64_t cookie;
+    cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+    item.flags |= QUIRE_WIRE_PUT_PIN;
+    cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+    cr_assert_eq(rig_info(rig, 1).pins, 1);
+    cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+    cr_assert_eq(rig_info(rig, 1).pins, 1);   /* somebody pins it: that will do */
+    for (uint32_t key = 2; key <= 3; key++) { /* two at once: the one without PIN comes in first, or last */
+        struct pager_event fill[2];
+        rig->held = true;
+        for (uint32_t i = 0; i < 2; i++) {
+            item = rig_item(rig, key, 0);
+            item.flags |= i == 1 ? QUIRE_WIRE_PUT_PIN : 0;
+            cr_assert_eq(rig_offer(rig, rig->session, &item, &cookie), QUIRE_OK);
+            cr_assert(rig_take(rig, &fill[i]));
+        }
+        rig_complete(rig, &fill[key - 2], QUIRE_OK);
+        rig_complete(rig, &fill[3 - key], QUIRE_OK);
+        rig_pump(rig);
+        rig->held = false;
+        cr_assert_eq(rig->outcome[cookie], QUIRE_OK);
+        cr_assert_eq(rig_info(rig, key).pins, 1);
+    }
+    rig_free(rig);
+}
+
 /* Reclaim runs ahead of demand: below the low mark it frees to the high one, before anybody has to wait. */
 Test(evict, ahead_of_demand) {
     quire_layout layout = rig_layout();

@@ -1,0 +1,113 @@
+/* What no single request may cost: searches up long chains of parents, evictions on request, and lookups of windowed prefixes. */
+#include "tests/unit/pager_rig.h"
+
+#define DEEP 40000u
+#define SLOTS 60000u
+
+/* A rig with room for tens of thousands of the smallest records, whose books are not checked at each step: that would take hours. */
+struct deep {
+    struct pager *pager;
+    _Atomic uint32_t *generations;
+    uint64_t session, now_ns;
+    uint32_t domain;
+    uint16_t ns;
+};
+
+static struct deep deep_new(void) {
+    struct deep deep = {.generations = calloc(SLOTS, sizeof(*deep.generations)), .now_ns = 1000 * RIG_MS};
+    struct pager_options options;
+    quire_layout layout = {.opaque = true, .block_tokens = 16, .engine = "e", .engine_format = "1"};
+    pager_options_default(&options);
+    options.max_blocks = 2 * SLOTS;
+    options.reclaim_low_pct = options.reclaim_high_pct = 0;
+    cr_assert_eq(pager_create(&options, 7, 1, &deep.pager), QUIRE_OK);
+    cr_assert_eq(pager_domain_add(deep.pager, "own", 1ull << 32, deep.generations, SLOTS, &deep.domain), QUIRE_OK);
+    cr_assert_eq(pager_ns_open(deep.pager, deep.domain, "m", &layout, "s", 1, &deep.ns, NULL, 0), QUIRE_OK);
+    cr_assert_eq(pager_session_open(deep.pager, deep.domain, &deep.session), QUIRE_OK);
+    return deep;
+}
+
+static void deep_free(struct deep *deep) {
+    pager_check(deep->pager);
+    pager_destroy(&deep->pager);
+    free(deep->generations);
+}
+
+/* Stores a byte under a key; parent 0: the root. */
+static enum quire_status deep_put(struct deep *deep, uint32_t key, uint32_t parent) {
+    struct quire_wire_put item = {.key = rig_key(key), .n_tokens = 16, .length = 1, .flags = parent ? 0 : QUIRE_WIRE_PUT_ROOT};
+    struct pager_event event;
+    item.parent = parent ? rig_key(parent) : item.parent;
+    enum quire_status status = pager_put(deep->pager, deep->now_ns, deep->session, deep->ns, &item, key, deep->now_ns);
+    while (pager_next_event(deep->pager, &event)) {
+        if (event.type == PAGER_PUT_DONE) {
+            status = event.status;
+        } else {
+            pager_complete(deep->pager, deep->now_ns, event.ticket, QUIRE_OK);
+        }
+    }
+    return status;
+}
+
+static struct pager_block_info deep_info(const struct deep *deep, uint32_t key) {
+    quire_key k = rig_key(key);
+    struct pager_block_info info;
+    cr_assert_eq(pager_block_info(deep->pager, deep->now_ns, deep->ns, &k, &info), QUIRE_OK);
+    return info;
+}
+
+/* Blocks `first` to `last`, each below the one before; the first below `parent`. */
+static void deep_chain(struct deep *deep, uint32_t first, uint32_t last, uint32_t parent) {
+    for (uint32_t i = first; i <= last; i++) {
+        cr_assert_eq(deep_put(deep, i, i == first ? parent : i - 1), QUIRE_OK);
+    }
+}
+
+/* A block with children comes to lie below a chain so long that nobody can say at once whether it closes a circle. It is stored, without the link: it is
+   not invalid. Where the chain is short the link is there. */
+Test(bounds, long_chains_are_not_invalid) {
+    struct deep deep = deep_new();
+    deep_chain(&deep, 1, DEEP, 0);
+    cr_assert_eq(deep_put(&deep, DEEP + 2, DEEP + 1), QUIRE_OK); /* an orphan: its parent is to come */
+    cr_assert_eq(deep_put(&deep, DEEP + 1, DEEP), QUIRE_OK);
+    cr_assert_not(deep_info(&deep, DEEP + 1).parent_present);
+    cr_assert_eq(pager_counters(deep.pager)->puts_unlinked, 1);
+    cr_assert_eq(deep_info(&deep, DEEP).children, 0);
+    cr_assert_eq(deep_put(&deep, DEEP + 4, DEEP + 3), QUIRE_OK);
+    cr_assert_eq(deep_put(&deep, DEEP + 3, 10000), QUIRE_OK);
+    cr_assert(deep_info(&deep, DEEP + 3).parent_present);
+    cr_assert_eq(pager_counters(deep.pager)->puts_unlinked, 1);
+    deep_free(&deep);
+}
+
+/* The circle that is too long to be found is not closed either; one within reach is refused. */
+Test(bounds, no_circle_however_long) {
+    struct deep deep = deep_new();
+    uint32_t foot = DEEP + 1;
+    deep_chain(&deep, 1, DEEP, foot);
+    cr_assert_eq(deep_put(&deep, foot, 1000), QUIRE_INVALID);
+    cr_assert_eq(deep_put(&deep, foot, DEEP), QUIRE_OK);
+    cr_assert_eq(deep_info(&deep, foot).children, 1);
+    cr_assert_not(deep_info(&deep, foot).parent_present);
+    cr_assert_eq(deep_info(&deep, DEEP).children, 0);
+    deep_free(&deep);
+}
+
+/* Many such searches share a budget: a frame full of them is as cheap as a few. It is there again soon. */
+Test(bounds, searches_share_a_budget) {
+    struct deep deep = deep_new();
+    const struct pager_counters *counters = pager_counters(deep.pager);
+    deep_chain(&deep, 1, 16000, 0);
+    for (uint32_t i = 0; i < 100; i++) {
+        uint32_t parent = 20000 + 2 * i;
+        cr_assert_eq(deep_put(&deep, parent + 1, parent), QUIRE_OK);
+        cr_assert_eq(deep_put(&deep, parent, 16000), QUIRE_OK);
+    }
+    cr_assert_eq(counters->puts_unlinked, 96);
+    deep.now_ns += 100 * RIG_MS;
+    cr_assert_eq(deep_put(&deep, 30001, 30000), QUIRE_OK);
+    cr_assert_eq(deep_put(&deep, 30000, 16000), QUIRE_OK);
+    cr_assert(deep_info(&deep, 30000).parent_present);
+    cr_assert_eq(counters->puts_unlinked, 96);
+    deep_free(&deep);
+}
