@@ -2,6 +2,7 @@
 #include "client/internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -85,23 +86,27 @@ static const char *default_address(char *buffer, size_t size) {
 }
 
 static enum quire_status set_path(quire_client *client, const char *address) {
-    char buffer[128];
+    char buffer[128], folder[PATH_MAX] = "";
     if (address == NULL || address[0] == '\0') {
         address = secure_getenv("QUIRE_SOCKET");
     }
     if (address == NULL || address[0] == '\0') {
         address = default_address(buffer, sizeof(buffer));
     }
-    if (strncmp(address, "unix://", 7) == 0) {
+    if (strncmp(address, "unix:///", 8) == 0) {
         address += 7;
     }
-    if (address[0] != '/') {
-        return error_set(QUIRE_INVALID, "address '%.64s' is not unix:///path or /path", address);
+    if (strstr(address, "://") != NULL) {
+        return error_set(QUIRE_INVALID, "address '%.64s' is not unix:///path: a URL needs that scheme and an absolute path", address);
     }
-    if (strlen(address) >= sizeof(client->path)) {
+    if (address[0] != '/' && getcwd(folder, sizeof(folder)) == NULL) {
+        return error_set(QUIRE_SYSTEM, "the folder that '%.64s' is relative to is gone: give an absolute path", address);
+    }
+    /* Made absolute now: the program may change its folder before the client connects again. */
+    int length = snprintf(client->path, sizeof(client->path), "%s%s%s", folder, folder[0] != '\0' ? "/" : "", address);
+    if (length < 0 || (size_t)length >= sizeof(client->path)) {
         return error_set(QUIRE_TOO_LARGE, "the socket's path is longer than %zu bytes", sizeof(client->path) - 1);
     }
-    strcpy(client->path, address);
     return QUIRE_OK;
 }
 

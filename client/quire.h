@@ -104,8 +104,9 @@ enum quire_open_flags {
 };
 
 typedef struct quire_options {
-    const char *address;          /* "unix:///path"; NULL: $QUIRE_SOCKET, else $XDG_RUNTIME_DIR/quire/quired.sock,
-                                     /run/quire/quired.sock or /tmp/quire-UID/quired.sock, the first that is there */
+    const char *address;          /* "unix:///path" or a path, made absolute by quire_open; NULL: $QUIRE_SOCKET, else
+                                     $XDG_RUNTIME_DIR/quire/quired.sock, /run/quire/quired.sock or /tmp/quire-UID/quired.sock,
+                                     the first that is there */
     const char *client_name;      /* for people, in `quirectl session list`; NULL: the program's name */
     uint32_t flags;               /* enum quire_open_flags */
     uint32_t connect_timeout_ms;  /* 0: 2000 */

@@ -55,23 +55,12 @@ enum cli_exit cli_usage(struct cli *cli, const char *format, ...) {
     return CLI_USAGE;
 }
 
-/* A path as people type it, made absolute; libquire takes no other. */
-static const char *absolute(const char *path, char *buffer, size_t buffer_bytes) {
-    char folder[4096];
-    if (path == NULL || path[0] == '/' || strncmp(path, "unix:", 5) == 0 || getcwd(folder, sizeof folder) == NULL) {
-        return path;
-    }
-    snprintf(buffer, buffer_bytes, "%s/%s", folder, path);
-    return buffer;
-}
-
 enum cli_exit cli_connect(struct cli *cli) {
-    char path[8192];
     if (cli->client != NULL) {
         return CLI_OK;
     }
     const quire_options options = {
-        .address = absolute(cli->socket, path, sizeof path),
+        .address = cli->socket,
         .client_name = "quirectl",
         .connect_timeout_ms = cli->deadline_ms,
         .default_deadline_ms = cli->deadline_ms,
