@@ -6,13 +6,15 @@ from lib_story import SLOW, Actor, Daemon, check, until
 
 daemon = Daemon(pool="64MiB")
 witness = Actor(daemon, name="witness")
-witness.ask("store 0 50")
+witness.ask("store 0 50 pin")
+
+
+def sessions(name):
+    return [session for session in daemon.ctl("session", "list")[1]["sessions"] if session["client"] == name]
 
 
 def held():
-    sessions = daemon.ctl("session", "list")[1]
-    sessions = sessions["sessions"] if isinstance(sessions, dict) else sessions
-    return [s for s in sessions if s["client"] == "victim"]
+    return sessions("victim")
 
 
 def leased():
@@ -20,26 +22,55 @@ def leased():
 
 
 def lent():
-    return daemon.status()["daemon"]["ingest_lent_bytes"]
+    """Ingest bytes that are lent to others than the witness."""
+    status = daemon.status()
+    return status["daemon"]["ingest_lent_bytes"] - sum(session["ingest_bytes"] for session in sessions("witness"))
 
+
+def all_is_free(stage):
+    """Within a second of the last death; sanitizers take longer."""
+    until(lambda: not held() and leased() == 0 and lent() == 0, 1,
+          f"{stage}: {len(held())} sessions, {leased()} leased bytes and {lent()} ingest bytes of the dead are still held")
+    check(witness.ask("lookup 0 0 50")[0] == "50", f"{stage}: the witness's blocks are gone")
+    check(witness.ask("fetch 0") == ["50"], f"{stage}: the witness is disturbed")
+    witness.ask("release 0")
+
+
+# Right after it connected, with and without a namespace.
+for i in range(6):
+    victim = Actor(daemon, name="victim", ns="story 4 2 64 16" if i % 2 else None)
+    victim.kill()
+    all_is_free("connected")
 
 # Holding leases and views.
-victim = Actor(daemon, name="victim")
-victim.ask("lookup 0 0 50")
-victim.ask("view 0")
-check(leased() > 0, "the story needs a lease")
-victim.kill()
-until(lambda: not held() and leased() == 0, 5, "a dead client's leases are still held")
-
-# In the middle of storing and fetching, at random moments.
-for delay_ms in range(2, 62, 4):
+for _ in range(4):
     victim = Actor(daemon, name="victim")
-    victim.say("hammer 20000 1000 400")
+    victim.ask("lookup 0 0 50")
+    victim.ask("view 0")
+    check(leased() > 0, "the story needs a lease")
+    victim.kill()
+    all_is_free("with a lease")
+
+# While it fetches: everything it asks for is there.
+for delay_ms in range(2, 42, 4):
+    victim = Actor(daemon, name="victim")
+    victim.say("hammer 20000 0 50")
     check(victim.hear() == ["started"], "hammering")
     time.sleep(delay_ms / 1000)
     victim.kill()
-until(lambda: not held() and leased() == 0, 5, "dead clients' leases are still held")
-until(lambda: lent() == 0 or not held(), 5, "dead clients' ingest windows are still lent")
+    all_is_free("while fetching")
+
+# While it stores: nothing that it asks for is there, so that it holds a window, and a put is under way at most moments.
+windows = 0
+for round_, delay_ms in enumerate(range(2, 62, 4)):
+    victim = Actor(daemon, name="victim", ns="big 16 4 128 16")
+    victim.say(f"hammer 20000 {10000 * (round_ + 1)} 10000")
+    check(victim.hear() == ["started"], "hammering")
+    time.sleep(delay_ms / 1000)
+    windows += lent() > 0
+    victim.kill()
+    all_is_free("while storing")
+check(windows > 0, "no victim ever held an ingest window: the story has shown nothing")
 
 # Stopped (not dead) clients keep what they hold, and disturb nobody.
 victim = Actor(daemon, name="victim")
