@@ -31,9 +31,12 @@ check(os.path.exists(daemon.socket), "the story needs the stale socket file")
 daemon.start()
 
 # SIGHUP: what can change does, what cannot is named.
-daemon.write_config("log_level: debug\nmax_sessions: 7\n")
+daemon.write_config("log_level: debug\nmax_sessions: 7\nwork_threads: 3\n")
 daemon.process.send_signal(signal.SIGHUP)
-until(lambda: "reload" in daemon.log(), 10, "nothing was logged about the reload")
+until(lambda: "changed: log_level" in daemon.log(), 10, "nothing was logged about the reload")
+reloaded = [line for line in daemon.log().splitlines() if "changed: log_level" in line][0]
+check("changed: log_level, max_sessions;" in reloaded, f"what changed is not named: {reloaded}")
+check(reloaded.endswith("needs a restart: work_threads"), f"what cannot change is not named: {reloaded}")
 
 # SIGTERM ends it with 0 and says goodbye to systemd.
 daemon.process.send_signal(signal.SIGTERM)
