@@ -19,6 +19,7 @@ SLOW = 5 if os.environ.get("QUIRE_SANITIZE") else 1  # sanitizers: everything ta
 
 LIBC = ctypes.CDLL(None)
 CHILDREN = []
+ACTORS = []
 
 
 def die_with_parent():
@@ -115,7 +116,10 @@ class Daemon:
         self.process.wait()
 
     def stop(self):
-        """An orderly stop: exit status 0 within the drain bound, and nothing said by a sanitizer."""
+        """An orderly stop: the actors that still live end in order, too; exit status 0 within the drain bound, and nothing said by a sanitizer."""
+        for actor in ACTORS:
+            if actor.process.poll() is None:
+                actor.quit()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -136,6 +140,7 @@ class Actor:
         self.process = subprocess.Popen([str(TESTS / "actor")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
                                         preexec_fn=lambda: (die_with_parent(), preexec and preexec()))
         CHILDREN.append(self.process)
+        ACTORS.append(self)
         if daemon is not None:
             self.ask(f"open {daemon.address} {name}")
             if ns:
@@ -168,6 +173,10 @@ class Actor:
         self.process.wait()
 
     def quit(self):
+        """An orderly end; a sanitizer's verdict on the actor (a leak, too) is its exit status."""
         self.say("quit")
-        self.process.wait(20 * SLOW)
+        try:
+            self.process.wait(20 * SLOW)
+        except subprocess.TimeoutExpired:
+            sys.exit("FAILED: an actor did not end")
         check(self.process.returncode == 0, f"the actor ended with {self.process.returncode}")
