@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_WORDS = 12, MAX_LEASES = 16, MAX_KEYS = 4096, OPAQUE_BYTES = 100000 };
+enum { MAX_WORDS = 12, MAX_LEASES = 16, MAX_KEYS = 4096, MAX_CROWD = 256, OPAQUE_BYTES = 100000 };
 
 struct held {
     quire_lease *lease;
@@ -32,7 +32,8 @@ static struct {
 static const char help_text[] =
     "open ADDRESS [NAME]                         connect\n"
     "ns NAME LAYERS HEADS DIM TOKENS | ns NAME opaque\n"
-    "store FIRST COUNT [pin] [unknown]           blocks FIRST.., each the child of the one before; unknown: no parent known\n"
+    "store FIRST COUNT [pin] [unknown]           blocks FIRST.., each the child of the one before; unknown: no parent known;\n"
+    "                                            a failure has retry=MILLISECONDS behind its status\n"
     "part NUMBER PUT_ID LAYER LAYERS HEAD HEADS  one part of a block\n"
     "lookup SLOT FIRST COUNT [each] [probe]      ok HITS REASONS\n"
     "fetch SLOT [HITS]                           copies and compares what the lookup hit\n"
@@ -40,6 +41,8 @@ static const char help_text[] =
     "touch|delete|pin|unpin FIRST COUNT          ok STATUSES\n"
     "hammer MILLISECONDS FIRST COUNT             stores and fetches at random; ok HITS MISSES FAILURES; a wrong byte ends it all\n"
     "fork FIRST COUNT                            a child looks up and fetches by itself\n"
+    "sessions ADDRESS COUNT                      opens so many one after the other; every second is lost with its process\n"
+    "crowd ADDRESS COUNT                         opens so many at once, then closes them; ok OPENED STATUS-OF-THE-LAST\n"
     "info | close | quit\n";
 
 static void answer_status(enum quire_status status) {
@@ -129,14 +132,14 @@ static void fill_source(quire_source *source, uint32_t number, uint32_t flags, v
     source->k_token_stride = source->v_token_stride = token_stride();
 }
 
-static enum quire_status store_one(uint32_t number, bool first, uint32_t flags) {
+static enum quire_status store_one(uint32_t number, bool first, uint32_t flags, uint32_t *retry_ms) {
     void *k[QUIRE_MAX_LAYERS], *v[QUIRE_MAX_LAYERS];
     quire_source source;
     fill_source(&source, number, flags, k, v);
     if (!first && (flags & QUIRE_STORE_PARENT_UNKNOWN) == 0) {
         source.parent = key_of(number - 1);
     }
-    return quire_store(me.ns, &source, 1, NULL, 2000, NULL);
+    return quire_store(me.ns, &source, 1, NULL, 2000, retry_ms);
 }
 
 static bool has_word(char **words, int n, const char *word) {
@@ -152,9 +155,10 @@ static void do_store(char **words, int n) {
     uint32_t first = (uint32_t)atoi(words[1]), count = (uint32_t)atoi(words[2]);
     uint32_t flags = (has_word(words, n, "pin") ? QUIRE_STORE_PIN : 0u) | (has_word(words, n, "unknown") ? QUIRE_STORE_PARENT_UNKNOWN : 0u);
     for (uint32_t i = 0; i < count; i++) {
-        enum quire_status status = store_one(first + i, i == 0, flags);
+        uint32_t retry_ms = 0;
+        enum quire_status status = store_one(first + i, i == 0, flags, &retry_ms);
         if (status != QUIRE_OK) {
-            printf("err %s after %u: %s\n", quire_status_name(status), i, quire_last_error());
+            printf("err %s retry=%u after %u: %s\n", quire_status_name(status), retry_ms, i, quire_last_error());
             return;
         }
     }
@@ -378,7 +382,7 @@ static void do_hammer(char **words, int n) {
             failures += status != QUIRE_OK;
         } else if (status == QUIRE_OK) {
             misses++;
-            failures += store_one(number, true, QUIRE_STORE_PARENT_UNKNOWN) != QUIRE_OK;
+            failures += store_one(number, true, QUIRE_STORE_PARENT_UNKNOWN, NULL) != QUIRE_OK;
         } else {
             failures++;
             usleep(2000);
@@ -425,6 +429,59 @@ static void do_open(char **words, int n) {
     answer_status(quire_open(&options, &me.client));
 }
 
+static enum quire_status open_and_close(const char *address) {
+    quire_client *client = NULL;
+    quire_options options = {.address = address, .client_name = "passer-by"};
+    enum quire_status status = quire_open(&options, &client);
+    if (status == QUIRE_OK) {
+        quire_close(&client);
+    }
+    return status;
+}
+
+/* A child process opens a session and ends without a word. */
+static enum quire_status open_and_die(const char *address) {
+    pid_t child = fork();
+    if (child == 0) {
+        quire_client *client = NULL;
+        quire_options options = {.address = address, .client_name = "passer-by"};
+        _exit((int)quire_open(&options, &client));
+    }
+    int status = 0;
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) ? (enum quire_status)WEXITSTATUS(status) : QUIRE_INTERNAL;
+}
+
+static void do_sessions(char **words, int n) {
+    (void)n;
+    uint32_t count = (uint32_t)atoi(words[2]);
+    for (uint32_t i = 0; i < count; i++) {
+        enum quire_status status = i % 2 == 0 ? open_and_close(words[1]) : open_and_die(words[1]);
+        if (status != QUIRE_OK) {
+            printf("err %s session %u: %s\n", quire_status_name(status), i, quire_last_error());
+            return;
+        }
+    }
+    printf("ok %u\n", count);
+}
+
+static void do_crowd(char **words, int n) {
+    (void)n;
+    quire_client *crowd[MAX_CROWD] = {NULL};
+    quire_options options = {.address = words[1], .client_name = "crowd"};
+    uint32_t count = (uint32_t)atoi(words[2]), opened = 0;
+    enum quire_status status = QUIRE_OK;
+    for (uint32_t i = 0; i < count && i < MAX_CROWD; i++) {
+        status = quire_open(&options, &crowd[i]);
+        opened += status == QUIRE_OK;
+    }
+    for (uint32_t i = 0; i < MAX_CROWD; i++) {
+        if (crowd[i] != NULL) {
+            quire_close(&crowd[i]);
+        }
+    }
+    printf("ok %u %s\n", opened, quire_status_name(status));
+}
+
 static void do_info(char **words, int n) {
     (void)words;
     (void)n;
@@ -460,10 +517,11 @@ static const struct {
     int words; /* at least */
     void (*run)(char **words, int n);
 } commands[] = {
-    {"open", 2, do_open},   {"ns", 3, do_ns},       {"store", 3, do_store},         {"part", 7, do_part},       {"lookup", 4, do_lookup},
-    {"fetch", 2, do_fetch}, {"view", 2, do_view},   {"viewcheck", 2, do_viewcheck}, {"release", 2, do_release}, {"touch", 3, do_keys},
-    {"delete", 3, do_keys}, {"pin", 3, do_keys},    {"unpin", 3, do_keys},          {"hammer", 4, do_hammer},   {"fork", 3, do_fork},
-    {"info", 1, do_info},   {"close", 1, do_close},
+    {"open", 2, do_open},       {"ns", 3, do_ns},         {"store", 3, do_store}, {"part", 7, do_part},
+    {"lookup", 4, do_lookup},   {"fetch", 2, do_fetch},   {"view", 2, do_view},   {"viewcheck", 2, do_viewcheck},
+    {"release", 2, do_release}, {"touch", 3, do_keys},    {"delete", 3, do_keys}, {"pin", 3, do_keys},
+    {"unpin", 3, do_keys},      {"hammer", 4, do_hammer}, {"fork", 3, do_fork},   {"sessions", 3, do_sessions},
+    {"crowd", 3, do_crowd},     {"info", 1, do_info},     {"close", 1, do_close},
 };
 
 static void run_line(char *line) {

@@ -1,6 +1,13 @@
 """Room runs out: old blocks give way, pinned and leased ones never do, and a put that cannot have room is told so with a hint."""
 from lib_story import Actor, Daemon, check, until
 
+
+
+def hint(words):
+    """When the daemon says that trying again may help, in milliseconds."""
+    return int(words[2].removeprefix("retry="))
+
+
 # A block of this layout takes 32 KiB and a little; 8 MiB hold at most 255 of them.
 daemon = Daemon(pool="8MiB")
 actor = Actor(daemon)
@@ -15,7 +22,7 @@ actor.ask("release 1")
 # One chain longer than the pool: its beginning is what is worth keeping, so it fills the pool and the rest is refused, not the prefix evicted.
 actor.say("store 1000 400")
 words = actor.hear()
-check(words[:2] == ["err", "FULL"], f"a chain longer than the pool: {words}")
+check(words[:2] == ["err", "FULL"] and hint(words) > 0, f"a chain longer than the pool: {words}")
 hits = int(actor.ask("lookup 0 1000 400 probe")[0])
 check(200 < hits < 256, f"a prefix of {hits} blocks is there")
 # Another context makes that chain give way from its leaf, so that a shorter prefix of it remains usable.
@@ -30,7 +37,7 @@ while pinned < 400:
     actor.say(f"store {2000 + pinned} 1 pin unknown")
     words = actor.hear()
     if words[0] != "ok":
-        check(words[1] == "FULL", f"a full pool answers {words}")
+        check(words[1] == "FULL" and hint(words) > 0, f"a full pool answers {words}")
         break
     pinned += 1
 check(200 < pinned < 256, f"{pinned} blocks could be pinned")

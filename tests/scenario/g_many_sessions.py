@@ -15,13 +15,35 @@ def descriptors():
 witness = Actor(daemon)
 witness.ask("store 0 10")
 before = descriptors()
+
+
+def sample(name):
+    return sum(value for key, value in daemon.counters().items() if name in key)
+
+
+# Real sessions, one after the other: half of them say goodbye, half are lost with their process.
+opened = sample("sessions_opened")
+crowd = Actor()
+crowd.ask(f"sessions {daemon.address} 1000")
+check(sample("sessions_opened") >= opened + 1000, "not every session was counted")
+until(lambda: descriptors() <= before + 3, 10, "descriptors leaked by sessions")
+check(sample("sessions_lost") >= 500, "lost sessions are not counted")
+clients = [session["client"] for session in daemon.ctl("session", "list")[1]["sessions"]]
+check("passer-by" not in clients, f"sessions are still listed: {clients}")
+
+# Connections that never say a word.
 for _ in range(1000):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     s.connect(daemon.socket)
     s.close()
-until(lambda: descriptors() <= before + 3, 10, f"{descriptors() - before} descriptors leaked")
+until(lambda: descriptors() <= before + 3, 10, "descriptors leaked by connections without a word")
 
-# More than it may hold: refused with a reason, and the rest go on.
+# More than it may hold: refused with a reason, and the rest go on; who leaves makes room.
+for _ in range(3):
+    held, status = crowd.ask(f"crowd {daemon.address} 100")
+    check(55 <= int(held) <= 63 and status != "OK", f"{held} of 100 sessions were let in beside the witness, the last with {status}")
+    check(witness.ask("lookup 0 0 10")[0] == "10", "the witness is disturbed by a crowd")
+    until(lambda: descriptors() <= before + 3, 10, "descriptors leaked by a crowd")
 many = []
 for _ in range(100):
     s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
