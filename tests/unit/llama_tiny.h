@@ -21,6 +21,7 @@ struct tiny {
     bool post_norms, k_norms, mrope; /* mrope: also biases; only qwen2vl reads the sections */
     bool factors;                    /* each pair of RoPE slowed down by a factor of its own */
     float yarn;                      /* RoPE stretched by this much, 0: not */
+    bool reads;                      /* has a vocabulary: one token a byte */
     bool recurrent;                  /* a state-space model: no KV at all */
     bool latent;                     /* multi-head latent attention: one K of latents and rotated dims, V derived from it */
 };
@@ -134,12 +135,32 @@ static inline void tiny_layer(const struct tiny *tiny, struct gguf_context *gguf
 #undef TINY_ADD
 }
 
+static inline void tiny_vocabulary(struct gguf_context *gguf) {
+    static char text[TINY_VOCAB][8];
+    const char *tokens[TINY_VOCAB];
+    float scores[TINY_VOCAB] = {0};
+    int32_t types[TINY_VOCAB];
+    for (int i = 0; i < TINY_VOCAB; i++) {
+        snprintf(text[i], sizeof(text[i]), "<0x%02X>", (unsigned)i & 0xff);
+        tokens[i] = text[i];
+        types[i] = 6; /* a byte */
+    }
+    gguf_set_val_str(gguf, "tokenizer.ggml.model", "llama");
+    gguf_set_arr_str(gguf, "tokenizer.ggml.tokens", tokens, TINY_VOCAB);
+    gguf_set_arr_data(gguf, "tokenizer.ggml.scores", GGUF_TYPE_FLOAT32, scores, TINY_VOCAB);
+    gguf_set_arr_data(gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types, TINY_VOCAB);
+}
+
 static inline void tiny_metadata(const struct tiny *tiny, struct gguf_context *gguf) {
     const int32_t sections[4] = {tiny->head_dim / 8, tiny->head_dim / 8, tiny->head_dim / 4, 0};
     char name[128];
     gguf_set_val_str(gguf, "general.architecture", tiny->arch);
     gguf_set_val_str(gguf, "general.name", "tiny");
-    gguf_set_val_str(gguf, "tokenizer.ggml.model", "no_vocab");
+    if (tiny->reads) {
+        tiny_vocabulary(gguf);
+    } else {
+        gguf_set_val_str(gguf, "tokenizer.ggml.model", "no_vocab");
+    }
     tiny_u32(gguf, tiny->arch, "vocab_size", TINY_VOCAB);
     tiny_u32(gguf, tiny->arch, "context_length", TINY_TRAIN);
     tiny_u32(gguf, tiny->arch, "embedding_length", TINY_EMBD);
