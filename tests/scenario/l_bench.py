@@ -1,0 +1,33 @@
+"""quire-bench on a small scale: each case gives one line of JSON with the promised fields. What it measures is not looked at here."""
+import json
+import subprocess
+import tempfile
+
+from lib_story import BIN, SLOW, check
+
+FIELDS = {"subject": str, "case": str, "value": (int, float), "unit": str, "ceiling": (int, float), "ratio": (int, float)}
+
+
+def bench(*arguments, code=0):
+    done = subprocess.run([str(BIN / "quire-bench"), *arguments], capture_output=True, text=True, timeout=60 * SLOW, check=False)
+    check(done.returncode == code, f"quire-bench {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def measure(case):
+    lines = [json.loads(line) for line in bench("local", "--case", case, "--json", "--bin", str(BIN)).splitlines()]
+    check(len(lines) == 1, f"{case}: {len(lines)} lines")
+    line = lines[0]
+    check(set(line) == set(FIELDS), f"{case}: the fields are {sorted(line)}")
+    check(all(isinstance(line[name], kind) for name, kind in FIELDS.items()), f"{case}: {line}")
+    check(line["subject"] == "local" and line["case"] == case, f"{case}: {line}")
+    check(line["value"] > 0 and line["ceiling"] > 0 and line["ratio"] > 0, f"{case}: {line}")
+
+
+measure("rss_100_sessions")
+measure("fetch_64KiB_p50")
+check("rss_100_sessions" in bench("--help"), "the cases are not listed")
+bench("local", "--case", "no-such-case", code=2)
+bench("no-such-subject", code=2)
+with tempfile.TemporaryDirectory() as empty:
+    bench("local", "--case", "rss_100_sessions", "--bin", empty, code=1)
