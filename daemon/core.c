@@ -172,8 +172,8 @@ static void core_run_leftovers(struct core *core) {
 }
 
 static void core_check_sessions(struct core *core) {
-    for (struct session *session = core->sessions, *next; session != NULL; session = next) {
-        next = session->next;
+    for (struct session *session = core->sessions; session != NULL; session = core->check_next) {
+        core->check_next = session->next;
         session_check_time(session, core->now_ns);
     }
     quarantine_check(core);

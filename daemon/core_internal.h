@@ -46,7 +46,8 @@ struct core {
     struct arena admin_arena; /* the last administrative reply */
     uint8_t *rx;              /* SESSION_TURN_BYTES */
 
-    struct session *sessions; /* newest first */
+    struct session *sessions;   /* newest first */
+    struct session *check_next; /* whose clocks are looked at next; one that ends makes way */
     uint32_t n_sessions;
     struct session *run_head, *run_tail;
     struct quarantine quarantine;

@@ -21,7 +21,6 @@ struct ingest {
     struct ingest_window *windows;
     uint32_t n_waiting; /* first come, first served */
     struct ingest_waiter waiting[INGEST_MAX_WAITING];
-    bool serving;
 };
 
 enum quire_status ingest_create(const struct ingest_limits *limits, const struct ingest_ops *ops, struct ingest **out) {
@@ -85,7 +84,7 @@ static enum quire_status ingest_open(struct ingest *ingest, void *owner, uint64_
     window->bytes = bytes;
     window->number = ingest->next_number++;
     window->owner = owner;
-    window->used_ns = now_ns;
+    window->opened_ns = window->used_ns = now_ns;
     window->next = ingest->windows;
     ingest->windows = window;
     ingest->lent_bytes += bytes;
@@ -130,24 +129,33 @@ static void ingest_drop_waiter(struct ingest *ingest, uint32_t at) {
     memmove(&ingest->waiting[at], &ingest->waiting[at + 1], (ingest->n_waiting - at) * sizeof ingest->waiting[0]);
 }
 
-/* Serves the queue from its head for as long as the budget suffices. An answer may end sessions, hence call back into here. */
-static void ingest_serve(struct ingest *ingest, uint64_t now_ns) {
-    if (ingest->serving) {
-        return;
+/* The head of the queue can be answered. */
+static bool ingest_servable(const struct ingest *ingest) {
+    if (ingest->n_waiting == 0) {
+        return false;
     }
-    ingest->serving = true;
-    while (ingest->n_waiting > 0) {
+    uint64_t bytes = ingest_share(ingest, ingest->waiting[0].owner, ingest->waiting[0].bytes);
+    return bytes == 0 || ingest_fits(ingest, bytes);
+}
+
+/* Serves the queue from its head for as long as the budget suffices. An answer may end sessions, which changes queue and windows. */
+static void ingest_serve(struct ingest *ingest, uint64_t now_ns) {
+    while (ingest_servable(ingest)) {
         struct ingest_waiter waiter = ingest->waiting[0];
         uint64_t bytes = ingest_share(ingest, waiter.owner, waiter.bytes);
-        if (bytes != 0 && !ingest_fits(ingest, bytes)) {
-            break;
-        }
         struct ingest_window *window = NULL;
         enum quire_status status = bytes == 0 ? QUIRE_TOO_LARGE : ingest_open(ingest, waiter.owner, bytes, now_ns, &window);
         ingest_drop_waiter(ingest, 0);
         ingest->ops.answer(waiter.owner, waiter.request, status, window);
     }
-    ingest->serving = false;
+}
+
+static uint32_t ingest_owner_waits(const struct ingest *ingest, const void *owner) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ingest->n_waiting; i++) {
+        count += ingest->waiting[i].owner == owner;
+    }
+    return count;
 }
 
 enum quire_status ingest_get(struct ingest *ingest, void *owner, uint64_t request, uint64_t bytes, uint64_t now_ns, uint64_t deadline_ns,
@@ -159,7 +167,8 @@ enum quire_status ingest_get(struct ingest *ingest, void *owner, uint64_t reques
     if (ingest->n_waiting == 0 && ingest_fits(ingest, share)) {
         return ingest_open(ingest, owner, share, now_ns, window);
     }
-    if (ingest->n_waiting == INGEST_MAX_WAITING || deadline_ns <= now_ns) {
+    if (ingest->n_waiting == INGEST_MAX_WAITING || ingest_owner_waits(ingest, owner) >= INGEST_MAX_WAITING_PER_OWNER ||
+        deadline_ns <= now_ns) {
         ingest->counters.refused++;
         return QUIRE_RETRY;
     }
@@ -188,17 +197,17 @@ struct ingest_window *ingest_find(const struct ingest *ingest, const void *owner
 }
 
 void ingest_use(struct ingest *ingest, struct ingest_window *window, uint64_t now_ns) {
-    (void)ingest;
     window->users++;
     window->used_ns = now_ns;
-    window->recalled = false;
+    if (ingest->n_waiting == 0) {
+        window->recalled = false; /* nobody wants it: its holder may go on */
+    }
 }
 
-static void ingest_abandon(struct ingest *ingest, struct ingest_window *window, uint64_t now_ns) {
+static void ingest_abandon(struct ingest *ingest, struct ingest_window *window) {
     window->owner = NULL;
     if (window->users == 0) {
         ingest_free(ingest, window);
-        ingest_serve(ingest, now_ns);
     }
 }
 
@@ -207,20 +216,20 @@ void ingest_unuse(struct ingest *ingest, struct ingest_window *window, uint64_t 
     window->users--;
     window->used_ns = now_ns;
     if (window->owner == NULL) {
-        ingest_abandon(ingest, window, now_ns);
+        ingest_abandon(ingest, window);
     }
 }
 
-enum quire_status ingest_return(struct ingest *ingest, const void *owner, uint32_t number, uint64_t now_ns) {
+enum quire_status ingest_return(struct ingest *ingest, const void *owner, uint32_t number) {
     struct ingest_window *window = ingest_find(ingest, owner, number);
     if (window == NULL) {
         return QUIRE_NOT_FOUND;
     }
-    ingest_abandon(ingest, window, now_ns);
+    ingest_abandon(ingest, window);
     return QUIRE_OK;
 }
 
-void ingest_owner_gone(struct ingest *ingest, const void *owner, uint64_t now_ns) {
+void ingest_owner_gone(struct ingest *ingest, const void *owner) {
     for (uint32_t i = ingest->n_waiting; i-- > 0;) {
         if (ingest->waiting[i].owner == owner) {
             ingest_drop_waiter(ingest, i);
@@ -229,13 +238,9 @@ void ingest_owner_gone(struct ingest *ingest, const void *owner, uint64_t now_ns
     for (struct ingest_window *window = ingest->windows, *next; window != NULL; window = next) {
         next = window->next;
         if (window->owner == owner) {
-            window->owner = NULL;
-            if (window->users == 0) {
-                ingest_free(ingest, window);
-            }
+            ingest_abandon(ingest, window);
         }
     }
-    ingest_serve(ingest, now_ns);
 }
 
 static void ingest_expire(struct ingest *ingest, uint64_t now_ns) {
@@ -252,28 +257,55 @@ static void ingest_expire(struct ingest *ingest, uint64_t now_ns) {
     }
 }
 
-static uint64_t ingest_recall_ns(const struct ingest *ingest, const struct ingest_window *window) {
-    return window->used_ns + (ingest->n_waiting > 0 ? 0 : ingest->limits.idle_ns);
-}
-static uint64_t ingest_take_ns(const struct ingest *ingest, const struct ingest_window *window) {
-    return window->recalled_ns + (ingest->n_waiting > 0 ? ingest->limits.wanted_ns : ingest->limits.grace_ns);
+/* What is free, or will be as soon as what was asked back has come, does for the head of the queue. */
+static bool ingest_enough_asked(const struct ingest *ingest) {
+    uint64_t coming = quire_max_u64(ingest->limits.budget_bytes, ingest->lent_bytes) - ingest->lent_bytes;
+    for (const struct ingest_window *window = ingest->windows; window != NULL; window = window->next) {
+        coming += window->owner == NULL || window->recalled ? window->bytes : 0;
+    }
+    return ingest_share(ingest, ingest->waiting[0].owner, ingest->waiting[0].bytes) <= coming;
 }
 
-/* One window that is due, or NULL. Recalling and taking may change the list, so each step starts anew. */
-static struct ingest_window *ingest_due(const struct ingest *ingest, uint64_t now_ns) {
+/* When the window is to be asked back, or taken once it has been asked back; UINT64_MAX: not for now. */
+static uint64_t ingest_event_ns(const struct ingest *ingest, const struct ingest_window *window, bool wanted) {
+    if (window->owner == NULL) {
+        return UINT64_MAX;
+    }
+    if (ingest->n_waiting == 0) {
+        return window->users > 0  ? UINT64_MAX
+               : window->recalled ? quire_max_u64(window->recalled_ns, window->used_ns) + ingest->limits.grace_ns
+                                  : window->used_ns + ingest->limits.idle_ns;
+    }
+    if (window->recalled) {
+        return window->recalled_ns + ingest->limits.wanted_ns;
+    }
+    if (window->users > 0) {
+        return wanted ? window->opened_ns + ingest->limits.wanted_ns : UINT64_MAX;
+    }
+    return window->used_ns;
+}
+
+/* The window whose time comes first, and that time. Recalling and taking may change the list, so each step starts anew. */
+static struct ingest_window *ingest_next(const struct ingest *ingest, uint64_t *event_ns) {
+    bool wanted = ingest->n_waiting > 0 && !ingest_enough_asked(ingest);
+    struct ingest_window *first = NULL;
+    *event_ns = UINT64_MAX;
     for (struct ingest_window *window = ingest->windows; window != NULL; window = window->next) {
-        if (window->owner != NULL && window->users == 0 &&
-            now_ns >= (window->recalled ? ingest_take_ns(ingest, window) : ingest_recall_ns(ingest, window))) {
-            return window;
+        uint64_t window_ns = ingest_event_ns(ingest, window, wanted);
+        if (window_ns < *event_ns) {
+            *event_ns = window_ns;
+            first = window;
         }
     }
-    return NULL;
+    return first;
 }
 
 void ingest_tick(struct ingest *ingest, uint64_t now_ns) {
-    ingest_expire(ingest, now_ns);
     struct ingest_window *window;
-    while ((window = ingest_due(ingest, now_ns)) != NULL) {
+    uint64_t event_ns;
+    ingest_expire(ingest, now_ns);
+    ingest_serve(ingest, now_ns);
+    while ((window = ingest_next(ingest, &event_ns)) != NULL && event_ns <= now_ns) {
         if (!window->recalled) {
             window->recalled = true;
             window->recalled_ns = now_ns;
@@ -281,21 +313,20 @@ void ingest_tick(struct ingest *ingest, uint64_t now_ns) {
             ingest->ops.recall(window->owner, window);
         } else {
             ingest->counters.taken++;
-            ingest_abandon(ingest, window, now_ns);
+            ingest_abandon(ingest, window);
         }
     }
     ingest_serve(ingest, now_ns);
 }
 
 uint64_t ingest_deadline(const struct ingest *ingest) {
-    uint64_t deadline_ns = UINT64_MAX;
+    uint64_t deadline_ns;
+    if (ingest_servable(ingest)) {
+        return 0;
+    }
+    ingest_next(ingest, &deadline_ns);
     for (uint32_t i = 0; i < ingest->n_waiting; i++) {
         deadline_ns = quire_min_u64(deadline_ns, ingest->waiting[i].deadline_ns);
-    }
-    for (const struct ingest_window *window = ingest->windows; window != NULL; window = window->next) {
-        if (window->owner != NULL && window->users == 0) {
-            deadline_ns = quire_min_u64(deadline_ns, window->recalled ? ingest_take_ns(ingest, window) : ingest_recall_ns(ingest, window));
-        }
     }
     return deadline_ns;
 }

@@ -3,7 +3,7 @@
 
 #include "proto/status.h"
 
-/* How much later than the recall a window is taken from a holder that does not answer: as long again as it may idle, or while somebody
+/* How much later than the recall a window is taken from a holder that does not give it back: as long again as it may idle, or while somebody
    waits for memory a quarter of a second. */
 #define INGEST_WANTED_NS (250 * QUIRE_NS_PER_MS)
 
@@ -77,7 +77,7 @@ enum session_verdict ingest_request_return(struct session *session, const struct
     if (message == NULL) {
         session_fail(session, frame->request_id, QUIRE_INVALID, 0, "the INGEST_RETURN cannot be read");
     } else {
-        ingest_return(core->ingest, session, message->window, core->now_ns); /* it may have been taken back just before */
+        ingest_return(core->ingest, session, message->window); /* it may have been taken back just before */
     }
     return SESSION_DONE;
 }

@@ -114,6 +114,17 @@ static struct put_request *puts_create(struct session *session, struct ingest_wi
     return put;
 }
 
+static enum quire_status puts_offer_item(struct core *core, struct put_request *put, uint16_t ns, uint32_t i,
+                                         const struct quire_wire_put *item, uint64_t deadline_ns) {
+    if (item->length == 0 || !quire_in_range(item->ingest_offset, item->length, put->window->bytes)) {
+        return QUIRE_INVALID;
+    }
+    if (!put->session->member && (item->flags & (QUIRE_WIRE_PUT_PIN | QUIRE_WIRE_PUT_SUPERSEDES)) != 0) {
+        return QUIRE_DENIED; /* guests do not decide what stays and what goes */
+    }
+    return pager_put(core->pager, core->now_ns, put->session->id, ns, item, puts_cookie(put->slot, i), deadline_ns);
+}
+
 /* Offers every item to the pager. The request's own count of one keeps it alive until all have been offered. */
 static void puts_offer(struct core *core, struct put_request *put, uint16_t ns, const uint8_t *packed, uint64_t deadline_ns) {
     put->n_pending = put->n_items + 1;
@@ -121,10 +132,7 @@ static void puts_offer(struct core *core, struct put_request *put, uint16_t ns, 
         struct quire_wire_put item;
         memcpy(&item, packed + (size_t)i * sizeof item, sizeof item);
         put->items[i] = (struct put_item){.offset = item.ingest_offset, .length = item.length, .status = QUIRE_PENDING};
-        enum quire_status status = QUIRE_INVALID;
-        if (item.length > 0 && quire_in_range(item.ingest_offset, item.length, put->window->bytes)) {
-            status = pager_put(core->pager, core->now_ns, put->session->id, ns, &item, puts_cookie(put->slot, i), deadline_ns);
-        }
+        enum quire_status status = puts_offer_item(core, put, ns, i, &item, deadline_ns);
         if (status != QUIRE_OK) {
             puts_item_done(core, puts_cookie(put->slot, i), status, status == QUIRE_RETRY || status == QUIRE_FULL ? 50 : 0);
         }

@@ -7,7 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static bool session_stalled(const struct session *session) { return session->tx_bytes > SESSION_TX_HIGH_BYTES; }
+static bool session_stalled(const struct session *session) {
+    return session->tx_bytes > SESSION_TX_HIGH_BYTES || session->tx_fds >= SESSION_TX_HIGH_FDS;
+}
 static bool session_has_stash(const struct session *session) { return session->stash_at < session->stash_bytes; }
 
 /* Reads when there is nothing left over and nothing to wait for; writes when something is queued. */
@@ -50,6 +52,9 @@ static void session_link(struct core *core, struct session *session) {
 }
 
 static void session_unlink(struct core *core, struct session *session) {
+    if (core->check_next == session) {
+        core->check_next = session->next;
+    }
     if (session->prev != NULL) {
         session->prev->next = session->next;
     } else {
@@ -136,6 +141,7 @@ static void session_drop_replies(struct session *session) {
         session_tx_free(tx);
     }
     session->tx_bytes = 0;
+    session->tx_fds = 0;
 }
 
 void session_end(struct session *session, enum session_end how) {
@@ -147,7 +153,7 @@ void session_end(struct session *session, enum session_end how) {
     session_count_end(core, how);
     log_debug("session_ended", "session %llu (%s, pid %d) ended", (unsigned long long)session->id, session->client, (int)session->pid);
     session_unlink(core, session);
-    ingest_owner_gone(core->ingest, session, core->now_ns);
+    ingest_owner_gone(core->ingest, session);
     session_leave_pager(session, how);
     loop_remove(core->loop, &session->source);
     close(session->source.fd);

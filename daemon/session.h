@@ -19,6 +19,7 @@
 #define SESSION_TURN_BYTES (64u << 10)
 #define SESSION_TURN_FRAMES 16
 #define SESSION_TX_HIGH_BYTES (256u << 10) /* replies waiting to be taken, beyond which no request is read */
+#define SESSION_TX_HIGH_FDS 2              /* likewise descriptors in them */
 #define SESSION_MAX_NS 64                  /* namespaces open at once */
 #define SESSION_MAX_PUT_ITEMS (2 * QUIRE_MAX_BATCH)
 #define SESSION_HELLO_MS 5000
@@ -57,6 +58,7 @@ struct session {
 
     struct session_tx *tx_head, *tx_tail;
     uint64_t tx_bytes;
+    uint32_t tx_fds;
     uint64_t tx_moved_ns; /* when the client last took something */
 
     pid_t pid;

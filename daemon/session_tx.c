@@ -34,7 +34,7 @@ void session_tx_free(struct session_tx *tx) {
     free(tx);
 }
 
-/* What sendmsg took, 0: would block, −1: the peer is gone. */
+/* What sendmsg took, 0: would block, −1: it failed, errno says why. */
 static ssize_t session_write(const struct session *session, const void *bytes, size_t size, const int *fds, uint32_t n_fds) {
     struct iovec part = {(void *)bytes, size};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
@@ -61,6 +61,16 @@ static ssize_t session_write(const struct session *session, const void *bytes, s
     return sent;
 }
 
+/* Only one that has hung up has let go of what it leased; for want of something of ours (descriptors under way, memory) it is thrown out. */
+static void session_write_failed(struct session *session) {
+    bool gone = errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN;
+    if (!gone) {
+        log_warn("send_failed", "session %llu (%s, pid %d): %s", (unsigned long long)session->id, session->client, (int)session->pid,
+                 strerror(errno));
+    }
+    session_end(session, gone ? SESSION_END_LOST : SESSION_END_KICKED);
+}
+
 static void session_tx_append(struct session *session, struct session_tx *tx) {
     if (session->tx_head == NULL) {
         session->tx_head = tx;
@@ -70,6 +80,7 @@ static void session_tx_append(struct session *session, struct session_tx *tx) {
     }
     session->tx_tail = tx;
     session->tx_bytes += tx->size_bytes - tx->sent_bytes;
+    session->tx_fds += tx->n_fds;
 }
 
 /* Queues what the socket did not take, with descriptors of its own: the caller's may be closed before it goes out. */
@@ -111,7 +122,7 @@ static void session_emit(struct session *session, const uint8_t *bytes, size_t s
     if (session->tx_head == NULL) {
         ssize_t taken = session_write_frame(session, bytes, size, fds, n_fds);
         if (taken < 0) {
-            session_end(session, SESSION_END_LOST);
+            session_write_failed(session);
             return;
         }
         sent = (size_t)taken;
@@ -173,7 +184,7 @@ void session_flush(struct session *session) {
         struct session_tx *tx = session->tx_head;
         ssize_t sent = session_write(session, tx->bytes + tx->sent_bytes, tx->size_bytes - tx->sent_bytes, tx->fds, tx->n_fds);
         if (sent < 0) {
-            session_end(session, SESSION_END_LOST);
+            session_write_failed(session);
             return;
         }
         if (sent == 0) {
@@ -184,6 +195,7 @@ void session_flush(struct session *session) {
         tx->sent_bytes += (uint64_t)sent;
         while (tx->n_fds > 0) {
             close(tx->fds[--tx->n_fds]);
+            session->tx_fds--;
         }
         if (tx->sent_bytes == tx->size_bytes) {
             session->tx_head = tx->next;

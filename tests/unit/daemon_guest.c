@@ -157,6 +157,31 @@ Test(daemon_guest, a_guest_changes_nothing, .init = start) {
     stop();
 }
 
+/* Nor through what it stores: a put that pins or replaces another block is refused, item by item; the same block without that is stored. */
+Test(daemon_guest, a_guest_pins_and_replaces_nothing, .init = start) {
+    struct frames_window window;
+    struct quire_wire_put items[3];
+    uint8_t statuses[3];
+    struct pager_domain_stats stats;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    cr_assert_eq(frames_ingest(&client, 65536, FRAMES_WAIT_MS, &window), QUIRE_OK);
+    for (int i = 0; i < 3; i++) {
+        items[i] = frames_item(&window, 0, 1);
+    }
+    items[0].flags |= QUIRE_WIRE_PUT_PIN;
+    items[1].flags |= QUIRE_WIRE_PUT_SUPERSEDES;
+    items[1].supersedes = frames_key(7);
+    cr_assert_eq(frames_acks(&client, frames_put_send(&client, ns, window.number, items, 3, FRAMES_WAIT_MS), statuses, 3), QUIRE_OK);
+    cr_assert_eq(statuses[0], QUIRE_DENIED);
+    cr_assert_eq(statuses[1], QUIRE_DENIED);
+    cr_assert_eq(statuses[2], QUIRE_OK);
+    pager_domain_stats(daemon_.core->pager, 0, &stats);
+    cr_assert_eq(stats.pinned_bytes, 0);
+    munmap(window.base, window.bytes);
+    stop();
+}
+
 /* Who is let in: members, guests, and to operate the daemon's own user and root; a uid that nobody names is not. */
 Test(daemon_guest, uids_have_their_places, .init = start) {
     const struct core *core = daemon_.core;

@@ -7,6 +7,7 @@
 static struct frames_daemon daemon_;
 static struct frames_client client, witness;
 static uint32_t witness_ns;
+static const uint32_t witness_windows = 1; /* it had this many */
 
 /* What an offender stores may push out other blocks, but not these. */
 static void witness_pins(void) {
@@ -286,6 +287,87 @@ Test(daemon_hostile, who_does_not_read_is_held_up_then_kicked, .init = start) {
     cr_assert(frames_until(&daemon_, frames_n_sessions, 1), "it was not kicked");
     cr_assert_eq(core_counters(daemon_.core)->sessions_kicked, 1);
     stop();
+}
+
+/* Windows asked for and given back thousands of times, and no answer taken: each answer on its way holds a descriptor of the daemon, so after
+   a few the session is not read any further. */
+static bool few_descriptors(struct core *core, uint64_t most) {
+    bool full = false;
+    for (const struct session *session = core->sessions; session != NULL; session = session->next) {
+        cr_assert_leq(session->tx_fds, most);
+        full |= session->tx_fds == most && !(session->source.events & EPOLLIN);
+    }
+    return full;
+}
+static size_t append(uint8_t *to, enum quire_msg type, uint64_t id, const ProtobufCMessage *body) {
+    struct quire_frame frame = {.type = (uint16_t)type, .request_id = id};
+    uint8_t *bytes;
+    size_t size = frames_pack(&frame, body, &bytes);
+    memcpy(to, bytes, size);
+    free(bytes);
+    return size;
+}
+Test(daemon_hostile, answers_not_taken_hold_few_descriptors, .init = start) {
+    enum { N = 15000, PAIR_BYTES = 128 };
+    struct frames_question full = {.holds = few_descriptors, .arg = SESSION_TX_HIGH_FDS};
+    uint8_t *frames = malloc((size_t)N * PAIR_BYTES);
+    size_t size = 0;
+    hello();
+    for (uint32_t i = 1; i <= N; i++) {
+        Quire__Wire__IngestGet get = QUIRE__WIRE__INGEST_GET__INIT;
+        Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
+        get.bytes = 4096;
+        back.window = witness_windows + i;
+        size += append(frames + size, QUIRE_MSG_INGEST_GET, i, &get.base);
+        size += append(frames + size, QUIRE_MSG_INGEST_RETURN, 0, &back.base);
+    }
+    for (size_t at = 0; !full.answer;) {
+        ssize_t sent = send(client.fd, frames + at, size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        at += sent > 0 ? (size_t)sent : 0;
+        cr_assert(at < size && (sent > 0 || errno == EAGAIN), "the daemon reads on");
+        cr_assert_eq(core_call(daemon_.core, frames_look, &full, FRAMES_WAIT_MS), QUIRE_OK);
+        usleep(1000);
+    }
+    free(frames);
+    stop();
+}
+
+/* Two clients end in one look at the clocks: the newer is ended for being idle, which frees the memory that the older one waits for, whose
+   client is gone. Neither is touched after its end. */
+static struct frames_client waiting;
+static bool waits_for_memory(struct core *core, uint64_t n) { return ingest_counters(core->ingest)->waits == n; }
+static void end_both(struct core *core, void *arg) {
+    (void)arg;
+    close(waiting.fd);
+    core->config.idle_timeout_ms = 1;
+    core->next_check_ns = 0;
+}
+static void idle_again(struct core *core, void *arg) {
+    (void)arg;
+    core->config.idle_timeout_ms = 0;
+}
+Test(daemon_hostile, an_end_that_ends_another) {
+    struct frames_window window;
+    Quire__Wire__IngestGet get = QUIRE__WIRE__INGEST_GET__INIT;
+    frames_config(&daemon_);
+    daemon_.config.ingest_bytes = 1 << 20;
+    frames_start(&daemon_);
+    frames_open(&waiting, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&waiting), NULL);
+    frames_open(&client, &daemon_);
+    hello();
+    cr_assert_eq(frames_ingest(&client, 0, 0, &window), QUIRE_OK);
+    munmap(window.base, window.bytes);
+    get.bytes = 4096;
+    get.deadline_ms = 60000;
+    frames_send(&waiting, QUIRE_MSG_INGEST_GET, &get.base);
+    cr_assert(frames_until(&daemon_, waits_for_memory, 1));
+    usleep(5000); /* to have been idle for longer than the limit to come */
+    cr_assert_eq(core_call(daemon_.core, end_both, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 0));
+    cr_assert_eq(core_call(daemon_.core, idle_again, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    frames_close(&client);
+    frames_stop(&daemon_);
 }
 
 /* Tens of thousands of requests at once, answered in order once the client reads. */

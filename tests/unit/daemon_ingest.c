@@ -10,7 +10,7 @@
 #define KIB 1024ull
 
 static struct ingest *ingest;
-static char owners[8];
+static char owners[INGEST_MAX_WAITING];
 static struct {
     void *owner;
     uint64_t request;
@@ -57,8 +57,8 @@ Test(daemon_ingest, a_window_is_sealed_and_counted, .init = start, .fini = stop)
     cr_assert_neq(fcntl(window->fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0, "its seals can be changed");
     cr_assert_eq(ingest_lent_bytes(ingest), 8192);
     cr_assert_eq(ingest_owner_bytes(ingest, &owners[0]), 8192);
-    cr_assert_eq(ingest_return(ingest, &owners[1], window->number, 0), QUIRE_NOT_FOUND, "somebody else returned it");
-    cr_assert_eq(ingest_return(ingest, &owners[0], window->number, 0), QUIRE_OK);
+    cr_assert_eq(ingest_return(ingest, &owners[1], window->number), QUIRE_NOT_FOUND, "somebody else returned it");
+    cr_assert_eq(ingest_return(ingest, &owners[0], window->number), QUIRE_OK);
     cr_assert_eq(ingest_lent_bytes(ingest), 0);
 }
 
@@ -73,7 +73,7 @@ Test(daemon_ingest, an_owner_has_a_share, .init = start, .fini = stop) {
     cr_assert_eq(ingest_get(ingest, &owners[1], 1, 1, 0, 1000 * MS, &window), QUIRE_TOO_LARGE);
     cr_assert_eq(ingest_get(ingest, &owners[2], 1, 32 * KIB, 0, 0, &window), QUIRE_RETRY, "the budget has only half of that left");
     cr_assert_eq(get(2, 8 * KIB, 0)->bytes, 8 * KIB);
-    ingest_owner_gone(ingest, &owners[0], 0);
+    ingest_owner_gone(ingest, &owners[0]);
     cr_assert_eq(get(2, 0, 0)->bytes, 24 * KIB, "the rest of its share");
 }
 
@@ -83,12 +83,16 @@ Test(daemon_ingest, first_come_first_served, .init = start, .fini = stop) {
     cr_assert_eq(ingest_get(ingest, &owners[2], 7, 32 * KIB, 0, 0, &window), QUIRE_RETRY, "no time to wait");
     cr_assert_eq(ingest_get(ingest, &owners[2], 8, 32 * KIB, 0, 1000 * MS, &window), QUIRE_PENDING);
     cr_assert_eq(ingest_get(ingest, &owners[3], 9, 4096, 0, 1000 * MS, &window), QUIRE_PENDING);
-    ingest_return(ingest, &owners[1], b->number, 1 * MS);
+    ingest_return(ingest, &owners[1], b->number);
+    cr_assert_eq(told.answers, 0, "a return by itself answers nobody");
+    cr_assert_eq(ingest_deadline(ingest), 0);
+    ingest_tick(ingest, 1 * MS);
     cr_assert_eq(told.answers, 1);
     cr_assert_eq(told.owner, &owners[2]);
     cr_assert_eq(told.request, 8);
     cr_assert_eq(told.status, QUIRE_OK);
-    ingest_return(ingest, &owners[0], a->number, 2 * MS);
+    ingest_return(ingest, &owners[0], a->number);
+    ingest_tick(ingest, 2 * MS);
     cr_assert_eq(told.answers, 2);
     cr_assert_eq(told.owner, &owners[3]);
     cr_assert_eq(ingest_lent_bytes(ingest), 32 * KIB + 4096);
@@ -105,7 +109,7 @@ Test(daemon_ingest, waiting_ends, .init = start, .fini = stop) {
     cr_assert_eq(ingest_get(ingest, &owners[4], 3, 4096, 0, 50 * MS, &window), QUIRE_PENDING);
     cr_assert_eq(ingest_cancel(ingest, &owners[3], 2), QUIRE_OK);
     cr_assert_eq(ingest_cancel(ingest, &owners[3], 2), QUIRE_NOT_FOUND);
-    ingest_owner_gone(ingest, &owners[4], 0);
+    ingest_owner_gone(ingest, &owners[4]);
     ingest_tick(ingest, 99 * MS);
     cr_assert_eq(told.answers, 0);
     cr_assert_leq(ingest_deadline(ingest), 100 * MS);
@@ -159,21 +163,54 @@ Test(daemon_ingest, puts_outlive_their_owner, .init = start, .fini = stop) {
     struct ingest_window *window = get(0, 4096, 0);
     cr_assert_eq(pwrite(window->fd, "kept", 4, 0), 4);
     ingest_use(ingest, window, 0);
-    ingest_owner_gone(ingest, &owners[0], 0);
+    ingest_owner_gone(ingest, &owners[0]);
     cr_assert_eq(ingest_lent_bytes(ingest), 4096);
     cr_assert_eq(memcmp(window->base, "kept", 4), 0);
     ingest_unuse(ingest, window, 0);
     cr_assert_eq(ingest_lent_bytes(ingest), 0);
 }
 
-/* The queue is bounded. */
+/* While somebody waits, writers that are always busy give way too: the one that has held its window longest is asked first, use does not put
+   that off, and no more are asked than are needed. What is taken while puts read it is freed when they are done. */
+Test(daemon_ingest, the_busy_give_way, .init = start, .fini = stop) {
+    struct ingest_window *older = get(0, 32 * KIB, 0), *newer = get(1, 32 * KIB, 50), *window = NULL;
+    uint32_t number = older->number;
+    ingest_use(ingest, older, 100 * MS);
+    ingest_use(ingest, newer, 100 * MS);
+    cr_assert_eq(ingest_get(ingest, &owners[2], 5, 4096, 110 * MS, 9000 * MS, &window), QUIRE_PENDING);
+    ingest_tick(ingest, 249 * MS);
+    cr_assert_eq(told.recalls, 0, "it has just begun");
+    cr_assert_eq(ingest_deadline(ingest), 250 * MS);
+    ingest_tick(ingest, 300 * MS);
+    cr_assert_eq(told.recalls, 1);
+    cr_assert_eq(told.recalled, &owners[0]);
+    ingest_use(ingest, older, 400 * MS);
+    ingest_unuse(ingest, older, 401 * MS);
+    ingest_tick(ingest, 549 * MS);
+    cr_assert_not_null(ingest_find(ingest, &owners[0], number));
+    cr_assert_eq(ingest_deadline(ingest), 550 * MS);
+    ingest_tick(ingest, 550 * MS);
+    cr_assert_null(ingest_find(ingest, &owners[0], number), "it goes on storing");
+    cr_assert_eq(told.answers, 0, "its memory is still being read");
+    ingest_unuse(ingest, older, 560 * MS);
+    ingest_tick(ingest, 560 * MS);
+    cr_assert_eq(told.answers, 1);
+    cr_assert_eq(told.status, QUIRE_OK);
+    cr_assert_eq(told.recalls, 1);
+    ingest_unuse(ingest, newer, 570 * MS);
+}
+
+/* The queue is bounded, and so is what one owner may have in it. */
 Test(daemon_ingest, the_queue_is_bounded, .init = start, .fini = stop) {
     struct ingest_window *window = NULL;
     get(0, 32 * KIB, 0);
     get(1, 32 * KIB, 0);
-    for (uint32_t i = 0; i < INGEST_MAX_WAITING; i++) {
+    for (uint32_t i = 0; i < INGEST_MAX_WAITING_PER_OWNER; i++) {
         cr_assert_eq(ingest_get(ingest, &owners[2], i, 4096, 0, 1000 * MS, &window), QUIRE_PENDING);
     }
-    cr_assert_eq(ingest_get(ingest, &owners[3], 1, 4096, 0, 1000 * MS, &window), QUIRE_RETRY);
-    ingest_owner_gone(ingest, &owners[2], 0);
+    cr_assert_eq(ingest_get(ingest, &owners[2], 9, 4096, 0, 1000 * MS, &window), QUIRE_RETRY, "its share of the queue");
+    for (uint32_t i = INGEST_MAX_WAITING_PER_OWNER; i < INGEST_MAX_WAITING; i++) {
+        cr_assert_eq(ingest_get(ingest, &owners[i / INGEST_MAX_WAITING_PER_OWNER + 2], i, 4096, 0, 1000 * MS, &window), QUIRE_PENDING);
+    }
+    cr_assert_eq(ingest_get(ingest, &owners[INGEST_MAX_WAITING - 1], 1, 4096, 0, 1000 * MS, &window), QUIRE_RETRY);
 }
