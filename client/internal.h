@@ -36,7 +36,7 @@
 #define RX_BUFFER_BYTES (128u << 10)
 #define RX_FDS_MAX 4
 #define RX_READS_MAX 32               /* before deadlines have a turn */
-#define RELEASES_MAX 64               /* leases told in one frame */
+#define RELEASES_MAX 512              /* leases told in one frame */
 #define RELEASE_HELD_BYTES (1u << 20) /* what releases that wait for the next frame may hold in the pool */
 #define RELEASE_BUSY_NS 50000u        /* a caller that asks again so soon after a release is expected to do so again */
 #define STORE_CHUNK_BYTES (2u << 20)  /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */

@@ -265,43 +265,63 @@ static void queue_release(quire_client *client, uint64_t id) {
     }
 }
 
-static void release(quire_client *client, const quire_lease *lease) {
-    struct conn *conn = &client->conn;
-    queue_release(client, lease->id);
-    conn->released_bytes += lease->bytes;
-    conn->released_ns = clock_ns();
-    if (!conn->busy || conn->released_bytes > RELEASE_HELD_BYTES) {
-        release_flush(client);
-    }
-}
-
-void lease_unref(quire_lease *lease) {
+/* The last reference frees the lease, and puts it on the list of what the daemon is to be told. */
+static bool drop(quire_lease *lease) {
     if (atomic_fetch_sub_explicit(&lease->refs, 1, memory_order_acq_rel) != 1) {
-        return;
+        return false;
     }
     quire_client *client = lease->client;
+    struct conn *conn = &client->conn;
     link_remove(&lease->link);
-    if (client->conn.state == CONN_UP && lease->serial == client->conn.serial) {
-        release(client, lease);
+    if (conn->state == CONN_UP && lease->serial == conn->serial) {
+        queue_release(client, lease->id);
+        conn->released_bytes += lease->bytes;
+        conn->released_ns = clock_ns();
     }
     pool_unref(&lease->pool);
     ns_unref(lease->ns);
     lease->magic = 0;
     free(lease);
+    return true;
 }
 
-void quire_release(quire_lease **handle) {
-    if (handle == NULL || *handle == NULL) {
-        return;
+static void tell_or_hold(quire_client *client) {
+    if (!client->conn.busy || client->conn.released_bytes > RELEASE_HELD_BYTES) {
+        release_flush(client);
     }
-    quire_lease *lease = *handle;
-    QUIRE_MAGIC_CHECK(lease, LEASE_MAGIC);
-    *handle = NULL;
-    quire_client *client = lease->client;
-    client_enter(client);
-    lease_unref(lease);
-    client_leave(client);
 }
+
+void lease_unref(quire_lease *lease) {
+    quire_client *client = lease->client;
+    if (drop(lease)) {
+        tell_or_hold(client);
+    }
+}
+
+/* Those of one client, from the first on; how many. */
+static uint32_t release_run(quire_lease **leases, uint32_t n_leases) {
+    quire_client *client = leases[0]->client;
+    uint32_t i = 0;
+    client_enter(client);
+    for (; i < n_leases && (leases[i] == NULL || leases[i]->client == client); i++) {
+        if (leases[i] != NULL) {
+            QUIRE_MAGIC_CHECK(leases[i], LEASE_MAGIC);
+            drop(leases[i]);
+            leases[i] = NULL;
+        }
+    }
+    tell_or_hold(client);
+    client_leave(client);
+    return i;
+}
+
+void quire_release_many(quire_lease **leases, uint32_t n_leases) {
+    for (uint32_t i = 0; leases != NULL && i < n_leases;) {
+        i += leases[i] == NULL ? 1 : release_run(&leases[i], n_leases - i);
+    }
+}
+
+void quire_release(quire_lease **lease) { quire_release_many(lease, 1); }
 
 bool quire_lease_valid(const quire_lease *lease) {
     return lease != NULL && lease->serial == atomic_load(&lease->client->serial_up) && clock_ns() < lease->valid_until_ns;

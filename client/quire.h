@@ -193,6 +193,8 @@ quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8
 /* Keys under the lease: 0..n_keys of the lookup. NULL-safe; NULLs *lease. Ends views. One-way: never blocks. The daemon is told
    at once, or, of a caller that keeps asking within 50 µs, with its next request: at most 1 MiB of the pool waits so. */
 void quire_release(quire_lease **lease);
+/* The same for n leases at once, NULLs among them passed over: one frame, and one way into the library, for up to 512 of one client. */
+void quire_release_many(quire_lease **leases, uint32_t n_leases);
 /* True while the lease may be newly used: not expired, same connection, same epoch. */
 bool quire_lease_valid(const quire_lease *lease);
 
@@ -232,7 +234,7 @@ quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_d
 /* ---- view: zero-copy ------------------------------------------------------------------------------------------------------ */
 /* Pointers into the daemon's pool, read-only, valid until quire_release. DENIED for sessions outside the trust domain. */
 typedef struct quire_view {
-    const void *record; /* sealed record (see codec/FORMAT in ARCHITECTURE.md) */
+    const void *record; /* the sealed record, header and all, as codec/record.h describes it; lanes: quire_view_lane */
     uint64_t record_bytes;
     const void *payload; /* raw lanes in order [layer][K, V][head][token][dim], each aligned to 64 bytes */
     uint64_t payload_bytes;
@@ -240,12 +242,25 @@ typedef struct quire_view {
     uint32_t n_tokens;
     uint32_t slot, generation; /* for quire_view_end */
 } quire_view;
+/*
+ * Fills *view with where the block lies; nothing is copied. MISS: that key and group are not leased. STALE: the lease has expired, its
+ * connection is gone, or the bytes were reused. CORRUPT, MISMATCH, VERSION: the record there is not what was asked for. DENIED: no member of the trust
+ * domain. INVALID: no such key index. On failure view->record is NULL. The pointers are the daemon's and go with the lease (or
+ * quire_close); a quire_view itself is the caller's, and for one thread at a time.
+ */
 enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view);
-/* Address and size of one lane of a view; NULL when out of range. */
+/* The same for many: view i is of key key_indices[i] (NULL: i) and layer group groups[i] (NULL: 0). Each stands for itself: those that began
+   are to be read even when others failed. statuses: n_views bytes (enum quire_status), may be NULL. OK when all are, else the first failure. */
+enum quire_status quire_view_begin_many(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
+                                        quire_view *views, uint8_t *statuses);
+/* Address of one lane, [token][dim] of one layer, K (kv 0) or V (kv 1), and head, packed; *size_bytes (may be NULL) its size. layer counts within
+   the group, head within the layer. NULL when out of range, and for opaque blocks (theirs is `payload`). No error text. */
 const void *quire_view_lane(const quire_view *view, const quire_layout *layout, uint8_t group, uint32_t layer, uint32_t kv, uint32_t head,
                             uint64_t *size_bytes);
-/* Says whether the bytes stood during the whole view: OK, or STALE: discard what was read. */
+/* Says whether the bytes stood during the whole view: OK, or STALE: discard what was read. INVALID: not begun. Clears *view. */
 enum quire_status quire_view_end(quire_lease *lease, quire_view *view);
+/* The same for many; those that never began are passed over, as MISS in `statuses` (n_views bytes, may be NULL). OK when all others stood. */
+enum quire_status quire_view_end_many(quire_lease *lease, quire_view *views, uint32_t n_views, uint8_t *statuses);
 
 /* ---- store ---------------------------------------------------------------------------------------------------------------- */
 enum quire_store_flags {

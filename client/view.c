@@ -2,10 +2,12 @@
 #include "client/internal.h"
 
 enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view) {
+    if (view != NULL) {
+        memset(view, 0, sizeof(*view));
+    }
     if (lease == NULL || view == NULL || key_index >= lease->n_keys) {
         return error_set(QUIRE_INVALID, "view: no lease, no view, or key %u is not of this lookup", key_index);
     }
-    memset(view, 0, sizeof(*view));
     if (!quire_lease_valid(lease)) {
         return error_set(QUIRE_STALE, "the lease has expired or its connection is gone: look up again");
     }
@@ -40,6 +42,23 @@ enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8
     return QUIRE_OK;
 }
 
+enum quire_status quire_view_begin_many(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
+                                        quire_view *views, uint8_t *statuses) {
+    if (lease == NULL || (views == NULL && n_views > 0)) {
+        return error_set(QUIRE_INVALID, "views: no lease or no views");
+    }
+    enum quire_status first = QUIRE_OK;
+    for (uint32_t i = 0; i < n_views; i++) {
+        uint32_t key_index = key_indices == NULL ? i : key_indices[i];
+        enum quire_status status = quire_view_begin(lease, key_index, groups == NULL ? 0 : groups[i], &views[i]);
+        if (statuses != NULL) {
+            statuses[i] = (uint8_t)status;
+        }
+        first = first == QUIRE_OK ? status : first;
+    }
+    return first;
+}
+
 const void *quire_view_lane(const quire_view *view, const quire_layout *layout, uint8_t group, uint32_t layer, uint32_t kv, uint32_t head,
                             uint64_t *size_bytes) {
     struct quire_record_shape shape;
@@ -67,4 +86,19 @@ enum quire_status quire_view_end(quire_lease *lease, quire_view *view) {
     bool stands = here && pool_stands(lease->pool, view->slot, view->generation);
     memset(view, 0, sizeof(*view));
     return stands ? QUIRE_OK : error_set(QUIRE_STALE, "the bytes were reused during the view: discard what was read");
+}
+
+enum quire_status quire_view_end_many(quire_lease *lease, quire_view *views, uint32_t n_views, uint8_t *statuses) {
+    if (lease == NULL || (views == NULL && n_views > 0)) {
+        return error_set(QUIRE_INVALID, "views: no lease or no views");
+    }
+    enum quire_status first = QUIRE_OK;
+    for (uint32_t i = 0; i < n_views; i++) {
+        enum quire_status status = views[i].record == NULL ? QUIRE_MISS : quire_view_end(lease, &views[i]);
+        if (statuses != NULL) {
+            statuses[i] = (uint8_t)status;
+        }
+        first = first == QUIRE_OK && status != QUIRE_MISS ? status : first;
+    }
+    return first;
 }

@@ -34,11 +34,11 @@ struct twin {
     int listener;
     pthread_t thread;
     atomic_bool stop;
-    atomic_uint connections, frames, releases, cancels; /* releases: leases, not frames */
-    twin_script *script;                                /* sees every frame but HELLO and NS_OPEN; NULL: silence */
-    bool mute;                                          /* does not even answer HELLO */
-    bool unsealed;                                      /* its pool could shrink under the client */
-    bool small;                                         /* its pool is smaller than it says */
+    atomic_uint connections, frames, releases, release_frames, cancels; /* releases: leases */
+    twin_script *script;                                                /* sees every frame but HELLO and NS_OPEN; NULL: silence */
+    bool mute;                                                          /* does not even answer HELLO */
+    bool unsealed;                                                      /* its pool could shrink under the client */
+    bool small;                                                         /* its pool is smaller than it says */
     uint32_t hello_major;
     uint32_t ns_status; /* what NS_OPEN is refused with; 0: it is not */
     bool ns_error;      /* ... as an ERROR */
@@ -130,6 +130,7 @@ static inline void twin_frame(struct twin *twin, int fd, const struct quire_fram
     } else if (frame->type == QUIRE_MSG_RELEASE) {
         Quire__Wire__Release *release = quire__wire__release__unpack(NULL, frame->body_bytes, body);
         atomic_fetch_add(&twin->releases, (unsigned)release->n_lease);
+        atomic_fetch_add(&twin->release_frames, 1);
         quire__wire__release__free_unpacked(release, NULL);
     } else if (frame->type == QUIRE_MSG_CANCEL) {
         atomic_fetch_add(&twin->cancels, 1);

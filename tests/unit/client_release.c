@@ -97,3 +97,22 @@ Test(client_release, bounded, .init = start, .fini = stop, .timeout = 60) {
         cr_assert(told(before + 8));
     }
 }
+
+/* A worker that ends a batch releases all of its leases in one call: the daemon is told in one frame, gaps in the array are passed over. */
+Test(client_release, many, .init = start, .fini = stop, .timeout = 60) {
+    enum { LEASES = 100 };
+    quire_lease *leases[LEASES + 2] = {NULL};
+    for (int i = 0; i < LEASES; i++) {
+        leases[i < 50 ? i : i + 1] = take();
+    }
+    unsigned frames = atomic_load(&twin.release_frames);
+    quire_release_many(leases, LEASES + 2);
+    cr_assert(told(LEASES));
+    cr_assert_eq(atomic_load(&twin.release_frames), frames + 1);
+    for (int i = 0; i < LEASES + 2; i++) {
+        cr_assert_null(leases[i]);
+    }
+    quire_release_many(leases, LEASES + 2);
+    quire_release_many(NULL, 3);
+    quire_release(NULL);
+}
