@@ -7,7 +7,11 @@
  * Rules for all calls
  *  - Thread-safe unless said otherwise; one handle may be used by any number of threads at once.
  *  - Every call has a deadline; when it passes the outcome is QUIRE_TIMEOUT, which a caller treats as a miss. Nothing hangs.
- *  - Nothing prints, raises a signal or exits. Errors are return values; quire_status_text(), quire_last_error() explain them.
+ *  - Nothing prints, raises a signal or exits. Errors are return values; quire_status_text(), quire_last_error() explain them. The one exception
+ *    is misuse that no return value could mend: a handle that was closed already, when noticed, ends the program by an assertion.
+ *  - Sizes are bytes, strides bytes, times milliseconds, lengths of contexts tokens, unless a name says otherwise.
+ *  - What a call hands out (client, namespace, sequence, lease) is closed by its own call, which NULLs the handle. What it takes stays the
+ *    caller's and is read only during the call, except the buffers of submitted jobs.
  *  - A failed or missed fetch leaves the destination's contents undefined and says so; wrong bytes are never reported as right.
  *  - Buffers passed to a submit call stay the caller's and must stay valid until its completion has been drained.
  *  - The library has no thread of its own unless QUIRE_OPEN_PROGRESS_THREAD is given: submitted work advances inside quire_drain,
@@ -90,11 +94,14 @@ typedef struct quire_seq quire_seq;     /* what a sequence was computed on: carr
 typedef uint64_t quire_job;             /* 0 is never a job */
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */
+/* Static strings, never NULL, also for values that do not exist: a sentence's worth, "STALE", and why a key missed. */
 const char *quire_status_text(enum quire_status status);
 const char *quire_status_name(enum quire_status status);
 const char *quire_miss_text(enum quire_miss reason);
-/* What the last failing call of this thread wanted to say, with what to do next. Never NULL; valid until the next call. */
+/* What the last failing call of this thread wanted to say, with what to do next. Never NULL, "" before the first failure; the library's, valid
+   until this thread's next call. A call that succeeds leaves it as it is. */
 const char *quire_last_error(void);
+/* This library's, as in "0.1.0": static. The daemon's is in quire_info. */
 const char *quire_version(void);
 
 /* ---- client --------------------------------------------------------------------------------------------------------------- */
@@ -115,7 +122,7 @@ typedef struct quire_options {
     uint64_t ingest_bytes;        /* memory lent for stores; 0: 16 MiB, bounded by the daemon */
 } quire_options;
 
-/* options may be NULL. DISCONNECTED when no daemon answers (unless LAZY), VERSION, DENIED. */
+/* options may be NULL, and are copied, strings too. *client is NULL on failure. DISCONNECTED when no daemon answers (unless LAZY), VERSION, DENIED. */
 enum quire_status quire_open(const quire_options *options, quire_client **client);
 /* Cancels what is outstanding, releases every lease, closes. Views become invalid. NULLs *client. Not concurrently with other calls. */
 void quire_close(quire_client **client);
@@ -129,6 +136,8 @@ typedef struct quire_info {
     uint64_t reconnects;
     char daemon_version[64];
 } quire_info;
+/* How the client stands just now, after looking once at what the daemon has sent; never blocks, and is no reason to connect. OK, or INVALID for
+   NULL. *info is the caller's; without a connection all but `reconnects` is 0. */
 enum quire_status quire_get_info(quire_client *client, quire_info *info);
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
@@ -140,8 +149,9 @@ enum quire_status quire_get_info(quire_client *client, quire_info *info);
 enum quire_status quire_ns_open(quire_client *client, const char *name, const quire_layout *layout, quire_ns **ns);
 /* NULL-safe; NULLs *ns. Leases and sequences of the namespace, and jobs under way on it, may outlive this; nothing outlives quire_close. */
 void quire_ns_close(quire_ns **ns);
+/* The namespace's layout, also when it was opened with NULL. Belongs to ns and never changes; valid until quire_ns_close (copy it to keep it). */
 const quire_layout *quire_ns_layout(const quire_ns *ns);
-/* The root of the namespace's key chains (layout digest and the operator's salt). */
+/* The root of the namespace's key chains (layout digest and the operator's salt). Never changes; all zero for NULL. */
 quire_key quire_ns_root(const quire_ns *ns);
 
 /* ---- keys ----------------------------------------------------------------------------------------------------------------- */
@@ -152,13 +162,18 @@ quire_key quire_ns_root(const quire_ns *ns);
  */
 enum quire_status quire_chain(const quire_ns *ns, const uint32_t *tokens, size_t n_tokens, const void *extra, size_t extra_bytes, bool tail,
                               quire_key *keys, size_t capacity, size_t *n_keys);
+/* A key from exactly 64 hexadecimal digits of either case, and nothing behind them; else INVALID. */
 enum quire_status quire_key_from_text(const char *hex64, quire_key *key);
+/* Writes 64 lower-case hexadecimal digits and a NUL. Neither may be NULL. */
 void quire_key_to_text(const quire_key *key, char text[65]);
 
 /* ---- sequences: ancestry -------------------------------------------------------------------------------------------------- */
-/* Tracks the worst fidelity delivered to one sequence and puts it on what the sequence stores. Not thread-safe per object. */
+/* Tracks the worst fidelity delivered to one sequence and puts it on what the sequence stores. Not thread-safe per object: one call, or one
+   job until it is drained, at a time. INVALID, NO_MEMORY. */
 enum quire_status quire_seq_create(quire_ns *ns, quire_seq **seq);
+/* NULL-safe; NULLs *seq. Not while a submitted job still has it. */
 void quire_seq_destroy(quire_seq **seq);
+/* The worst of what it was given so far; exact for a new one, and for NULL. */
 quire_fidelity quire_seq_ancestry(const quire_seq *seq);
 
 /* ---- lookup and leases ---------------------------------------------------------------------------------------------------- */
@@ -186,7 +201,8 @@ typedef struct quire_lookup_result {
     quire_lease *lease;       /* NULL with PROBE, on no hit and on failure; release it */
 } quire_lookup_result;
 
-/* misses: n_keys bytes (enum quire_miss, NONE = hit), may be NULL. */
+/* misses: n_keys bytes (enum quire_miss, NONE = hit), may be NULL. Beyond the result's own status: INVALID and TOO_LARGE (n_keys) for the
+   arguments; NOT_FOUND when the namespace was deleted. When a call that was well asked fails, misses are TIMEOUT. */
 enum quire_status quire_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result);
 quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8_t *misses, quire_lookup_result *result, void *user);
 
@@ -226,7 +242,8 @@ typedef struct quire_dest {
 
 /*
  * Copies blocks under a lease into the caller's memory. OK when every destination is; else the first failure, and each
- * destination's own status tells. `seq` (may be NULL) learns the fidelity delivered.
+ * destination's own status tells: MISS (not leased), STALE (expired, reconnected, or the bytes were reused: look up again), CORRUPT,
+ * INVALID (no such key, or outside the region), TOO_LARGE (opaque_bytes), TIMEOUT. `seq` (may be NULL) learns the fidelity delivered.
  */
 enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms);
 quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms, void *user);
@@ -310,23 +327,27 @@ quire_job quire_submit_keys(quire_ns *ns, enum quire_keys_verb verb, const quire
                             uint32_t deadline_ms, void *user);
 
 /* ---- completions ---------------------------------------------------------------------------------------------------------- */
-/* Every submit call returns a job, or 0 with quire_last_error() and quire_last_status() telling why (RETRY: max_jobs reached). */
+/* Every submit call returns a job, or 0 with quire_last_error() and quire_last_status() telling why (RETRY: max_jobs reached). `user` comes
+   back with the completion, untouched. */
 typedef struct quire_done {
     quire_job job;
     enum quire_status status;
     void *user;
 } quire_done;
+/* The status of this thread's last failing call; OK before the first. */
 enum quire_status quire_last_status(void);
 
-/* Readable when quire_drain has something to do. Owned by the client; do not read from it. Changes in a forked child. */
+/* Readable when quire_drain has something to do. Owned by the client; do not read from it. Changes in a forked child. -1 when the process has no
+   descriptors left. */
 int quire_event_fd(quire_client *client);
-/* Advances work and hands out up to max completions; never blocks. Returns how many. */
+/* Advances work and hands out up to max completions; never waits for the daemon. Returns how many; 0 also for NULL. */
 int quire_drain(quire_client *client, quire_done *done, int max);
 /* Waits for one job and consumes its completion. TIMEOUT when timeout_ms passes first (the job goes on). NOT_FOUND: drained already. */
 enum quire_status quire_wait(quire_client *client, quire_job job, uint32_t timeout_ms);
-/* The job ends soon, CANCELLED unless it was done already; its completion is still drained. NOT_FOUND when unknown. */
+/* The job ends soon, CANCELLED unless it was done already. Its completion is still to be drained, and its buffers stay in use until then: another
+   thread may be copying. NOT_FOUND when unknown. */
 enum quire_status quire_cancel(quire_client *client, quire_job job);
-/* Waits until nothing is outstanding. */
+/* Waits until no submitted job is under way; their completions are still to be drained. TIMEOUT when timeout_ms passes first. */
 enum quire_status quire_quiesce(quire_client *client, uint32_t timeout_ms);
 
 #pragma GCC visibility pop
