@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define LISTENER_ACCEPTS_A_TURN 16
+#define LISTENER_RESERVE 4 /* places beyond max_sessions for the daemon's user and root to operate from */
 #define LISTENER_REST_NS (100 * QUIRE_NS_PER_MS)
 
 struct listener {
@@ -193,11 +194,59 @@ static void listener_refuse(struct core *core, int fd, enum quire_status status,
     close(fd);
 }
 
+static bool listener_is_operator(const struct ucred *peer) { return peer->uid == geteuid() || peer->uid == 0; }
+
+/* False when there is no place, and the caller has been told. *reserve: it is one that is kept for operating; HELLO will show. */
+static bool listener_has_place(struct core *core, int fd, const struct ucred *peer, bool *reserve) {
+    uint32_t most = core->config.max_sessions;
+    char text[256];
+    *reserve = core->n_sessions >= most || core->quarantine.count >= most;
+    if (*reserve && (!listener_is_operator(peer) || core->n_sessions >= most + LISTENER_RESERVE)) {
+        log_warn("sessions_full", "pid %d refused: %u sessions are open, %u in quarantine", (int)peer->pid, core->n_sessions,
+                 core->quarantine.count);
+        snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", most);
+        listener_refuse(core, fd, QUIRE_RETRY, 1000, text);
+        return false;
+    }
+    if (!quarantine_admits(core, peer->pid)) {
+        log_warn("peer_in_quarantine", "pid %d refused: %d of its sessions were kicked", (int)peer->pid, QUARANTINE_PER_PROCESS);
+        snprintf(text, sizeof text, "%d sessions of process %d were ended while it held leases: it has to end first",
+                 QUARANTINE_PER_PROCESS, (int)peer->pid);
+        listener_refuse(core, fd, QUIRE_RETRY, 60000, text);
+        return false;
+    }
+    return true;
+}
+
+static void listener_open_session(struct core *core, int fd, const struct ucred *peer, uint32_t domain, bool member, bool reserve) {
+    struct session *session;
+    int pidfd = member ? quarantine_pidfd(peer->pid, fd) : -1;
+    bool starved = member && pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
+    enum quire_status status = starved ? QUIRE_SYSTEM : session_create(core, fd, &session);
+    if (status != QUIRE_OK) {
+        core->counters.accept_failures++;
+        listener_refuse(core, fd, QUIRE_RETRY, 1000,
+                        status == QUIRE_NO_MEMORY ? "no memory for another session"
+                                                  : "quired has no file descriptor left: raise its limit (LimitNOFILE)");
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
+        return;
+    }
+    session->pid = peer->pid;
+    session->pidfd = pidfd;
+    session->uid = peer->uid;
+    session->domain = domain;
+    session->member = member;
+    session->admin = member && listener_is_operator(peer);
+    session->reserve = reserve;
+}
+
 static void listener_admit(struct core *core, int fd) {
     struct ucred peer;
     socklen_t size = sizeof peer;
     uint32_t domain;
-    bool member;
+    bool member, reserve;
     char text[256];
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || core_classify(core, peer.uid, &domain, &member) != QUIRE_OK) {
         log_warn("peer_refused", "pid %d, uid %u belongs to no trust domain", (int)peer.pid, (unsigned)peer.uid);
@@ -207,22 +256,9 @@ static void listener_admit(struct core *core, int fd) {
         listener_refuse(core, fd, QUIRE_DENIED, 0, text);
         return;
     }
-    if (core->n_sessions + core->quarantine.count >= core->config.max_sessions) {
-        log_warn("sessions_full", "pid %d refused: %u sessions are open", (int)peer.pid, core->n_sessions);
-        snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", core->config.max_sessions);
-        listener_refuse(core, fd, QUIRE_RETRY, 1000, text);
-        return;
+    if (listener_has_place(core, fd, &peer, &reserve)) {
+        listener_open_session(core, fd, &peer, domain, member, reserve);
     }
-    struct session *session;
-    if (session_create(core, fd, &session) != QUIRE_OK) {
-        listener_refuse(core, fd, QUIRE_NO_MEMORY, 1000, "no memory for another session");
-        return;
-    }
-    session->pid = peer.pid;
-    session->uid = peer.uid;
-    session->domain = domain;
-    session->member = member;
-    session->admin = member && (peer.uid == geteuid() || peer.uid == 0);
 }
 
 static void listener_rest(struct listener *listener) {

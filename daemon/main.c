@@ -87,7 +87,7 @@ static enum quire_status reload(void *ctx, struct core_reloaded *done) {
 /* ---- set-up and its mirror ---------------------------------------------------------------------------------------------------- */
 static void raise_descriptor_limit(const struct config *config) {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)config->max_sessions * 4 + 256; /* a socket, an ingest window, a pidfd, and one to spare */
+    rlim_t wanted = (rlim_t)config->max_sessions * 8 + 256; /* a socket, a pidfd, four ingest windows, two descriptors on their way */
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
         return;
     }

@@ -16,7 +16,9 @@ struct quarantine_entry {
     struct core *core;
     uint64_t session;
     pid_t pid;
-    struct loop_source source; /* fd −1: not watched yet */
+    int pidfd; /* −1: not known */
+    bool watched;
+    struct loop_source source;
 };
 
 static void quarantine_remove(struct quarantine_entry *entry) {
@@ -27,9 +29,11 @@ static void quarantine_remove(struct quarantine_entry *entry) {
     }
     *link = entry->next;
     core->quarantine.count--;
-    if (entry->source.fd >= 0) {
+    if (entry->watched) {
         loop_remove(core->loop, &entry->source);
-        close(entry->source.fd);
+    }
+    if (entry->pidfd >= 0) {
+        close(entry->pidfd);
     }
     free(entry);
 }
@@ -49,52 +53,63 @@ static void quarantine_ready(struct loop_source *source, uint32_t events) {
 }
 
 /* The socket names the process itself; where the kernel cannot tell, its number has to do. */
-static int quarantine_pidfd(pid_t pid, int socket_fd) {
+int quarantine_pidfd(pid_t pid, int socket_fd) {
     int fd = -1;
     socklen_t size = sizeof fd;
-    if (socket_fd >= 0 && getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0 && fd >= 0) {
+    if (getsockopt(socket_fd, SOL_SOCKET, SO_PEERPIDFD, &fd, &size) == 0 && fd >= 0) {
         return fd;
     }
     return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
 /* True when the entry stays. */
-static bool quarantine_watch(struct quarantine_entry *entry, int socket_fd) {
-    int fd = quarantine_pidfd(entry->pid, socket_fd);
-    if (fd < 0) {
+static bool quarantine_watch(struct quarantine_entry *entry) {
+    if (entry->pidfd < 0) {
+        entry->pidfd = (int)syscall(SYS_pidfd_open, entry->pid, 0);
+    }
+    if (entry->pidfd < 0) {
         return errno != ESRCH;
     }
-    entry->source = (struct loop_source){.fd = fd, .events = EPOLLIN, .ready = quarantine_ready};
-    if (loop_add(entry->core->loop, &entry->source) != QUIRE_OK) {
-        close(fd);
-        entry->source.fd = -1;
-    }
+    entry->source = (struct loop_source){.fd = entry->pidfd, .events = EPOLLIN, .ready = quarantine_ready};
+    entry->watched = loop_add(entry->core->loop, &entry->source) == QUIRE_OK;
     return true;
 }
 
-void quarantine_add(struct core *core, uint64_t session, pid_t pid, int socket) {
+void quarantine_add(struct core *core, uint64_t session, pid_t pid, int pidfd) {
     struct quarantine_entry *entry = calloc(1, sizeof *entry);
     if (entry == NULL) {
         /* Without an entry nobody would ever free the bytes: they stay for the daemon's life, which is safe. */
         log_error("quarantine_leak", "session %llu: no memory to watch process %d", (unsigned long long)session, (int)pid);
+        if (pidfd >= 0) {
+            close(pidfd);
+        }
         return;
     }
     entry->core = core;
     entry->session = session;
     entry->pid = pid;
-    entry->source.fd = -1;
+    entry->pidfd = pidfd;
     entry->next = core->quarantine.entries;
     core->quarantine.entries = entry;
     core->quarantine.count++;
-    if (!quarantine_watch(entry, socket)) {
+    if (!quarantine_watch(entry)) {
         quarantine_gone(entry);
     }
+}
+
+/* An entry ends with its process, so an equal number means the same one. Processes that this one cannot see all have number 0. */
+bool quarantine_admits(const struct core *core, pid_t pid) {
+    uint32_t count = 0;
+    for (const struct quarantine_entry *entry = core->quarantine.entries; entry != NULL && pid != 0; entry = entry->next) {
+        count += entry->pid == pid;
+    }
+    return count < QUARANTINE_PER_PROCESS;
 }
 
 void quarantine_check(struct core *core) {
     for (struct quarantine_entry *entry = core->quarantine.entries, *next; entry != NULL; entry = next) {
         next = entry->next;
-        if (entry->source.fd < 0 && !quarantine_watch(entry, -1)) {
+        if (!entry->watched && !quarantine_watch(entry)) {
             quarantine_gone(entry);
         }
     }

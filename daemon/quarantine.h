@@ -1,6 +1,7 @@
 /*
  * The quarantine: members that were kicked while they held leases. Their process still maps the pool and may be reading, so the leased bytes
- * stay untouched until the process is gone, which its pidfd tells. Each entry counts as a session against max_sessions.
+ * stay untouched until the process is gone, which its pidfd tells. They do not count against max_sessions, but a process with
+ * QUARANTINE_PER_PROCESS of them gets no further session, and with max_sessions of them nobody does who does not come to operate.
  */
 #ifndef DAEMON_QUARANTINE_H
 #define DAEMON_QUARANTINE_H
@@ -9,6 +10,8 @@
 
 #include <sys/types.h>
 
+#define QUARANTINE_PER_PROCESS 2
+
 struct core;
 struct quarantine_entry;
 struct quarantine {
@@ -16,9 +19,13 @@ struct quarantine {
     uint32_t count;
 };
 
-/* Takes over a session that the pager has closed with quarantine. `socket` is still open: it names the process beyond doubt. */
-void quarantine_add(struct core *core, uint64_t session, pid_t pid, int socket);
-/* Tries again for entries whose process could not be watched for want of descriptors. */
+/* The process at the other end of a fresh socket, to be asked when it connects: later its number may be another's. −1, errno says why. */
+int quarantine_pidfd(pid_t pid, int socket_fd);
+/* Takes over a session that the pager has closed with quarantine, and its pidfd, which may be −1. */
+void quarantine_add(struct core *core, uint64_t session, pid_t pid, int pidfd);
+/* The process may open another session. */
+bool quarantine_admits(const struct core *core, pid_t pid);
+/* Tries again for entries whose process could not be watched. */
 void quarantine_check(struct core *core);
 void quarantine_teardown(struct core *core);
 

@@ -65,6 +65,12 @@ static enum session_verdict request_hello(struct session *session, const struct 
         session_end(session, SESSION_END_REFUSED);
         return SESSION_DONE;
     }
+    if (session->reserve && strcmp(session->client, SESSION_OPERATOR) != 0) {
+        session_fail(session, frame->request_id, QUIRE_RETRY, 1000, "%u sessions are open, which is max_sessions",
+                     core->config.max_sessions);
+        session_end(session, SESSION_END_REFUSED);
+        return SESSION_DONE;
+    }
     enum quire_status status = pager_session_open(core->pager, session->domain, &session->id);
     if (status != QUIRE_OK) {
         session_fail(session, frame->request_id, status, 1000, "no session: %s", quire_status_text(status));
@@ -149,6 +155,7 @@ static enum quire_status request_ns_fill(struct session *session, uint16_t ns, Q
         snprintf(why, why_bytes, "%u namespaces are open in this session, which is the limit", SESSION_MAX_NS);
         return QUIRE_TOO_LARGE;
     }
+    QUIRE_FORWARD(pager_ns_use(core->pager, session->id, ns));
     *root = pager_ns_root(core->pager, ns);
     ack->root = (ProtobufCBinaryData){.len = QUIRE_KEY_BYTES, .data = root->b};
     ack->layout = (ProtobufCBinaryData){.len = layout_bytes, .data = layout};

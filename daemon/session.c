@@ -77,6 +77,7 @@ enum quire_status session_create(struct core *core, int fd, struct session **out
     session->refs = 1;
     session->core = core;
     session->opened_ns = session->active_ns = core->now_ns;
+    session->pidfd = -1;
     session->source = (struct loop_source){.fd = fd, .events = EPOLLIN, .ready = session_ready};
     if (loop_add(core->loop, &session->source) != QUIRE_OK) {
         free(session);
@@ -130,7 +131,8 @@ static void session_leave_pager(struct session *session, enum session_end how) {
         how == SESSION_END_KICKED && session->member && pager_session_info(core->pager, session->id, &info) == QUIRE_OK && info.leases > 0;
     pager_session_close(core->pager, session->id, quarantine);
     if (quarantine) {
-        quarantine_add(core, session->id, session->pid, session->source.fd);
+        quarantine_add(core, session->id, session->pid, session->pidfd);
+        session->pidfd = -1;
     }
 }
 
@@ -158,6 +160,9 @@ void session_end(struct session *session, enum session_end how) {
     loop_remove(core->loop, &session->source);
     close(session->source.fd);
     session->source.fd = -1;
+    if (session->pidfd >= 0) {
+        close(session->pidfd);
+    }
     session_drop_replies(session);
     session_unref(session);
 }
@@ -311,6 +316,8 @@ void session_check_time(struct session *session, uint64_t now_ns) {
         session_kick(session, QUIRE_TIMEOUT, "no HELLO in time");
     } else if (session->tx_head != NULL && now_ns > session->tx_moved_ns + core->stall_ns) {
         session_kick(session, QUIRE_TIMEOUT, "the client does not take its replies");
+    } else if (session->reserve && now_ns > session->active_ns + core->stall_ns) {
+        session_kick(session, QUIRE_TIMEOUT, "idle on a place kept for operating");
     } else if (core->config.idle_timeout_ms != 0 && now_ns > session->active_ns + core->config.idle_timeout_ms * QUIRE_NS_PER_MS &&
                session->put_items == 0 && session->read_bytes == 0) {
         session_kick(session, QUIRE_TIMEOUT, "idle for longer than idle_timeout_ms");

@@ -24,6 +24,7 @@
 #define SESSION_MAX_PUT_ITEMS (2 * QUIRE_MAX_BATCH)
 #define SESSION_HELLO_MS 5000
 #define SESSION_STALL_MS 10000
+#define SESSION_OPERATOR "quirectl" /* the name of clients that may have a place in reserve */
 #define SESSION_NO_NS UINT16_MAX
 
 struct core;
@@ -64,7 +65,9 @@ struct session {
     pid_t pid;
     uid_t uid;
     uint32_t domain;
+    int pidfd; /* of a member's process; −1 where the kernel cannot tell */
     bool member, admin;
+    bool reserve; /* on a place kept free for operating */
     char client[QUIRE_MAX_NAME + 1];
     uint64_t id; /* the pager's; 0 before HELLO */
     uint16_t ns[SESSION_MAX_NS];

@@ -177,6 +177,45 @@ Test(daemon_core, kicked_leases_wait_for_the_process, .init = start) {
     stop();
 }
 
+/* A live process whose sessions are kicked while they hold leases is let in again once, and then not until it has ended; what is in
+   quarantine keeps nobody else out. */
+Test(daemon_core, a_kicked_process_locks_nobody_out) {
+    const uint8_t junk[QUIRE_FRAME_BYTES] = {1};
+    struct frames_client third;
+    int status;
+    frames_config(&daemon_);
+    daemon_.config.max_sessions = 3; /* fewer than all that will have been */
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 1);
+    for (uint32_t i = 0; i < QUARANTINE_PER_PROCESS; i++) {
+        struct frames_client victim;
+        frames_open(&victim, &daemon_);
+        quire__wire__hello_ack__free_unpacked(frames_hello(&victim), NULL);
+        quire__wire__grants__free_unpacked(frames_lease(&victim, frames_ns_open(&victim, "n", QUIRE_OK), 1), NULL);
+        frames_write(&victim, junk, sizeof junk);
+        free(frames_expect_error(&victim, QUIRE_CORRUPT));
+        frames_close(&victim);
+        cr_assert(frames_until(&daemon_, quarantined, i + 1));
+    }
+    frames_open(&third, &daemon_);
+    free(frames_expect_error(&third, QUIRE_RETRY));
+    frames_expect_end(&third);
+    frames_close(&third);
+    pid_t child = fork();
+    if (child == 0) {
+        struct frames_client other;
+        frames_open(&other, &daemon_);
+        quire__wire__hello_ack__free_unpacked(frames_hello(&other), NULL);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "another process is not let in");
+    frames_close(&client);
+    frames_stop(&daemon_);
+}
+
 /* The operator sees the daemon, the namespaces, a block with advice, the counters and the configuration; and deletes a namespace, whose
    handle is dead from then on. */
 Test(daemon_core, an_operator_sees_and_deletes, .init = start) {

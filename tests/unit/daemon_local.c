@@ -110,9 +110,25 @@ Test(daemon_local, the_mode_is_as_configured) {
     frames_stop(&daemon_);
 }
 
-/* More sessions than max_sessions: the next is told to come back later; when one leaves there is room again. */
+static bool hello_as(struct frames_client *client, const char *name) {
+    struct frames_answer answer;
+    Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    hello.major = QUIRE_PROTO_MAJOR;
+    hello.client = (char *)name;
+    frames_send(client, QUIRE_MSG_HELLO, &hello.base);
+    bool welcome = frames_recv(client, &answer) && answer.frame.type == QUIRE_MSG_HELLO_ACK;
+    frames_answer_free(&answer);
+    return welcome;
+}
+
+/* More sessions than max_sessions: the next is told to come back later; when one leaves there is room again. Four more places are for the
+   operator's quirectl, and idling there ends. */
+static void shorten_stall(struct core *core, void *arg) {
+    (void)arg;
+    core->stall_ns = 50 * QUIRE_NS_PER_MS;
+}
 Test(daemon_local, sessions_are_bounded) {
-    struct frames_client clients[3], more;
+    struct frames_client clients[3], operators[4], more;
     frames_config(&daemon_);
     daemon_.config.max_sessions = 3;
     frames_start(&daemon_);
@@ -121,9 +137,27 @@ Test(daemon_local, sessions_are_bounded) {
         quire__wire__hello_ack__free_unpacked(frames_hello(&clients[i]), NULL);
     }
     frames_open(&more, &daemon_);
+    Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    hello.major = QUIRE_PROTO_MAJOR;
+    hello.client = (char *)"worker";
+    frames_send(&more, QUIRE_MSG_HELLO, &hello.base);
     free(frames_expect_error(&more, QUIRE_RETRY));
     frames_expect_end(&more);
     frames_close(&more);
+    for (int i = 0; i < 4; i++) {
+        frames_open(&operators[i], &daemon_);
+        cr_assert(hello_as(&operators[i], "quirectl"));
+    }
+    frames_open(&more, &daemon_);
+    free(frames_expect_error(&more, QUIRE_RETRY));
+    frames_expect_end(&more);
+    frames_close(&more);
+    cr_assert_eq(core_call(daemon_.core, shorten_stall, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (int i = 0; i < 4; i++) {
+        free(frames_expect_error(&operators[i], QUIRE_TIMEOUT));
+        frames_close(&operators[i]);
+    }
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 3));
     frames_close(&clients[0]);
     cr_assert(frames_until(&daemon_, frames_n_sessions, 2));
     frames_open(&more, &daemon_);
@@ -134,7 +168,7 @@ Test(daemon_local, sessions_are_bounded) {
     frames_stop(&daemon_);
 }
 
-/* The child's side: a core with descriptors for four sessions, until the parent closes its end of `go_on`. Its exit status tells. */
+/* The child's side: a core with descriptors for four sessions (a socket and a pidfd each), until the parent closes its end of `go_on`. Its exit status tells. */
 struct starved {
     int ready[2], go_on[2];
 };
@@ -154,7 +188,7 @@ static int starved_core(struct starved *starved) {
         return 2;
     }
     rlim_t lowest = (rlim_t)dup(0); /* every descriptor below is in use */
-    struct rlimit limit = {.rlim_cur = lowest + 5, .rlim_max = lowest + 5};
+    struct rlimit limit = {.rlim_cur = lowest + 9, .rlim_max = lowest + 9};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || pthread_create(&stopper, NULL, starved_stop, starved) != 0 ||
         write(starved->ready[1], "x", 1) != 1) {
         return 3;
