@@ -45,7 +45,7 @@ enum quire_status pager_assembly_begin(struct pager *pager, const struct pager_a
     struct pager_assembly **bucket = &pager->buckets[pager_assembly_bucket(assembly->block)];
     assembly->bucket_next = *bucket;
     *bucket = assembly;
-    pager->n_assemblies++;
+    pager_session_builds(pager, assembly, true);
     pager_block_at(pager, assembly->block)->flags |= PAGER_BLOCK_BUILDING;
     *out = assembly;
     return QUIRE_OK;
@@ -53,7 +53,7 @@ enum quire_status pager_assembly_begin(struct pager *pager, const struct pager_a
 
 /* ---- parts ---------------------------------------------------------------------------------------------------------------- */
 void pager_part_attach(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part) {
-    pager->n_waiting++;
+    pager_session_waits(pager, part->session, 1);
     part->assembly = assembly;
     part->next = NULL;
     part->prev = assembly->last;
@@ -71,7 +71,7 @@ static void part_detach(struct pager_part *part) {
 
 void pager_part_discard(struct pager *pager, struct pager_part *part) {
     if (part->assembly) {
-        pager->n_waiting -= part->state == PAGER_PART_WAITING;
+        pager_session_waits(pager, part->session, part->state == PAGER_PART_WAITING ? -1 : 0);
         part_detach(part);
     }
     pager_timers_forget(&pager->timers, &part->timer);
@@ -80,9 +80,9 @@ void pager_part_discard(struct pager *pager, struct pager_part *part) {
 }
 
 void pager_part_done(struct pager *pager, struct pager_part *part, enum quire_status status) {
-    pager->n_waiting -= part->state == PAGER_PART_WAITING && part->assembly;
     pager_timer_disarm(&pager->timers, &part->timer);
     if (part->assembly) {
+        pager_session_waits(pager, part->session, part->state == PAGER_PART_WAITING ? -1 : 0);
         part_detach(part);
     }
     if (part->wish.next) {
@@ -163,7 +163,7 @@ enum quire_status pager_assembly_admit(struct pager *pager, struct pager_assembl
     adopt_facts(assembly, part, first);
     part->state = PAGER_PART_ASKED;
     part->slot = assembly->slot;
-    pager->n_waiting--;
+    pager_session_waits(pager, part->session, -1);
     pager_timer_disarm(&pager->timers, &part->timer);
     pager_wish_ask(pager, &part->wish, PAGER_FILL);
     return QUIRE_OK;
@@ -206,7 +206,7 @@ static void assembly_free(struct pager *pager, struct pager_assembly *assembly) 
         link = &(*link)->bucket_next;
     }
     *link = assembly->bucket_next;
-    pager->n_assemblies--;
+    pager_session_builds(pager, assembly, false);
     uint32_t block = assembly->block;
     free(assembly->cells);
     free(assembly->contributors);

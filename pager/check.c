@@ -187,6 +187,19 @@ static void check_assemblies(const struct pager *pager) {
     assert(n == pager->n_assemblies && waiting == pager->n_waiting);
 }
 
+static void check_shares(const struct pager *pager, const struct pager_session *s) {
+    uint32_t building = 0, waiting = 0;
+    uint64_t bytes = 0;
+    for (const struct pager_assembly *a = pager->assemblies.next; a != &pager->assemblies; a = a->next) {
+        building += a->owner == s->handle;
+        bytes += a->owner == s->handle && a->put_id ? a->shape.size_bytes : 0;
+        for (const struct pager_part *part = a->waiting ? a->first : NULL; part; part = part->next) {
+            waiting += part->session == s->handle;
+        }
+    }
+    assert(building == s->n_building && bytes == s->building_bytes && waiting == s->n_waiting);
+}
+
 static void check_sessions(const struct pager *pager) {
     uint32_t cursor = 0;
     uint64_t leases = 0;
@@ -198,6 +211,7 @@ static void check_sessions(const struct pager *pager) {
         }
         assert(n == s->n_leases && bytes == s->leased_bytes);
         leases += n;
+        check_shares(pager, s);
     }
     assert(leases == pager->leases.used);
 }

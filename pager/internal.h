@@ -106,6 +106,7 @@ struct pager_ns {
     uint32_t window_blocks[QUIRE_MAX_GROUPS];
     uint64_t entries; /* of the index */
     uint64_t slots;   /* records in any state */
+    uint32_t users;   /* sessions */
     uint64_t blocks, records, bytes, pinned_blocks, hits, misses, stores, evictions, tokens_reused;
 };
 
@@ -116,6 +117,15 @@ struct pager_session {
     bool quarantined;
     struct pager_lease *leases;
     uint64_t n_leases, leased_bytes, fetched_bytes, stored_bytes;
+    uint32_t n_building, n_waiting; /* records that it began and nobody has ended; parts of it that wait for room */
+    uint64_t building_bytes;        /* those of them that consist of parts */
+    struct pager_ns_use *uses;      /* namespaces that it has open */
+    uint32_t n_uses;
+};
+
+struct pager_ns_use {
+    uint32_t serial;
+    uint16_t ns;
 };
 
 struct pager_lease {
@@ -166,6 +176,7 @@ struct pager_assembly {
     struct pager_part *first, *last; /* those not done */
     struct quire_record_shape shape;
     uint64_t put_id;
+    uint64_t owner;    /* session that began it and answers for it */
     uint64_t sequence; /* as last told to the daemon */
     uint32_t block, slot;
     uint16_t ns;
@@ -227,10 +238,19 @@ static inline struct pager_domain *pager_domain_of(struct pager *pager, const st
 
 /* pager.c */
 void pager_clock(struct pager *pager, uint64_t now_ns);
+
+/* session.c */
 /* NULL when unknown or closed. */
 struct pager_session *pager_session_find(const struct pager *pager, uint64_t session);
 /* The namespace that a session may use, or NULL and why. */
 enum quire_status pager_entitled(const struct pager *pager, uint64_t session, uint16_t ns, struct pager_session **s, struct pager_ns **n);
+/* Books of what a session has waiting and unfinished; it may be gone. */
+void pager_session_waits(struct pager *pager, uint64_t session, int by);
+void pager_session_builds(struct pager *pager, const struct pager_assembly *assembly, bool begins);
+/* Would one more be more than a session's share? */
+bool pager_session_may_lease(const struct pager *pager, const struct pager_session *s);
+bool pager_session_may_wait(const struct pager *pager, uint64_t session);
+bool pager_session_may_build(const struct pager *pager, uint64_t session, uint64_t bytes, bool parts);
 
 /* block.c: entries, their parents, and whether they may be evicted. */
 enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block);
@@ -319,6 +339,7 @@ void pager_reclaim(struct pager *pager, struct pager_domain *domain);
 
 /* ns.c */
 void pager_ns_let_go(struct pager *pager, struct pager_ns *ns);
+void pager_ns_unuse(struct pager *pager, struct pager_session *s); /* all that it uses */
 void pager_ns_sweep(struct pager *pager);
 void pager_ns_free_all(struct pager *pager);
 

@@ -333,6 +333,10 @@ static enum quire_status lease_take(struct lookup *l) {
     struct pager *pager = l->pager;
     struct pager_session *session = l->session;
     struct pager_lease *lease;
+    if (!pager_session_may_lease(pager, session)) {
+        pager->counters.leases_over_share++;
+        return QUIRE_RETRY;
+    }
     QUIRE_FORWARD(lease_new(pager, l->reply->n_grants, &lease));
     uint32_t ms = l->request->lease_ms, most = pager->options.lease_ms;
     lease->expires_ns = pager->now_ns + (ms == 0 || ms > most ? most : ms) * QUIRE_NS_PER_MS;

@@ -23,15 +23,35 @@ static bool is_name(const char *name) {
     return n > 0 && n <= QUIRE_MAX_NAME;
 }
 
-enum quire_status pager_ns_find(const struct pager *pager, const char *name, uint16_t *ns) {
+/* In one domain, UINT32_MAX: in any; the number of those found. */
+static uint32_t find(const struct pager *pager, uint32_t domain, const char *name, uint16_t *ns) {
+    uint32_t n_found = 0;
     for (uint32_t i = 0; i < pager->n_namespaces; i++) {
         const struct pager_ns *n = pager->namespaces[i];
-        if (n && !n->deleted && strcmp(n->name, name) == 0) {
+        if (n && !n->deleted && (domain == UINT32_MAX || n->domain == domain) && strcmp(n->name, name) == 0) {
             *ns = (uint16_t)i;
+            n_found++;
+        }
+    }
+    return n_found;
+}
+
+static enum quire_status find_qualified(const struct pager *pager, const char *name, uint16_t *ns) {
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        size_t n = strlen(pager->domains[i].name);
+        if (strncmp(name, pager->domains[i].name, n) == 0 && name[n] == '/' && find(pager, i, name + n + 1, ns) > 0) {
             return QUIRE_OK;
         }
     }
     return QUIRE_NOT_FOUND;
+}
+
+enum quire_status pager_ns_find(const struct pager *pager, const char *name, uint16_t *ns) {
+    uint32_t n_found = find(pager, UINT32_MAX, name, ns);
+    if (n_found == 0) {
+        return find_qualified(pager, name, ns);
+    }
+    return n_found == 1 ? QUIRE_OK : QUIRE_MISMATCH;
 }
 
 static void ns_free(struct pager_ns **ns) {
@@ -60,9 +80,26 @@ static enum quire_status describe(struct pager_ns *ns, const quire_layout *layou
     return QUIRE_OK;
 }
 
-static enum quire_status free_number(struct pager *pager, uint32_t *number) {
-    for (*number = 0; *number < pager->n_namespaces && pager->namespaces[*number]; ++*number) {
+/* Whoever opens names without end fills the table with namespaces that nobody needs: the first of them go. */
+static bool drop_unused(struct pager *pager) {
+    struct pager_ns *oldest = NULL;
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        struct pager_ns *ns = pager->namespaces[i];
+        if (ns && ns->users == 0 && ns->entries == 0 && ns->slots == 0 && (!oldest || ns->serial < oldest->serial)) {
+            oldest = ns;
+        }
     }
+    if (oldest) {
+        ns_free(&pager->namespaces[oldest->number]);
+    }
+    return oldest != NULL;
+}
+
+static enum quire_status free_number(struct pager *pager, uint32_t *number) {
+    do {
+        for (*number = 0; *number < pager->n_namespaces && pager->namespaces[*number]; ++*number) {
+        }
+    } while (*number >= pager->options.max_namespaces && drop_unused(pager));
     return *number < pager->options.max_namespaces ? QUIRE_OK : QUIRE_FULL;
 }
 
@@ -117,7 +154,7 @@ enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char
         return QUIRE_INVALID;
     }
     uint16_t found;
-    if (pager_ns_find(pager, name, &found) != QUIRE_OK) {
+    if (find(pager, domain, name, &found) == 0) {
         if (!layout) {
             say(why, why_bytes, "no such namespace");
             return QUIRE_NOT_FOUND;
@@ -125,10 +162,6 @@ enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char
         return create(pager, domain, name, layout, salt, salt_bytes, ns, why, why_bytes);
     }
     const struct pager_ns *n = pager->namespaces[found];
-    if (n->domain != domain) {
-        say(why, why_bytes, "the namespace belongs to another trust domain");
-        return QUIRE_DENIED;
-    }
     if (layout) {
         QUIRE_FORWARD(agree(n, layout, salt, salt_bytes, why, why_bytes));
     }
@@ -136,6 +169,51 @@ enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char
     return QUIRE_OK;
 }
 
+/* ---- who uses it ---------------------------------------------------------------------------------------------------------- */
+/* The session's note of a number: of this namespace, or of one that had the number before it. */
+static struct pager_ns_use *use_of(const struct pager_session *s, uint16_t ns) {
+    for (uint32_t i = 0; i < s->n_uses; i++) {
+        if (s->uses[i].ns == ns) {
+            return &s->uses[i];
+        }
+    }
+    return NULL;
+}
+
+enum quire_status pager_ns_use(struct pager *pager, uint64_t session, uint16_t ns) {
+    struct pager_session *s;
+    struct pager_ns *n;
+    QUIRE_FORWARD(pager_entitled(pager, session, ns, &s, &n));
+    struct pager_ns_use *use = use_of(s, ns);
+    if (use && use->serial == n->serial) {
+        return QUIRE_OK;
+    }
+    if (!use) {
+        struct pager_ns_use *grown = realloc(s->uses, (s->n_uses + 1) * sizeof(*grown));
+        if (!grown) {
+            return QUIRE_NO_MEMORY;
+        }
+        s->uses = grown;
+        use = &grown[s->n_uses++];
+    }
+    *use = (struct pager_ns_use){.serial = n->serial, .ns = ns};
+    n->users++;
+    return QUIRE_OK;
+}
+
+void pager_ns_unuse(struct pager *pager, struct pager_session *s) {
+    for (uint32_t i = 0; i < s->n_uses; i++) {
+        struct pager_ns *ns = pager_ns_at(pager, s->uses[i].ns);
+        if (ns && ns->serial == s->uses[i].serial) {
+            ns->users--;
+        }
+    }
+    free(s->uses);
+    s->uses = NULL;
+    s->n_uses = 0;
+}
+
+/* ---- views ---------------------------------------------------------------------------------------------------------------- */
 static const struct pager_ns *live(const struct pager *pager, uint16_t ns) {
     const struct pager_ns *n = pager_ns_at(pager, ns);
     return n && !n->deleted ? n : NULL;

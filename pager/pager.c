@@ -63,6 +63,14 @@ static void table_destroy(struct pager_table *table) {
     pager_table_free(table);
 }
 
+static void sessions_destroy(struct pager *pager) {
+    uint32_t cursor = 0;
+    for (struct pager_session *s; (s = pager_table_next(&pager->sessions, &cursor));) {
+        pager_ns_unuse(pager, s);
+    }
+    table_destroy(&pager->sessions);
+}
+
 static void assemblies_destroy(struct pager *pager) {
     for (struct pager_assembly *assembly = pager->assemblies.next; assembly != &pager->assemblies;) {
         struct pager_assembly *next = assembly->next;
@@ -80,7 +88,7 @@ void pager_destroy(struct pager **pager) {
     }
     QUIRE_MAGIC_CHECK(p, PAGER_MAGIC);
     assemblies_destroy(p);
-    table_destroy(&p->sessions);
+    sessions_destroy(p);
     table_destroy(&p->leases);
     table_destroy(&p->parts);
     table_destroy(&p->moves);

@@ -35,6 +35,16 @@ struct pager;
     X(max_namespaces, uint32_t, 1024, "namespaces at once")                                                                                \
     X(ghost_entries, uint32_t, 1048576, "evicted keys remembered, to tell evicted from never stored")
 
+/*
+ * No session takes what others need to work: of each limit it has a share, though never less than PAGER_SHARE_LEAST. One more lease than a
+ * PAGER_SHARE_LEASES-th of max_leases: RETRY. One more unfinished record that it began than a PAGER_SHARE_PUTS-th of max_parts_pending, or
+ * one of parts by which they would reserve more than that share of the pool: RETRY with a hint. One more put waiting for room than that share of
+ * max_puts_waiting: FULL with a hint, as when its deadline had passed.
+ */
+#define PAGER_SHARE_LEASES 16u
+#define PAGER_SHARE_PUTS 4u
+#define PAGER_SHARE_LEAST 64u
+
 struct pager_options {
 #define X(name, type, value, help) type name;
     PAGER_OPTIONS(X)
@@ -54,6 +64,7 @@ void pager_options_default(struct pager_options *options);
     X(leases_expired, "leases that passed their time before release")                                                                      \
     X(leases_reaped, "leases freed because their session ended")                                                                           \
     X(lease_quota_refusals, "lookups cut short by the session's lease quota")                                                              \
+    X(leases_over_share, "lookups refused because their session held its share of leases")                                                 \
     X(puts, "parts offered")                                                                                                               \
     X(puts_stored, "records completed")                                                                                                    \
     X(puts_duplicate, "parts of records that were already held as faithfully")                                                             \
@@ -61,6 +72,7 @@ void pager_options_default(struct pager_options *options);
     X(puts_corrupt, "parts whose bytes did not match their checksum")                                                                      \
     X(puts_waited, "parts that had to wait for room")                                                                                      \
     X(puts_full, "parts refused for want of room")                                                                                         \
+    X(puts_over_share, "parts refused because their session had its share of those unfinished, or waiting for room")                       \
     X(puts_invalid, "parts refused as malformed, overlapping or repeated")                                                                 \
     X(puts_orphan, "records stored before their parent")                                                                                   \
     X(puts_unlinked, "records whose link to their parent was left out: the search for a circle above it was cut short")                    \
@@ -95,10 +107,15 @@ enum quire_status pager_domain_add(struct pager *pager, const char *name, uint64
                                    uint32_t n_slots, uint32_t *domain);
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
-/* Opens or creates; layout NULL: only opens. MISMATCH names the field in why. INVALID for a bad name, FULL at the limit. */
+/*
+ * Opens or creates; layout NULL: only opens. Names are a trust domain's own: another one's are not seen. MISMATCH names the field in why. INVALID
+ * for a bad name. At the limit the oldest namespace that is empty and that no session uses makes room; FULL when there is none.
+ */
 enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char *name, const quire_layout *layout, const void *salt,
                                 size_t salt_bytes, uint16_t *ns, char *why, size_t why_bytes);
-/* NULL when there is none. Valid until the namespace is deleted. */
+/* The session uses it from now to its end: it stays, however empty. Right after opening; once or more often. */
+enum quire_status pager_ns_use(struct pager *pager, uint64_t session, uint16_t ns);
+/* NULL when there is none. Valid until the namespace is deleted, or dropped at the limit. */
 const quire_layout *pager_ns_layout(const struct pager *pager, uint16_t ns);
 quire_key pager_ns_root(const struct pager *pager, uint16_t ns);
 uint32_t pager_ns_domain(const struct pager *pager, uint16_t ns);
@@ -213,6 +230,10 @@ struct pager_ns_info {
 };
 /* Visits namespaces: start with cursor 0; false at the end. */
 bool pager_ns_next(const struct pager *pager, uint32_t *cursor, struct pager_ns_info *info);
+/*
+ * By name in any domain, for operators. MISMATCH: several domains have one of this name; "DOMAIN/NAME", which is looked for when no namespace is
+ * called that, tells which. pager_ns_delete understands names in the same way.
+ */
 enum quire_status pager_ns_find(const struct pager *pager, const char *name, uint16_t *ns);
 
 struct pager_session_info {

@@ -167,13 +167,15 @@ static enum quire_status prepare(struct pager *pager, struct pager_ns *ns, const
     return status;
 }
 
-static enum quire_status begin(struct pager *pager, struct pager_ns *ns, const struct offer *offer, struct pager_assembly **assembly) {
+static enum quire_status begin(struct pager *pager, struct pager_ns *ns, uint64_t session, const struct offer *offer,
+                               struct pager_assembly **assembly) {
     const struct quire_wire_put *item = offer->item;
     uint32_t block;
     QUIRE_FORWARD(prepare(pager, ns, offer, &block));
     struct pager_assembly as = {
         .shape = offer->shape,
         .put_id = item->put_id,
+        .owner = session,
         .block = block,
         .ns = ns->number,
         .group = item->group,
@@ -190,7 +192,11 @@ static enum quire_status begin(struct pager *pager, struct pager_ns *ns, const s
 
 /* No room yet: it waits, if there is still time and the queue not full. */
 static void wait(struct pager *pager, struct pager_part *part, uint64_t deadline_ns) {
-    if (deadline_ns <= pager->now_ns || pager->n_waiting > pager->options.max_puts_waiting) {
+    bool may_wait = pager_session_may_wait(pager, part->session);
+    if (deadline_ns > pager->now_ns && !may_wait) {
+        pager->counters.puts_over_share++;
+    }
+    if (deadline_ns <= pager->now_ns || pager->n_waiting > pager->options.max_puts_waiting || !may_wait) {
         pager_part_late(pager, part);
         return;
     }
@@ -214,11 +220,13 @@ static enum quire_status join(struct pager *pager, struct pager_assembly *assemb
 static enum quire_status start(struct pager *pager, struct pager_ns *ns, struct pager_part *part, const struct offer *offer,
                                uint64_t deadline_ns) {
     struct pager_assembly *assembly;
-    if (pager->n_assemblies >= pager->options.max_parts_pending) {
+    bool may_build = pager_session_may_build(pager, part->session, offer->shape.size_bytes, offer->item->put_id != 0);
+    if (pager->n_assemblies >= pager->options.max_parts_pending || !may_build) {
+        pager->counters.puts_over_share += !may_build;
         pager_part_done(pager, part, QUIRE_RETRY);
         return QUIRE_OK;
     }
-    enum quire_status status = begin(pager, ns, offer, &assembly);
+    enum quire_status status = begin(pager, ns, part->session, offer, &assembly);
     if (status == QUIRE_FULL) {
         pager_part_done(pager, part, status);
         return QUIRE_OK;

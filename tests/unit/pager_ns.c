@@ -1,6 +1,8 @@
 /* Namespaces: opened by agreement, deleted at once for whoever looks, bit by bit inside. */
 #include "tests/unit/pager_rig.h"
 
+#include <stdio.h>
+
 static enum quire_status open_ns(struct rig *rig, const char *name, const quire_layout *layout, const char *salt, uint16_t *ns,
                                  char why[200]) {
     return pager_ns_open(rig->pager, rig->domain, name, layout, salt, strlen(salt), ns, why, 200);
@@ -42,16 +44,27 @@ Test(ns, refuses_bad_names) {
     rig_free(rig);
 }
 
-/* A namespace is one trust domain's. */
+/* A namespace is one trust domain's: another one may have one of the same name and not know of it. An operator says which is meant. */
 Test(ns, belongs_to_its_domain) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(1 << 20, &layout);
     _Atomic uint32_t *generations = calloc(16, sizeof(*generations));
     uint32_t other;
-    uint16_t ns;
+    uint16_t ns, found;
+    uint64_t blocks;
     char why[200];
     pager_domain_add(rig->pager, "other", 1 << 20, generations, 16, &other);
-    cr_assert_eq(pager_ns_open(rig->pager, other, "m", &layout, "s", 1, &ns, why, sizeof(why)), QUIRE_DENIED);
+    cr_assert_eq(pager_ns_open(rig->pager, other, "m", NULL, "s", 1, &ns, why, sizeof(why)), QUIRE_NOT_FOUND);
+    cr_assert(pager_ns_find(rig->pager, "m", &found) == QUIRE_OK && found == rig->ns);
+    cr_assert_eq(pager_ns_open(rig->pager, other, "m", &layout, "another", 7, &ns, why, sizeof(why)), QUIRE_OK);
+    cr_assert(ns != rig->ns && pager_ns_domain(rig->pager, ns) == other);
+    cr_assert_eq(pager_ns_find(rig->pager, "m", &found), QUIRE_MISMATCH);
+    cr_assert_eq(pager_ns_delete(rig->pager, "m", &blocks), QUIRE_MISMATCH);
+    cr_assert(pager_ns_find(rig->pager, "own/m", &found) == QUIRE_OK && found == rig->ns);
+    cr_assert(pager_ns_find(rig->pager, "other/m", &found) == QUIRE_OK && found == ns);
+    cr_assert_eq(pager_ns_find(rig->pager, "other/n", &found), QUIRE_NOT_FOUND);
+    cr_assert_eq(pager_ns_delete(rig->pager, "other/m", &blocks), QUIRE_OK);
+    cr_assert(pager_ns_find(rig->pager, "m", &found) == QUIRE_OK && found == rig->ns);
     cr_assert_eq(pager_ns_open(rig->pager, 5, "m", &layout, "s", 1, &ns, why, sizeof(why)), QUIRE_INVALID);
     rig_free(rig);
     free(generations);
@@ -153,7 +166,7 @@ Test(ns, deletion_of_many_blocks_is_bounded) {
     rig_free(rig);
 }
 
-/* As many as are allowed, not one more; a deleted one makes room. */
+/* As many as are allowed, not one more; a deleted one makes room, and so does one that is empty and that nobody uses, the oldest first. */
 Test(ns, limited_in_number) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(1 << 20, &layout);
@@ -165,10 +178,23 @@ Test(ns, limited_in_number) {
     uint64_t blocks;
     char why[200];
     cr_assert_eq(open_ns(rig, "a", &layout, "s", &ns, why), QUIRE_OK);
-    cr_assert_eq(open_ns(rig, "b", &layout, "s", &ns, why), QUIRE_OK);
+    cr_assert_eq(pager_session_open(rig->pager, rig->domain, &rig->session), QUIRE_OK);
+    cr_assert_eq(pager_ns_use(rig->pager, rig->session, ns), QUIRE_OK);
+    cr_assert_eq(open_ns(rig, "b", &layout, "s", &rig->ns, why), QUIRE_OK);
+    rig_put(rig, 1, 0);
     cr_assert_eq(open_ns(rig, "c", &layout, "s", &ns, why), QUIRE_FULL);
     cr_assert_gt(strlen(why), 0);
     cr_assert_eq(pager_ns_delete(rig->pager, "a", &blocks), QUIRE_OK);
-    cr_assert_eq(open_ns(rig, "c", &layout, "s", &ns, why), QUIRE_OK);
+    for (uint32_t i = 0; i < 20; i++) { /* whoever opens one after the other does not fill the table for ever */
+        char name[16];
+        snprintf(name, sizeof(name), "c%u", i);
+        cr_assert_eq(open_ns(rig, name, &layout, "s", &ns, why), QUIRE_OK);
+        pager_check(rig->pager);
+    }
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_assert_eq(pager_ns_use(rig->pager, rig->session, ns), QUIRE_OK); /* the number was used before, for another */
+    cr_assert_eq(open_ns(rig, "d", &layout, "s", &ns, why), QUIRE_FULL);
+    pager_session_close(rig->pager, rig->session, false);
+    cr_assert_eq(open_ns(rig, "d", &layout, "s", &ns, why), QUIRE_OK);
     rig_free(rig);
 }
