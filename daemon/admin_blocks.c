@@ -40,6 +40,7 @@ static enum quire_status admin_ns_fill(const struct admin_call *call, const stru
 /* All, without layouts; or the one that is named, with it. */
 enum quire_status admin_ns_list(const struct admin_call *call) {
     uint32_t cursor = 0;
+    size_t used = 0;
     struct pager_ns_info info;
     bool one = call->request->ns[0] != '\0';
     call->reply->namespaces = arena_zalloc(call->arena, call->core->config.pager.max_namespaces, sizeof *call->reply->namespaces);
@@ -49,6 +50,10 @@ enum quire_status admin_ns_list(const struct admin_call *call) {
     while (call->reply->n_namespaces < call->core->config.pager.max_namespaces && pager_ns_next(call->core->pager, &cursor, &info)) {
         if (admin_sees(call, info.domain) && (!one || strcmp(info.name, call->request->ns) == 0)) {
             QUIRE_FORWARD(admin_ns_fill(call, &info, one));
+            if (!admin_fits(call, &call->reply->namespaces[call->reply->n_namespaces - 1]->base, &used)) {
+                call->reply->n_namespaces--;
+                break;
+            }
         }
     }
     return one && call->reply->n_namespaces == 0 ? QUIRE_NOT_FOUND : QUIRE_OK;
@@ -205,8 +210,12 @@ enum quire_status admin_evict(const struct admin_call *call) {
             return QUIRE_NOT_FOUND;
         }
     }
-    QUIRE_FORWARD(pager_evict(core->pager, core->now_ns, domain, ns, call->request->number, &freed));
-    call->reply->text = arena_printf(call->arena, "%llu bytes freed", (unsigned long long)freed);
+    enum quire_status status = pager_evict(core->pager, core->now_ns, domain, ns, call->request->number, &freed);
+    if (status != QUIRE_OK && status != QUIRE_RETRY) {
+        return status;
+    }
+    const char *rest = status == QUIRE_RETRY ? " so far, as much as one request may take: ask again for the rest" : "";
+    call->reply->text = arena_printf(call->arena, "%llu bytes freed%s", (unsigned long long)freed, rest);
     log_info("evicted", "%llu bytes freed on request", (unsigned long long)freed);
     return QUIRE_OK;
 }

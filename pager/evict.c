@@ -3,6 +3,9 @@
 
 /* Re-filings, unlistings and evictions that one search may take. */
 #define SEARCH_BUDGET 4096u
+/* What one request of an operator may take: evictions, and blocks looked at. */
+#define REQUEST_EVICTIONS 4096u
+#define REQUEST_LOOKS 65536u
 
 static uint64_t evict(struct pager *pager, uint32_t block) {
     struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
@@ -14,10 +17,10 @@ static uint64_t evict(struct pager *pager, uint32_t block) {
     return bytes;
 }
 
-bool pager_evict_one(struct pager *pager, struct pager_domain *domain) {
-    uint32_t now = pager_tick_now(pager), budget = SEARCH_BUDGET;
-    while (budget > 0) {
-        uint32_t block = pager_age_oldest(&domain->ages, pager->index, now, &budget);
+static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint32_t *budget) {
+    uint32_t now = pager_tick_now(pager);
+    while (*budget > 0) {
+        uint32_t block = pager_age_oldest(&domain->ages, pager->index, now, budget);
         if (block == PAGER_NO_BLOCK) {
             break;
         }
@@ -30,7 +33,15 @@ bool pager_evict_one(struct pager *pager, struct pager_domain *domain) {
             evict(pager, block);
             return true;
         }
-        budget -= budget > 0;
+        *budget -= *budget > 0;
+    }
+    return false;
+}
+
+bool pager_evict_one(struct pager *pager, struct pager_domain *domain) {
+    uint32_t budget = SEARCH_BUDGET;
+    if (evict_oldest(pager, domain, &budget)) {
+        return true;
     }
     domain->more = budget == 0;
     return false;
@@ -66,24 +77,110 @@ void pager_reclaim(struct pager *pager, struct pager_domain *domain) {
     }
 }
 
-/* One pass over a domain's lists, for one namespace. */
-static uint64_t evict_pass(struct pager *pager, struct pager_domain *domain, uint16_t ns, uint64_t bytes) {
-    uint64_t freed = 0, cursor = 0;
-    uint32_t block;
-    while (freed < bytes && pager_age_next_list(&domain->ages, &cursor, &block)) {
-        while (freed < bytes && block < PAGER_AGE_HEADS) {
-            const struct pager_block *b = pager_block_at(pager, block);
-            uint32_t next = b->next;
-            if (b->ns == ns && pager_block_evictable(pager, b)) {
-                freed += evict(pager, block);
-            }
-            block = next;
+/* ---- on request ----------------------------------------------------------------------------------------------------------- */
+struct request {
+    uint64_t bytes, freed;
+    uint32_t evictions, looks; /* that are left to it */
+    bool none_left;
+};
+
+static bool is_spent(const struct request *r) { return r->evictions == 0 || r->looks == 0; }
+
+static void evict_any(struct pager *pager, struct pager_domain *domain, struct request *r) {
+    while (r->freed < r->bytes && !is_spent(r)) {
+        uint64_t before = pager->counters.evicted_bytes;
+        if (!evict_oldest(pager, domain, &r->looks)) {
+            r->none_left = r->looks > 0;
+            return;
         }
+        r->freed += pager->counters.evicted_bytes - before;
+        r->evictions--;
+        r->looks -= r->looks > 0;
     }
-    return freed;
+}
+
+/*
+ * A leaf, and those above it that become leaves by that and are no younger: without them each level of a chain would cost a pass of its own. Not
+ * `next`, which is visited anyway.
+ */
+static void evict_upwards(struct pager *pager, uint32_t block, uint32_t next, struct request *r) {
+    while (r->freed < r->bytes && !is_spent(r)) {
+        const struct pager_block *b = pager_block_at(pager, block);
+        uint32_t parent = b->parent, used = b->used;
+        r->freed += evict(pager, block);
+        r->evictions--;
+        const struct pager_block *p = parent == PAGER_NO_BLOCK || parent == next ? NULL : pager_block_at(pager, parent);
+        if (!p || !(p->flags & PAGER_BLOCK_LISTED) || p->used > used || !pager_block_evictable(pager, p)) {
+            return; /* a placeholder has left the index by now: then it is in no list */
+        }
+        block = parent;
+    }
+}
+
+/* Goes on in a list; false: something is enough, and the place is noted. */
+static bool evict_list(struct pager *pager, struct pager_domain *domain, uint16_t ns, uint32_t block, struct request *r) {
+    while (block < PAGER_AGE_HEADS) {
+        domain->place.block = block;
+        if (r->freed >= r->bytes || is_spent(r)) {
+            return false;
+        }
+        const struct pager_block *b = pager_block_at(pager, block);
+        uint32_t next = b->next;
+        r->looks--;
+        if (b->ns == ns && pager_block_evictable(pager, b)) {
+            evict_upwards(pager, block, next, r);
+            domain->place.some = true;
+        }
+        block = next;
+    }
+    return true;
+}
+
+/* Where the last request for this namespace stopped; the beginning of that list when the block has left it since. */
+static uint32_t resume(struct pager *pager, struct pager_domain *domain, uint64_t *cursor) {
+    const struct pager_evict_place *place = &domain->place;
+    uint64_t oldest = domain->ages.oldest;
+    uint32_t first, list = place->list == 0 ? PAGER_AGE_ORPHANS : (uint32_t)((place->list - 1) % PAGER_AGES);
+    *cursor = place->list == 0 ? 0 : quire_max_u64(place->list - 1, oldest) - oldest + 1;
+    if (!pager_age_next_list(&domain->ages, cursor, &first)) {
+        return PAGER_NO_BLOCK;
+    }
+    const struct pager_block *b = place->block < PAGER_AGE_HEADS ? pager_block_at(pager, place->block) : NULL;
+    return b && (b->flags & PAGER_BLOCK_LISTED) && b->age == list ? place->block : first;
+}
+
+/* One pass over a domain's lists, or what is left of it; false: it did not come to its end. */
+static bool evict_pass(struct pager *pager, struct pager_domain *domain, uint16_t ns, struct request *r) {
+    struct pager_evict_place *place = &domain->place;
+    uint32_t serial = pager->namespaces[ns]->serial;
+    if (place->serial != serial) {
+        *place = (struct pager_evict_place){.serial = serial, .block = PAGER_NO_BLOCK};
+    }
+    uint64_t cursor;
+    uint32_t block = resume(pager, domain, &cursor);
+    do {
+        place->list = cursor == 1 ? 0 : domain->ages.oldest + cursor - 1; /* counted from 1 */
+        if (!evict_list(pager, domain, ns, block, r)) {
+            return false;
+        }
+    } while (pager_age_next_list(&domain->ages, &cursor, &block));
+    return true;
+}
+
+static void evict_of(struct pager *pager, struct pager_domain *domain, uint16_t ns, struct request *r) {
+    bool some = true;
+    while (some && evict_pass(pager, domain, ns, r)) {
+        some = domain->place.some; /* else nothing is left that may go */
+        domain->place.serial = 0;
+    }
+    if (r->freed >= r->bytes) {
+        domain->place.serial = 0; /* the next request begins with the oldest */
+    }
+    r->none_left = !some;
 }
 
 enum quire_status pager_evict(struct pager *pager, uint64_t now_ns, uint32_t domain, uint16_t ns, uint64_t bytes, uint64_t *freed) {
+    struct request r = {.bytes = bytes, .evictions = REQUEST_EVICTIONS, .looks = REQUEST_LOOKS};
     pager_clock(pager, now_ns);
     *freed = 0;
     if (domain >= pager->n_domains) {
@@ -95,15 +192,11 @@ enum quire_status pager_evict(struct pager *pager, uint64_t now_ns, uint32_t dom
         if (!n || n->deleted || n->domain != domain) {
             return QUIRE_NOT_FOUND;
         }
-        for (uint64_t step = 1; step > 0 && *freed < bytes; *freed += step) {
-            step = evict_pass(pager, d, ns, bytes - *freed);
-        }
+        evict_of(pager, d, ns, &r);
     } else {
-        uint64_t before = pager->counters.evicted_bytes;
-        while (pager->counters.evicted_bytes - before < bytes && (pager_evict_one(pager, d) || d->more)) {
-        }
-        *freed = pager->counters.evicted_bytes - before;
+        evict_any(pager, d, &r);
     }
+    *freed = r.freed;
     pager_room_serve_all(pager);
-    return QUIRE_OK;
+    return r.freed >= bytes || r.none_left ? QUIRE_OK : QUIRE_RETRY;
 }

@@ -68,6 +68,14 @@ struct pager_record {
 static_assert(sizeof(struct pager_record) == 64, "one cache line: a lookup reads one a record");
 
 /* ---- domains, namespaces, sessions, leases -------------------------------------------------------------------------------- */
+/* How far a request to evict one namespace's blocks has looked when it ended for the time being. */
+struct pager_evict_place {
+    uint32_t serial; /* of the namespace, 0: nowhere */
+    uint32_t block;  /* the next one in the list */
+    uint64_t list;   /* counted from 1 as the ages do from 0; 0: orphans */
+    bool some;       /* were evicted in this pass */
+};
+
 struct pager_assembly;
 struct pager_domain {
     char name[QUIRE_MAX_NAME + 1];
@@ -90,6 +98,7 @@ struct pager_domain {
     uint64_t plan_after_ns; /* and, when nothing can be evicted, not before this; 0: nothing to wait for */
     bool reclaiming;        /* below the low mark until the high one */
     bool more;              /* a bounded step ended before the room was there */
+    struct pager_evict_place place;
 };
 
 struct pager_ns {

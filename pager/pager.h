@@ -263,8 +263,11 @@ struct pager_block_info {
 /* Also for keys that are not there: says why (ghosts). */
 enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, uint16_t ns, const quire_key *key,
                                    struct pager_block_info *info);
-/* Evicts least valuable blocks of a namespace (UINT16_MAX: any of the domain) until `bytes` are freed or none is left that may
-   go; *freed tells. One namespace's are searched for among all: the cost is that of looking at every block of the domain. */
+/*
+ * Evicts least valuable blocks of a namespace (UINT16_MAX: any of the domain) until `bytes` are freed or none is left that may go: OK.
+ * RETRY: that would take too long for one call, which is bounded; the next one goes on where it stopped. *freed tells of this call in
+ * both cases. One namespace's are searched for among all: together the calls look at every block of the domain.
+ */
 enum quire_status pager_evict(struct pager *pager, uint64_t now_ns, uint32_t domain, uint16_t ns, uint64_t bytes, uint64_t *freed);
 
 /* Recounts everything from scratch and asserts that the books agree: tests and the simulator, after each step. */

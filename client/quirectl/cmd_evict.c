@@ -6,6 +6,7 @@
 #include "proto/base/units.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum cli_exit cmd_evict(struct cli *cli, int argc, char **argv) {
     Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
@@ -25,19 +26,26 @@ enum cli_exit cmd_evict(struct cli *cli, int argc, char **argv) {
     request.verb = QUIRE_ADMIN_EVICT;
     request.ns = ns != NULL ? (char *)(uintptr_t)ns : request.ns;
     request.text = domain != NULL ? (char *)(uintptr_t)domain : request.text;
-    if ((result = cli_admin(cli, &request, &reply)) != CLI_OK) {
-        return result;
+    uint64_t asked = request.number, freed = 0;
+    bool more = true;
+    while (more) { /* a request takes no longer than the daemon can spare: it may answer "123 bytes freed so far …" */
+        if ((result = cli_admin(cli, &request, &reply)) != CLI_OK) {
+            return result;
+        }
+        uint64_t step = strtoull(reply->text, NULL, 10);
+        freed += step;
+        more = strstr(reply->text, " so far") != NULL && step < request.number;
+        request.number -= quire_min_u64(step, request.number);
+        cli_free_reply(&reply);
     }
-    uint64_t freed = strtoull(reply->text, NULL, 10); /* "123 bytes freed" */
     if (cli->json) {
         cJSON *root = cJSON_CreateObject();
         json_add_u64(root, "freed_bytes", freed);
-        json_add_u64(root, "asked_bytes", request.number);
+        json_add_u64(root, "asked_bytes", asked);
         json_print(root, cli->out);
     } else {
         quire_human_size(freed, size, sizeof size);
-        fprintf(cli->out, "%s free'd%s\n", size, freed < request.number ? "; nothing more can give way: the rest is leased or pinned" : "");
+        fprintf(cli->out, "%s free'd%s\n", size, freed < asked ? "; nothing more can give way: the rest is leased or pinned" : "");
     }
-    cli_free_reply(&reply);
     return CLI_OK;
 }

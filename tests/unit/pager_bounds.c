@@ -111,3 +111,52 @@ Test(bounds, searches_share_a_budget) {
     cr_assert_eq(counters->puts_unlinked, 96);
     deep_free(&deep);
 }
+
+/* ---- evictions on request ------------------------------------------------------------------------------------------------- */
+/* An operator asks for everything: it comes in steps, so that others are served in between, and each tells what it freed. */
+Test(bounds, evictions_come_in_steps) {
+    struct deep deep = deep_new();
+    uint64_t freed, sum = 0, steps = 0;
+    for (uint32_t i = 1; i <= 10000; i++) {
+        cr_assert_eq(deep_put(&deep, i, 0), QUIRE_OK);
+    }
+    enum quire_status status = QUIRE_RETRY;
+    for (; status == QUIRE_RETRY; steps++) {
+        uint64_t before = pager_counters(deep.pager)->evicted_blocks;
+        status = pager_evict(deep.pager, deep.now_ns, deep.domain, UINT16_MAX, UINT64_MAX, &freed);
+        cr_assert_leq(pager_counters(deep.pager)->evicted_blocks - before, 4096);
+        sum += freed;
+    }
+    cr_assert(status == QUIRE_OK && steps >= 3 && steps < 10);
+    cr_assert_eq(sum, pager_counters(deep.pager)->evicted_bytes);
+    cr_assert_eq(pager_counters(deep.pager)->evicted_blocks, 10000);
+    deep_free(&deep);
+}
+
+/* One namespace's blocks, a deep chain, behind very many of another's: calls look on where the last one stopped, and the chain goes level by level
+   without a pass for each. */
+Test(bounds, evictions_of_one_namespace_go_on) {
+    struct deep deep = deep_new();
+    quire_layout layout = {.opaque = true, .block_tokens = 16, .engine = "e", .engine_format = "1"};
+    uint16_t first = deep.ns, second;
+    uint64_t freed, blocks, steps = 0;
+    cr_assert_eq(pager_ns_open(deep.pager, deep.domain, "n", &layout, "t", 1, &second, NULL, 0), QUIRE_OK);
+    for (uint32_t i = 1; i <= 50000; i++) {
+        cr_assert_eq(deep_put(&deep, i, 0), QUIRE_OK);
+    }
+    deep.ns = second;
+    for (uint32_t i = 1; i <= 6000; i++, deep.now_ns += RIG_MS) {
+        cr_assert_eq(deep_put(&deep, i, i - 1), QUIRE_OK);
+    }
+    for (enum quire_status status = QUIRE_RETRY; status == QUIRE_RETRY; steps++) {
+        blocks = pager_counters(deep.pager)->evicted_blocks;
+        status = pager_evict(deep.pager, deep.now_ns, deep.domain, second, UINT64_MAX, &freed);
+        cr_assert_leq(pager_counters(deep.pager)->evicted_blocks - blocks, 4096);
+        cr_assert_lt(steps, 20);
+    }
+    cr_assert_geq(steps, 2);
+    cr_assert_eq(pager_counters(deep.pager)->evicted_blocks, 6000);
+    deep.ns = first;
+    cr_assert_eq(deep_info(&deep, 50000).miss, QUIRE_MISS_NONE);
+    deep_free(&deep);
+}
