@@ -7,6 +7,8 @@
 
 #include "proto/status.h"
 
+#define ADMIN_NOTE_BYTES 1024 /* of a full answer, for the rest of it */
+
 bool admin_is_operator(const struct admin_call *call) { return call->session == NULL || call->session->admin; }
 
 bool admin_sees(const struct admin_call *call, uint32_t domain) {
@@ -23,6 +25,15 @@ ProtobufCBinaryData admin_bytes(const struct admin_call *call, const void *bytes
 }
 
 char *admin_text(const struct admin_call *call, const char *text) { return arena_printf(call->arena, "%s", text); }
+
+bool admin_fits(const struct admin_call *call, const ProtobufCMessage *item, size_t *used) {
+    *used += protobuf_c_message_get_packed_size(item) + 8; /* its tag and length */
+    if (call->session == NULL || *used <= QUIRE_BODY_MAX - ADMIN_NOTE_BYTES) {
+        return true;
+    }
+    call->reply->text = admin_text(call, "there are more than one answer holds: this list is cut short");
+    return false;
+}
 
 enum admin_right { ADMIN_FOR_ALL, ADMIN_FOR_MEMBERS, ADMIN_FOR_OPERATORS };
 static const struct admin_verb {

@@ -23,6 +23,8 @@ bool admin_sees(const struct admin_call *call, uint32_t domain);
 /* Copies in the call's arena; empty when it is full. */
 ProtobufCBinaryData admin_bytes(const struct admin_call *call, const void *bytes, size_t size);
 char *admin_text(const struct admin_call *call, const char *text);
+/* Adds what the item takes to *used; false, and a note in the reply, when a frame cannot hold it any more. The daemon itself has no limit. */
+bool admin_fits(const struct admin_call *call, const ProtobufCMessage *item, size_t *used);
 
 /* admin_status.c */
 enum quire_status admin_status(const struct admin_call *call);

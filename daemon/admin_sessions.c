@@ -30,6 +30,7 @@ static enum quire_status admin_session_fill(const struct admin_call *call, const
 }
 
 enum quire_status admin_session_list(const struct admin_call *call) {
+    size_t used = 0;
     call->reply->sessions = arena_zalloc(call->arena, call->core->n_sessions + 1, sizeof *call->reply->sessions);
     if (call->reply->sessions == NULL) {
         return QUIRE_NO_MEMORY;
@@ -37,6 +38,10 @@ enum quire_status admin_session_list(const struct admin_call *call) {
     for (const struct session *session = call->core->sessions; session != NULL; session = session->next) {
         if (session->id != 0 && (admin_sees(call, session->domain))) {
             QUIRE_FORWARD(admin_session_fill(call, session));
+            if (!admin_fits(call, &call->reply->sessions[call->reply->n_sessions - 1]->base, &used)) {
+                call->reply->n_sessions--;
+                break;
+            }
         }
     }
     return QUIRE_OK;

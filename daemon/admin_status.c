@@ -112,18 +112,18 @@ enum quire_status admin_status(const struct admin_call *call) {
 
 /* ---- figures and configuration -------------------------------------------------------------------------------------------- */
 
-static void admin_counter(const struct admin_call *call, Quire__Wire__Counter *all, char *name, uint64_t value, const char *help) {
+static void admin_counter(const struct admin_call *call, Quire__Wire__Counter *all, char *name, double value, const char *help) {
     Quire__Wire__Counter *counter = &all[call->reply->n_counters];
     quire__wire__counter__init(counter);
     counter->name = name;
-    counter->value = (double)value;
+    counter->value = value;
     counter->help = (char *)help;
     call->reply->counters[call->reply->n_counters++] = counter;
 }
 
 enum quire_status admin_counters(const struct admin_call *call) {
 #define X(name, help) +1
-    enum { N = 0 PAGER_COUNTERS(X) CORE_COUNTERS(X) + 2 * (0 CORE_HISTOGRAMS(X)) + QUIRE_MISS_COUNT };
+    enum { N = 0 PAGER_COUNTERS(X) CORE_COUNTERS(X) + 2 * (0 CORE_HISTOGRAMS(X)) + QUIRE_MISS_COUNT + 1 };
 #undef X
     const struct pager_counters *pager = pager_counters(call->core->pager);
     const struct core_counters *core = core_counters(call->core);
@@ -133,19 +133,22 @@ enum quire_status admin_counters(const struct admin_call *call) {
     if (all == NULL || call->reply->counters == NULL) {
         return QUIRE_NO_MEMORY;
     }
-#define X(name, help) admin_counter(call, all, (char *)#name, pager->name, help);
+#define X(name, help) admin_counter(call, all, (char *)#name, (double)pager->name, help);
     PAGER_COUNTERS(X)
 #undef X
     for (int reason = 1; reason < QUIRE_MISS_COUNT; reason++) {
-        admin_counter(call, all, arena_printf(call->arena, "misses_%s", quire_miss_name((enum quire_miss)reason)), pager->misses[reason],
-                      quire_miss_text((enum quire_miss)reason));
+        admin_counter(call, all, arena_printf(call->arena, "misses_%s", quire_miss_name((enum quire_miss)reason)),
+                      (double)(pager->misses[reason] + call->core->reader_misses[reason]), quire_miss_text((enum quire_miss)reason));
     }
-#define X(name, help) admin_counter(call, all, (char *)#name, core->name, help);
+    core_price_tokens(call->core);
+    admin_counter(call, all, (char *)"prefill_seconds_saved", call->core->saved_s,
+                  "hit_tokens, each divided by the prefill_tokens_per_s of its time; 0 while none is configured");
+#define X(name, help) admin_counter(call, all, (char *)#name, (double)core->name, help);
     CORE_COUNTERS(X)
 #undef X
 #define X(name, help)                                                                                                                      \
-    admin_counter(call, all, (char *)#name "_count", times->name.count, help);                                                             \
-    admin_counter(call, all, (char *)#name "_sum", times->name.sum_us, help);
+    admin_counter(call, all, (char *)#name "_count", (double)times->name.count, help);                                                     \
+    admin_counter(call, all, (char *)#name "_sum", (double)times->name.sum_us, help);
     CORE_HISTOGRAMS(X)
 #undef X
     return QUIRE_OK;

@@ -25,10 +25,11 @@
     X(metrics_address, TEXT, false, 0, 0, false, "Address of the HTTP server. It has no access control: keep it on loopback")              \
     X(metrics_port, COUNT, false, 0, 65535, true, "Its port; 0: any free one, told in the log and by quirectl status")                     \
     X(prefill_tokens_per_s, COUNT, true, 1, 1000000000, true,                                                                              \
-      "How many tokens a second the workers prefill: turns tokens reused into seconds saved in /metrics; 0: unknown, no seconds are told") \
+      "How many tokens a second the workers prefill: turns tokens reused from now on into seconds saved in /metrics; 0: unknown, none "    \
+      "are added")                                                                                                                         \
     X(max_sessions, COUNT, true, 1, 65536, false, "Sessions at once; more are refused with a retry hint")                                  \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
-      "What one session may make the daemon buffer: requests and replies under way")                                                       \
+      "Copies for one guest at once: those being made and those it has not taken. Requests and other replies have fixed limits")           \
     X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \
       "Sessions that ask nothing for so long are ended; 0: they may idle for ever")                                                        \
     X(ingest_bytes, SIZE, true, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                  \

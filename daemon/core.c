@@ -99,6 +99,8 @@ enum quire_status core_create(const struct config *config, struct core **out, ch
     core->work_done.source.fd = core->stop.source.fd = -1;
     core->stall_ns = SESSION_STALL_MS * QUIRE_NS_PER_MS;
     core->hello_ns = SESSION_HELLO_MS * QUIRE_NS_PER_MS;
+    core->frame_ns = SESSION_FRAME_MS * QUIRE_NS_PER_MS;
+    core->unfinished_max_bytes = SESSION_UNFINISHED_BYTES;
     core->started_ns = core->now_ns = loop_now_ns();
     core->heartbeat_ns = core->now_ns;
     enum quire_status status = core_setup(core, why, why_bytes);
@@ -292,6 +294,7 @@ uint64_t core_heartbeat_age_ms(const struct core *core) {
 
 void core_apply_config(struct core *core, const struct config *config) {
     struct config *running = &core->config;
+    core_price_tokens(core);
     config_take_live(running, config);
     const struct ingest_limits limits = ingest_limits_of(running);
     ingest_set_limits(core->ingest, &limits);
@@ -317,6 +320,14 @@ void core_histogram_add(struct core_histogram *histogram, uint64_t elapsed_ns) {
     histogram->count++;
     histogram->sum_us += us;
     histogram->bucket[quire_min_u64(bucket, CORE_HISTOGRAM_BUCKETS - 1)]++;
+}
+
+void core_price_tokens(struct core *core) {
+    uint64_t tokens = pager_counters(core->pager)->hit_tokens;
+    if (core->config.prefill_tokens_per_s > 0) {
+        core->saved_s += (double)(tokens - core->priced_tokens) / core->config.prefill_tokens_per_s;
+    }
+    core->priced_tokens = tokens;
 }
 
 static bool core_lists(const uid_t *ids, uint32_t n_ids, uid_t uid) {

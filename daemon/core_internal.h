@@ -54,6 +54,7 @@ struct core {
     struct puts puts;
 
     struct core_job *jobs, *free_jobs;
+    bool jobs_awaited;   /* a session is held for want of one */
     uint32_t populating; /* domain whose pool a worker is populating, or UINT32_MAX */
 
     _Atomic bool stopping;
@@ -61,12 +62,16 @@ struct core {
     uint64_t drain_until_ns;
     _Atomic uint64_t heartbeat_ns;
     uint64_t next_check_ns;
-    uint64_t stall_ns, hello_ns; /* bounds that tests shorten */
+    uint64_t stall_ns, hello_ns, frame_ns; /* bounds that tests shorten */
+    uint64_t unfinished_bytes, unfinished_max_bytes;
     char metrics_address[64];
     core_reload *reload;
     void *reload_ctx;
 
     struct core_counters counters;
+    uint64_t reader_misses[QUIRE_MISS_COUNT]; /* that only readers could see, as they tell */
+    uint64_t priced_tokens;                   /* hit tokens that are in saved_s already */
+    double saved_s;
     struct core_histograms histograms;
 };
 
@@ -74,6 +79,8 @@ struct core {
 void core_histogram_add(struct core_histogram *histogram, uint64_t elapsed_ns);
 /* The trust domain of a uid: DENIED when nobody knows it. */
 enum quire_status core_classify(const struct core *core, uid_t uid, uint32_t *domain, bool *member);
+/* Turns the tokens reused since the last call into seconds saved, at the rate that was configured meanwhile. */
+void core_price_tokens(struct core *core);
 void core_runnable(struct core *core, struct session *session);
 /* One round of the loop: waits until the deadline at most (0: not at all), serves what is ready, what was left over and what is due. */
 enum quire_status core_turn(struct core *core, uint64_t deadline_ns);

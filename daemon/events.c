@@ -39,11 +39,22 @@ struct core_job *job_take(struct core *core, void (*run)(struct work *work), voi
     return job;
 }
 
+/* Whoever is held up for want of a job may try again. */
+static void job_wake(struct core *core) {
+    for (struct session *session = core->sessions; session != NULL && core->jobs_awaited; session = session->next) {
+        if (session->held) {
+            core_runnable(core, session);
+        }
+    }
+    core->jobs_awaited = false;
+}
+
 void job_give(struct core_job *job) {
     struct core *core = job->core;
     job->work.run = NULL;
     job->next_free = core->free_jobs;
     core->free_jobs = job;
+    job_wake(core);
 }
 
 /* ---- on a worker ---------------------------------------------------------------------------------------------------------- */
@@ -136,8 +147,11 @@ static void events_populated(struct work *work) {
     struct core_job *job = LOOP_CONTAINER(work, struct core_job, work);
     struct core *core = job->core;
     core->populating = UINT32_MAX;
+    bool later = core->pools[job->domain]->populate_later;
     job_give(job);
-    events_populate(core);
+    if (!later) {
+        events_populate(core);
+    }
 }
 
 void events_populate(struct core *core) {

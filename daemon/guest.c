@@ -95,6 +95,10 @@ enum session_verdict guest_read(struct session *session, const struct quire_fram
         session->read_bytes + session->tx_bytes + message->size > core->config.max_session_memory_bytes) {
         return SESSION_HOLD;
     }
+    if (status == QUIRE_OK && core->free_jobs == NULL) {
+        core->jobs_awaited = true;
+        return SESSION_HOLD;
+    }
     if (status == QUIRE_OK) {
         status = guest_start(session, message, &grant, frame->request_id);
     }

@@ -23,7 +23,6 @@ struct http {
     uint32_t magic;
     struct core *core;
     struct MHD_Daemon *daemon;
-    atomic_uint prefill_tokens_per_s;
     /* One page under way at most: the server has one thread. The loop may come to it after the wait has ended, so it lives here. */
     pthread_mutex_t lock;
     uint64_t wanted, written; /* pages asked for, and the last one that the loop wrote */
@@ -41,7 +40,7 @@ static void write_page(struct core *core, void *arg) {
     if (to == NULL) {
         return;
     }
-    metrics_write(core, atomic_load(&http->prefill_tokens_per_s), to);
+    metrics_write(core, to);
     fclose(to);
     pthread_mutex_lock(&http->lock);
     free(http->page);
@@ -231,7 +230,6 @@ enum quire_status http_start(struct core *core, const struct config *config, str
     http->magic = MAGIC;
     http->core = core;
     pthread_mutex_init(&http->lock, NULL);
-    http_set_prefill_rate(http, config->prefill_tokens_per_s);
     if (!listen_somewhere(http, config, &address)) {
         snprintf(why, why_bytes, "cannot listen at %s port %u (%s); change metrics_address and metrics_port, or start with --no-metrics",
                  config->metrics_address, (unsigned)config->metrics_port, strerror(errno));
@@ -247,8 +245,6 @@ enum quire_status http_start(struct core *core, const struct config *config, str
     *out = http;
     return QUIRE_OK;
 }
-
-void http_set_prefill_rate(struct http *http, uint32_t tokens_per_s) { atomic_store(&http->prefill_tokens_per_s, tokens_per_s); }
 
 void http_stop(struct http **http) {
     if (*http == NULL) {

@@ -16,7 +16,6 @@ struct http;
 /* When the configured port is taken, any free one is used and told. `address`: "127.0.0.1:9470", where it listens. */
 enum quire_status http_start(struct core *core, const struct config *config, struct http **http, char address[HTTP_ADDRESS_BYTES],
                              char *why, size_t why_bytes);
-void http_set_prefill_rate(struct http *http, uint32_t tokens_per_s);
 /* After the core has stopped running and before it is destroyed. NULL-safe. */
 void http_stop(struct http **http);
 

@@ -74,9 +74,6 @@ static enum quire_status reload(void *ctx, struct core_reloaded *done) {
     config_take_live(&quired.running, &wanted);
     log_setup(quired.running.log_level, quired.running.log_json);
     steward_set_drain(quired.steward, quired.running.drain_ms);
-    if (quired.http != NULL) {
-        http_set_prefill_rate(quired.http, quired.running.prefill_tokens_per_s);
-    }
     core_apply_config(quired.core, &quired.running);
     snprintf(done->text, sizeof done->text, "%.400s: changed: %.380s; needs a restart: %.380s", source[0] != '\0' ? source : "no file",
              done->changed[0] != '\0' ? done->changed : "nothing", fixed ? done->needs_restart : "nothing");

@@ -37,16 +37,7 @@ static void write_misses(const Quire__Wire__AdminReply *reply, FILE *to) {
     }
 }
 
-static void write_saved(const Quire__Wire__AdminReply *reply, uint32_t prefill_tokens_per_s, FILE *to) {
-    for (size_t i = 0; i < reply->n_counters; i++) {
-        if (prefill_tokens_per_s > 0 && strcmp(reply->counters[i]->name, "hit_tokens") == 0) {
-            family(to, "prefill_seconds_saved_total", "counter", "hit_tokens divided by the configured prefill_tokens_per_s");
-            fprintf(to, "quire_prefill_seconds_saved_total %.3f\n", reply->counters[i]->value / prefill_tokens_per_s);
-        }
-    }
-}
-
-void metrics_write_counters(const Quire__Wire__AdminReply *reply, uint32_t prefill_tokens_per_s, FILE *to) {
+void metrics_write_counters(const Quire__Wire__AdminReply *reply, FILE *to) {
     char name[96];
     write_misses(reply, to);
     for (size_t i = 0; i < reply->n_counters; i++) {
@@ -54,10 +45,10 @@ void metrics_write_counters(const Quire__Wire__AdminReply *reply, uint32_t prefi
         if (!is_miss(counter) && !is_of_histogram(counter)) {
             snprintf(name, sizeof name, "%s_total", counter->name);
             family(to, name, "counter", counter->help);
-            fprintf(to, "quire_%s %.0f\n", name, counter->value);
+            bool whole = counter->value < 9e15 && counter->value == (double)(uint64_t)counter->value;
+            fprintf(to, whole ? "quire_%s %.0f\n" : "quire_%s %.3f\n", name, counter->value);
         }
     }
-    write_saved(reply, prefill_tokens_per_s, to);
 }
 
 /* ---- what there is ------------------------------------------------------------------------------------------------------------ */
@@ -180,7 +171,7 @@ static void ask(struct core *core, uint32_t verb, Quire__Wire__AdminReply *reply
     core_admin(core, &request, reply);
 }
 
-void metrics_write(struct core *core, uint32_t prefill_tokens_per_s, FILE *to) {
+void metrics_write(struct core *core, FILE *to) {
     Quire__Wire__AdminReply reply;
     ask(core, QUIRE_ADMIN_STATUS, &reply);
     metrics_write_daemon(&reply, to);
@@ -189,7 +180,7 @@ void metrics_write(struct core *core, uint32_t prefill_tokens_per_s, FILE *to) {
     ask(core, QUIRE_ADMIN_NS_LIST, &reply);
     metrics_write_namespaces(&reply, to);
     ask(core, QUIRE_ADMIN_COUNTERS, &reply);
-    metrics_write_counters(&reply, prefill_tokens_per_s, to);
+    metrics_write_counters(&reply, to);
     const struct core_histograms *histograms = core_histograms(core);
 #define X(name, help) metrics_write_histogram(#name, help, &histograms->name, to);
     CORE_HISTOGRAMS(X)

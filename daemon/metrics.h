@@ -8,11 +8,11 @@
 
 #include <stdio.h>
 
-/* On the loop thread. prefill_tokens_per_s 0: seconds saved are left out. */
-void metrics_write(struct core *core, uint32_t prefill_tokens_per_s, FILE *to);
+/* On the loop thread. */
+void metrics_write(struct core *core, FILE *to);
 
 /* Its parts, for tests. */
-void metrics_write_counters(const Quire__Wire__AdminReply *reply, uint32_t prefill_tokens_per_s, FILE *to);
+void metrics_write_counters(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_sessions(const Quire__Wire__AdminReply *reply, FILE *to);

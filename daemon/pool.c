@@ -171,9 +171,8 @@ void pool_destroy(struct pool **out) {
 
 void pool_populate(struct pool *pool, uint64_t step_bytes) {
     uint64_t bytes = quire_min_u64(step_bytes, pool->size_bytes - pool->populated_bytes);
-    if (bytes == 0 || madvise(pool->base + pool->populated_bytes, bytes, MADV_POPULATE_WRITE) != 0) {
-        pool->populate_ends = true;
-        return;
-    }
-    pool->populated_bytes += bytes;
+    int failed = bytes == 0 || madvise(pool->base + pool->populated_bytes, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    pool->populate_later = failed == EINTR || failed == EAGAIN || failed == ENOMEM;
+    pool->populate_ends = bytes == 0 || (failed != 0 && !pool->populate_later);
+    pool->populated_bytes += failed == 0 ? bytes : 0;
 }

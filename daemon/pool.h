@@ -20,7 +20,8 @@ struct pool {
     uint32_t n_slots;
     bool huge_pages; /* reserved huge pages, or transparent ones where the kernel gives them to shared memory */
     uint64_t populated_bytes;
-    bool populate_ends; /* the kernel cannot populate, or all is populated */
+    bool populate_ends;  /* the kernel cannot populate, or all is populated */
+    bool populate_later; /* it could not just now */
 };
 
 /* size_bytes is rounded down to pages (2 MiB with huge pages). On failure `why` tells what to do. */

@@ -252,6 +252,8 @@ static enum session_verdict request_release(struct session *session, const struc
     if (release == NULL) {
         return request_malformed(session, frame);
     }
+    session->core->reader_misses[QUIRE_MISS_CORRUPT] += quire_min_u64(release->corrupt, QUIRE_MAX_BATCH);
+    session->core->reader_misses[QUIRE_MISS_TIMEOUT] += quire_min_u64(release->timeout, QUIRE_MAX_BATCH);
     for (size_t i = 0; i < release->n_lease; i++) {
         pager_release(core->pager, session->id, release->lease[i]); /* one that expired meanwhile is nobody's fault */
     }

@@ -155,6 +155,7 @@ void session_end(struct session *session, enum session_end how) {
     session_count_end(core, how);
     log_debug("session_ended", "session %llu (%s, pid %d) ended", (unsigned long long)session->id, session->client, (int)session->pid);
     session_unlink(core, session);
+    core->unfinished_bytes -= session->unfinished_bytes;
     ingest_owner_gone(core->ingest, session);
     session_leave_pager(session, how);
     loop_remove(core->loop, &session->source);
@@ -225,6 +226,7 @@ static bool session_handle(struct session *session, uint64_t read_ns) {
         return false;
     }
     quire_decoder_next(&session->decoder);
+    session->frame_ns = 0;
     return true;
 }
 
@@ -280,6 +282,32 @@ static void session_turn_socket(struct session *session, uint64_t read_ns) {
     }
 }
 
+/* Too much in frames that do not end: the one that was begun first goes, since an honest one takes no time. */
+static void session_shed(struct core *core) {
+    struct session *first = NULL;
+    for (struct session *session = core->sessions; session != NULL; session = session->next) {
+        if (session->unfinished_bytes > 0 && (first == NULL || session->frame_ns < first->frame_ns)) {
+            first = session;
+        }
+    }
+    if (first != NULL) {
+        session_kick(first, QUIRE_RETRY, "too many unfinished requests: this one was begun first");
+    }
+}
+
+/* Keeps the books of the frame that is being gathered. */
+static void session_note_frame(struct session *session, uint64_t read_ns) {
+    struct core *core = session->core;
+    bool unfinished = session->decoder.have_bytes > 0 && !session->held;
+    uint64_t bytes = unfinished ? session->decoder.capacity_bytes : 0;
+    session->frame_ns = !unfinished ? 0 : session->frame_ns != 0 ? session->frame_ns : read_ns;
+    core->unfinished_bytes += bytes - session->unfinished_bytes;
+    session->unfinished_bytes = bytes;
+    if (core->unfinished_bytes > core->unfinished_max_bytes) {
+        session_shed(core);
+    }
+}
+
 void session_turn(struct session *session) {
     QUIRE_MAGIC_CHECK(session, SESSION_MAGIC);
     if (session->state == SESSION_ENDED) {
@@ -299,6 +327,9 @@ void session_turn(struct session *session) {
             session_turn_socket(session, read_ns);
         }
     }
+    if (session->state != SESSION_ENDED) {
+        session_note_frame(session, read_ns);
+    }
     session_want(session);
     session_unref(session);
 }
@@ -312,8 +343,13 @@ void session_release_hold(struct session *session) {
 
 void session_check_time(struct session *session, uint64_t now_ns) {
     struct core *core = session->core;
+    if (session->frame_ns != 0 && (session_stalled(session) || session_has_stash(session))) {
+        session->frame_ns = now_ns; /* it is us who do not read */
+    }
     if (session->state == SESSION_NEW && now_ns > session->opened_ns + core->hello_ns) {
         session_kick(session, QUIRE_TIMEOUT, "no HELLO in time");
+    } else if (session->frame_ns != 0 && now_ns > session->frame_ns + core->frame_ns) {
+        session_kick(session, QUIRE_TIMEOUT, "a request was begun and not completed in time");
     } else if (session->tx_head != NULL && now_ns > session->tx_moved_ns + core->stall_ns) {
         session_kick(session, QUIRE_TIMEOUT, "the client does not take its replies");
     } else if (session->reserve && now_ns > session->active_ns + core->stall_ns) {

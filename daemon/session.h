@@ -18,13 +18,15 @@
 #define SESSION_MAGIC 0x53455353u
 #define SESSION_TURN_BYTES (64u << 10)
 #define SESSION_TURN_FRAMES 16
-#define SESSION_TX_HIGH_BYTES (256u << 10) /* replies waiting to be taken, beyond which no request is read */
-#define SESSION_TX_HIGH_FDS 2              /* likewise descriptors in them */
-#define SESSION_MAX_NS 64                  /* namespaces open at once */
-#define SESSION_MAX_PUT_ITEMS (2 * QUIRE_MAX_BATCH)
+#define SESSION_TX_HIGH_BYTES (256u << 10)          /* replies waiting to be taken, beyond which no request is read */
+#define SESSION_TX_HIGH_FDS 2                       /* likewise descriptors in them */
+#define SESSION_MAX_NS 64                           /* namespaces open at once */
+#define SESSION_MAX_PUT_ITEMS (QUIRE_MAX_BATCH / 2) /* under way, of several requests; a request by itself may have more */
 #define SESSION_HELLO_MS 5000
 #define SESSION_STALL_MS 10000
-#define SESSION_OPERATOR "quirectl" /* the name of clients that may have a place in reserve */
+#define SESSION_FRAME_MS 10000               /* to complete a frame that was begun */
+#define SESSION_UNFINISHED_BYTES (64u << 20) /* unfinished frames of all sessions together */
+#define SESSION_OPERATOR "quirectl"          /* the name of clients that may have a place in reserve */
 #define SESSION_NO_NS UINT16_MAX
 
 struct core;
@@ -56,6 +58,8 @@ struct session {
     struct quire_decoder decoder;
     uint8_t *stash; /* input read but not decoded yet */
     size_t stash_bytes, stash_at;
+    uint64_t frame_ns;         /* since when a frame is unfinished; 0: none is */
+    uint64_t unfinished_bytes; /* its buffer */
 
     struct session_tx *tx_head, *tx_tail;
     uint64_t tx_bytes;
@@ -112,7 +116,7 @@ void session_fail(struct session *session, uint64_t request, enum quire_status s
 struct session_tx *session_tx_create(uint64_t bulk_bytes, uint8_t **bulk);
 void session_tx_free(struct session_tx *tx);
 
-/* Checks the session's clocks: hello, stalled, idle. */
+/* Checks the session's clocks: hello, unfinished frame, stalled, idle. */
 void session_check_time(struct session *session, uint64_t now_ns);
 
 #endif

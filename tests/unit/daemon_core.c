@@ -1,4 +1,5 @@
 /* The life of a worker's session, frame by frame, against a real core. */
+#include "daemon/admin.h"
 #include "daemon_frames.h"
 
 #include <fcntl.h>
@@ -107,6 +108,81 @@ Test(daemon_core, a_put_has_a_status_an_item, .init = start) {
     stop();
 }
 
+static Quire__Wire__AdminReply *admin(struct frames_client *from, Quire__Wire__AdminRequest *request) {
+    struct frames_answer answer = frames_expect(from, QUIRE_MSG_ADMIN_REPLY, frames_send(from, QUIRE_MSG_ADMIN, &request->base));
+    Quire__Wire__AdminReply *reply = quire__wire__admin_reply__unpack(NULL, answer.frame.body_bytes, answer.body);
+    cr_assert_not_null(reply);
+    frames_answer_free(&answer);
+    return reply;
+}
+
+/* What only readers see, they tell when they release; what reuse saves is counted at the rate of its time, whatever is configured later. */
+static double counter(struct frames_client *from, const char *name) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    double value = -1;
+    request.verb = QUIRE_ADMIN_COUNTERS;
+    Quire__Wire__AdminReply *reply = admin(from, &request);
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        value = strcmp(reply->counters[i]->name, name) == 0 ? reply->counters[i]->value : value;
+    }
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    return value;
+}
+static void set_rate(struct core *core, void *arg) {
+    struct config config = core->config;
+    config.prefill_tokens_per_s = *(uint32_t *)arg;
+    core_apply_config(core, &config);
+}
+Test(daemon_core, readers_tell_and_savings_are_counted, .init = start) {
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 2);
+    cr_assert_eq(counter(&client, "prefill_seconds_saved"), 0);
+    const uint32_t rates[] = {16, 32, 0, 16};
+    const double saved[] = {0, 2, 3, 3};
+    for (int i = 0; i < 4; i++) { /* two blocks of 16 tokens at each rate */
+        cr_assert_eq(core_call(daemon_.core, set_rate, (void *)&rates[i], FRAMES_WAIT_MS), QUIRE_OK);
+        cr_assert_eq(counter(&client, "prefill_seconds_saved"), saved[i]);
+        Quire__Wire__Grants *grants = frames_lease(&client, ns, 2);
+        Quire__Wire__Release release = QUIRE__WIRE__RELEASE__INIT;
+        release.n_lease = 1;
+        release.lease = &grants->lease;
+        release.corrupt = 2;
+        release.timeout = UINT32_MAX;
+        frames_send(&client, QUIRE_MSG_RELEASE, &release.base);
+        quire__wire__grants__free_unpacked(grants, NULL);
+    }
+    cr_assert_eq(counter(&client, "prefill_seconds_saved"), 5);
+    cr_assert_eq(counter(&client, "misses_corrupt"), 8);
+    cr_assert_eq(counter(&client, "misses_timeout"), 4 * QUIRE_MAX_BATCH, "what a client tells is bounded");
+    stop();
+}
+
+/* A list that one answer cannot hold is cut short and says so; the daemon's own look at itself is not. */
+static void fill_answer(struct core *core, void *arg) {
+    Quire__Wire__AdminReply reply = QUIRE__WIRE__ADMIN_REPLY__INIT;
+    Quire__Wire__SessionInfo item = QUIRE__WIRE__SESSION_INFO__INIT;
+    struct admin_call call = {.core = core, .session = core->sessions, .reply = &reply, .arena = &core->admin_arena};
+    size_t used = 0, n = 0;
+    item.client = (char *)"a client";
+    item.id = 1;
+    while (n < QUIRE_BODY_MAX && admin_fits(&call, &item.base, &used)) {
+        n++;
+    }
+    cr_assert_leq(n * (protobuf_c_message_get_packed_size(&item.base) + 2), QUIRE_BODY_MAX);
+    cr_assert_gt(n, 10000);
+    cr_assert_not_null(strstr(reply.text, "cut short"));
+    call.session = NULL;
+    *(bool *)arg = admin_fits(&call, &item.base, &used);
+}
+Test(daemon_core, lists_end_where_an_answer_is_full, .init = start) {
+    bool unlimited = false;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    cr_assert_eq(core_call(daemon_.core, fill_answer, &unlimited, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert(unlimited);
+    stop();
+}
+
 /* A session that simply goes away leaves no lease, no window and no put behind. */
 Test(daemon_core, an_end_frees_everything, .init = start) {
     struct frames_window window;
@@ -130,14 +206,6 @@ static bool quarantined(struct core *core, uint64_t n) {
     struct pager_domain_stats stats;
     pager_domain_stats(core->pager, 0, &stats);
     return core->quarantine.count == n && (stats.quarantined_bytes > 0) == (n > 0);
-}
-
-static Quire__Wire__AdminReply *admin(struct frames_client *from, Quire__Wire__AdminRequest *request) {
-    struct frames_answer answer = frames_expect(from, QUIRE_MSG_ADMIN_REPLY, frames_send(from, QUIRE_MSG_ADMIN, &request->base));
-    Quire__Wire__AdminReply *reply = quire__wire__admin_reply__unpack(NULL, answer.frame.body_bytes, answer.body);
-    cr_assert_not_null(reply);
-    frames_answer_free(&answer);
-    return reply;
 }
 
 /* A kicked member may still be reading: what it leased stays untouched until its process is gone, and not longer. */

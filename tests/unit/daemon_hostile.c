@@ -403,6 +403,60 @@ Test(daemon_hostile, silence_ends, .init = start) {
     stop();
 }
 
+/* A request that is begun and never completed ends its session; nor does it help to send on, byte by byte. */
+static void shorten_frame(struct core *core, void *arg) {
+    (void)arg;
+    core->frame_ns = 50 * QUIRE_NS_PER_MS;
+    core->unfinished_max_bytes = 1 << 20;
+}
+static void begin_large(struct frames_client *from, size_t bytes) {
+    uint8_t *body = calloc(1, QUIRE_BODY_MAX), header[QUIRE_FRAME_BYTES];
+    struct quire_frame frame = {.type = QUIRE_MSG_KEYS, .body_bytes = QUIRE_BODY_MAX, .request_id = 1};
+    quire_frame_encode(&frame, body, header);
+    frames_write(from, header, sizeof header);
+    frames_write(from, body, bytes);
+    free(body);
+}
+Test(daemon_hostile, an_unfinished_request_ends, .init = start) {
+    struct pollfd ended = {.fd = client.fd, .events = POLLIN};
+    hello();
+    cr_assert_eq(core_call(daemon_.core, shorten_frame, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    begin_large(&client, 1);
+    for (int waited_ms = 0; poll(&ended, 1, 5) == 0; waited_ms += 5) {
+        cr_assert_leq(waited_ms, FRAMES_WAIT_MS, "it is still being read");
+        frames_write(&client, "x", 1);
+    }
+    free(frames_expect_error(&client, QUIRE_TIMEOUT));
+    stop();
+}
+
+/* Unfinished requests of all sessions together are bounded: the one that was begun first goes. */
+static void shorten_unfinished(struct core *core, void *arg) {
+    (void)arg;
+    core->unfinished_max_bytes = 3 << 20;
+}
+static bool unfinished(struct core *core, uint64_t n) {
+    uint64_t count = 0;
+    for (const struct session *session = core->sessions; session != NULL; session = session->next) {
+        count += session->unfinished_bytes > 1 << 20;
+    }
+    return count == n;
+}
+Test(daemon_hostile, unfinished_requests_are_bounded, .init = start) {
+    struct frames_client other;
+    hello();
+    frames_open(&other, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&other), NULL);
+    cr_assert_eq(core_call(daemon_.core, shorten_unfinished, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    begin_large(&client, QUIRE_BODY_MAX - 1);
+    cr_assert(frames_until(&daemon_, unfinished, 1));
+    begin_large(&other, QUIRE_BODY_MAX - 1);
+    free(frames_expect_error(&client, QUIRE_RETRY));
+    cr_assert(frames_until(&daemon_, unfinished, 1));
+    frames_close(&other);
+    stop();
+}
+
 /* Killed with -9 in the middle of puts, again and again: windows, puts and sessions are all gone. */
 Test(daemon_hostile, killed_while_putting, .init = start) {
     for (int round = 0; round < 10; round++) {
