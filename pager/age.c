@@ -52,19 +52,20 @@ static void merge_oldest(struct pager_ages *ages, struct pager_index *index) {
     ages->oldest++;
 }
 
+/* From the next tick on: what was used in this one stays together, in the order in which it came. */
 static void open_list(struct pager_ages *ages, struct pager_index *index, uint32_t now) {
     if (ages->newest - ages->oldest == PAGER_AGES - 1) {
         merge_oldest(ages, index);
     }
     ages->newest++;
-    ages->heads[ages->newest % PAGER_AGES].since = now;
+    ages->heads[ages->newest % PAGER_AGES].since = now + 1;
     ages->filed = 0;
 }
 
 void pager_age_open(struct pager_ages *ages, struct pager_index *index, uint32_t now) {
     uint32_t since = ages->heads[ages->newest % PAGER_AGES].since;
     uint32_t span = now - ages->heads[ages->oldest % PAGER_AGES].since;
-    bool many = ages->filed > ages->listed / (PAGER_AGES / 2) && now > since;
+    bool many = ages->filed > ages->listed / (PAGER_AGES / 2) && now >= since;
     bool long_ago = now > since && now - since > span / (PAGER_AGES / 4) + 64;
     if (many || long_ago) {
         open_list(ages, index, now);

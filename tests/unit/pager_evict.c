@@ -245,6 +245,26 @@ Test(evict, reclaim_rests_when_all_is_held) {
     rig_free(rig);
 }
 
+/* Blocks stored within one tick go in the order in which they came, from the very first one of a pool that had nothing to do for a while. */
+Test(evict, first_comes_first_within_a_tick) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(POOL, &layout);
+    uint64_t freed;
+    rig_pass(rig, 100);
+    for (uint32_t round = 0; round < 3; round++) {
+        rig_pass(rig, 100);
+        for (uint32_t i = 1; i <= 4; i++) {
+            cr_assert_eq(rig_put(rig, 10 * round + i, 0), QUIRE_OK);
+        }
+    }
+    for (uint32_t i = 0; i < 12; i++) {
+        cr_assert(is_there(rig, 10 * (i / 4) + i % 4 + 1));
+        cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1, &freed), QUIRE_OK);
+        cr_assert_not(is_there(rig, 10 * (i / 4) + i % 4 + 1), "%u", i);
+    }
+    rig_free(rig);
+}
+
 /* An operator evicts from one namespace and leaves the other alone. */
 Test(evict, by_namespace) {
     quire_layout layout = rig_layout();
