@@ -160,3 +160,53 @@ Test(bounds, evictions_of_one_namespace_go_on) {
     cr_assert_eq(deep_info(&deep, 50000).miss, QUIRE_MISS_NONE);
     deep_free(&deep);
 }
+
+/* ---- windows -------------------------------------------------------------------------------------------------------------- */
+/* Eight groups, seven of them windows of 4,096 blocks; the first block lacks the last group. */
+static struct rig *windows_rig(void) {
+    quire_layout layout = {.n_layers = 8, .n_groups = 8, .block_tokens = 1, .weights_digest = {1}};
+    for (uint16_t l = 0; l < 8; l++) {
+        layout.kv_src[l] = l;
+        layout.group_of[l] = (uint8_t)l;
+        layout.group[l] = (quire_group){.n_kv_heads = 1, .k_dim = 64, .v_dim = 64, .elem = QUIRE_F16, .window_tokens = l == 0 ? 0 : 4096};
+    }
+    struct rig *rig = rig_new(1u << 27, &layout);
+    for (uint32_t key = 1; key <= 2; key++) {
+        for (uint8_t g = 0; g < (key == 1 ? 7 : 8); g++) {
+            struct quire_wire_put item = rig_item(rig, key, 0);
+            item.group = g;
+            cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+        }
+    }
+    return rig;
+}
+
+/* Whoever names one block thousands of times and is near the quota makes the cut go back over thousands of lengths that no reader can resume
+   from: what each lacks is known from the way there, and looked at once. */
+Test(bounds, cut_goes_far_back) {
+    struct rig *rig = windows_rig();
+    static uint8_t keys[QUIRE_MAX_BATCH * QUIRE_KEY_BYTES], misses[QUIRE_MAX_BATCH];
+    struct quire_wire_grant *grants = calloc(8u * QUIRE_MAX_BATCH, sizeof(*grants));
+    uint32_t window = quire_layout_window_blocks(pager_ns_layout(rig->pager, rig->ns), 1);
+    for (uint32_t i = 0; i < QUIRE_MAX_BATCH; i++) {
+        quire_key key = rig_key(i == 0 ? 1 : 2);
+        memcpy(keys + (size_t)i * QUIRE_KEY_BYTES, key.b, sizeof(key));
+    }
+    struct pager_lease_request request = {
+        .session = rig->session, .ns = rig->ns, .keys = keys, .n_keys = QUIRE_MAX_BATCH, .flags = QUIRE_WIRE_LEASE_PREFIX};
+    struct pager_lease_reply reply = {.misses = misses, .grants = grants, .grants_capacity = 8u * QUIRE_MAX_BATCH};
+    uint64_t size = rig_info(rig, 2).records[0].size_bytes, percent = rig_stats(rig).capacity_bytes / 100;
+    uint32_t enough = (uint32_t)((7ull * window + window + 1) * size / percent) + 1;
+    rig->options.lease_quota_pct = enough;
+    pager_set_options(rig->pager, &rig->options);
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert(reply.hits > window && reply.hits < QUIRE_MAX_BATCH);
+    cr_assert_leq(reply.leased_bytes, enough * percent);
+    rig_release(rig, reply.lease);
+    rig->options.lease_quota_pct = enough - 2; /* less than the first length at which the hole is behind all windows */
+    pager_set_options(rig->pager, &rig->options);
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert(reply.hits == 0 && reply.lease == 0 && misses[0] == QUIRE_MISS_QUOTA);
+    free(grants);
+    rig_free(rig);
+}
