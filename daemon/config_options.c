@@ -27,7 +27,8 @@
     X(prefill_tokens_per_s, COUNT, true, 1, 1000000000, true,                                                                              \
       "How many tokens a second the workers prefill: turns tokens reused from now on into seconds saved in /metrics; 0: unknown, none "    \
       "are added")                                                                                                                         \
-    X(max_sessions, COUNT, true, 1, 65536, false, "Sessions at once; more are refused with a retry hint")                                  \
+    X(max_sessions, COUNT, true, 1, 65536, false,                                                                                          \
+      "Sessions at once; more are refused with a retry hint, but for four places where quirectl of root or the daemon's user gets in")     \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
       "Copies for one guest at once: those being made and those it has not taken. Requests and other replies have fixed limits")           \
     X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \

@@ -1,4 +1,5 @@
 /* Guests: let in by configuration, given copies and no memory. */
+#include "daemon/jobs.h"
 #include "daemon_frames.h"
 
 static struct frames_daemon daemon_;
@@ -128,6 +129,40 @@ Test(daemon_guest, copies_in_memory_are_bounded, .init = start) {
         cr_assert_eq(answer.frame.bulk_bytes, grant.size);
         frames_answer_free(&answer);
     }
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+/* All jobs of the work pool are taken: a read waits for one instead of being refused. */
+static struct core_job *taken[CORE_JOBS];
+static void take_jobs(struct core *core, void *arg) {
+    uint32_t *n = arg;
+    for (*n = 0; core->free_jobs != NULL; ++*n) {
+        taken[*n] = job_take(core, NULL, NULL);
+    }
+}
+static void give_jobs(struct core *core, void *arg) {
+    (void)core;
+    for (uint32_t i = 0; i < *(uint32_t *)arg; i++) {
+        job_give(taken[i]);
+    }
+}
+static bool is_held(struct core *core, uint64_t arg) { return core->sessions != NULL && core->sessions->held == (arg != 0); }
+Test(daemon_guest, a_read_waits_for_a_job, .init = start) {
+    struct quire_wire_grant grant;
+    uint32_t n;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 1);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 1);
+    memcpy(&grant, grants->grants.data, sizeof grant);
+    cr_assert_eq(core_call(daemon_.core, take_jobs, &n, FRAMES_WAIT_MS), QUIRE_OK);
+    uint64_t id = read_send(grants->lease, grant.slot, 0, grant.size);
+    cr_assert(frames_until(&daemon_, is_held, 1), "it was refused");
+    cr_assert_eq(core_call(daemon_.core, give_jobs, &n, FRAMES_WAIT_MS), QUIRE_OK);
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, id);
+    cr_assert_eq(answer.frame.bulk_bytes, grant.size);
+    frames_answer_free(&answer);
     quire__wire__grants__free_unpacked(grants, NULL);
     stop();
 }
