@@ -289,7 +289,7 @@ enum quire_store_flags {
 typedef struct quire_source {
     quire_key key;
     quire_key parent;     /* the previous key; all zero: the namespace's root */
-    quire_key supersedes; /* a shorter tail block that this one replaces; all zero: none */
+    quire_key supersedes; /* a shorter tail block that this one replaces (not from a guest); all zero: none */
     uint32_t n_tokens;    /* 1..block_tokens */
     uint32_t flags;       /* enum quire_store_flags */
     uint64_t put_id;      /* parts of one block combine only under equal ids; 0: the block comes whole */

@@ -206,6 +206,14 @@ static enum quire_status fill_item(const struct job_store *store, const struct c
     return QUIRE_OK;
 }
 
+/* A guest may not make other blocks go: the shorter tail stays until it is evicted. */
+static void spare_tails(struct chunk *chunk) {
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        chunk->wire[i].flags &= (uint8_t)~QUIRE_WIRE_PUT_SUPERSEDES;
+        chunk->wire[i].supersedes = (quire_key){{0}};
+    }
+}
+
 static void send_chunk(quire_client *client, struct job *job, struct chunk *chunk) {
     Quire__Wire__Put put = QUIRE__WIRE__PUT__INIT;
     const char *why = "the put could not be sent";
@@ -217,6 +225,9 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
         return;
     }
     request->chunk = chunk;
+    if (!client->conn.member) {
+        spare_tails(chunk);
+    }
     put.items.data = (uint8_t *)chunk->wire;
     put.items.len = chunk->n_items * sizeof(struct quire_wire_put);
     put.window = chunk->window->id;

@@ -37,6 +37,7 @@ struct twin {
     atomic_uint connections, frames, releases, release_frames, cancels; /* releases: leases */
     twin_script *script;                                                /* sees every frame but HELLO and NS_OPEN; NULL: silence */
     bool mute;                                                          /* does not even answer HELLO */
+    bool guest;                                                         /* the client hears that it is no member */
     bool unsealed;                                                      /* its pool could shrink under the client */
     bool small;                                                         /* its pool is smaller than it says */
     uint32_t hello_major;
@@ -89,13 +90,13 @@ static inline void twin_hello(struct twin *twin, int fd) {
     ack.major = twin->hello_major == 0 ? QUIRE_PROTO_MAJOR : twin->hello_major;
     ack.epoch = DOUBLE_EPOCH;
     ack.session = 1;
-    ack.member = true;
+    ack.member = !twin->guest;
     ack.pool_bytes = DOUBLE_POOL_BYTES;
     ack.generation_slots = DOUBLE_SLOTS;
     ack.lease_ms = 30000;
     ack.ingest_max_bytes = 1u << 20;
     int fds[2] = {twin_memory(twin->small ? 4096 : DOUBLE_POOL_BYTES, !twin->unsealed), twin_memory(DOUBLE_SLOTS * 4, true)};
-    twin_send(fd, QUIRE_MSG_HELLO_ACK, 0, &ack.base, 0, fds, 2);
+    twin_send(fd, QUIRE_MSG_HELLO_ACK, 0, &ack.base, 0, fds, twin->guest ? 0 : 2);
     close(fds[0]);
     close(fds[1]);
 }

@@ -14,6 +14,7 @@ static int memory_fault;      /* 1: the window's memory is smaller than said, 2:
 static uint8_t answers[8][2]; /* statuses of the first, second … put; PENDING ends the list */
 static unsigned n_statuses;   /* 0: as many as items */
 static bool recall;
+static struct quire_wire_put last_put;
 static _Atomic uint64_t waiting_lookup; /* answered with the second put */
 
 static void give_window(int fd, uint64_t request) {
@@ -40,6 +41,7 @@ static void answer_put(int fd, const struct quire_frame *frame, const uint8_t *b
     acks.statuses.data = answers[atomic_fetch_add(&puts_seen, 1) % 8];
     acks.statuses.len = n_statuses != 0 ? n_statuses : n;
     atomic_fetch_add(&items, n);
+    memcpy(&last_put, put->items.data + (n - 1) * sizeof(last_put), sizeof(last_put));
     twin_send(fd, QUIRE_MSG_ACKS, frame->request_id, &acks.base, 0, NULL, 0);
     if (waiting_lookup != 0 && atomic_load(&puts_seen) == 2) {
         Quire__Wire__Grants grants = QUIRE__WIRE__GRANTS__INIT;
@@ -87,6 +89,21 @@ static enum quire_status store_two(quire_source sources[2], uint32_t deadline_ms
     }
     return quire_store(ns, sources, 2, NULL, deadline_ms, retry_after_ms);
 }
+
+/* A member's fuller block replaces the tail that it names; a guest may not, so its block goes without. */
+static void supersede(bool guest) {
+    static const void *base[2] = {lane, lane};
+    quire_source source = {
+        .key = {{1}}, .supersedes = {{7}}, .n_tokens = 16, .k_base = base, .v_base = base, .k_token_stride = 16, .v_token_stride = 16};
+    twin.guest = guest;
+    start();
+    cr_assert_eq(quire_store(ns, &source, 1, NULL, 20000, NULL), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq((last_put.flags & QUIRE_WIRE_PUT_SUPERSEDES) == 0, guest);
+    cr_assert_eq(last_put.supersedes.b[0] == 0, guest);
+    stop();
+}
+Test(client_store, a_guest_replaces_nothing, .timeout = 60) { supersede(true); }
+Test(client_store, a_member_replaces_its_tail, .timeout = 60) { supersede(false); }
 
 /* What the daemon has no time for now goes again by itself, and only that. */
 Test(client_store, retry, .init = start, .fini = stop, .timeout = 60) {
