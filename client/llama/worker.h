@@ -15,8 +15,8 @@
 
 struct worker_options {
     const char *model_path;
-    const char *socket; /* NULL: as libquire finds it */
-    const char *ns;     /* NULL: made of the model's name and the layout's digest */
+    const char *socket;             /* NULL: as libquire finds it */
+    const char *ns;                 /* NULL: made of the model's name and the layout's digest */
     uint32_t block_tokens, threads; /* 0: as engine_options */
     int flash_attn;
     bool no_quire;
