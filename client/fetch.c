@@ -107,12 +107,17 @@ static void clear_results(quire_dest *dests, uint32_t n_dests) {
     }
 }
 
-/* What is still pending gets `rest`; the first failure is the call's. */
-static enum quire_status outcome(quire_dest *dests, uint32_t n_dests, enum quire_status rest) {
+/* What is still pending gets `rest`; the first failure is the call's. Misses that only a reader sees are counted, for the daemon to be told. */
+static enum quire_status outcome(quire_client *client, quire_dest *dests, uint32_t n_dests, enum quire_status rest) {
     enum quire_status first = QUIRE_OK;
     for (uint32_t i = 0; i < n_dests; i++) {
         if (dests[i].status == QUIRE_PENDING) {
             dests[i].status = rest;
+        }
+        if (dests[i].status == QUIRE_CORRUPT) {
+            atomic_fetch_add_explicit(&client->seen_corrupt, 1, memory_order_relaxed);
+        } else if (dests[i].status == QUIRE_TIMEOUT) {
+            atomic_fetch_add_explicit(&client->seen_late, 1, memory_order_relaxed);
         }
         first = first == QUIRE_OK ? dests[i].status : first;
     }
@@ -145,9 +150,8 @@ void fetch_drop(struct job *job) {
 }
 
 void fetch_end(quire_client *client, struct job *job) {
-    (void)client;
     struct job_fetch *fetch = &job->u.fetch;
-    enum quire_status status = outcome(fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
+    enum quire_status status = outcome(client, fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
     job->status = job->status == QUIRE_OK ? status : job->status;
     fetch_drop(job);
 }
@@ -279,7 +283,7 @@ static enum quire_status fetch_now(quire_lease *lease, quire_dest *dests, uint32
         }
         settle(&dests[i], fetch_mapped(lease, &dests[i]), seq);
     }
-    return outcome(dests, n_dests, rest);
+    return outcome(lease->client, dests, n_dests, rest);
 }
 
 enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms) {
@@ -287,7 +291,7 @@ enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_
     if (status != QUIRE_OK) {
         if (dests != NULL) {
             clear_results(dests, n_dests);
-            outcome(dests, n_dests, status);
+            outcome(NULL, dests, n_dests, status); /* nothing was read: nothing is counted */
         }
         return status;
     }

@@ -220,7 +220,8 @@ struct quire_client {
     char path[108];
     char name[64];
     uint64_t random;
-    _Atomic uint64_t serial_up; /* connection that is up; 0: none */
+    _Atomic uint64_t serial_up;               /* connection that is up; 0: none */
+    _Atomic uint32_t seen_corrupt, seen_late; /* misses that only a reader sees; told with the next release */
     struct conn conn;
     uint64_t last_epoch, reconnects, serials;
 

@@ -83,9 +83,11 @@ void lookup_advance(quire_client *client, struct job *job) {
 }
 
 void lookup_end(quire_client *client, struct job *job) {
-    (void)client;
     quire_lookup_result *result = job->u.lookup.result;
     result->status = job->status;
+    if (job->status == QUIRE_TIMEOUT) {
+        atomic_fetch_add_explicit(&client->seen_late, job->u.lookup.args.n_keys, memory_order_relaxed);
+    }
     if (job->status != QUIRE_OK) {
         result->hits = 0;
         if (job->u.lookup.misses != NULL) {
@@ -231,9 +233,14 @@ static void append_releases(quire_client *client) {
     Quire__Wire__Release release = QUIRE__WIRE__RELEASE__INIT;
     release.n_lease = conn->n_releases;
     release.lease = conn->releases;
-    if (conn->n_releases > 0 && conn->state == CONN_UP && tx_frame(client, QUIRE_MSG_RELEASE, 0, &release.base) == QUIRE_OK) {
+    release.corrupt = atomic_load_explicit(&client->seen_corrupt, memory_order_relaxed);
+    release.timeout = atomic_load_explicit(&client->seen_late, memory_order_relaxed);
+    bool something = conn->n_releases > 0 || release.corrupt > 0 || release.timeout > 0;
+    if (something && conn->state == CONN_UP && tx_frame(client, QUIRE_MSG_RELEASE, 0, &release.base) == QUIRE_OK) {
         conn->n_releases = 0;
         conn->released_bytes = 0;
+        atomic_fetch_sub_explicit(&client->seen_corrupt, release.corrupt, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&client->seen_late, release.timeout, memory_order_relaxed);
     }
 }
 
