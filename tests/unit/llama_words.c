@@ -6,6 +6,10 @@
 #include "tests/unit/llama_engine.h"
 #include "tests/unit/llama_tiny.h"
 
+/* More than the 107 bytes that a socket's path may have. */
+#define LONG_PART "/0123456789/0123456789/0123456789"
+#define LONG_PATH LONG_PART LONG_PART LONG_PART LONG_PART
+
 static bool parse(struct options *options, char *why, const char *line) {
     static char copy[512];
     char *argv[32], *rest = copy;
@@ -54,25 +58,23 @@ Test(llama_words, command_line) {
     cr_assert_eq(options.port, 9000);
     cr_assert(parse(&options, why, "--help"));
     cr_assert_eq(options.command, OPTIONS_HELP);
-    static const char *const wrong[] = {
-        "walk --model m",
-        "run --prompt-file f",
-        "run --model m",
-        "run --model m --prompt-file f --prompt p",
-        "run --model m --prompt p -n -1",
-        "run --model m --prompt p -n 1x",
-        "run --model m --prompt p --block-tokens 0",
-        "run --model m --prompt p --block-tokens 1025",
-        "run --model m --prompt p --flash-attn maybe",
-        "run --model m --prompt p stray",
-        "serve --model m --host 0.0.0.0",
-        "serve --model m --port 65536",
-        "run --model m --prompt p --socket unix://s",
-        "run --model m --prompt p --socket tcp://localhost:1",
-        "run --model m --prompt p --socket unix://",
-        "run --model m --prompt p --socket "
-        "/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789/0123456789",
-        "run --model"};
+    static const char *const wrong[] = {"walk --model m",
+                                        "run --prompt-file f",
+                                        "run --model m",
+                                        "run --model m --prompt-file f --prompt p",
+                                        "run --model m --prompt p -n -1",
+                                        "run --model m --prompt p -n 1x",
+                                        "run --model m --prompt p --block-tokens 0",
+                                        "run --model m --prompt p --block-tokens 1025",
+                                        "run --model m --prompt p --flash-attn maybe",
+                                        "run --model m --prompt p stray",
+                                        "serve --model m --host 0.0.0.0",
+                                        "serve --model m --port 65536",
+                                        "run --model m --prompt p --socket unix://s",
+                                        "run --model m --prompt p --socket tcp://localhost:1",
+                                        "run --model m --prompt p --socket unix://",
+                                        "run --model m --prompt p --socket " LONG_PATH,
+                                        "run --model"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         cr_assert_not(parse(&options, why, wrong[i]), "%s", wrong[i]);
         cr_assert_neq(why[0], '\0', "%s", wrong[i]);
