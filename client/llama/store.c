@@ -11,6 +11,7 @@
 
 #define RETRY_MS 1000.0
 #define OPAQUE_SPARE_BYTES (1u << 20)
+#define INGEST_DEFAULT_BYTES (16u << 20) /* see quire_options */
 
 double store_now_ms(void) {
     struct timespec now;
@@ -40,10 +41,23 @@ static void default_ns(const struct engine *engine, char name[QUIRE_MAX_NAME + 1
              digest[2], digest[3], digest[4], digest[5]);
 }
 
+/* What the largest piece that must go to quired whole may need: an opaque block, of lanes one layer. 0: libquire's default will do. */
+static uint64_t ingest_bytes(const struct engine *engine) {
+    const quire_layout *layout = &engine->layout.layout;
+    uint64_t most = layout->opaque ? engine->opaque_token_bytes * engine->block_tokens : 0;
+    for (uint32_t g = 0; g < layout->n_groups; g++) {
+        const quire_rect layer = {.n_layers = 1, .n_heads = layout->group[g].n_kv_heads};
+        most = quire_max_u64(most, quire_layout_rect_bytes(layout, g, &layer, engine->block_tokens));
+    }
+    return most > INGEST_DEFAULT_BYTES ? quire_min_u64(most, QUIRE_MAX_RECORD_BYTES) : 0;
+}
+
 static void connect_now(struct store *store) {
     store->tried_ms = store_now_ms();
     if (store->client == NULL) {
-        const quire_options options = {.address = store->address[0] != '\0' ? store->address : NULL, .client_name = "quire-llama"};
+        const quire_options options = {.address = store->address[0] != '\0' ? store->address : NULL,
+                                       .client_name = "quire-llama",
+                                       .ingest_bytes = ingest_bytes(store->engine)};
         const enum quire_status status = quire_open(&options, &store->client);
         if (status != QUIRE_OK) {
             note(store, "without Quire: %s", quire_last_error());
@@ -323,6 +337,19 @@ static int describe_block(struct store *store, const struct store_run *run, uint
     return n;
 }
 
+static void note_not_stored(struct store *store, enum quire_status status, uint32_t n_sources) {
+    for (uint32_t i = 0; i < n_sources && store->engine->mode == ENGINE_OPAQUE; i++) {
+        if (store->sources[i].status == QUIRE_TOO_LARGE) {
+            note(store,
+                 "not stored: blocks of this model have %llu bytes and go to quired whole: raise its ingest_window_bytes, "
+                 "or choose fewer --block-tokens",
+                 (unsigned long long)store->sources[i].opaque_bytes);
+            return;
+        }
+    }
+    note(store, "not stored: %s: %s", quire_status_text(status), quire_last_error());
+}
+
 /* Stores blocks [kept_blocks, kept_blocks + n) of the keys, at most STORE_SLOTS; the last may be partial. */
 static bool keep_batch(struct store *store, struct store_run *run, uint32_t n, uint32_t last_tokens) {
     uint32_t n_sources = 0;
@@ -338,7 +365,7 @@ static bool keep_batch(struct store *store, struct store_run *run, uint32_t n, u
     uint32_t retry_after_ms = 0;
     const enum quire_status status = quire_store(store->ns, store->sources, n_sources, run->seq, 0, &retry_after_ms);
     if (status != QUIRE_OK) {
-        note(store, "not stored: %s", quire_last_error());
+        note_not_stored(store, status, n_sources);
         return false;
     }
     run->stored_blocks += n;
