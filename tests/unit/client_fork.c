@@ -1,29 +1,9 @@
 #include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
-#include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/time.h>
-
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
-
-static void start(void) {
-    quire_options options = {0};
-    quire_layout layout = toy_layout();
-    cr_assert(quired_start(&quired));
-    options.address = quired.path;
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
-}
 
 #define CHILD_CHECK(condition)                                                                                                             \
     do {                                                                                                                                   \
@@ -84,7 +64,7 @@ static void live_in_child(quire_lease *inherited, quire_view *view, quire_job jo
 }
 
 /* A worker forks with a lease, a view and a job in its hands. The child lives on its own; the parent notices nothing of the child's life or end. */
-Test(client_fork, child_and_parent, .init = start, .fini = stop, .timeout = 100) {
+Test(client_fork, child_and_parent, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_key keys[2];
     quire_lookup_result found, late;
     quire_view view;
@@ -154,14 +134,14 @@ static void fetch_across_fork(void) {
     quire_release(&found.lease);
 }
 
-Test(client_fork, fetch_of_a_member, .init = start, .fini = stop, .timeout = 100) { fetch_across_fork(); }
+Test(client_fork, fetch_of_a_member, .init = worker_start, .fini = worker_stop, .timeout = 100) { fetch_across_fork(); }
 
 static void start_guest(void) {
     quired.guest = true;
-    start();
+    worker_start();
 }
 
-Test(client_fork, fetch_of_a_guest, .init = start_guest, .fini = stop, .timeout = 100) { fetch_across_fork(); }
+Test(client_fork, fetch_of_a_guest, .init = start_guest, .fini = worker_stop, .timeout = 100) { fetch_across_fork(); }
 
 static atomic_bool enough;
 
@@ -178,7 +158,7 @@ static void *keep_calling(void *arg) {
 }
 
 /* Forks while other threads are in the middle of calls: no child inherits a held lock or a half-made state. */
-Test(client_fork, among_threads, .init = start, .fini = stop, .timeout = 100) {
+Test(client_fork, among_threads, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     pthread_t threads[3];
     for (uintptr_t i = 0; i < 3; i++) {
         pthread_create(&threads[i], NULL, keep_calling, (void *)i);
@@ -206,7 +186,7 @@ Test(client_fork, among_threads, .init = start, .fini = stop, .timeout = 100) {
 }
 
 /* A child that only closes what it inherited, the library's own thread included, does so without waiting for anybody. */
-Test(client_fork, close_in_child, .init = start, .fini = stop, .timeout = 100) {
+Test(client_fork, close_in_child, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_options options = {.address = quired.path, .flags = QUIRE_OPEN_PROGRESS_THREAD};
     quire_client *other;
     quire_lookup_result found;
@@ -229,7 +209,7 @@ Test(client_fork, close_in_child, .init = start, .fini = stop, .timeout = 100) {
 static void on_alarm(int signal_number) { (void)signal_number; }
 
 /* Signals that interrupt system calls interrupt no call of ours. */
-Test(client_fork, signals, .init = start, .fini = stop, .timeout = 100) {
+Test(client_fork, signals, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART */
     struct itimerval often = {.it_interval.tv_usec = 300, .it_value.tv_usec = 300}, never = {0};
     quire_key keys[4];

@@ -1,30 +1,12 @@
 #include "tests/unit/client_quired.h"
 
-#include <criterion/criterion.h>
 #include <poll.h>
 #include <pthread.h>
 
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
-
-static void open_client(uint32_t flags, uint32_t max_jobs, uint64_t ingest_bytes) {
-    quire_options options = {.address = quired.path, .flags = flags, .max_jobs = max_jobs, .ingest_bytes = ingest_bytes};
-    quire_layout layout = toy_layout();
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
 static void start(void) { cr_assert(quired_start(&quired)); }
 
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
-}
-
 /* A connector's thread: submits a store, sleeps in poll on the event fd, drains; then looks up and fetches in the same manner. */
-Test(client_jobs, event_loop, .init = start, .fini = stop, .timeout = 60) {
+Test(client_jobs, event_loop, .init = start, .fini = worker_stop, .timeout = 60) {
     enum { BLOCKS = 8 };
     static struct toy toys[BLOCKS], back[BLOCKS];
     static quire_source sources[BLOCKS];
@@ -32,7 +14,7 @@ Test(client_jobs, event_loop, .init = start, .fini = stop, .timeout = 60) {
     quire_key keys[BLOCKS];
     quire_lookup_result found;
     int user[3];
-    open_client(0, 16, 0);
+    worker_open((quire_options){.max_jobs = 16});
     toy_keys(ns, 1, keys, BLOCKS);
     for (uint32_t i = 0; i < BLOCKS; i++) {
         toy_fill(&toys[i], i);
@@ -71,11 +53,11 @@ Test(client_jobs, event_loop, .init = start, .fini = stop, .timeout = 60) {
 }
 
 /* Beyond max_jobs a submit is refused with RETRY until completions are drained; what was accepted all completes. */
-Test(client_jobs, max_jobs, .init = start, .fini = stop, .timeout = 60) {
+Test(client_jobs, max_jobs, .init = start, .fini = worker_stop, .timeout = 60) {
     quire_key keys[1];
     quire_lookup_result found[4];
     quire_done done[4];
-    open_client(0, 4, 0);
+    worker_open((quire_options){.max_jobs = 4});
     toy_keys(ns, 2, keys, 1);
     quire_lookup_args args = {.keys = keys, .n_keys = 1};
     for (int i = 0; i < 4; i++) {
@@ -98,10 +80,10 @@ Test(client_jobs, max_jobs, .init = start, .fini = stop, .timeout = 60) {
 }
 
 /* A cancelled store completes as CANCELLED, says so for each source, and leaves the client fit for the next one. */
-Test(client_jobs, cancel, .init = start, .fini = stop, .timeout = 60) {
+Test(client_jobs, cancel, .init = start, .fini = worker_stop, .timeout = 60) {
     static struct toy toy;
     quire_key keys[1];
-    open_client(0, 4, 0);
+    worker_open((quire_options){.max_jobs = 4});
     toy_keys(ns, 3, keys, 1);
     toy_fill(&toy, 0);
     quire_source source = toy_source(&toy, keys[0], NULL, TOY_BLOCK);
@@ -116,14 +98,14 @@ Test(client_jobs, cancel, .init = start, .fini = stop, .timeout = 60) {
 }
 
 /* With a thread of its own the library finishes submitted work while nobody calls in: another client sees the block arrive. */
-Test(client_jobs, progress_thread, .init = start, .fini = stop, .timeout = 60) {
+Test(client_jobs, progress_thread, .init = start, .fini = worker_stop, .timeout = 60) {
     static struct toy toy;
     quire_key keys[1];
     quire_lookup_result found = {0};
     quire_options options = {.address = quired.path};
     quire_client *other;
     quire_ns *other_ns;
-    open_client(QUIRE_OPEN_PROGRESS_THREAD, 4, 0);
+    worker_open((quire_options){.flags = QUIRE_OPEN_PROGRESS_THREAD, .max_jobs = 4});
     cr_assert_eq(quire_open(&options, &other), QUIRE_OK);
     cr_assert_eq(quire_ns_open(other, "toy", NULL, &other_ns), QUIRE_OK);
     toy_keys(ns, 4, keys, 1);
@@ -148,10 +130,10 @@ Test(client_jobs, progress_thread, .init = start, .fini = stop, .timeout = 60) {
 
 /* Blocks larger than half the ingest window are put in parts that the library cuts, and come back whole. Batches far larger than the
    window flow through it. */
-Test(client_jobs, larger_than_the_window, .init = start, .fini = stop, .timeout = 60) {
+Test(client_jobs, larger_than_the_window, .init = start, .fini = worker_stop, .timeout = 60) {
     enum { LAYERS = 16, DIM = 256, TOKENS = 256, LANE = TOKENS * DIM };
     quire_layout layout = {.n_layers = LAYERS, .n_groups = 1, .block_tokens = TOKENS};
-    open_client(0, 4, 1u << 20);
+    worker_open((quire_options){.max_jobs = 4, .ingest_bytes = 1u << 20});
     for (uint16_t layer = 0; layer < LAYERS; layer++) {
         layout.kv_src[layer] = layer;
     }
@@ -201,13 +183,13 @@ static void start_tight(void) {
 
 /* Two clients share a budget of one window: the second waits until the first, idle, hands its window back on request or loses it, and then the
    first stores again through a new one. */
-Test(client_jobs, window_goes_round, .init = start_tight, .fini = stop, .timeout = 100) {
+Test(client_jobs, window_goes_round, .init = start_tight, .fini = worker_stop, .timeout = 100) {
     quire_options options = {.address = quired.path};
     quire_layout layout = toy_layout();
     quire_client *other;
     quire_ns *other_ns;
     quire_key keys[3];
-    open_client(0, 4, 0);
+    worker_open((quire_options){.max_jobs = 4});
     cr_assert_eq(quire_open(&options, &other), QUIRE_OK);
     cr_assert_eq(quire_ns_open(other, "toy", &layout, &other_ns), QUIRE_OK);
     toy_keys(ns, 9, keys, 3);
@@ -224,11 +206,11 @@ static void start_guest(void) {
 }
 
 /* A guest of the trust domain gets copies: the same calls, the same bytes, and no view. */
-Test(client_jobs, guest, .init = start_guest, .fini = stop, .timeout = 60) {
+Test(client_jobs, guest, .init = start_guest, .fini = worker_stop, .timeout = 60) {
     quire_key keys[2];
     quire_lookup_result found;
     quire_info info;
-    open_client(0, 4, 0);
+    worker_open((quire_options){.max_jobs = 4});
     cr_assert_eq(quire_get_info(client, &info), QUIRE_OK);
     cr_assert(info.connected);
     cr_assert_not(info.zero_copy);
@@ -280,7 +262,7 @@ static void *call_repeatedly(void *arg) {
 
 static void call_from_threads(uint32_t flags) {
     struct caller callers[8] = {0};
-    open_client(flags, 4, 0);
+    worker_open((quire_options){.flags = flags, .max_jobs = 4});
     for (uint32_t i = 0; i < 8; i++) {
         callers[i].seed = i;
         cr_assert_eq(pthread_create(&callers[i].thread, NULL, call_repeatedly, &callers[i]), 0);
@@ -292,7 +274,9 @@ static void call_from_threads(uint32_t flags) {
 }
 
 /* Eight threads block in one client at once: one of them drives the I/O, all get their answers, and none waits for its deadline. */
-Test(client_jobs, threads, .init = start, .fini = stop, .timeout = 60) { call_from_threads(0); }
+Test(client_jobs, threads, .init = start, .fini = worker_stop, .timeout = 60) { call_from_threads(0); }
 
 /* The same beside the library's own thread, which has nothing to do. */
-Test(client_jobs, threads_beside_the_thread, .init = start, .fini = stop, .timeout = 60) { call_from_threads(QUIRE_OPEN_PROGRESS_THREAD); }
+Test(client_jobs, threads_beside_the_thread, .init = start, .fini = worker_stop, .timeout = 60) {
+    call_from_threads(QUIRE_OPEN_PROGRESS_THREAD);
+}

@@ -1,26 +1,5 @@
 #include "tests/unit/client_quired.h"
 
-#include <criterion/criterion.h>
-
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
-
-static void start(void) {
-    quire_options options = {0};
-    quire_layout layout = toy_layout();
-    cr_assert(quired_start(&quired));
-    options.address = quired.path;
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
-}
-
 /* Closes the namespace, and opens one of another shape, which likely lies where the first one lay. */
 static void replace_ns(void) {
     quire_layout layout = opaque_layout();
@@ -30,7 +9,7 @@ static void replace_ns(void) {
 }
 
 /* A worker closes a namespace and still holds a lease on its blocks: they are fetched and viewed as before, until the lease is released. */
-Test(client_lifetime, lease_after_namespace, .init = start, .fini = stop, .timeout = 60) {
+Test(client_lifetime, lease_after_namespace, .init = worker_start, .fini = worker_stop, .timeout = 60) {
     quire_layout layout = toy_layout();
     quire_lookup_result found;
     quire_view view;
@@ -54,7 +33,7 @@ Test(client_lifetime, lease_after_namespace, .init = start, .fini = stop, .timeo
 }
 
 /* Work is under way when its namespace is closed: a store, a lookup and a pin all end well, and nothing is read that is gone. */
-Test(client_lifetime, jobs_after_namespace, .init = start, .fini = stop, .timeout = 60) {
+Test(client_lifetime, jobs_after_namespace, .init = worker_start, .fini = worker_stop, .timeout = 60) {
     static struct toy toy;
     quire_layout layout = toy_layout();
     quire_lookup_result found;
@@ -88,7 +67,7 @@ Test(client_lifetime, jobs_after_namespace, .init = start, .fini = stop, .timeou
 
 /* Everything is closed in the order in which careless code closes it: the namespace, then the client with jobs that nobody drained, then the
    sequence. */
-Test(client_lifetime, undrained, .init = start, .fini = stop, .timeout = 60) {
+Test(client_lifetime, undrained, .init = worker_start, .fini = worker_stop, .timeout = 60) {
     quire_options options = {.address = quired.path};
     quire_lookup_result found[3], kept;
     quire_client *other;

@@ -1,6 +1,7 @@
 /*
  * A real daemon for the client's tests: a forked child that runs daemon/core on a socket of its own, small, quiet, and killable.
- * And a small model whose layers have odd shapes, with blocks whose every element tells where it belongs.
+ * A small model whose layers have odd shapes, with blocks whose every element tells where it belongs.
+ * And the worker that most stories are about: a client of that daemon with a namespace of that model.
  */
 #ifndef CLIENT_QUIRED_H
 #define CLIENT_QUIRED_H
@@ -8,6 +9,7 @@
 #include "client/quire.h"
 #include "daemon/core.h"
 
+#include <criterion/criterion.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -225,6 +227,30 @@ static inline enum quire_status toy_store(quire_ns *ns, const quire_key *keys, u
 static inline enum quire_status toy_lookup(quire_ns *ns, const quire_key *keys, uint32_t n, quire_lookup_result *result) {
     quire_lookup_args args = {.keys = keys, .n_keys = n};
     return quire_lookup(ns, &args, NULL, result);
+}
+
+/* ---- a worker, its daemon and its namespace: Test(…, .init = worker_start, .fini = worker_stop) ------------------------------- */
+static struct quired quired;
+static quire_client *client;
+static quire_ns *ns;
+
+/* The daemon runs already. */
+static inline void worker_open(quire_options options) {
+    quire_layout layout = toy_layout();
+    options.address = quired.path;
+    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
+}
+
+static inline void worker_start(void) {
+    cr_assert(quired_start(&quired));
+    worker_open((quire_options){0});
+}
+
+static inline void worker_stop(void) {
+    quire_ns_close(&ns);
+    quire_close(&client);
+    cr_assert_eq(quired_stop(&quired), 0);
 }
 
 #endif

@@ -3,27 +3,7 @@
 #include "client/admin.h"
 #include "proto/wire.h"
 
-#include <criterion/criterion.h>
 #include <sys/socket.h>
-
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
-
-static void start(void) {
-    quire_options options = {0};
-    quire_layout layout = toy_layout();
-    cr_assert(quired_start(&quired));
-    options.address = quired.path;
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
-}
 
 static bool comes_back(const quire_key *keys, quire_lookup_result *found) {
     for (int i = 0; i < 1000; i++) {
@@ -39,7 +19,7 @@ static bool comes_back(const quire_key *keys, quire_lookup_result *found) {
  * The daemon is killed while a view is open. Its bytes stay readable and say that they stood; the lease may not be used anew; calls miss at once;
  * and when a daemon is there again the same handles work, under another epoch, on a store that has forgotten everything.
  */
-Test(client_reconnect, killed, .init = start, .fini = stop, .timeout = 100) {
+Test(client_reconnect, killed, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_key keys[1];
     quire_lookup_result found, again;
     quire_info before, after;
@@ -81,7 +61,7 @@ Test(client_reconnect, killed, .init = start, .fini = stop, .timeout = 100) {
 }
 
 /* What was submitted when the daemon died completes as DISCONNECTED, and the event fd wakes its owner for that. */
-Test(client_reconnect, submitted, .init = start, .fini = stop, .timeout = 100) {
+Test(client_reconnect, submitted, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_key keys[1];
     quire_lookup_result found;
     quire_done done;
@@ -101,7 +81,7 @@ Test(client_reconnect, submitted, .init = start, .fini = stop, .timeout = 100) {
 }
 
 /* Nobody at home: opening says what to do; lazily it succeeds, and the client finds the daemon when it comes. */
-Test(client_reconnect, lazy, .init = start, .fini = stop, .timeout = 100) {
+Test(client_reconnect, lazy, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_options options = {.address = "/nowhere/quired.sock"};
     quire_client *lazy = NULL;
     cr_assert_eq(quire_open(&options, &lazy), QUIRE_DISCONNECTED);
@@ -126,7 +106,7 @@ Test(client_reconnect, lazy, .init = start, .fini = stop, .timeout = 100) {
 
 /* People type a path relative to where they are. It stays the same place when the program goes elsewhere; what is no path is refused with a
    hint. */
-Test(client_reconnect, relative_address, .init = start, .fini = stop, .timeout = 100) {
+Test(client_reconnect, relative_address, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     static const char *const wrong[] = {"unix://quired.sock", "tcp://127.0.0.1:9300", "unix://"};
     quire_options options = {.address = "./quired.sock", .flags = QUIRE_OPEN_LAZY};
     quire_client *here = NULL;
@@ -152,7 +132,7 @@ Test(client_reconnect, relative_address, .init = start, .fini = stop, .timeout =
 }
 
 /* An operator deletes the namespace under a worker: a call says NOT_FOUND, and soon the same handle works again, on an empty namespace. */
-Test(client_reconnect, deleted_namespace, .init = start, .fini = stop, .timeout = 100) {
+Test(client_reconnect, deleted_namespace, .init = worker_start, .fini = worker_stop, .timeout = 100) {
     quire_key keys[1];
     quire_lookup_result found;
     toy_keys(ns, 3, keys, 1);

@@ -1,30 +1,9 @@
 #include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
-#include <criterion/criterion.h>
-
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
-
-static void start(void) {
-    quire_options options = {0};
-    quire_layout layout = toy_layout();
-    cr_assert(quired_start(&quired));
-    options.address = quired.path;
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
-}
-
 /* A worker stores four blocks from memory whose K and V have different orders and gaps; another place gets them back element by element,
    and the gaps of the destination are not touched. */
-Test(client_roundtrip, odd_strides, .init = start, .fini = stop) {
+Test(client_roundtrip, odd_strides, .init = worker_start, .fini = worker_stop) {
     quire_key keys[4];
     quire_lookup_result found;
     toy_keys(ns, 1, keys, 4);
@@ -49,7 +28,7 @@ Test(client_roundtrip, odd_strides, .init = start, .fini = stop) {
 }
 
 /* A reader that wants one layer and one head gets them alone, counted from its rectangle's first. */
-Test(client_roundtrip, rectangle, .init = start, .fini = stop) {
+Test(client_roundtrip, rectangle, .init = worker_start, .fini = worker_stop) {
     quire_key keys[1];
     quire_lookup_result found;
     uint16_t k[TOY_BLOCK][TOY_K], v[TOY_BLOCK][TOY_V];
@@ -69,7 +48,7 @@ Test(client_roundtrip, rectangle, .init = start, .fini = stop) {
 }
 
 /* Strides that would leave the region, overflow, or name a layer that is not there are refused before a byte is written. */
-Test(client_roundtrip, bounds, .init = start, .fini = stop) {
+Test(client_roundtrip, bounds, .init = worker_start, .fini = worker_stop) {
     quire_key keys[1];
     quire_lookup_result found;
     struct toy got;
@@ -99,7 +78,7 @@ Test(client_roundtrip, bounds, .init = start, .fini = stop) {
 }
 
 /* Zero-copy: the lane seen through a view is the lane that was stored; it stays mapped until release, and says that it stood. */
-Test(client_roundtrip, view, .init = start, .fini = stop) {
+Test(client_roundtrip, view, .init = worker_start, .fini = worker_stop) {
     quire_key keys[2];
     quire_lookup_result found;
     quire_view view;
@@ -127,7 +106,7 @@ Test(client_roundtrip, view, .init = start, .fini = stop) {
 }
 
 /* The prefix ends where the first block is missing, and each key says why it missed. A probe takes no lease. */
-Test(client_roundtrip, prefix_and_reasons, .init = start, .fini = stop) {
+Test(client_roundtrip, prefix_and_reasons, .init = worker_start, .fini = worker_stop) {
     quire_key keys[4];
     uint8_t misses[4];
     quire_lookup_result found;
@@ -152,7 +131,7 @@ Test(client_roundtrip, prefix_and_reasons, .init = start, .fini = stop) {
 }
 
 /* Two ranks put the halves of a block under one put_id; it is there when both have. */
-Test(client_roundtrip, parts, .init = start, .fini = stop) {
+Test(client_roundtrip, parts, .init = worker_start, .fini = worker_stop) {
     quire_key keys[1];
     quire_lookup_result found;
     struct toy toy, got;
@@ -188,7 +167,7 @@ Test(client_roundtrip, parts, .init = start, .fini = stop) {
 }
 
 /* A namespace of another shape is refused by the field's name; without a layout the stored one is learned. */
-Test(client_roundtrip, namespaces, .init = start, .fini = stop) {
+Test(client_roundtrip, namespaces, .init = worker_start, .fini = worker_stop) {
     quire_layout other = toy_layout();
     quire_ns *second = NULL;
     other.group[0].v_dim = 48;
@@ -204,7 +183,7 @@ Test(client_roundtrip, namespaces, .init = start, .fini = stop) {
 }
 
 /* Opaque blocks of any length come back as they were; a destination that is too small says how much it would take. */
-Test(client_roundtrip, opaque, .init = start, .fini = stop) {
+Test(client_roundtrip, opaque, .init = worker_start, .fini = worker_stop) {
     quire_layout layout = opaque_layout();
     quire_ns *plain = NULL;
     cr_assert_eq(quire_ns_open(client, "plain", &layout, &plain), QUIRE_OK, "%s", quire_last_error());
@@ -235,7 +214,7 @@ Test(client_roundtrip, opaque, .init = start, .fini = stop) {
 }
 
 /* The verbs by key: touch and pin say which keys are there; what is pinned can be unpinned once. */
-Test(client_roundtrip, verbs, .init = start, .fini = stop) {
+Test(client_roundtrip, verbs, .init = worker_start, .fini = worker_stop) {
     quire_key keys[2];
     uint8_t statuses[2] = {99, 99};
     toy_keys(ns, 8, keys, 2);
@@ -250,7 +229,7 @@ Test(client_roundtrip, verbs, .init = start, .fini = stop) {
 }
 
 /* What a sequence computed on a lossy prefix stores says so, to every reader and to what they compute on it. */
-Test(client_roundtrip, ancestry, .init = start, .fini = stop) {
+Test(client_roundtrip, ancestry, .init = worker_start, .fini = worker_stop) {
     quire_key keys[1];
     quire_lookup_result found;
     quire_seq *writer = NULL, *reader = NULL;

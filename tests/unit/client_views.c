@@ -1,22 +1,12 @@
 #include "tests/unit/client_quired.h"
 
-#include <criterion/criterion.h>
-
 enum { BLOCKS = 4 };
 
-static struct quired quired;
-static quire_client *client;
-static quire_ns *ns;
 static quire_key keys[BLOCKS];
 static quire_lookup_result found;
 
 static void start(void) {
-    quire_options options = {0};
-    quire_layout layout = toy_layout();
-    cr_assert(quired_start(&quired));
-    options.address = quired.path;
-    cr_assert_eq(quire_open(&options, &client), QUIRE_OK, "%s", quire_last_error());
-    cr_assert_eq(quire_ns_open(client, "toy", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
+    worker_start();
     toy_keys(ns, 1, keys, BLOCKS);
     if (!quired.guest) {
         cr_assert_eq(toy_store(ns, keys, BLOCKS - 1), QUIRE_OK); /* the last one is not stored */
@@ -26,9 +16,7 @@ static void start(void) {
 
 static void stop(void) {
     quire_release(&found.lease);
-    quire_ns_close(&ns);
-    quire_close(&client);
-    cr_assert_eq(quired_stop(&quired), 0);
+    worker_stop();
 }
 
 /* A reader wants pointers to a whole prefix. Each view stands for itself: one that misses leaves the others as they are, and is passed over at
