@@ -1,0 +1,72 @@
+/*
+ * The log's metadata file: which namespaces there are, and what is pinned. Written whole, beside the old one, synced and renamed over it, before a
+ * record that depends on it is written. A namespace that is not in it was deleted: its records are dead wherever they lie.
+ *
+ *   head (64 bytes) ‖ namespaces, each {struct quire_meta_ns, name, domain, layout} padded to 8 ‖ pins ‖ check (XXH3-64 of all before)
+ *
+ * Pure; readers treat every byte as hostile.
+ */
+#ifndef QUIRE_LOG_META_H
+#define QUIRE_LOG_META_H
+
+#include "proto/quire_types.h"
+
+#include <assert.h>
+
+#define QUIRE_META_MAGIC 0x444d4c51u /* "QLMD" */
+#define QUIRE_META_VERSION 1u
+#define QUIRE_META_MAX_NAMESPACES 65536u
+#define QUIRE_META_MAX_PINS (1u << 22)
+
+struct quire_meta_head {
+    uint32_t magic;
+    uint32_t version;
+    uint8_t set_id[16];
+    uint64_t generation;
+    uint32_t next_serial; /* of namespaces: never used twice */
+    uint32_t n_namespaces;
+    uint32_t n_pins;
+    uint8_t reserved[4];
+    uint64_t size_bytes; /* of the file */
+    uint64_t sequence;   /* no record has a higher one unless it is in the log */
+};
+static_assert(sizeof(struct quire_meta_head) == 64, "stored format");
+
+struct quire_meta_ns {
+    uint32_t serial;
+    uint16_t name_bytes, domain_bytes;
+    uint32_t layout_bytes; /* canonical encoding */
+    uint32_t reserved;
+    quire_key root;
+};
+static_assert(sizeof(struct quire_meta_ns) == 48, "stored format");
+
+struct quire_meta_pin {
+    quire_key key;
+    uint32_t serial;
+    uint32_t pins;
+};
+static_assert(sizeof(struct quire_meta_pin) == 40, "stored format");
+
+/* A namespace as a caller holds it; the pointers are the caller's, or point into the decoded bytes. */
+struct quire_meta_item {
+    uint32_t serial;
+    quire_key root;
+    const char *name;   /* name_bytes long, not terminated when decoded */
+    const char *domain; /* likewise */
+    const uint8_t *layout;
+    uint32_t name_bytes, domain_bytes, layout_bytes;
+};
+
+/* Writes into a buffer that the caller grows: *size is what is needed; TOO_LARGE when capacity is short (nothing is written then). */
+enum quire_status quire_meta_encode(const struct quire_meta_head *head, const struct quire_meta_item *items,
+                                    const struct quire_meta_pin *pins, uint8_t *out, size_t capacity, size_t *size);
+/* Checks the whole file. CORRUPT, VERSION, MISMATCH (another set; set_id NULL: not compared). */
+enum quire_status quire_meta_open(const uint8_t *in, size_t size, const uint8_t set_id[16], struct quire_meta_head *head);
+/* After quire_meta_open: item i follows item i−1. `at` starts at 0; false at the end. */
+bool quire_meta_next(const uint8_t *in, size_t *at, struct quire_meta_item *item);
+const struct quire_meta_head *quire_meta_head_of(const uint8_t *in);
+/* Pin i (copied out: the array may be unaligned). */
+void quire_meta_pin_at(const uint8_t *in, uint32_t i, struct quire_meta_pin *pin);
+
+#endif

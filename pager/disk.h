@@ -1,0 +1,162 @@
+/*
+ * The pager's disk tier: blocks leave memory for the log, come back when they are asked for, and are there after a restart.
+ *
+ * The pager decides, the daemon moves bytes: wishes of the types below come out of pager_next_event with `disk` set, and are reported back by
+ * pager_complete, as all wishes are. What the disk holds of a block is remembered in eight bytes beside its index entry (pager/where.h).
+ *
+ * A block's record on disk is read into its domain's pool, verified there by the daemon, and then granted like any other. A lease on a
+ * record that is only on disk is a right without an address: pager_load asks for the bytes.
+ */
+#ifndef PAGER_DISK_H
+#define PAGER_DISK_H
+
+#include "codec/log.h"
+#include "codec/log_meta.h"
+#include "pager/log/log.h"
+#include "pager/pager.h"
+
+/* Options of the disk tier. X(name, type, default, help). */
+#define PAGER_DISK_OPTIONS(X)                                                                                                              \
+    X(write_delay_ms, uint32_t, 1000, "a block that is stored goes to disk after this, sooner when room is short")                         \
+    X(batch_bytes, uint32_t, 2097152, "the most that one write to disk carries")                                                           \
+    X(writes_in_flight, uint32_t, 8, "writes to disk at once")                                                                             \
+    X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions")                                   \
+    X(write_budget_bytes_per_s, uint64_t, 0, "bytes a second that may be written to disk; 0: as many as there are")                        \
+    X(drive_writes_per_day, double, 0, "times a day that the disk's capacity may be written; 0: as often as asked")                        \
+    X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one")                                             \
+    X(reinsert_pct, uint32_t, 12, "share of what is written that may be rewriting of what reuse justifies")
+
+struct pager_disk_options {
+#define X(name, type, value, help) type name;
+    PAGER_DISK_OPTIONS(X)
+#undef X
+};
+void pager_disk_options_default(struct pager_disk_options *options);
+
+#define PAGER_DISK_COUNTERS(X)                                                                                                             \
+    X(disk_writes, "batches written to disk")                                                                                              \
+    X(disk_written_bytes, "bytes written to disk, heads, padding and footers too")                                                         \
+    X(disk_admitted_bytes, "record bytes written to disk for the first time")                                                              \
+    X(disk_rewritten_bytes, "record bytes written again when their segment was emptied")                                                   \
+    X(disk_declined, "records that were not written to disk: budget, or too large for a segment")                                          \
+    X(disk_reads, "records, or parts of them, read from disk")                                                                             \
+    X(disk_read_bytes, "bytes read from disk")                                                                                             \
+    X(disk_read_shared, "fetches that waited for a read of the same record")                                                               \
+    X(disk_read_ahead, "records read before they were asked for")                                                                          \
+    X(disk_partial_reads, "reads of only the lanes that were asked for")                                                                   \
+    X(disk_promoted, "records that stayed in memory after they were read")                                                                 \
+    X(disk_corrupt, "records that failed their checksum as they came from disk")                                                           \
+    X(disk_read_errors, "reads that the device failed")                                                                                    \
+    X(disk_write_errors, "writes that the device failed")                                                                                  \
+    X(disk_demoted, "clean copies dropped from memory")                                                                                    \
+    X(disk_dropped, "records dropped because their segment was emptied")                                                                   \
+    X(disk_orphans, "blocks dropped because what they continue is gone from every tier")                                                   \
+    X(disk_emptied, "segments emptied")                                                                                                    \
+    X(disk_tombstones, "deletions written to disk")                                                                                        \
+    X(disk_restored, "records found at start")
+
+struct pager_disk_counters {
+#define X(name, help) uint64_t name;
+    PAGER_DISK_COUNTERS(X)
+#undef X
+};
+
+/* Once, before anything is stored. Every segment is UNKNOWN until it was restored or declared clean: nothing is written before restore has begun. */
+enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_shape *shape, const struct pager_disk_options *options,
+                                    uint64_t first_sequence);
+void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options);
+bool pager_has_disk(const struct pager *pager);
+
+/* ---- wishes (enum pager_event_type in pager.h: PAGER_DISK_WRITE …) ------------------------------------------------------------- */
+struct pager_disk_piece { /* a record in a pool */
+    uint32_t domain;
+    uint32_t size_bytes;
+    uint64_t offset; /* from it, whole units may be read, or written when the record comes back: the extent is long enough */
+};
+/* Lanes of a record, as bytes from the record's start: whole units around them are read. */
+struct pager_disk_range {
+    uint32_t from_bytes, to_bytes;
+};
+#define PAGER_DISK_MAX_RANGES 64u
+struct pager_disk_wish {
+    uint32_t device, segment;
+    uint64_t epoch;
+    /* WRITE: a batch: head of head_units with n entries, then n_pieces records (tombstones have none) at their entries' at_units, padded to units. The executor puts entry.check in.
+       first: the segment header is to be written before it. */
+    uint32_t at_units, head_units, size_units;
+    bool first;
+    uint32_t n, n_pieces;
+    struct quire_log_entry *entries;       /* WRITE (its checks are to be filled in), SEAL (all of the segment's: const in spirit) */
+    const struct pager_disk_piece *pieces; /* WRITE: one a RECORD entry, in order; READ: one */
+    /* READ: the record at at_units, size in pieces[0]; key and layout for the verification. n_ranges 0: all of it, every lane to be verified; else header and directory
+       and these ranges, and the lanes in them. */
+    quire_key key;
+    uint16_t ns;
+    uint8_t group;
+    uint64_t check; /* 0: unknown */
+    uint32_t n_ranges;
+    struct pager_disk_range ranges[PAGER_DISK_MAX_RANGES];
+    quire_rect rect; /* with ranges: what they hold */
+    /* SEAL: used_units. META: nothing: ask pager_disk_meta. SYNC: the device. ENTRIES: answer with pager_disk_entries, then complete. */
+    uint32_t used_units;
+};
+
+/* ENTRIES' answer, before its completion: the segment's entries, from its footer or a scan. Copied. */
+enum quire_status pager_disk_entries(struct pager *pager, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n);
+
+/* META's answer: what is to be written. Arrays are the pager's, until the next call into it. */
+struct pager_disk_meta {
+    uint32_t next_serial, n_items, n_pins;
+    const struct quire_meta_item *items;
+    const struct quire_meta_pin *pins;
+};
+enum quire_status pager_disk_meta(struct pager *pager, struct pager_disk_meta *meta);
+
+/* ---- reading -------------------------------------------------------------------------------------------------------------- */
+/* One record of a lease that is to be in memory. */
+struct pager_load_item {
+    uint32_t slot; /* as granted */
+    bool partial;  /* only `rect` is wanted: less is read when it is less */
+    quire_rect rect;
+};
+/*
+ * Brings records under a lease into memory. OK: an event PAGER_LOAD_DONE with `cookie` follows when every item is there or has failed, exactly one, perhaps at
+ * once; pager_load_result then tells of each. NOT_FOUND, STALE (lease); INVALID; RETRY (too many loads wait).
+ */
+enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, const struct pager_load_item *items,
+                             uint32_t n_items, uint64_t cookie, uint64_t deadline_ns);
+/* After LOAD_DONE, once: grants[i] with statuses[i] OK; MISS (gone from the disk, corrupt, unreadable), FULL (no room in the pool before the deadline), TIMEOUT. NOT_FOUND: the lease has ended. */
+enum quire_status pager_load_result(struct pager *pager, uint64_t cookie, struct quire_wire_grant *grants, uint8_t *statuses,
+                                    uint32_t n_items);
+
+/* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
+/* Takes a device out of use: what is only there is a miss from now. */
+void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
+/* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */
+bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+/* Writes what is dirty as soon as possible, closes the open segments, and syncs; PAGER_FLUSHED follows when all is on disk or has failed. */
+void pager_disk_flush(struct pager *pager, uint64_t now_ns);
+
+/* ---- restart -------------------------------------------------------------------------------------------------------------- */
+/* In this order: namespaces and pins; every segment's state; then entries, a segment at a time from the highest epoch to the lowest, each segment's from its end to
+   its beginning; then end. Serving may begin after the segments' states. Nothing is collected before the end. */
+enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial);
+enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin);
+void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
+                           uint32_t n_entries);
+/* The entries are told in the order in which they lie; the pager takes them from the last to the first. */
+void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
+void pager_restore_end(struct pager *pager, uint64_t now_ns);
+
+/* ---- for operators -------------------------------------------------------------------------------------------------------- */
+struct pager_disk_stats {
+    struct pager_log_stats log;
+    uint64_t dirty_bytes, dirty_records, writing_bytes, reading_bytes;
+    uint64_t where_bytes;  /* memory for places beyond the index's own */
+    double estimate_error; /* of fetch times, relative, smoothed; the worst device's */
+    bool restoring, emptying;
+    const struct pager_disk_counters *counters;
+};
+void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The books of the log: which segment is open, where the next batch goes, what each segment still holds, which one is to be emptied next.
+ *
+ * Knows nothing of keys, bytes or time: pager/ tells it what to append and what died, and asks it what to do. Deterministic, not thread-safe. One
+ * segment a device is open at a time; batches go to the open segments in turn, except that tombstones go to the one opened last: segments are
+ * emptied strictly in the order in which they were opened (their epochs), so that a tombstone outlives whatever it buries.
+ *
+ *   CLEAN ─opened→ OPEN ─full→ SEALING ─footer written→ SEALED ─oldest, room is short→ EMPTYING ─nothing needed, nobody reads→ CLEAN
+ *   any ─its device fails→ LOST
+ */
+#ifndef PAGER_LOG_LOG_H
+#define PAGER_LOG_LOG_H
+
+#include "codec/log.h"
+#include "proto/base/base.h"
+
+#define PAGER_NO_SEGMENT UINT32_MAX
+
+struct pager_log;
+
+enum pager_segment_state {
+    PAGER_SEGMENT_UNKNOWN, /* its header was not looked at since the start */
+    PAGER_SEGMENT_CLEAN,
+    PAGER_SEGMENT_OPEN,
+    PAGER_SEGMENT_SEALING, /* takes no more; its footer is to be written when its batches are */
+    PAGER_SEGMENT_SEALED,
+    PAGER_SEGMENT_EMPTYING,
+    PAGER_SEGMENT_LOST
+};
+
+struct pager_log_shape {
+    struct quire_log_geometry geometry;
+    uint32_t n_devices;
+    uint32_t segments[QUIRE_LOG_MAX_FILES]; /* of each device; numbers follow one another, device by device */
+    uint32_t reserve;                       /* clean segments that only rewriting may use, ≥ 1 */
+};
+
+struct pager_segment {
+    uint64_t epoch; /* 0: never used */
+    uint64_t live_bytes;
+    uint32_t live_records;
+    uint32_t used_units;
+    uint32_t holds;   /* reads under way */
+    uint32_t writing; /* batches under way */
+    uint32_t n_entries;
+    uint8_t state, device;
+};
+
+/* INVALID: a shape out of range (fewer than reserve + 2 segments for each device, too many units). */
+enum quire_status pager_log_create(const struct pager_log_shape *shape, struct pager_log **log);
+void pager_log_destroy(struct pager_log **log);
+
+const struct pager_segment *pager_log_segment(const struct pager_log *log, uint32_t segment);
+uint32_t pager_log_segments(const struct pager_log *log);
+
+/* ---- appending ------------------------------------------------------------------------------------------------------------ */
+/* A batch that was given its place. */
+struct pager_log_place {
+    uint32_t segment;
+    uint64_t epoch;
+    uint32_t at_units, head_units, size_units;
+    bool first; /* the segment was just opened: its header is to be written, too, by itself, before this batch or with it */
+};
+/*
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units); entries are kept for the footer. With
+ * tombstones among them the newest open segment is taken. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
+ * an empty segment; NO_MEMORY. May turn segments into SEALING.
+ */
+enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry *entries, uint32_t n, bool rewriting,
+                                   struct pager_log_place *place);
+/* The batch's write ended. !ok: its entries are left out of the footer, and the segment takes no more. */
+void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, uint32_t n, bool ok);
+/* Of all that could go into the open segments without opening another, in records of `bytes`: for those who plan a batch. */
+uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes);
+/* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
+void pager_log_close(struct pager_log *log, uint32_t device);
+/* A SEALING segment whose batches are written and that was not given out yet; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed. */
+uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
+/* !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same. */
+void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
+/* The newest open segment's device: that tombstones were written to. */
+uint32_t pager_log_newest_open(const struct pager_log *log);
+
+/* ---- what lives ----------------------------------------------------------------------------------------------------------- */
+void pager_log_live(struct pager_log *log, uint32_t segment, uint32_t bytes); /* one more record that the index points to */
+void pager_log_dead(struct pager_log *log, uint32_t segment, uint32_t bytes); /* one fewer */
+void pager_log_hold(struct pager_log *log, uint32_t segment);                 /* a read of it begins: its bytes stay */
+void pager_log_unhold(struct pager_log *log, uint32_t segment);
+
+/* ---- emptying ------------------------------------------------------------------------------------------------------------- */
+uint32_t pager_log_clean(const struct pager_log *log); /* clean segments on devices in use */
+/* The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none there, an older one
+   is still open or being sealed or emptied, or its device is out of use. One at a time. */
+uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted);
+/* Nothing in it is needed any more (live_records is 0): CLEAN as soon as nobody holds it. */
+void pager_log_emptied(struct pager_log *log, uint32_t segment);
+
+/* ---- devices -------------------------------------------------------------------------------------------------------------- */
+/* Takes a device out of use: its segments are LOST; nothing is appended there any more. False: it was out already. */
+bool pager_log_device_lost(struct pager_log *log, uint32_t device);
+bool pager_log_device_in_use(const struct pager_log *log, uint32_t device);
+
+/* ---- restart -------------------------------------------------------------------------------------------------------------- */
+/* What a segment was found to be, before anything is appended: CLEAN (its epoch too, when it has one: epochs go on from the highest) or SEALED (also one that was open: it is not
+   appended to). */
+void pager_log_found(struct pager_log *log, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
+                     uint32_t n_entries);
+
+/* Sums for people. */
+struct pager_log_stats {
+    uint64_t capacity_bytes; /* of devices in use */
+    uint64_t live_bytes, live_records;
+    uint64_t used_bytes; /* in segments that are not clean */
+    uint32_t segments, clean, open, sealed, lost, devices, devices_lost;
+    uint64_t epoch; /* the highest */
+    uint64_t books_bytes;
+};
+void pager_log_stats(const struct pager_log *log, struct pager_log_stats *stats);
+/* Recounts and asserts; live sums are the index's affair. */
+void pager_log_check(const struct pager_log *log);
+
+#endif
