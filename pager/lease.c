@@ -302,12 +302,13 @@ static void count(struct lookup *l) {
     counters->lookups++;
     counters->lookup_keys += l->request->n_keys;
     counters->hit_keys += hits;
-    counters->hit_tokens += l->probe ? 0 : l->tokens; /* what was really handed out: seconds of prefill saved */
+    l->reply->tokens = l->probe ? 0 : l->tokens; /* what was really handed out: seconds of prefill saved */
+    counters->hit_tokens += l->reply->tokens;
     counters->hit_bytes += l->reply->leased_bytes;
     counters->lease_quota_refusals += l->quota_hit;
     l->ns->hits += hits;
     l->ns->misses += l->request->n_keys - hits;
-    l->ns->tokens_reused += l->probe ? 0 : l->tokens;
+    l->ns->tokens_reused += l->reply->tokens;
 }
 
 static enum quire_status lease_new(struct pager *pager, uint32_t n_slots, struct pager_lease **out) {
@@ -384,7 +385,7 @@ static enum quire_status prepare(struct lookup *l) {
     }
     uint64_t quota = pager_lease_quota(pager, l->domain);
     l->budget_bytes = quota > l->session->leased_bytes ? quota - l->session->leased_bytes : 0;
-    l->reply->lease = l->reply->leased_bytes = 0;
+    l->reply->lease = l->reply->leased_bytes = l->reply->tokens = 0;
     l->reply->hits = l->reply->n_grants = 0;
     l->n = request->n_keys;
     l->plain = l->ns->all_mask == 1 && !l->floor;

@@ -234,6 +234,11 @@ uint32_t pager_ns_domain(const struct pager *pager, uint16_t ns) {
     return n ? n->domain : UINT32_MAX;
 }
 
+uint32_t pager_ns_serial(const struct pager *pager, uint16_t ns) {
+    const struct pager_ns *n = live(pager, ns);
+    return n ? n->serial : 0;
+}
+
 /* ---- deletion ------------------------------------------------------------------------------------------------------------- */
 void pager_ns_let_go(struct pager *pager, struct pager_ns *ns) {
     if (ns->deleted && ns->entries == 0 && ns->slots == 0) {

@@ -119,6 +119,8 @@ enum quire_status pager_ns_use(struct pager *pager, uint64_t session, uint16_t n
 const quire_layout *pager_ns_layout(const struct pager *pager, uint16_t ns);
 quire_key pager_ns_root(const struct pager *pager, uint16_t ns);
 uint32_t pager_ns_domain(const struct pager *pager, uint16_t ns);
+/* Tells a namespace from others that had its number before or get it later; 0 when there is none. */
+uint32_t pager_ns_serial(const struct pager *pager, uint16_t ns);
 /* Everything in it becomes invisible at once; leased bytes stay until released. Its number is not reused while anything refers to it. */
 enum quire_status pager_ns_delete(struct pager *pager, const char *name, uint64_t *blocks);
 
@@ -148,6 +150,7 @@ struct pager_lease_reply {
     uint32_t grants_capacity;        /* n_keys × groups of the layout suffices; else TOO_LARGE */
     uint32_t n_grants;
     uint64_t leased_bytes;
+    uint64_t tokens; /* in the blocks that were leased, as counted: 0 for a probe, and for a look that does not count */
 };
 enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct pager_lease_request *request,
                               struct pager_lease_reply *reply);

@@ -81,9 +81,12 @@ Test(ns, deletion_spares_readers) {
     rig_each(rig, 2);
     struct quire_wire_grant grant = rig->grants[0];
     uint64_t lease = rig->reply.lease;
+    const uint32_t serial = pager_ns_serial(rig->pager, rig->ns);
+    cr_assert_neq(serial, 0);
     cr_assert_eq(pager_ns_delete(rig->pager, "m", &blocks), QUIRE_OK);
     pager_check(rig->pager);
     cr_assert_eq(blocks, 3);
+    cr_assert_eq(pager_ns_serial(rig->pager, rig->ns), 0);
     cr_assert_eq(pager_ns_delete(rig->pager, "m", &blocks), QUIRE_NOT_FOUND);
     cr_assert(pager_ns_layout(rig->pager, rig->ns) == NULL);
     cr_assert_eq(atomic_load(&rig->generations[grant.slot]), grant.generation);
@@ -97,6 +100,7 @@ Test(ns, deletion_spares_readers) {
     uint16_t third;
     cr_assert_eq(open_ns(rig, "third", &layout, "s", &third, why), QUIRE_OK);
     cr_assert_eq(third, rig->ns); /* now it is free */
+    cr_assert_gt(pager_ns_serial(rig->pager, third), serial);
     rig->ns = other;
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NEVER_STORED); /* a new namespace has no ghosts */
     rig_free(rig);

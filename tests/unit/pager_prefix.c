@@ -190,7 +190,11 @@ Test(prefix, is_counted) {
     cr_assert(counters->lookups == 1 && counters->lookup_keys == 2 && counters->hit_keys == 1 && counters->hit_tokens == 4);
     cr_assert_eq(counters->misses[QUIRE_MISS_NEVER_STORED], 1);
     cr_assert_eq(counters->hit_bytes, rig->grants[0].size);
+    cr_assert_eq(rig->reply.tokens, 4);
+    rig_look(rig, rig->session, QUIRE_WIRE_LEASE_PREFIX | QUIRE_WIRE_LEASE_NO_TOUCH, (uint32_t[]){1, 0});
+    cr_assert(rig->reply.lease != 0 && rig->reply.tokens == 0);
     rig_probe(rig, 1, 2);
+    cr_assert_eq(rig->reply.tokens, 0);
     cr_assert(counters->lookups == 1 && counters->misses[QUIRE_MISS_NEVER_STORED] == 1);
     uint32_t cursor = 0;
     struct pager_ns_info info;
