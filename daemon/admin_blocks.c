@@ -8,6 +8,13 @@
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
 
+static void admin_ns_savings(const struct core *core, uint16_t number, Quire__Wire__NamespaceInfo *ns) {
+    const struct savings_ns *savings = savings_of(&core->savings, number, pager_ns_serial(core->pager, number));
+    ns->prefill_us_per_token = savings_us_per_token(savings, core->config.prefill_tokens_per_s);
+    ns->prefill_reports = savings != NULL ? savings->reports : 0;
+    ns->prefill_seconds_saved = savings != NULL ? savings->saved_s : 0;
+}
+
 static enum quire_status admin_ns_fill(const struct admin_call *call, const struct pager_ns_info *info, bool with_layout) {
     Quire__Wire__NamespaceInfo *ns = arena_alloc(call->arena, sizeof *ns);
     if (ns == NULL) {
@@ -32,6 +39,7 @@ static enum quire_status admin_ns_fill(const struct admin_call *call, const stru
     ns->stores = info->stores;
     ns->evictions = info->evictions;
     ns->tokens_reused = info->tokens_reused;
+    admin_ns_savings(call->core, info->ns, ns);
     ns->policy = (char *)"lossless";
     call->reply->namespaces[call->reply->n_namespaces++] = ns;
     return QUIRE_OK;

@@ -140,9 +140,9 @@ enum quire_status admin_counters(const struct admin_call *call) {
         admin_counter(call, all, arena_printf(call->arena, "misses_%s", quire_miss_name((enum quire_miss)reason)),
                       (double)(pager->misses[reason] + call->core->reader_misses[reason]), quire_miss_text((enum quire_miss)reason));
     }
-    core_price_tokens(call->core);
-    admin_counter(call, all, (char *)"prefill_seconds_saved", call->core->saved_s,
-                  "hit_tokens, each divided by the prefill_tokens_per_s of its time; 0 while none is configured");
+    admin_counter(
+        call, all, (char *)"prefill_seconds_saved", call->core->savings.saved_s,
+        "what hit_tokens would have taken to compute, as the workers of their namespaces measured it, else at prefill_tokens_per_s");
 #define X(name, help) admin_counter(call, all, (char *)#name, (double)core->name, help);
     CORE_COUNTERS(X)
 #undef X

@@ -40,7 +40,7 @@ struct config {
     bool metrics_enabled;
     char metrics_address[64];                         /* loopback by default, "127.0.0.1" */
     uint16_t metrics_port;                            /* 9470; 0: any free port, told in the log and in status */
-    uint32_t prefill_tokens_per_s;                    /* how fast the workers prefill, to tell seconds saved in /metrics; 0: unknown */
+    uint32_t prefill_tokens_per_s;                    /* prefill where no worker reports what it takes, to tell seconds saved; 0: unknown */
     uint32_t max_sessions;                            /* 1024 */
     uint32_t max_session_memory_bytes;                /* copies for one guest at once, 4 MiB */
     uint32_t idle_timeout_ms;                         /* 0: sessions may idle for ever */

@@ -63,6 +63,7 @@ static enum quire_status core_create_store(struct core *core, char *why, size_t 
     }
     QUIRE_FORWARD(ingest_create(&limits, &ingest_session_ops, &core->ingest));
     QUIRE_FORWARD(puts_setup(&core->puts));
+    QUIRE_FORWARD(savings_setup(&core->savings, core->config.pager.max_namespaces));
     QUIRE_FORWARD(events_setup(core));
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     core->work_threads = core->config.work_threads != 0 ? core->config.work_threads
@@ -122,6 +123,7 @@ void core_destroy(struct core **out) {
     }
     workpool_destroy(&core->workpool); /* first: what its jobs read and write is still there */
     puts_teardown(core);
+    savings_teardown(&core->savings);
     events_teardown(core);
     ingest_destroy(&core->ingest);
     quarantine_teardown(core);
@@ -294,7 +296,6 @@ uint64_t core_heartbeat_age_ms(const struct core *core) {
 
 void core_apply_config(struct core *core, const struct config *config) {
     struct config *running = &core->config;
-    core_price_tokens(core);
     config_take_live(running, config);
     const struct ingest_limits limits = ingest_limits_of(running);
     ingest_set_limits(core->ingest, &limits);
@@ -320,14 +321,6 @@ void core_histogram_add(struct core_histogram *histogram, uint64_t elapsed_ns) {
     histogram->count++;
     histogram->sum_us += us;
     histogram->bucket[quire_min_u64(bucket, CORE_HISTOGRAM_BUCKETS - 1)]++;
-}
-
-void core_price_tokens(struct core *core) {
-    uint64_t tokens = pager_counters(core->pager)->hit_tokens;
-    if (core->config.prefill_tokens_per_s > 0) {
-        core->saved_s += (double)(tokens - core->priced_tokens) / core->config.prefill_tokens_per_s;
-    }
-    core->priced_tokens = tokens;
 }
 
 static bool core_lists(const uid_t *ids, uint32_t n_ids, uid_t uid) {

@@ -17,6 +17,7 @@
 #include "daemon/pool.h"
 #include "daemon/puts.h"
 #include "daemon/quarantine.h"
+#include "daemon/savings.h"
 #include "daemon/session.h"
 #include "daemon/workpool.h"
 
@@ -70,8 +71,7 @@ struct core {
 
     struct core_counters counters;
     uint64_t reader_misses[QUIRE_MISS_COUNT]; /* that only readers could see, as they tell */
-    uint64_t priced_tokens;                   /* hit tokens that are in saved_s already */
-    double saved_s;
+    struct savings savings;
     struct core_histograms histograms;
 };
 
@@ -79,8 +79,6 @@ struct core {
 void core_histogram_add(struct core_histogram *histogram, uint64_t elapsed_ns);
 /* The trust domain of a uid: DENIED when nobody knows it. */
 enum quire_status core_classify(const struct core *core, uid_t uid, uint32_t *domain, bool *member);
-/* Turns the tokens reused since the last call into seconds saved, at the rate that was configured meanwhile. */
-void core_price_tokens(struct core *core);
 void core_runnable(struct core *core, struct session *session);
 /* One round of the loop: waits until the deadline at most (0: not at all), serves what is ready, what was left over and what is due. */
 enum quire_status core_turn(struct core *core, uint64_t deadline_ns);

@@ -113,6 +113,19 @@ void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
     }
     NAMESPACE_METRICS(X)
 #undef X
+    family(to, "namespace_prefill_seconds_per_token", "gauge",
+           "what its tokens take to compute: as measured, else as configured; 0: unknown");
+    for (size_t i = 0; i < reply->n_namespaces; i++) {
+        const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];
+        fprintf(to, "quire_namespace_prefill_seconds_per_token{namespace=\"%s\",domain=\"%s\"} %.9g\n", ns->name, ns->domain,
+                ns->prefill_us_per_token / 1e6);
+    }
+    family(to, "namespace_prefill_seconds_saved_total", "counter", "what its tokens that hit would have taken");
+    for (size_t i = 0; i < reply->n_namespaces; i++) {
+        const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];
+        fprintf(to, "quire_namespace_prefill_seconds_saved_total{namespace=\"%s\",domain=\"%s\"} %.3f\n", ns->name, ns->domain,
+                ns->prefill_seconds_saved);
+    }
 }
 
 void metrics_write_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {

@@ -182,7 +182,9 @@ enum session_verdict puts_request(struct session *session, const struct quire_fr
     if (put == NULL) {
         return puts_refuse(session, id, QUIRE_NO_MEMORY, 100, "no memory for the put");
     }
+    uint16_t ns = session->ns[message->ns - 1];
+    savings_report(&core->savings, ns, pager_ns_serial(core->pager, ns), (double)message->us_per_token);
     uint64_t deadline_ns = core->now_ns + quire_min_u64(message->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;
-    puts_offer(core, put, session->ns[message->ns - 1], message->items.data, deadline_ns);
+    puts_offer(core, put, ns, message->items.data, deadline_ns);
     return SESSION_DONE;
 }

@@ -213,7 +213,9 @@ static enum quire_status request_lease_ask(struct session *session, const Quire_
     if (reply->misses == NULL || reply->grants == NULL) {
         return QUIRE_NO_MEMORY;
     }
-    return pager_lease(core->pager, core->now_ns, &request, reply);
+    QUIRE_FORWARD(pager_lease(core->pager, core->now_ns, &request, reply));
+    savings_hit(&core->savings, request.ns, pager_ns_serial(core->pager, request.ns), reply->tokens, core->config.prefill_tokens_per_s);
+    return QUIRE_OK;
 }
 
 static enum session_verdict request_lease(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {

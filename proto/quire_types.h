@@ -104,6 +104,9 @@ enum quire_pairing { QUIRE_ROPE_NONE = 0, QUIRE_ROPE_HALF = 1, QUIRE_ROPE_INTERL
 #define QUIRE_MAX_RECORD_BYTES (256u << 20)
 #define QUIRE_MAX_NAME 63
 #define QUIRE_MAX_BATCH 8192 /* keys in one call */
+/* What a token's prefill may take, in microseconds: a billion tokens a second, to a minute a token. */
+#define QUIRE_COST_MIN_US 0.001
+#define QUIRE_COST_MAX_US 60e6
 
 /* RoPE as it was applied to K. `inv_freq[i]` rotates pair i by position × inv_freq[i]; `factor` multiplies cos and sin. */
 typedef struct quire_rope {

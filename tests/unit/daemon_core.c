@@ -3,6 +3,7 @@
 #include "daemon_frames.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <signal.h>
 
 static struct frames_daemon daemon_;
@@ -155,6 +156,100 @@ Test(daemon_core, readers_tell_and_savings_are_counted, .init = start) {
     cr_assert_eq(counter(&client, "prefill_seconds_saved"), 5);
     cr_assert_eq(counter(&client, "misses_corrupt"), 8);
     cr_assert_eq(counter(&client, "misses_timeout"), 4 * QUIRE_MAX_BATCH, "what a client tells is bounded");
+    stop();
+}
+
+/* Puts block 1, stored already, with what a token took. */
+static void report(uint32_t ns, float us_per_token) {
+    struct frames_window window;
+    uint8_t status;
+    cr_assert_eq(frames_ingest(&client, frames_payload_bytes(), FRAMES_WAIT_MS, &window), QUIRE_OK);
+    struct quire_wire_put item = frames_item(&window, 0, 1);
+    Quire__Wire__Put put = QUIRE__WIRE__PUT__INIT;
+    put.ns = ns;
+    put.window = window.number;
+    put.us_per_token = us_per_token;
+    put.items = (ProtobufCBinaryData){.len = sizeof item, .data = (uint8_t *)&item};
+    cr_assert_eq(frames_acks(&client, frames_send(&client, QUIRE_MSG_PUT, &put.base), &status, 1), QUIRE_OK);
+    cr_assert_eq(status, QUIRE_OK, "a put is not judged by what it tells of its cost");
+    munmap(window.base, window.bytes);
+    Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
+    back.window = window.number;
+    frames_send(&client, QUIRE_MSG_INGEST_RETURN, &back.base);
+}
+static void hit(uint32_t ns, uint32_t n_blocks) {
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, n_blocks);
+    cr_assert_eq(grants->hits, n_blocks);
+    frames_release(&client, grants->lease);
+    quire__wire__grants__free_unpacked(grants, NULL);
+}
+static Quire__Wire__AdminReply *ns_show(const char *name) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    request.verb = QUIRE_ADMIN_NS_LIST;
+    request.ns = (char *)name;
+    Quire__Wire__AdminReply *reply = admin(&client, &request);
+    cr_assert_eq(reply->n_namespaces, 1);
+    return reply;
+}
+static double rate(const char *name, uint64_t reports) {
+    Quire__Wire__AdminReply *reply = ns_show(name);
+    double us_per_token = reply->namespaces[0]->prefill_us_per_token;
+    cr_assert_eq(reply->namespaces[0]->prefill_reports, reports);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    return us_per_token;
+}
+
+/* Nobody configured anything: what a writer measured prices what readers reuse in that namespace, and in no other. */
+Test(daemon_core, hits_are_priced_by_what_writers_measured, .init = start) {
+    uint32_t per_s = 16;
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t told = frames_ns_open(&client, "told", QUIRE_OK), silent = frames_ns_open(&client, "silent", QUIRE_OK);
+    frames_store(&client, told, 2);
+    frames_store(&client, silent, 2);
+    hit(told, 2); /* before the first report: not known */
+    report(told, 500000);
+    cr_assert_eq(rate("told", 1), 500000);
+    cr_assert_eq(rate("silent", 0), 0);
+    hit(told, 2);
+    hit(silent, 2);
+    cr_assert_eq(counter(&client, "prefill_seconds_saved"), 16, "32 tokens of half a second");
+    cr_assert_eq(core_call(daemon_.core, set_rate, &per_s, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert_eq(rate("silent", 0), 62500, "the configured rate stands in where none was measured");
+    hit(told, 1);
+    hit(silent, 1);
+    cr_assert_eq(counter(&client, "prefill_seconds_saved"), 16 + 8 + 1);
+
+    /* A namespace goes, what it saved stays; another of the same name knows nothing of it. */
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    request.verb = QUIRE_ADMIN_NS_DELETE;
+    request.ns = (char *)"told";
+    quire__wire__admin_reply__free_unpacked(admin(&client, &request), NULL);
+    told = frames_ns_open(&client, "told", QUIRE_OK);
+    cr_assert_eq(rate("told", 0), 62500);
+    cr_assert_eq(counter(&client, "prefill_seconds_saved"), 25);
+    Quire__Wire__AdminReply *reply = ns_show("told");
+    cr_assert_eq(reply->namespaces[0]->prefill_seconds_saved, 0);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    stop();
+}
+
+/* What no token can take is not believed, and one measurement that is far off changes little. */
+Test(daemon_core, costs_are_hostile, .init = start) {
+    static const float absurd[] = {NAN, INFINITY, -INFINITY, -1, 0, 1e-9f, 6.1e7f, 3e38f};
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 1);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(absurd); i++) {
+        report(ns, absurd[i]);
+        cr_assert_eq(rate("n", 0), 0, "%g", (double)absurd[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        report(ns, 1024);
+    }
+    report(ns, 6e7f);
+    cr_assert_eq(rate("n", 4), 1024 + 128);
+    hit(ns, 1);
+    cr_assert_float_eq(counter(&client, "prefill_seconds_saved"), 16 * 1152e-6, 1e-12);
     stop();
 }
 

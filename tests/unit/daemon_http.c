@@ -45,7 +45,10 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
     static Quire__Wire__TierInfo tier = QUIRE__WIRE__TIER_INFO__INIT, *tiers[] = {&tier};
     static Quire__Wire__Counter tokens = QUIRE__WIRE__COUNTER__INIT, miss = QUIRE__WIRE__COUNTER__INIT, saved = QUIRE__WIRE__COUNTER__INIT,
                                 *counters[] = {&tokens, &miss, &saved};
+    static Quire__Wire__NamespaceInfo ns = QUIRE__WIRE__NAMESPACE_INFO__INIT, *namespaces[] = {&ns};
     (void)core;
+    ns.name = (char *)"n", ns.domain = (char *)"default", ns.tokens_reused = 640;
+    ns.prefill_us_per_token = 1500, ns.prefill_seconds_saved = 0.96;
     daemon.version = (char *)"9.9", daemon.state = (char *)"serving", daemon.uptime_ms = 1500;
     tier.name = (char *)"host", tier.domain = (char *)"default", tier.capacity_bytes = 1 << 20;
     tokens.name = (char *)"hit_tokens", tokens.value = 4096, tokens.help = (char *)"tokens";
@@ -56,6 +59,8 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
         reply->daemon = &daemon, reply->tiers = tiers, reply->n_tiers = 1;
     } else if (request->verb == QUIRE_ADMIN_COUNTERS) {
         reply->counters = counters, reply->n_counters = 3;
+    } else if (request->verb == QUIRE_ADMIN_NS_LIST) {
+        reply->namespaces = namespaces, reply->n_namespaces = 1;
     }
 }
 
@@ -106,6 +111,9 @@ Test(daemon_http, metrics) {
     tells("quire_hit_tokens_total 4096\n");
     tells("quire_misses_total{reason=\"evicted\"} 7\n");
     tells("quire_prefill_seconds_saved_total 4.250\n");
+    tells("quire_namespace_tokens_reused_total{namespace=\"n\",domain=\"default\"} 640\n");
+    tells("quire_namespace_prefill_seconds_per_token{namespace=\"n\",domain=\"default\"} 0.0015\n");
+    tells("quire_namespace_prefill_seconds_saved_total{namespace=\"n\",domain=\"default\"} 0.960\n");
     tells("quire_build_info{version=\"9.9\",build=\"\"} 1\n");
     tells("quire_tier_capacity_bytes{tier=\"host\",domain=\"default\"} 1048576\n");
     tells("# TYPE quire_lease_seconds histogram\n");
