@@ -91,7 +91,8 @@ struct job_store {
     bool retry; /* some source is to be sent again at retry_at_ns */
     uint64_t retry_at_ns;
     float ancestry_error;
-    uint64_t put_id; /* for blocks cut into parts because they exceed the window */
+    float us_per_token; /* for the next frame to tell; 0: nothing, or told */
+    uint64_t put_id;    /* for blocks cut into parts because they exceed the window */
     uint32_t *retry_after_ms;
 };
 
@@ -148,6 +149,7 @@ struct chunk {
         uint64_t offset, bytes; /* within the window */
     } * items;
     struct quire_wire_put *wire;
+    float us_per_token; /* told in this frame */
 };
 
 struct request {
@@ -289,6 +291,7 @@ struct quire_lease {
 
 struct quire_seq {
     quire_fidelity worst;
+    float us_per_token; /* to be told with the next store; 0: nothing */
 };
 
 /* ---- error.c -------------------------------------------------------------------------------------------------------------- */
@@ -451,6 +454,8 @@ void fetch_drop(struct job *job);
 void store_end(quire_client *client, struct job *job);
 
 void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);
+/* What is to be told of its cost, once; 0: nothing. NULL is fine. */
+float seq_take_cost(quire_seq *seq);
 
 /* ---- bounds.c ------------------------------------------------------------------------------------------------------------- */
 /* One side (K or V) of a rectangle in the caller's memory. */

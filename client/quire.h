@@ -90,7 +90,7 @@ extern "C" {
 typedef struct quire_client quire_client;
 typedef struct quire_ns quire_ns;       /* a namespace, open for reading and storing */
 typedef struct quire_lease quire_lease; /* a right to the bytes of some stored blocks */
-typedef struct quire_seq quire_seq;     /* what a sequence was computed on: carries ancestry from fetch to store */
+typedef struct quire_seq quire_seq;     /* what a sequence was computed on, and what that took: from fetch and prefill to store */
 typedef uint64_t quire_job;             /* 0 is never a job */
 
 /* ---- texts ---------------------------------------------------------------------------------------------------------------- */
@@ -167,7 +167,7 @@ enum quire_status quire_key_from_text(const char *hex64, quire_key *key);
 /* Writes 64 lower-case hexadecimal digits and a NUL. Neither may be NULL. */
 void quire_key_to_text(const quire_key *key, char text[65]);
 
-/* ---- sequences: ancestry -------------------------------------------------------------------------------------------------- */
+/* ---- sequences: ancestry and cost ----------------------------------------------------------------------------------------- */
 /* Tracks the worst fidelity delivered to one sequence and puts it on what the sequence stores. Not thread-safe per object: one call, or one
    job until it is drained, at a time. INVALID, NO_MEMORY. */
 enum quire_status quire_seq_create(quire_ns *ns, quire_seq **seq);
@@ -175,6 +175,14 @@ enum quire_status quire_seq_create(quire_ns *ns, quire_seq **seq);
 void quire_seq_destroy(quire_seq **seq);
 /* The worst of what it was given so far; exact for a new one, and for NULL. */
 quire_fidelity quire_seq_ancestry(const quire_seq *seq);
+/*
+ * Tells what a token's prefill took where seq is computed: microseconds a token, best measured over a batch of the usual length;
+ * QUIRE_COST_MIN_US to QUIRE_COST_MAX_US, or 0 to take back what was not sent yet. Goes to the daemon once, with the next store through seq: tell
+ * again what was measured again. The daemon prices with it what readers of the namespace save (`quirectl ns show`, /metrics), and nothing
+ * else: no call waits, fails or hits because of it. As for every call on a seq: not while another call or a submitted job has it.
+ * INVALID for NULL and for other values; what was told before then stands.
+ */
+enum quire_status quire_seq_set_cost(quire_seq *seq, double us_per_token);
 
 /* ---- lookup and leases ---------------------------------------------------------------------------------------------------- */
 enum quire_lookup_flags {

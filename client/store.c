@@ -232,6 +232,7 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
     put.items.len = chunk->n_items * sizeof(struct quire_wire_put);
     put.window = chunk->window->id;
     put.deadline_ms = patience_ms(job->deadline_ns, clock_ns());
+    put.us_per_token = job->u.store.us_per_token;
     status = tx_frame(client, QUIRE_MSG_PUT, request->id, &put.base);
     if (status != QUIRE_OK) {
         request_free(client, request);
@@ -239,6 +240,8 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
         job_abort(client, job, status, "the put could not be sent");
         return;
     }
+    chunk->us_per_token = put.us_per_token;
+    job->u.store.us_per_token = 0;
     job->u.store.in_flight++;
     tx_flush(client);
 }
@@ -454,6 +457,9 @@ static void window_is_gone(quire_client *client, struct chunk *chunk) {
 }
 
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms) {
+    if (chunk->job != NULL && chunk->us_per_token > 0) {
+        chunk->job->u.store.us_per_token = chunk->us_per_token; /* the frame was refused whole: the next one tells it */
+    }
     if (status == QUIRE_STALE) {
         window_is_gone(client, chunk);
     } else if (chunk->job != NULL) {
@@ -504,7 +510,7 @@ void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *bod
 }
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------------- */
-static void prepare(quire_client *client, struct job *job, quire_ns *ns, quire_source *sources, uint32_t n_sources, const quire_seq *seq,
+static void prepare(quire_client *client, struct job *job, quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq,
                     uint32_t *retry_after_ms) {
     quire_fidelity ancestry = quire_seq_ancestry(seq);
     job->u.store = (struct job_store){
@@ -512,6 +518,7 @@ static void prepare(quire_client *client, struct job *job, quire_ns *ns, quire_s
         .sources = sources,
         .n_sources = n_sources,
         .ancestry_error = ancestry.error > ancestry.ancestry_error ? ancestry.error : ancestry.ancestry_error,
+        .us_per_token = seq_take_cost(seq),
         .put_id = client_random(client),
         .retry_after_ms = retry_after_ms,
     };

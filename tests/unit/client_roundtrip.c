@@ -1,3 +1,4 @@
+#include "client/admin.h"
 #include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
@@ -253,4 +254,42 @@ Test(client_roundtrip, ancestry, .init = worker_start, .fini = worker_stop) {
     quire_seq_destroy(&writer);
     quire_seq_destroy(&reader);
     cr_assert_null(reader);
+}
+
+/* The namespace as an operator sees it; to be freed. */
+static Quire__Wire__AdminReply *shown(void) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    Quire__Wire__AdminReply *reply = NULL;
+    request.verb = QUIRE_ADMIN_NS_LIST;
+    request.ns = (char *)"toy";
+    cr_assert_eq(quire_admin_call(client, &request, &reply, 0), QUIRE_OK);
+    cr_assert_eq(reply->n_namespaces, 1);
+    return reply;
+}
+
+/* The writer tells what a token took it, in one of its stores; from then on every token that a reader gets saves that much. */
+Test(client_roundtrip, cost, .init = worker_start, .fini = worker_stop) {
+    quire_key keys[2];
+    quire_lookup_result found;
+    quire_seq *writer = NULL;
+    struct toy toy;
+    cr_assert_eq(quire_seq_create(ns, &writer), QUIRE_OK);
+    cr_assert_eq(quire_seq_set_cost(writer, 1500), QUIRE_OK);
+    toy_keys(ns, 10, keys, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        toy_fill(&toy, i);
+        quire_source source = toy_source(&toy, keys[i], i > 0 ? &keys[0] : NULL, TOY_BLOCK);
+        cr_assert_eq(quire_store(ns, &source, 1, writer, 0, NULL), QUIRE_OK);
+    }
+    quire_seq_destroy(&writer);
+    quire_lookup_args probe = {.keys = keys, .n_keys = 2, .flags = QUIRE_LOOKUP_PROBE};
+    cr_assert_eq(quire_lookup(ns, &probe, NULL, &found), QUIRE_OK);
+    cr_assert_eq(toy_lookup(ns, keys, 2, &found), QUIRE_OK);
+    cr_assert_eq(found.hits, 2);
+    quire_release(&found.lease);
+    Quire__Wire__AdminReply *reply = shown();
+    cr_assert_eq(reply->namespaces[0]->prefill_reports, 1, "one measurement is one report, however many stores");
+    cr_assert_eq(reply->namespaces[0]->prefill_us_per_token, 1500);
+    cr_assert_float_eq(reply->namespaces[0]->prefill_seconds_saved, 2 * TOY_BLOCK * 1500e-6, 1e-9, "a probe reuses nothing");
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
 }

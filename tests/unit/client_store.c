@@ -1,6 +1,8 @@
+#include "proto/base/base.h"
 #include "tests/unit/client_double.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 
 enum { WINDOW_BYTES = 1 << 20, WINDOW = 31 };
 
@@ -13,6 +15,9 @@ static unsigned refuse_gets;  /* so many requests for a window are answered with
 static int memory_fault;      /* 1: the window's memory is smaller than said, 2: it could shrink */
 static uint8_t answers[8][2]; /* statuses of the first, second … put; PENDING ends the list */
 static unsigned n_statuses;   /* 0: as many as items */
+static unsigned refuse_puts;  /* so many are refused whole, with RETRY */
+static float costs[8];        /* that the first, second … put told */
+static quire_seq *seq;        /* what stores go through, NULL mostly */
 static bool recall;
 static struct quire_wire_put last_put;
 static _Atomic uint64_t waiting_lookup; /* answered with the second put */
@@ -38,8 +43,11 @@ static void answer_put(int fd, const struct quire_frame *frame, const uint8_t *b
     Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
     acks.epoch = DOUBLE_EPOCH;
     acks.retry_after_ms = 7;
-    acks.statuses.data = answers[atomic_fetch_add(&puts_seen, 1) % 8];
-    acks.statuses.len = n_statuses != 0 ? n_statuses : n;
+    unsigned number = atomic_fetch_add(&puts_seen, 1);
+    costs[number % 8] = put->us_per_token;
+    acks.status = number < refuse_puts ? QUIRE_RETRY : QUIRE_OK;
+    acks.statuses.data = answers[number % 8];
+    acks.statuses.len = number < refuse_puts ? 0 : n_statuses != 0 ? n_statuses : n;
     atomic_fetch_add(&items, n);
     memcpy(&last_put, put->items.data + (n - 1) * sizeof(last_put), sizeof(last_put));
     twin_send(fd, QUIRE_MSG_ACKS, frame->request_id, &acks.base, 0, NULL, 0);
@@ -87,7 +95,7 @@ static enum quire_status store_two(quire_source sources[2], uint32_t deadline_ms
         sources[i] = (quire_source){
             .key = {{(uint8_t)(i + 1)}}, .n_tokens = 16, .k_base = base, .v_base = base, .k_token_stride = 16, .v_token_stride = 16};
     }
-    return quire_store(ns, sources, 2, NULL, deadline_ms, retry_after_ms);
+    return quire_store(ns, sources, 2, seq, deadline_ms, retry_after_ms);
 }
 
 /* A member's fuller block replaces the tail that it names; a guest may not, so its block goes without. */
@@ -115,6 +123,36 @@ Test(client_store, retry, .init = start, .fini = stop, .timeout = 60) {
     cr_assert_eq(sources[1].status, QUIRE_OK);
     cr_assert_eq(atomic_load(&puts_seen), 3u);
     cr_assert_eq(atomic_load(&items), 4u);
+}
+
+/* What a token took is told once, with the next store: again when that frame is refused whole, not when only some of its blocks are. */
+Test(client_store, cost, .init = start, .fini = stop, .timeout = 60) {
+    static const float told[] = {250, 250, 0, 0, 8, 0};
+    static const double bad[] = {NAN, INFINITY, -1, 1e-4, 6.1e7};
+    quire_source sources[2];
+    cr_assert_eq(quire_seq_create(ns, &seq), QUIRE_OK);
+    cr_assert_eq(quire_seq_set_cost(NULL, 250), QUIRE_INVALID);
+    cr_assert_eq(quire_seq_set_cost(seq, 250), QUIRE_OK);
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(bad); i++) {
+        cr_assert_eq(quire_seq_set_cost(seq, bad[i]), QUIRE_INVALID, "%g", bad[i]);
+        cr_assert_gt(strlen(quire_last_error()), 0);
+    }
+    cr_assert_eq(quire_store(ns, sources, 0, seq, 0, NULL), QUIRE_INVALID); /* not the next store: there was none */
+    refuse_puts = 1;
+    answers[1][1] = QUIRE_RETRY;
+    cr_assert_eq(store_two(sources, 20000, NULL), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(atomic_load(&puts_seen), 3u);
+    cr_assert_eq(quire_seq_set_cost(seq, 9), QUIRE_OK);
+    cr_assert_eq(quire_seq_set_cost(seq, 0), QUIRE_OK);
+    cr_assert_eq(store_two(sources, 20000, NULL), QUIRE_OK);
+    cr_assert_eq(quire_seq_set_cost(seq, 8), QUIRE_OK);
+    cr_assert_eq(store_two(sources, 20000, NULL), QUIRE_OK);
+    cr_assert_eq(store_two(sources, 20000, NULL), QUIRE_OK);
+    cr_assert_eq(atomic_load(&puts_seen), QUIRE_ARRAY_LEN(told));
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(told); i++) {
+        cr_assert_eq(costs[i], told[i], "put %u told %g", i, (double)costs[i]);
+    }
+    quire_seq_destroy(&seq);
 }
 
 /* A daemon that says RETRY for ever: the call ends by its deadline, and the sources tell what they were told. */
