@@ -2,7 +2,10 @@
  * The log's metadata file: which namespaces there are, and what is pinned. Written whole, beside the old one, synced and renamed over it, before a
  * record that depends on it is written. A namespace that is not in it was deleted: its records are dead wherever they lie.
  *
- *   head (64 bytes) ‖ namespaces, each {struct quire_meta_ns, name, domain, layout} padded to 8 ‖ pins ‖ check (XXH3-64 of all before)
+ *   head (64 bytes) ‖ namespaces, each {struct quire_meta_ns, name, domain, layout} padded to 8 ‖ pins ‖ files, 16 bytes each ‖ check (XXH3-64 of all before)
+ *
+ * `files` are the ids of the set's files by their index, zero for one that was taken out of use: a file that comes back with an id that is not here is
+ * formatted anew, because what it holds may have been deleted since.
  *
  * Pure; readers treat every byte as hostile.
  */
@@ -26,7 +29,7 @@ struct quire_meta_head {
     uint32_t next_serial; /* of namespaces: never used twice */
     uint32_t n_namespaces;
     uint32_t n_pins;
-    uint8_t reserved[4];
+    uint32_t n_files; /* ≤ QUIRE_LOG_MAX_FILES */
     uint64_t size_bytes; /* of the file */
     uint64_t sequence;   /* no record has a higher one unless it is in the log */
 };
@@ -60,7 +63,8 @@ struct quire_meta_item {
 
 /* Writes into a buffer that the caller grows: *size is what is needed; TOO_LARGE when capacity is short (nothing is written then). */
 enum quire_status quire_meta_encode(const struct quire_meta_head *head, const struct quire_meta_item *items,
-                                    const struct quire_meta_pin *pins, uint8_t *out, size_t capacity, size_t *size);
+                                    const struct quire_meta_pin *pins, const uint8_t (*files)[16], uint8_t *out, size_t capacity,
+                                    size_t *size);
 /* Checks the whole file. CORRUPT, VERSION, MISMATCH (another set; set_id NULL: not compared). */
 enum quire_status quire_meta_open(const uint8_t *in, size_t size, const uint8_t set_id[16], struct quire_meta_head *head);
 /* After quire_meta_open: item i follows item i−1. `at` starts at 0; false at the end. */
@@ -68,5 +72,7 @@ bool quire_meta_next(const uint8_t *in, size_t *at, struct quire_meta_item *item
 const struct quire_meta_head *quire_meta_head_of(const uint8_t *in);
 /* Pin i (copied out: the array may be unaligned). */
 void quire_meta_pin_at(const uint8_t *in, uint32_t i, struct quire_meta_pin *pin);
+/* File i's id. */
+void quire_meta_file_at(const uint8_t *in, uint32_t i, uint8_t file_id[16]);
 
 #endif
