@@ -13,6 +13,9 @@ static bool wanted(const Quire__Wire__Counter *counter, const struct args_list *
     return named && (!nonzero || counter->value != 0);
 }
 
+/* Of seconds parts count, too. */
+static bool is_whole(double value) { return value >= 0 && value < 9e15 && value == (double)(uint64_t)value; }
+
 static void print(const Quire__Wire__AdminReply *reply, const struct args_list *parts, bool nonzero, FILE *to) {
     static const char *const titles[] = {"COUNTER", "VALUE", "COUNTS"};
     struct table table;
@@ -21,7 +24,11 @@ static void print(const Quire__Wire__AdminReply *reply, const struct args_list *
         const Quire__Wire__Counter *counter = reply->counters[i];
         if (wanted(counter, parts, nonzero)) {
             table_cell(&table, "%s", counter->name);
-            table_count(&table, (unsigned long long)counter->value);
+            if (is_whole(counter->value)) {
+                table_count(&table, (unsigned long long)counter->value);
+            } else {
+                table_cell(&table, "%.3f", counter->value);
+            }
             table_cell(&table, "%s", counter->help);
         }
     }
@@ -43,8 +50,11 @@ enum cli_exit cmd_counters(struct cli *cli, int argc, char **argv) {
     if (cli->json) {
         cJSON *root = cJSON_CreateObject(), *counters = cJSON_AddObjectToObject(root, "counters");
         for (size_t i = 0; i < reply->n_counters; i++) {
-            if (wanted(reply->counters[i], &parts, nonzero)) {
-                json_add_u64(counters, reply->counters[i]->name, (uint64_t)reply->counters[i]->value);
+            const Quire__Wire__Counter *counter = reply->counters[i];
+            if (wanted(counter, &parts, nonzero) && is_whole(counter->value)) {
+                json_add_u64(counters, counter->name, (uint64_t)counter->value);
+            } else if (wanted(counter, &parts, nonzero)) {
+                cJSON_AddNumberToObject(counters, counter->name, counter->value);
             }
         }
         json_print(root, cli->out);

@@ -109,6 +109,32 @@ static void show_json(const Quire__Wire__NamespaceInfo *ns, const quire_layout *
     json_print(root, to);
 }
 
+/* "1.53 ms a token (655 tokens a second)" */
+static void rate_text(double us_per_token, char *text, size_t text_bytes) {
+    const char *unit = us_per_token >= 1e6 ? "s" : us_per_token >= 1e3 ? "ms" : "µs";
+    const double factor = us_per_token >= 1e6 ? 1e6 : us_per_token >= 1e3 ? 1e3 : 1;
+    const double per_s = 1e6 / us_per_token;
+    char count[QUIRE_UNITS_BYTES];
+    if (per_s >= 100) {
+        quire_human_count((uint64_t)(per_s + 0.5), count, sizeof count);
+    } else {
+        snprintf(count, sizeof count, "%.3g", per_s);
+    }
+    snprintf(text, text_bytes, "%.*f %s a token (%s tokens a second)", us_per_token / factor >= 99.95 ? 0 : 2, us_per_token / factor, unit,
+             count);
+}
+
+static void savings_people(const Quire__Wire__NamespaceInfo *ns, FILE *to) {
+    char rate[FORMAT_BYTES * 2], saved[QUIRE_UNITS_BYTES];
+    quire_human_duration((uint64_t)(ns->prefill_seconds_saved * 1e3 + 0.5), saved, sizeof saved);
+    if (ns->prefill_us_per_token > 0) {
+        rate_text(ns->prefill_us_per_token, rate, sizeof rate);
+        fprintf(to, "prefill      %s, as %s; %s saved\n", rate, ns->prefill_reports > 0 ? "its workers measured" : "configured", saved);
+    } else {
+        fprintf(to, "prefill      no worker told what a token takes, and prefill_tokens_per_s is 0; %s saved\n", saved);
+    }
+}
+
 static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout *layout, FILE *to) {
     char size[QUIRE_UNITS_BYTES], count[QUIRE_UNITS_BYTES], percent[FORMAT_BYTES], digest[FORMAT_BYTES];
     fprintf(to, "namespace    %s, trust domain %s, %s\n", ns->name, ns->domain, ns->policy);
@@ -125,6 +151,7 @@ static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout
     format_percent(ns->hits, asked, percent);
     quire_human_count(ns->tokens_reused, count, sizeof count);
     fprintf(to, "use          %s of %llu keys hit, %s tokens reused\n", percent, (unsigned long long)asked, count);
+    savings_people(ns, to);
     fprintf(to, "stores       %llu stored, %llu evicted\n", (unsigned long long)ns->stores, (unsigned long long)ns->evictions);
 }
 

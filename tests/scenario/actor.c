@@ -32,8 +32,9 @@ static struct {
 static const char help_text[] =
     "open ADDRESS [NAME]                         connect\n"
     "ns NAME LAYERS HEADS DIM TOKENS | ns NAME opaque\n"
-    "store FIRST COUNT [pin] [unknown]           blocks FIRST.., each the child of the one before; unknown: no parent known;\n"
-    "                                            a failure has retry=MILLISECONDS behind its status\n"
+    "store FIRST COUNT [pin] [unknown] [cost=US] blocks FIRST.., each the child of the one before; unknown: no parent known;\n"
+    "                                            cost: what a token took, in microseconds; a failure has retry=MILLISECONDS behind its "
+    "status\n"
     "part NUMBER PUT_ID LAYER LAYERS HEAD HEADS  one part of a block\n"
     "lookup SLOT FIRST COUNT [each] [probe]      ok HITS REASONS\n"
     "fetch SLOT [HITS]                           copies and compares what the lookup hit\n"
@@ -132,14 +133,14 @@ static void fill_source(quire_source *source, uint32_t number, uint32_t flags, v
     source->k_token_stride = source->v_token_stride = token_stride();
 }
 
-static enum quire_status store_one(uint32_t number, bool first, uint32_t flags, uint32_t *retry_ms) {
+static enum quire_status store_one(uint32_t number, bool first, uint32_t flags, quire_seq *seq, uint32_t *retry_ms) {
     void *k[QUIRE_MAX_LAYERS], *v[QUIRE_MAX_LAYERS];
     quire_source source;
     fill_source(&source, number, flags, k, v);
     if (!first && (flags & QUIRE_STORE_PARENT_UNKNOWN) == 0) {
         source.parent = key_of(number - 1);
     }
-    return quire_store(me.ns, &source, 1, NULL, 2000, retry_ms);
+    return quire_store(me.ns, &source, 1, seq, 2000, retry_ms);
 }
 
 static bool has_word(char **words, int n, const char *word) {
@@ -151,16 +152,31 @@ static bool has_word(char **words, int n, const char *word) {
     return false;
 }
 
+/* A sequence that tells what its tokens took, when that is given. */
+static enum quire_status seq_of(char **words, int n, quire_seq **seq) {
+    for (int i = 0; i < n; i++) {
+        if (strncmp(words[i], "cost=", 5) == 0) {
+            enum quire_status status = quire_seq_create(me.ns, seq);
+            return status == QUIRE_OK ? quire_seq_set_cost(*seq, atof(words[i] + 5)) : status;
+        }
+    }
+    return QUIRE_OK;
+}
+
 static void do_store(char **words, int n) {
     uint32_t first = (uint32_t)atoi(words[1]), count = (uint32_t)atoi(words[2]);
     uint32_t flags = (has_word(words, n, "pin") ? QUIRE_STORE_PIN : 0u) | (has_word(words, n, "unknown") ? QUIRE_STORE_PARENT_UNKNOWN : 0u);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t retry_ms = 0;
-        enum quire_status status = store_one(first + i, i == 0, flags, &retry_ms);
-        if (status != QUIRE_OK) {
-            printf("err %s retry=%u after %u: %s\n", quire_status_name(status), retry_ms, i, quire_last_error());
-            return;
-        }
+    uint32_t retry_ms = 0, done = 0;
+    quire_seq *seq = NULL;
+    enum quire_status status = seq_of(words, n, &seq);
+    while (status == QUIRE_OK && done < count) {
+        status = store_one(first + done, done == 0, flags, seq, &retry_ms);
+        done += status == QUIRE_OK;
+    }
+    quire_seq_destroy(&seq);
+    if (status != QUIRE_OK) {
+        printf("err %s retry=%u after %u: %s\n", quire_status_name(status), retry_ms, done, quire_last_error());
+        return;
     }
     printf("ok %u\n", count);
 }
@@ -382,7 +398,7 @@ static void do_hammer(char **words, int n) {
             failures += status != QUIRE_OK;
         } else if (status == QUIRE_OK) {
             misses++;
-            failures += store_one(number, true, QUIRE_STORE_PARENT_UNKNOWN, NULL) != QUIRE_OK;
+            failures += store_one(number, true, QUIRE_STORE_PARENT_UNKNOWN, NULL, NULL) != QUIRE_OK;
         } else {
             failures++;
             usleep(2000);

@@ -1,14 +1,26 @@
-"""Two processes share blocks: what one stores the other looks up, fetches, views, and both are told the same; a prefix ends where a block is missing."""
+"""
+Two processes share blocks: what one stores the other looks up, fetches, views, and both are told the same; a prefix ends where a block is missing.
+What a token took the writer is what the reader saves, and nobody had to configure that.
+"""
 from lib_story import Actor, Daemon, check
 
 daemon = Daemon()
 writer, reader = Actor(daemon), Actor(daemon)
-check(writer.ask("store 0 20") == ["20"], "20 blocks stored")
+check(writer.ask("store 0 20 cost=1500") == ["20"], "20 blocks stored")
+check(daemon.counters()["quire_prefill_seconds_saved_total"] == 0, "nobody has reused anything yet")
 check(writer.ask("store 0 20") == ["20"], "storing them again succeeds too")
 
 hits, reasons = reader.ask("lookup 0 0 24")
 check(hits == "20", f"the prefix is {hits} blocks")
 check(reasons == ",".join(["0"] * 20 + ["1"] * 4), f"blocks behind it were never stored: {reasons}")
+samples = daemon.counters()
+check(samples["quire_prefill_seconds_saved_total"] == 0.48, f"320 tokens of 1.5 ms: {samples['quire_prefill_seconds_saved_total']} s")
+check(samples['quire_namespace_prefill_seconds_saved_total{namespace="story",domain="default"}'] == 0.48, "the same in its namespace")
+check(samples['quire_namespace_prefill_seconds_per_token{namespace="story",domain="default"}'] == 0.0015, "at the writer's rate")
+shown = daemon.ctl("ns", "show", "story")[1]["namespace"]
+check((shown["prefill_us_per_token"], shown["prefill_reports"]) == (1500, 1), f"ns show: {shown}")
+text = daemon.ctl("ns", "show", "story", parse=False)[1]
+check("1.50 ms a token (667 tokens a second), as its workers measured; 480 ms saved" in text, f"ns show: {text}")
 check(reader.ask("fetch 0") == ["20"], "all 20 arrive bit-equal")
 check(reader.ask("view 0") == ["20"], "and can be viewed in place")
 check(reader.ask("viewcheck 0") == ["20", "OK"], "the bytes stood")

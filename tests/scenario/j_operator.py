@@ -40,6 +40,7 @@ run("ns", "list", text="story")
 check(ask("ns", "list")["namespaces"][0]["blocks"] >= 15, "blocks are not counted")
 run("ns", "show", "story", text="4 layers store KV, 2 heads, K 64 and V 64 of f16")
 check(ask("ns", "show", "story")["namespace"]["layout"]["block_tokens"] == 16, "the layout is not shown")
+run("ns", "show", "story", text="no worker told what a token takes")
 run("ns", "show", "nothing", code=4, text="no namespace 'nothing'")
 run("session", "list", text="worker")
 run("counters", "put", text="puts_stored")
@@ -83,6 +84,17 @@ run("evict", code=2, text="--bytes SIZE is missing")
 run("evict", "--bytes", "much", code=2, text="512MiB")
 run("evict", "--bytes", "1MiB", "--ns", "nothing", code=4)
 
+# A configured rate stands in where no worker measured; what a worker measured wins, from the next hit on.
+daemon.write_config("prefill_tokens_per_s: 1000\n")
+run("config", "reload", text="changed: prefill_tokens_per_s")
+worker.ask("store 30 1")
+worker.ask("lookup 0 30 1")
+run("ns", "show", "story", text="1.00 ms a token (1,000 tokens a second), as configured; 16 ms saved")
+worker.ask("store 31 1 cost=2.5e6")
+worker.ask("lookup 0 31 1 each")
+run("ns", "show", "story", text="2.50 s a token (0.4 tokens a second), as its workers measured; 40.0 s saved")
+check(ask("counters", "prefill_seconds_saved")["counters"]["prefill_seconds_saved"] == 40.016, "the sum is not what the hits saved")
+
 # A session is ended; the worker's next call works again, over a new connection.
 session = [s for s in ask("session", "list")["sessions"] if s["client"] == "worker"][0]["id"]
 run("session", "kick", str(session), text="ended: worker")
@@ -93,6 +105,7 @@ run("session", "kick", "x", code=2)
 run("ns", "delete", "story", code=2, text="--yes")
 run("ns", "delete", "story", "--yes", text="deleted")
 run("ns", "show", "story", code=4)
+check(ask("counters")["counters"]["prefill_seconds_saved"] == 40.016, "what a namespace saved went with it")
 
 # Reloading tells what changed and what cannot.
 daemon.write_config("log_level: debug\nwork_threads: 3\n")
