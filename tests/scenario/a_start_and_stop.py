@@ -5,10 +5,11 @@ import socket
 import subprocess
 import tempfile
 
-from lib_story import BIN, SLOW, Daemon, check, until
+from lib_story import BIN, FOLDER, SLOW, Daemon, check, until
 
 # Readiness is told the systemd way.
-folder = tempfile.mkdtemp(prefix="quire-notify-")
+scratch = tempfile.TemporaryDirectory(prefix=FOLDER)
+folder = scratch.name
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.bind(f"{folder}/notify")
 notify.settimeout(10 * SLOW)

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tempfile
 
-from lib_story import BIN, SLOW, Daemon, check, until
+from lib_story import BIN, FOLDER, SLOW, Daemon, check, until
 
 SOURCE = pathlib.Path(os.environ.get("QUIRE_SOURCE", "."))
-folder = tempfile.mkdtemp(prefix="quire-config-")
+scratch = tempfile.TemporaryDirectory(prefix=FOLDER)
+folder = scratch.name
 
 
 def quired(*arguments, code=0, text="", env=None):

@@ -20,6 +20,10 @@ SLOW = 5 if os.environ.get("QUIRE_SANITIZE") else 1  # sanitizers: everything ta
 LIBC = ctypes.CDLL(None)
 CHILDREN = []
 ACTORS = []
+DAEMONS = []
+FOLDER = "quire-story-"  # what a story puts into the folder for temporary files begins so
+KEPT_SECONDS = 24 * 3600
+LOG_LINES = 100  # room for a sanitizer's report
 
 
 def die_with_parent():
@@ -29,9 +33,27 @@ def die_with_parent():
 
 @atexit.register
 def end_children():
+    """A daemon that was not stopped belongs to a story that failed: the end of its log is shown, and its folder kept for a day."""
     for child in CHILDREN:
         if child.poll() is None:
             child.kill()
+    for daemon in DAEMONS:
+        if os.path.exists(f"{daemon.folder}/log"):
+            print(f"--- the end of {daemon.folder}/log", *daemon.log().splitlines()[-LOG_LINES:], sep="\n", file=sys.stderr)
+
+
+def forget_old_folders():
+    """Those of stories that failed, or were killed by their time limit."""
+    for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        try:
+            about = folder.lstat()
+        except FileNotFoundError:
+            continue  # another story was faster
+        if about.st_uid == os.getuid() and time.time() - about.st_mtime > KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+forget_old_folders()
 
 
 def check(condition, message):
@@ -53,11 +75,12 @@ class Daemon:
     """quired with its socket in a folder of its own."""
 
     def __init__(self, yaml="", flags=(), pool="64MiB", env=None, preexec=None):
-        self.folder = tempfile.mkdtemp(prefix="quire-story-")
+        self.folder = tempfile.mkdtemp(prefix=FOLDER)
         self.socket = f"{self.folder}/quired.sock"
         self.address = f"unix://{self.socket}"
         self.yaml, self.flags, self.pool, self.env, self.preexec = yaml, list(flags), pool, env or {}, preexec
         self.process = None
+        DAEMONS.append(self)
         self.start()
 
     def write_config(self, yaml=None):
@@ -76,8 +99,8 @@ class Daemon:
             preexec_fn=lambda: (die_with_parent(), self.preexec and self.preexec()))
         CHILDREN.append(self.process)
         if wait:
-            until(lambda: self.process.poll() is not None or self.ctl("status", check_exit=False)[0] == 0, 10, f"quired is not ready:\n{self.log()}")
-            check(self.process.poll() is None, f"quired ended at once:\n{self.log()}")
+            until(lambda: self.process.poll() is not None or self.ctl("status", check_exit=False)[0] == 0, 10, "quired is not ready")
+            check(self.process.poll() is None, f"quired ended at once with {self.process.returncode}")
 
     def log(self):
         with open(f"{self.folder}/log", encoding="utf-8", errors="replace") as file:
@@ -126,10 +149,10 @@ class Daemon:
                 code = self.process.wait(20 * SLOW)
             except subprocess.TimeoutExpired:
                 self.kill()
-                sys.exit(f"FAILED: quired did not stop:\n{self.log()}")
-            check(code == 0, f"quired ended with {code}:\n{self.log()}")
+                sys.exit("FAILED: quired did not stop")
+            check(code == 0, f"quired ended with {code}")
         check("ERROR: AddressSanitizer" not in self.log() and "runtime error:" not in self.log() and "WARNING: ThreadSanitizer" not in self.log(),
-              f"a sanitizer spoke:\n{self.log()}")
+              "a sanitizer spoke")
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

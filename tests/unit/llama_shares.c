@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -31,6 +32,7 @@ static pid_t start_quired(const char *socket, const char *ingest_window) {
     snprintf(set_window, sizeof(set_window), "ingest_window_bytes=%s", ingest_window);
     const pid_t pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves no daemon behind */
         execl(program, program, "--defaults", "--socket", socket, "--no-metrics", "--pool-size", "64MiB", "--log-level", "error", "--set",
               set_window, NULL);
         _exit(127);
