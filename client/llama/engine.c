@@ -199,6 +199,8 @@ enum quire_status engine_decode(struct engine *engine, const uint32_t *tokens, u
     return decode_status(result);
 }
 
+void engine_wait(struct engine *engine) { llama_synchronize(engine->ctx); }
+
 const float *engine_logits(struct engine *engine) { return llama_get_logits_ith(engine->ctx, -1); }
 
 uint32_t engine_greedy(struct engine *engine) {

@@ -75,6 +75,8 @@ void engine_reset(struct engine *engine);
 /* Computes tokens[0..n), n ≤ batch_tokens, at positions first, first + 1 …; logits are kept of the last. FULL when the context is,
    CANCELLED when keep_going said so; then engine_reset is due. */
 enum quire_status engine_decode(struct engine *engine, const uint32_t *tokens, uint32_t n, uint32_t first);
+/* Waits until what was decoded is computed; on some devices engine_decode returns before. */
+void engine_wait(struct engine *engine);
 /* Of the last decode. */
 const float *engine_logits(struct engine *engine);
 uint32_t engine_greedy(struct engine *engine);

@@ -131,6 +131,12 @@ void store_run_end(struct store_run *run) {
     memset(run, 0, sizeof(*run));
 }
 
+void store_cost(struct store_run *run, double us_per_token) {
+    if (run->seq != NULL) {
+        quire_seq_set_cost(run->seq, us_per_token); /* what no token can take is not told */
+    }
+}
+
 /* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
 /* A reader behind a partial block needs more of a window than whole blocks give: windowed models keep and seek whole blocks only. */
 static bool tails(const struct store *store) { return store->engine->window_tokens == 0; }

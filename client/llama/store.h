@@ -64,6 +64,8 @@ void store_reuse(struct store *store, struct store_run *run, const uint32_t *tok
  * same again; it is superseded when this worker's next prompt goes on from it.
  */
 void store_keep(struct store *store, struct store_run *run, const uint32_t *tokens, size_t n, bool tail);
+/* A token of the batch just computed took so long: told to Quire with the next blocks that are stored. */
+void store_cost(struct store_run *run, double us_per_token);
 void store_run_end(struct store_run *run);
 
 double store_now_ms(void);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define PIECE_BYTES 512
+#define COST_LEAST_TOKENS 32 /* of a batch whose time is told: in smaller ones a token takes longer than in a prefill */
 
 /* ---- opening -------------------------------------------------------------------------------------------------------------------- */
 enum quire_status worker_open(const struct worker_options *options, struct worker *worker, char *why, size_t why_bytes) {
@@ -55,7 +56,12 @@ static enum quire_status prefill(struct worker *worker, const struct worker_requ
         const uint32_t end = worker_batch_end(at, n, engine->batch_tokens, engine->block_tokens, request->split);
         const double start_ms = store_now_ms();
         QUIRE_FORWARD(engine_decode(engine, request->tokens + at, end - at, at));
-        result->prefill_ms += store_now_ms() - start_ms;
+        engine_wait(engine);
+        const double took_ms = store_now_ms() - start_ms;
+        result->prefill_ms += took_ms;
+        if (end - at >= COST_LEAST_TOKENS) {
+            store_cost(run, took_ms * 1e3 / (end - at));
+        }
         at = end;
         if (at < n) { /* what the last token completes is stored with the answer: it keeps nobody waiting */
             store_keep(&worker->store, run, request->tokens, at, at == n - 1);

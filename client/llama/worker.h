@@ -3,9 +3,10 @@
  *
  * The longest stored prefix is fetched straight into a state blob and imported, the rest is prefilled, new blocks are stored
  * while that goes on (so that those of sliding windows are still there, and others can start early), the answer is generated, and what
- * is complete then is stored too. At least the prompt's last token is always computed. Batches of the prefill end at the same
- * positions whatever was reused (multiples of the batch, the last whole block, the last but one token, and `split`), so a
- * worker that reused N tokens computes exactly what one without Quire computes after a split at N. Not thread-safe.
+ * is complete then is stored too. With the blocks goes what a token took in the last batch of some length. At least the prompt's
+ * last token is always computed. Batches of the prefill end at the same positions whatever was reused (multiples of the batch, the
+ * last whole block, the last but one token, and `split`), so a worker that reused N tokens computes exactly what one without Quire
+ * computes after a split at N. Not thread-safe.
  */
 #ifndef QUIRE_LLAMA_WORKER_H
 #define QUIRE_LLAMA_WORKER_H

@@ -13,7 +13,7 @@ const struct command commands[] = {
      "Examples:\n  quirectl top\n  quirectl top --interval 500ms\n  quirectl top --once --json\n",
      cmd_top},
     {"ns list", "[--names]", "--names", "namespaces: size, hit rate, tokens reused", "Examples:\n  quirectl ns list\n", cmd_ns_list},
-    {"ns show", "NAME", "", "one namespace with its layout", "Examples:\n  quirectl ns show smollm2\n", cmd_ns_show},
+    {"ns show", "NAME", "", "one namespace with its layout and what reuse saved", "Examples:\n  quirectl ns show smollm2\n", cmd_ns_show},
     {"ns delete", "NAME [--yes]", "--yes", "delete a namespace and all its blocks",
      "Readers that hold a lease keep their bytes until they release them. Asks first; --yes does not ask.\n\n"
      "Examples:\n  quirectl ns delete smollm2\n",

@@ -80,6 +80,11 @@ shared = json.loads(second.complete())
 check(shared["usage"]["prompt_tokens_details"]["cached_tokens"] >= 192, f"the second server reused too little: {shared['usage']}\n{second.log()}")
 check(shared["choices"][0]["text"] == plain["choices"][0]["text"], f"other words:\n{plain}\n{shared}")
 
+# What a token took the first to compute is what each that the second got saved.
+shown = daemon.ctl("ns", "list")[1]["namespaces"][0]
+check(shown["prefill_reports"] > 0 and shown["prefill_us_per_token"] > 0 and shown["prefill_seconds_saved"] > 0, f"{shown}")
+check(daemon.counters()["quire_prefill_seconds_saved_total"] > 0, "no second was saved")
+
 # Streamed, it is the same answer in pieces.
 events = [line.removeprefix("data: ") for line in second.complete(stream=True, stream_options={"include_usage": True}).split("\n\n") if line]
 check(events[-1] == "[DONE]" and len(events) > 3, f"{events}")

@@ -38,6 +38,10 @@ for attention in ("on", "off"):
     reused = second["reused_tokens"]
     check(reused >= second["prompt_tokens"] - 65, f"only {reused} of {second['prompt_tokens']} tokens were reused")
     check(second["ancestry_error"] == 0, "lossless bytes have no error")
+    shown = daemon.ctl("ns", "show", ns[1])[1]["namespace"]
+    took, told = 1e3 * first["prefill_ms"] / first["prompt_tokens"], shown["prefill_us_per_token"]
+    check(took / 50 < told < took * 50, f"a token took the first worker {took} us, and quired was told {told}")
+    check(shown["prefill_reports"] > 0 and shown["prefill_seconds_saved"] > 0, f"{reused} tokens of {told} us saved nothing: {shown}")
     with open(f"{daemon.folder}/kv1", "rb") as a, open(f"{daemon.folder}/kv2", "rb") as b:
         dump1, dump2 = a.read(), b.read()
     check(len(dump1) > 1 << 20, "the dump holds the blocks' KV")
