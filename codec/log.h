@@ -24,6 +24,7 @@
 #define QUIRE_LOG_UNIT_MAX 4096u
 /* A place is told in 17 bits. */
 #define QUIRE_LOG_MAX_SEGMENT_UNITS (1u << 17)
+#define QUIRE_LOG_MIN_SEGMENT_UNITS 8u
 #define QUIRE_LOG_MAX_SEGMENTS (1u << 22)
 /* Where the superblock's copies lie, and the first segment. */
 #define QUIRE_LOG_SUPERBLOCK_BYTES 4096u
