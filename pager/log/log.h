@@ -3,7 +3,8 @@
  *
  * Knows nothing of keys, bytes or time: pager/ tells it what to append and what died, and asks it what to do. Deterministic, not thread-safe. One
  * segment a device is open at a time; batches go to the open segments in turn, except that tombstones go to the one opened last: segments are
- * emptied strictly in the order in which they were opened (their epochs), so that a tombstone outlives whatever it buries.
+ * emptied strictly in the order in which they were opened (their epochs), so that a tombstone outlives whatever it buries. For the same reason none is
+ * emptied while another's epoch is unknown.
  *
  *   CLEAN ─opened→ OPEN ─full→ SEALING ─footer written→ SEALED ─oldest, room is short→ EMPTYING ─nothing needed, nobody reads→ CLEAN
  *   any ─its device fails→ LOST
@@ -60,17 +61,21 @@ struct pager_log_place {
     uint64_t epoch;
     uint32_t at_units, head_units, size_units;
     bool first; /* the segment was just opened: its header is to be written, too, by itself, before this batch or with it */
+    /* Of the lowest epoch that still held anything when this place was given: a segment of a lower one is clean, whatever its bytes say. Known on disk
+       before a tombstone may be overwritten, it keeps what the tombstone buried from being found again. 0: not known yet. */
+    uint64_t tail;
 };
 /*
  * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units); entries are kept for the footer. With
- * tombstones among them the newest open segment is taken. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
+ * tombstones among them the newest segment is taken, and another opened when that one is open no more. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
  * an empty segment; NO_MEMORY. May turn segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);
-/* The batch's write ended. !ok: its entries are left out of the footer, and the segment takes no more. */
-void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, uint32_t n, bool ok);
-/* Of all that could go into the open segments without opening another, in records of `bytes`: for those who plan a batch. */
+/* The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left out of the footer
+   (`entries` may be NULL), and the segment takes no more. */
+void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n, bool ok);
+/* Bytes that could go into the open segments without opening another, in records of `bytes` and full batches: for those who plan a batch. */
 uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
@@ -90,7 +95,7 @@ void pager_log_unhold(struct pager_log *log, uint32_t segment);
 /* ---- emptying ------------------------------------------------------------------------------------------------------------- */
 uint32_t pager_log_clean(const struct pager_log *log); /* clean segments on devices in use */
 /* The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none there, an older one
-   is still open or being sealed or emptied, or its device is out of use. One at a time. */
+   is still open or being sealed or emptied, or one is UNKNOWN. One at a time. When writers are refused only because the oldest is open and does not fill, it is closed. */
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted);
 /* Nothing in it is needed any more (live_records is 0): CLEAN as soon as nobody holds it. */
 void pager_log_emptied(struct pager_log *log, uint32_t segment);

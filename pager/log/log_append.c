@@ -1,0 +1,290 @@
+/* The log's books: where batches go, and footers. */
+#include "pager/log/log_books.h"
+
+#include <stdlib.h>
+
+struct batch {
+    uint32_t n;
+    uint64_t units;
+    bool buries, rewriting;
+};
+
+static struct batch measure(const struct pager_log *log, const struct quire_log_entry *entries, uint32_t n, bool rewriting) {
+    const struct quire_log_geometry *g = &log->shape.geometry;
+    struct batch batch = {.n = n, .units = quire_log_head_units(g, n), .rewriting = rewriting};
+    for (uint32_t i = 0; i < n; i++) {
+        if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
+            batch.buries = true;
+        } else {
+            assert(entries[i].kind == QUIRE_LOG_RECORD && entries[i].size_bytes > 0);
+            batch.units += quire_log_units(g, entries[i].size_bytes);
+        }
+    }
+    return batch;
+}
+
+/* Footer and trailer always find their place behind it. */
+static bool fits(const struct pager_log *log, uint64_t used_units, uint64_t n_before, uint64_t n, uint64_t units) {
+    const struct quire_log_geometry *g = &log->shape.geometry;
+    return used_units + units + quire_log_footer_units(g, (uint32_t)(n_before + n)) + 1 <= g->segment_units;
+}
+
+static enum quire_status draft_reserve(struct pager_log_draft *draft, uint32_t n) {
+    if (n <= draft->capacity - draft->n) {
+        return QUIRE_OK;
+    }
+    uint32_t capacity = (uint32_t)quire_max_u64(quire_max_u64(64, (uint64_t)draft->capacity * 3 / 2), (uint64_t)draft->n + n);
+    struct quire_log_entry *entries = realloc(draft->entries, capacity * sizeof(*entries));
+    if (entries == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    draft->entries = entries;
+    draft->capacity = capacity;
+    return QUIRE_OK;
+}
+
+void pager_log_full(struct pager_log *log, uint32_t segment) {
+    struct pager_segment *s = &log->rows[segment].s;
+    assert(s->state == PAGER_SEGMENT_OPEN && log->devices[s->device].open == segment);
+    s->state = PAGER_SEGMENT_SEALING;
+    log->devices[s->device].open = PAGER_NO_SEGMENT;
+    log->n_open--;
+}
+
+static enum quire_status draft_create(uint32_t segment, uint32_t n, struct pager_log_draft **out) {
+    struct pager_log_draft *draft = calloc(1, sizeof(*draft));
+    if (draft == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    draft->segment = segment;
+    if (draft_reserve(draft, n) != QUIRE_OK) {
+        free(draft);
+        return QUIRE_NO_MEMORY;
+    }
+    *out = draft;
+    return QUIRE_OK;
+}
+
+/* FULL: the device has no clean segment for this batch; then its open one, if any, goes on waiting for smaller ones. */
+static enum quire_status open_another(struct pager_log *log, uint32_t d, const struct batch *batch, uint32_t *segment) {
+    struct pager_log_device *device = &log->devices[d];
+    struct pager_log_draft *draft;
+    if (device->n_clean == 0 || log->n_clean <= (batch->rewriting ? 0 : log->shape.reserve) || log->epoch == UINT64_MAX) {
+        return QUIRE_FULL;
+    }
+    QUIRE_FORWARD(draft_create(device->first_clean, batch->n, &draft));
+    if (device->open != PAGER_NO_SEGMENT) {
+        pager_log_full(log, device->open);
+    }
+    *segment = device->open = device->first_clean;
+    struct pager_log_row *row = &log->rows[*segment];
+    device->first_clean = row->next_clean;
+    device->n_clean--;
+    log->n_clean--;
+    log->n_open++;
+    row->draft = draft;
+    row->s.state = PAGER_SEGMENT_OPEN;
+    row->s.epoch = ++log->epoch;
+    row->s.used_units = 1; /* its header */
+    log->order[((uint64_t)log->first_order + log->n_order++) % log->n_rows] = *segment;
+    if (log->first_draft == NULL) {
+        log->first_draft = draft;
+    } else {
+        log->last_draft->next = draft;
+    }
+    log->last_draft = draft;
+    return QUIRE_OK;
+}
+
+static bool takes(const struct pager_log *log, uint32_t segment, const struct batch *batch) {
+    const struct pager_segment *s = &log->rows[segment].s;
+    return s->state == PAGER_SEGMENT_OPEN && fits(log, s->used_units, s->n_entries, batch->n, batch->units);
+}
+
+static enum quire_status choose_in_turn(struct pager_log *log, const struct batch *batch, uint32_t *segment) {
+    enum quire_status status = QUIRE_FULL;
+    for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
+        uint32_t d = (log->turn + i) % log->shape.n_devices, open = log->devices[d].open;
+        if (open != PAGER_NO_SEGMENT && takes(log, open, batch)) {
+            *segment = open;
+            status = draft_reserve(log->rows[open].draft, batch->n);
+        } else {
+            status = open_another(log, d, batch, segment);
+        }
+        if (status == QUIRE_OK) {
+            log->turn = (d + 1) % log->shape.n_devices;
+        }
+    }
+    return status;
+}
+
+/* What is buried may lie in any segment up to the newest, so nothing older will do, be it open or not. */
+static enum quire_status choose_newest(struct pager_log *log, const struct batch *batch, uint32_t *segment) {
+    uint32_t from = log->turn;
+    if (log->n_order > 0) {
+        *segment = pager_log_ordered(log, log->n_order - 1);
+        if (takes(log, *segment, batch)) {
+            return draft_reserve(log->rows[*segment].draft, batch->n);
+        }
+        from = log->rows[*segment].s.device;
+    }
+    enum quire_status status = QUIRE_FULL;
+    for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
+        status = open_another(log, (from + i) % log->shape.n_devices, batch, segment);
+    }
+    return status;
+}
+
+/* Gives each record its place; a tombstone has its batch's. */
+static void write_down(struct pager_log *log, struct pager_log_row *row, struct quire_log_entry *entries, uint32_t n, uint32_t head_units) {
+    uint32_t at = row->s.used_units + head_units;
+    for (uint32_t i = 0; i < n; i++) {
+        entries[i].at_units = entries[i].kind == QUIRE_LOG_RECORD ? at : row->s.used_units;
+        at += entries[i].kind == QUIRE_LOG_RECORD ? quire_log_units(&log->shape.geometry, entries[i].size_bytes) : 0;
+    }
+    memcpy(row->draft->entries + row->draft->n, entries, n * sizeof(*entries));
+    row->draft->n += n;
+    row->s.n_entries += n;
+    row->s.used_units = at;
+    row->s.writing++;
+}
+
+enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry *entries, uint32_t n, bool rewriting,
+                                   struct pager_log_place *place) {
+    assert(n > 0 && n <= QUIRE_LOG_MAX_BATCH);
+    struct batch batch = measure(log, entries, n, rewriting);
+    uint32_t segment = PAGER_NO_SEGMENT;
+    if (!fits(log, 1, 0, n, batch.units)) {
+        return QUIRE_TOO_LARGE;
+    }
+    pager_log_settle(log);
+    log->begun = true;
+    QUIRE_FORWARD(batch.buries ? choose_newest(log, &batch, &segment) : choose_in_turn(log, &batch, &segment));
+    struct pager_log_row *row = &log->rows[segment];
+    *place = (struct pager_log_place){.segment = segment,
+                                      .epoch = row->s.epoch,
+                                      .at_units = row->s.used_units,
+                                      .head_units = quire_log_head_units(&log->shape.geometry, n),
+                                      .size_units = (uint32_t)batch.units,
+                                      .first = row->s.used_units == 1,
+                                      .tail = log->n_unknown > 0 ? 0 : log->rows[pager_log_ordered(log, 0)].s.epoch};
+    write_down(log, row, entries, n, place->head_units);
+    return QUIRE_OK;
+}
+
+/* The first entry of a batch in the draft. */
+static uint32_t first_of(const struct pager_log_draft *draft, uint32_t at_units) {
+    uint32_t from = 0, to = draft->n;
+    while (from < to) {
+        uint32_t middle = from + (to - from) / 2;
+        if (draft->entries[middle].at_units < at_units) {
+            from = middle + 1;
+        } else {
+            to = middle;
+        }
+    }
+    return from;
+}
+
+void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n,
+                        bool ok) {
+    assert(place->segment < log->n_rows);
+    struct pager_log_row *row = &log->rows[place->segment];
+    struct pager_log_draft *draft = row->draft;
+    assert(row->s.writing > 0 && row->s.epoch == place->epoch);
+    row->s.writing--;
+    if (row->s.state == PAGER_SEGMENT_LOST) {
+        return;
+    }
+    uint32_t first = first_of(draft, place->at_units);
+    assert(!draft->given && n <= draft->n - first && draft->entries[first + n - 1].at_units < place->at_units + place->size_units);
+    if (ok) {
+        for (uint32_t i = 0; i < n; i++) {
+            assert(entries[i].at_units == draft->entries[first + i].at_units &&
+                   entries[i].size_bytes == draft->entries[first + i].size_bytes);
+            draft->entries[first + i].check = entries[i].check;
+        }
+        return;
+    }
+    memmove(draft->entries + first, draft->entries + first + n, (draft->n - first - n) * sizeof(*draft->entries));
+    draft->n -= n;
+    row->s.n_entries -= n;
+    if (row->s.state == PAGER_SEGMENT_OPEN) {
+        pager_log_full(log, place->segment);
+    }
+}
+
+/* How many records of so many units go into what is left of a segment, in full batches and one that is not. */
+static uint64_t records_that_fit(const struct pager_log *log, const struct pager_segment *s, uint64_t record_units) {
+    const struct quire_log_geometry *g = &log->shape.geometry;
+    uint64_t from = 0, to = g->segment_units / record_units + 1;
+    while (to - from > 1) {
+        uint64_t n = from + (to - from) / 2, rest = n % QUIRE_LOG_MAX_BATCH;
+        uint64_t heads = n / QUIRE_LOG_MAX_BATCH * quire_log_head_units(g, QUIRE_LOG_MAX_BATCH) +
+                         (rest > 0 ? quire_log_head_units(g, (uint32_t)rest) : 0);
+        if (fits(log, s->used_units, s->n_entries, n, heads + n * record_units)) {
+            from = n;
+        } else {
+            to = n;
+        }
+    }
+    return from;
+}
+
+uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes) {
+    uint64_t records = 0;
+    if (bytes == 0) {
+        return 0;
+    }
+    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
+        if (log->devices[d].open != PAGER_NO_SEGMENT) {
+            records += records_that_fit(log, &log->rows[log->devices[d].open].s, quire_log_units(&log->shape.geometry, bytes));
+        }
+    }
+    return records * bytes;
+}
+
+void pager_log_close(struct pager_log *log, uint32_t device) {
+    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
+        if ((device == PAGER_NO_SEGMENT || device == d) && log->devices[d].open != PAGER_NO_SEGMENT) {
+            pager_log_full(log, log->devices[d].open);
+        }
+    }
+}
+
+uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries) {
+    for (struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
+        const struct pager_segment *s = &log->rows[draft->segment].s;
+        if (s->state == PAGER_SEGMENT_SEALING && s->writing == 0 && !draft->given) {
+            draft->given = true;
+            *entries = draft->entries;
+            *n_entries = draft->n;
+            return draft->segment;
+        }
+    }
+    return PAGER_NO_SEGMENT;
+}
+
+void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
+    (void)ok; /* with a footer or without, it is full; the next start finds out which */
+    assert(segment < log->n_rows);
+    struct pager_log_row *row = &log->rows[segment];
+    assert(row->draft != NULL && row->draft->given);
+    pager_log_drop_draft(log, segment);
+    if (row->s.state != PAGER_SEGMENT_LOST) {
+        assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0);
+        row->s.state = PAGER_SEGMENT_SEALED;
+    }
+}
+
+uint32_t pager_log_newest_open(const struct pager_log *log) {
+    uint32_t newest = PAGER_NO_SEGMENT;
+    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
+        uint32_t open = log->devices[d].open;
+        if (open != PAGER_NO_SEGMENT &&
+            (newest == PAGER_NO_SEGMENT || log->rows[open].s.epoch > log->rows[log->devices[newest].open].s.epoch)) {
+            newest = d;
+        }
+    }
+    return newest;
+}

@@ -1,0 +1,60 @@
+/*
+ * The log's books as log*.c share them. Internal to pager/log.
+ *
+ * A segment costs a row of 56 bytes and a place in the order of emptying. Entries are kept only until their segment's footer is written, in a draft.
+ */
+#ifndef PAGER_LOG_BOOKS_H
+#define PAGER_LOG_BOOKS_H
+
+#include "pager/log/log.h"
+
+/* What a footer will hold. Entries lie in the order of their batches, so that a batch's are found by its place. */
+struct pager_log_draft {
+    uint32_t segment, n, capacity;
+    bool given; /* to whoever writes the footer: it stays until he is done, also when its device is lost meanwhile */
+    struct quire_log_entry *entries;
+    struct pager_log_draft *next;
+};
+
+struct pager_log_row {
+    struct pager_segment s;
+    struct pager_log_draft *draft;
+    uint32_t next_clean;
+    bool emptied;
+};
+static_assert(sizeof(struct pager_log_row) + sizeof(uint32_t) <= 64, "memory for each segment");
+
+struct pager_log_device {
+    uint32_t first, n; /* its segments */
+    uint32_t open;
+    uint32_t first_clean, last_clean, n_clean; /* in the order in which they became so: wear goes round */
+    bool in_use;
+};
+
+struct pager_log {
+    struct pager_log_shape shape;
+    struct pager_log_device devices[QUIRE_LOG_MAX_FILES];
+    struct pager_log_row *rows;
+    uint32_t n_rows;
+    /* A ring of all segments that hold something, by epoch: the next to be emptied first. */
+    uint32_t *order;
+    uint32_t first_order, n_order;
+    bool sorted, begun;
+    struct pager_log_draft *first_draft, *last_draft; /* by epoch */
+    uint32_t n_clean, n_open, n_unknown;
+    uint32_t turn; /* the device whose turn it is */
+    uint32_t emptying;
+    uint64_t epoch;
+};
+
+static inline uint32_t pager_log_ordered(const struct pager_log *log, uint32_t i) {
+    return log->order[((uint64_t)log->first_order + i) % log->n_rows];
+}
+/* Puts the segments found at start in order; once, before the first use of the order. */
+void pager_log_settle(struct pager_log *log);
+void pager_log_add_clean(struct pager_log *log, uint32_t segment);
+/* An OPEN segment takes no more. */
+void pager_log_full(struct pager_log *log, uint32_t segment);
+void pager_log_drop_draft(struct pager_log *log, uint32_t segment);
+
+#endif
