@@ -29,6 +29,10 @@ void config_default(struct config *config) {
 #define X(name, type, value, help) config->pager.name = (value);
     PAGER_OPTIONS(X)
 #undef X
+    config->disk = (struct config_disk){.segment_bytes = 64u << 20, .io_depth = 64, .scrub_bytes_per_s = 8u << 20};
+#define X(name, type, value, help) config->disk.pager.name = (value);
+    PAGER_DISK_OPTIONS(X)
+#undef X
 }
 
 /* ---- loading ------------------------------------------------------------------------------------------------------------------ */
@@ -158,12 +162,72 @@ static enum quire_status take_salts(struct config *config, const struct config_y
     return QUIRE_OK;
 }
 
+/* What sizes mean together is for config_resolve: segments may be given later. */
+static enum quire_status take_file(struct config *config, const char *path, const char *size, char *what, size_t what_bytes) {
+    if (config->n_files == QUIRE_LOG_MAX_FILES) {
+        snprintf(what, what_bytes, "more than %u files", QUIRE_LOG_MAX_FILES);
+        return QUIRE_INVALID;
+    }
+    struct config_file *to = &config->files[config->n_files];
+    *to = (struct config_file){.size_bytes = 0};
+    if (path[0] == '\0' || path[strlen(path) - 1] == '/' || strlen(path) >= sizeof to->path) {
+        snprintf(what, what_bytes, "path: '%.80s' is not the path of a file of at most %zu bytes", path, sizeof to->path - 1);
+        return QUIRE_INVALID;
+    }
+    if (quire_parse_size(size, &to->size_bytes) != QUIRE_OK || to->size_bytes == 0) {
+        snprintf(what, what_bytes, "size: '%.60s' is not a size such as 100GiB", size);
+        return QUIRE_INVALID;
+    }
+    for (uint32_t i = 0; i < config->n_files; i++) {
+        if (strcmp(config->files[i].path, path) == 0) {
+            snprintf(what, what_bytes, "path: '%.300s' is there twice", path);
+            return QUIRE_INVALID;
+        }
+    }
+    memcpy(to->path, path, strlen(path));
+    config->n_files++;
+    return QUIRE_OK;
+}
+
+static enum quire_status take_files(struct config *config, const struct config_yaml *yaml, const char *path, char *why, size_t why_bytes) {
+    char what[400];
+    if (yaml->tiers == NULL || yaml->tiers->file == NULL) {
+        return QUIRE_OK;
+    }
+    memset(config->files, 0, sizeof config->files);
+    config->n_files = 0;
+    for (uint32_t i = 0; i < yaml->tiers->file_count; i++) {
+        if (take_file(config, yaml->tiers->file[i].path, yaml->tiers->file[i].size, what, sizeof what) != QUIRE_OK) {
+            return refuse(path, what[0] == 's' ? "size" : "path", i, what, why, why_bytes);
+        }
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status take_faults(struct config *config, const struct config_yaml *yaml, const char *path, char *why, size_t why_bytes) {
+    char what[120];
+    if (yaml->faults == NULL) {
+        return QUIRE_OK;
+    }
+    memset(config->faults, 0, sizeof config->faults);
+    config->n_faults = yaml->faults_count;
+    for (uint32_t i = 0; i < yaml->faults_count; i++) {
+        if (strlen(yaml->faults[i]) >= sizeof config->faults[i]) {
+            snprintf(what, sizeof what, "faults: rule %u is longer than %u bytes", i + 1, CONFIG_FAULT_BYTES - 1);
+            return refuse(path, "faults", 0, what, why, why_bytes);
+        }
+        memcpy(config->faults[i], yaml->faults[i], strlen(yaml->faults[i]));
+    }
+    return QUIRE_OK;
+}
+
 static enum quire_status take_options(struct config *config, const struct config_yaml *yaml, const char *path, char *why,
                                       size_t why_bytes) {
     char what[300];
     for (unsigned i = 0; i < config_option_count(); i++) {
         const struct config_option *option = config_option_at(i);
-        const char *text = !option->pager ? yaml->option[i] : yaml->pager != NULL ? yaml->pager->option[i] : NULL;
+        const struct config_yaml_section *section = option->section == CONFIG_PAGER ? yaml->pager : yaml->disk;
+        const char *text = option->section == CONFIG_TOP ? yaml->option[i] : section != NULL ? section->option[i] : NULL;
         if (text != NULL && config_option_set(config, option, text, what, sizeof what) != QUIRE_OK) {
             return refuse(path, option->name, 0, what, why, why_bytes);
         }
@@ -184,6 +248,12 @@ enum quire_status config_load(struct config *config, const char *path, char *why
     if (status == QUIRE_OK) {
         status = take_salts(config, yaml, path, why, why_bytes);
     }
+    if (status == QUIRE_OK) {
+        status = take_files(config, yaml, path, why, why_bytes);
+    }
+    if (status == QUIRE_OK) {
+        status = take_faults(config, yaml, path, why, why_bytes);
+    }
     config_yaml_free(&yaml);
     return status;
 }
@@ -198,12 +268,41 @@ static enum quire_status set_pool(struct config *config, const char *value, char
     return take_pool(value, &config->domains[0].pool_bytes, why, why_bytes);
 }
 
+/* PATH:SIZE */
+static enum quire_status add_file(struct config *config, const char *value, char *why, size_t why_bytes) {
+    char path[CONFIG_FILE_PATH_MAX + 1];
+    const char *colon = strrchr(value, ':');
+    if (colon == NULL) {
+        snprintf(why, why_bytes, "'%.100s' is not PATH:SIZE, such as /var/lib/quire/log0:100GiB", value);
+        return QUIRE_INVALID;
+    }
+    snprintf(path, sizeof path, "%.*s", (int)quire_min_u64((uint64_t)(colon - value), CONFIG_FILE_PATH_MAX), value);
+    return take_file(config, path, colon + 1, why, why_bytes);
+}
+
+/* "pager.lease_ms" is "lease_ms" of the pager's. */
+static enum config_section section_of(const char *name, const char **rest) {
+    for (int section = CONFIG_TOP + 1; section < CONFIG_SECTIONS; section++) {
+        const char *prefix = config_section_name((enum config_section)section);
+        size_t n = strlen(prefix);
+        if (strncmp(name, prefix, n) == 0 && name[n] == '.') {
+            *rest = name + n + 1;
+            return (enum config_section)section;
+        }
+    }
+    *rest = name;
+    return CONFIG_TOP;
+}
+
 enum quire_status config_set(struct config *config, const char *name, const char *value, char *why, size_t why_bytes) {
-    const char *names[CONFIG_YAML_OPTIONS];
-    bool pager = strncmp(name, "pager.", 6) == 0;
-    const struct config_option *option = config_option_find(pager ? name + 6 : name, pager);
+    const char *names[CONFIG_YAML_OPTIONS], *rest;
+    enum config_section section = section_of(name, &rest);
+    const struct config_option *option = config_option_find(rest, section);
     if (strcmp(name, "pool_bytes") == 0) {
         return set_pool(config, value, why, why_bytes);
+    }
+    if (strcmp(name, CONFIG_FILE_OPTION) == 0) {
+        return add_file(config, value, why, why_bytes);
     }
     if (option != NULL) {
         return config_option_set(config, option, value, why, why_bytes);
@@ -211,10 +310,11 @@ enum quire_status config_set(struct config *config, const char *name, const char
     for (unsigned i = 0; i < config_option_count(); i++) {
         names[i] = config_option_at(i)->name;
     }
-    const char *near = quire_nearest(pager ? name + 6 : name, names, config_option_count());
+    const char *near = quire_nearest(rest, names, config_option_count());
     if (near != NULL) {
-        snprintf(why, why_bytes, "no option '%.60s', did you mean '%s%s'?", name, config_option_find(near, true) != NULL ? "pager." : "",
-                 near);
+        section = config_option_anywhere(near)->section;
+        snprintf(why, why_bytes, "no option '%.60s', did you mean '%s%s%s'?", name, config_section_name(section),
+                 section != CONFIG_TOP ? "." : "", near);
     } else {
         snprintf(why, why_bytes, "no option '%.60s'; `quired --print-config` shows all of them", name);
     }
@@ -280,30 +380,67 @@ static void print_salts(const struct config *config, FILE *to) {
     }
 }
 
+static void print_files(const struct config *config, FILE *to) {
+    char text[CONFIG_SCALAR_BYTES], size[QUIRE_UNITS_BYTES];
+    fprintf(to,
+            "\n# The disk tier: up to %u files, each on a drive of its own, as large as told and 1MiB more; none: no disk tier. A size is "
+            "a multiple\n"
+            "# of disk.segment_bytes, %u of them at least. A folder that is missing is made. All files make one set: neither their number\n"
+            "# nor their sizes can change later. What namespaces there are is kept beside the first, in PATH.meta. Needs a restart. For "
+            "example\n"
+            "#   file:\n"
+            "#     - path: \"/var/lib/quire/log0\"\n"
+            "#       size: 100GiB\n"
+            "tiers:\n",
+            QUIRE_LOG_MAX_FILES, CONFIG_LEAST_SEGMENTS);
+    fprintf(to, config->n_files > 0 ? "  file:\n" : "  file: []\n");
+    for (uint32_t i = 0; i < config->n_files; i++) {
+        config_quote(config->files[i].path, text);
+        quire_exact_size(config->files[i].size_bytes, size, sizeof size);
+        fprintf(to, "    - path: %s\n      size: %s\n", text, size);
+    }
+}
+
+static void print_faults(const struct config *config, FILE *to) {
+    char text[CONFIG_SCALAR_BYTES];
+    fprintf(to, "\n# Faults of the disk to rehearse, by rule, up to %u. A reload changes them.\n", CONFIG_MAX_FAULTS);
+    fprintf(to, config->n_faults > 0 ? "faults:\n" : "faults: []\n");
+    for (uint32_t i = 0; i < config->n_faults; i++) {
+        config_quote(config->faults[i], text);
+        fprintf(to, "  - %s\n", text);
+    }
+}
+
+static void print_section(const struct config *config, const struct config *defaults, enum config_section section, const char *title,
+                          FILE *to) {
+    if (section != CONFIG_TOP) {
+        fprintf(to, "\n# %s\n%s:\n", title, config_section_name(section));
+    }
+    for (unsigned i = 0; i < config_option_count(); i++) {
+        if (config_option_at(i)->section == section) {
+            print_option(config, defaults, config_option_at(i), section != CONFIG_TOP ? "  " : "", to);
+        }
+    }
+}
+
 void config_print(const struct config *config, FILE *to) {
     struct config defaults;
     config_default(&defaults);
     fprintf(to, "# Configuration of quired: every option with its default. Sizes: 512MiB, 2GiB; times: 250ms, 30s, 5min.\n"
                 "# Flags override this file. SIGHUP or `quirectl config reload` reads it again.\n");
-    for (unsigned i = 0; i < config_option_count(); i++) {
-        if (!config_option_at(i)->pager) {
-            print_option(config, &defaults, config_option_at(i), "", to);
-        }
-    }
+    print_section(config, &defaults, CONFIG_TOP, "", to);
     print_domains(config, to);
     print_salts(config, to);
-    fprintf(to, "\n# The pager: which block is kept, and who may read it until when.\npager:\n");
-    for (unsigned i = 0; i < config_option_count(); i++) {
-        if (config_option_at(i)->pager) {
-            print_option(config, &defaults, config_option_at(i), "  ", to);
-        }
-    }
+    print_files(config, to);
+    print_faults(config, to);
+    print_section(config, &defaults, CONFIG_PAGER, "The pager: which block is kept, and who may read it until when.", to);
+    print_section(config, &defaults, CONFIG_DISK, "How the disk tier is used; nothing of it matters without `tiers: file:`.", to);
 }
 
 /* ---- reloading ---------------------------------------------------------------------------------------------------------------- */
 static void add_name(const char *section, const char *name, char *names, size_t names_bytes) {
     size_t used = strlen(names);
-    snprintf(names + used, names_bytes - used, "%s%s%s", used > 0 ? ", " : "", section, name);
+    snprintf(names + used, names_bytes - used, "%s%s%s%s", used > 0 ? ", " : "", section, section[0] != '\0' ? "." : "", name);
 }
 
 static bool differs(const struct config *a, const struct config *b, const struct config_option *option) {
@@ -315,7 +452,7 @@ static void diff_options(const struct config *running, const struct config *want
     for (unsigned i = 0; i < config_option_count(); i++) {
         const struct config_option *option = config_option_at(i);
         if (option->live == live && differs(running, wanted, option)) {
-            add_name(option->pager ? "pager." : "", option->name, names, names_bytes);
+            add_name(config_section_name(option->section), option->name, names, names_bytes);
         }
     }
 }
@@ -328,11 +465,21 @@ bool config_fixed_diff(const struct config *running, const struct config *wanted
     if (running->n_salts != wanted->n_salts || memcmp(running->salts, wanted->salts, sizeof running->salts) != 0) {
         add_name("", "salts", names, names_bytes);
     }
+    if (running->n_files != wanted->n_files || memcmp(running->files, wanted->files, sizeof running->files) != 0) {
+        add_name("", "tiers", names, names_bytes);
+    }
     return names[0] != '\0';
+}
+
+static bool faults_differ(const struct config *a, const struct config *b) {
+    return a->n_faults != b->n_faults || memcmp(a->faults, b->faults, sizeof a->faults) != 0;
 }
 
 bool config_live_diff(const struct config *running, const struct config *wanted, char *names, size_t names_bytes) {
     diff_options(running, wanted, true, names, names_bytes);
+    if (faults_differ(running, wanted)) {
+        add_name("", "faults", names, names_bytes);
+    }
     return names[0] != '\0';
 }
 
@@ -343,4 +490,6 @@ void config_take_live(struct config *running, const struct config *wanted) {
             memcpy((char *)running + option->offset, (const char *)wanted + option->offset, option->bytes);
         }
     }
+    memcpy(running->faults, wanted->faults, sizeof running->faults);
+    running->n_faults = wanted->n_faults;
 }

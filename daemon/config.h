@@ -1,13 +1,14 @@
 /*
  * Configuration: defaults, then a YAML file, then flags. Every option has a default, a comment and a range; `quired --print-config`
- * prints the whole as YAML with comments, and what it prints can be loaded again. Options of the pager are its own table
- * (PAGER_OPTIONS) and appear under `pager:`.
+ * prints the whole as YAML with comments, and what it prints can be loaded again. Options of the pager and of its disk tier are their own tables
+ * (PAGER_OPTIONS, PAGER_DISK_OPTIONS) and appear under `pager:` and `disk:`.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
 
+#include "daemon/disk/io.h"
 #include "daemon/log.h"
-#include "pager/pager.h"
+#include "pager/disk.h"
 
 #include <stdio.h>
 #include <sys/types.h>
@@ -16,6 +17,10 @@
 #define CONFIG_MAX_IDS 64
 #define CONFIG_MAX_SALTS 64
 #define CONFIG_PATH_MAX 108 /* a Unix socket's path */
+#define CONFIG_FILE_PATH_MAX 400
+#define CONFIG_MAX_FAULTS 32
+#define CONFIG_FAULT_BYTES 256
+#define CONFIG_LEAST_SEGMENTS 8 /* of a file of the disk tier */
 
 /* A trust domain: members see each other's memory, guests get copies, everybody else is refused. */
 struct config_domain {
@@ -30,6 +35,21 @@ struct config_domain {
 struct config_salt {
     char ns[QUIRE_MAX_NAME + 1];
     char salt[256];
+};
+
+/* A file of the disk tier. */
+struct config_file {
+    char path[CONFIG_FILE_PATH_MAX];
+    uint64_t size_bytes; /* for segments: the file is QUIRE_LOG_FIRST_SEGMENT larger */
+};
+
+/* How the files are used, beside PAGER_DISK_OPTIONS. */
+struct config_disk {
+    uint64_t segment_bytes;         /* 64 MiB */
+    enum disk_io_choice io_backend; /* auto */
+    uint32_t io_depth;              /* operations that the system gets at once, a file; 64 */
+    uint64_t scrub_bytes_per_s;     /* 8 MiB; 0: nothing is scrubbed */
+    struct pager_disk_options pager;
 };
 
 struct config {
@@ -56,13 +76,22 @@ struct config {
     uint32_t n_domains;
     struct config_salt salts[CONFIG_MAX_SALTS];
     uint32_t n_salts;
+    struct config_file files[QUIRE_LOG_MAX_FILES]; /* none: no disk tier */
+    uint32_t n_files;
+    char faults[CONFIG_MAX_FAULTS][CONFIG_FAULT_BYTES]; /* rules of daemon/disk/faults.h */
+    uint32_t n_faults;
+    bool allow_faults; /* `quirectl fault` may add and remove them */
+    struct config_disk disk;
     struct pager_options pager;
 };
+
+/* The name under which config_set takes files, as --disk does; a first one replaces those of the file. */
+#define CONFIG_FILE_OPTION "tiers.file"
 
 void config_default(struct config *config);
 /* Merges a YAML file. On failure `why` has file, line where known, option, and what to do. Unknown options are errors. */
 enum quire_status config_load(struct config *config, const char *path, char *why, size_t why_bytes);
-/* Sets one option from text, as --set and the other flags do: "log_level", "pager.lease_ms". */
+/* Sets one option from text, as --set and the other flags do: "log_level", "pager.lease_ms"; "tiers.file" and "PATH:SIZE" add a file. */
 enum quire_status config_set(struct config *config, const char *name, const char *value, char *why, size_t why_bytes);
 /* Checks what options mean together and resolves what depends on the machine (sizes, paths). Creates nothing. */
 enum quire_status config_resolve(struct config *config, char *why, size_t why_bytes);

@@ -41,30 +41,56 @@
     X(verify_always, BOOL, true, 0, 0, true,                                                                                               \
       "Readers check every lane's checksum at each fetch, not only on entry; for sessions from now on")                                    \
     X(huge_pages, BOOL, false, 0, 0, true, "Ask the system for huge pages for the pool; it works without, a little slower")                \
-    X(record_slots, COUNT, false, 1024, 1ull << 30, true, "Records that one trust domain can hold; 0: one for each 8 KiB of its pool")
+    X(record_slots, COUNT, false, 1024, 1ull << 30, true, "Records that one trust domain can hold; 0: one for each 8 KiB of its pool")     \
+    X(allow_faults, BOOL, false, 0, 0, true, "Let `quirectl fault` make the disk fail, to rehearse. Not where anybody counts on it")
 
-/* Kinds, ranges and liveness of the pager's options follow from their names; exceptions to the usual range are listed here. */
+/* Of the disk tier, beside the pager's. */
+#define CONFIG_DISK_TABLE(X)                                                                                                               \
+    X(segment_bytes, SIZE, false, MIB(1), MIB(512), false,                                                                                 \
+      "The log is written and emptied in segments of this size, a multiple of 64KiB; fixed when the files are made")                       \
+    X(io_backend, BACKEND, false, 0, 0, true,                                                                                              \
+      "How files are read and written: io_uring, threads, or auto, which is io_uring where the\n"                                          \
+      "system allows it; `quirectl doctor` tells which and why")                                                                           \
+    X(io_depth, COUNT, false, 1, 4096, false, "Reads and writes that the system is given at once; more wait in the daemon")                \
+    X(scrub_bytes_per_s, SIZE, true, KIB(64), GIB(64), true,                                                                               \
+      "Bytes a second that are read in the background to find what has rotted, and verified; 0: none")
+
+/* Kinds, ranges and liveness of the pager's options follow from their names and types; exceptions to the usual range are listed here. */
+#define KIND_OF(type) _Generic((type)0, double : CONFIG_FACTOR, default : CONFIG_COUNT)
 static const struct pager_range {
     const char *name;
     uint64_t min, max;
+    bool zero_ok;
 } pager_ranges[] = {
-    {"max_blocks", 1024, 1000000000}, {"reclaim_low_pct", 0, 50},          {"reclaim_high_pct", 0, 60},
-    {"lease_quota_pct", 1, 100},      {"max_namespaces", 1, 65534},        {"ghost_entries", 0, 1u << 28},
-    {"max_leases", 16, 1u << 28},     {"max_parts_pending", 16, 1u << 24}, {"max_puts_waiting", 0, 1u << 24},
+    {"max_blocks", 1024, 1000000000, false},  {"reclaim_low_pct", 0, 50, false},
+    {"reclaim_high_pct", 0, 60, false},       {"lease_quota_pct", 1, 100, false},
+    {"max_namespaces", 1, 65534, false},      {"ghost_entries", 0, 1u << 28, false},
+    {"max_leases", 16, 1u << 28, false},      {"max_parts_pending", 16, 1u << 24, false},
+    {"max_puts_waiting", 0, 1u << 24, false}, {"write_delay_ms", 0, HOUR_MS, false},
+    {"batch_bytes", KIB(64), MIB(64), false}, {"writes_in_flight", 1, 256, false},
+    {"read_ahead_bytes", 0, GIB(64), false},  {"write_budget_bytes_per_s", KIB(64), GIB(1024), true},
+    {"drive_writes_per_day", 0, 1000, false}, {"clean_segments", 1, 1024, false},
 };
 
 static struct config_option table[64] = {
-#define X(field, kind, live, least, most, zero, help) {#field, CONFIG_##kind, FIELD(field), false, live, least, most, zero, help},
+#define X(field, kind, live, least, most, zero, help) {#field, CONFIG_##kind, FIELD(field), CONFIG_TOP, live, least, most, zero, help},
     CONFIG_TABLE(X)
 #undef X
-#define X(field, type, value, help) {#field, CONFIG_COUNT, FIELD(pager.field), true, false, 0, UINT32_MAX, false, help},
+#define X(field, type, value, help) {#field, KIND_OF(type), FIELD(pager.field), CONFIG_PAGER, false, 0, UINT32_MAX, false, help},
         PAGER_OPTIONS(X)
+#undef X
+#define X(field, kind, live, least, most, zero, help)                                                                                      \
+    {#field, CONFIG_##kind, FIELD(disk.field), CONFIG_DISK, live, least, most, zero, help},
+            CONFIG_DISK_TABLE(X)
+#undef X
+#define X(field, type, value, help) {#field, KIND_OF(type), FIELD(disk.pager.field), CONFIG_DISK, true, 0, UINT32_MAX, false, help},
+                PAGER_DISK_OPTIONS(X)
 #undef X
 };
 
 enum {
 #define X(...) +1
-    CONFIG_TABLE_COUNT = CONFIG_TABLE(X) PAGER_OPTIONS(X)
+    CONFIG_TABLE_COUNT = CONFIG_TABLE(X) PAGER_OPTIONS(X) CONFIG_DISK_TABLE(X) PAGER_DISK_OPTIONS(X)
 #undef X
 };
 static_assert(CONFIG_TABLE_COUNT <= QUIRE_ARRAY_LEN(table), "the table has room");
@@ -78,20 +104,21 @@ static bool ends_in(const char *name, const char *suffix) {
 __attribute__((constructor)) static void complete_pager_options(void) {
     for (unsigned i = 0; i < CONFIG_TABLE_COUNT; i++) {
         struct config_option *option = &table[i];
-        if (!option->pager) {
+        bool pager = option->section == CONFIG_PAGER;
+        if (!pager && (option->section != CONFIG_DISK || option->offset < offsetof(struct config, disk.pager))) {
             continue;
         }
-        option->live = strncmp(option->name, "max_", 4) != 0 && strcmp(option->name, "ghost_entries") != 0;
+        option->live = !pager || (strncmp(option->name, "max_", 4) != 0 && strcmp(option->name, "ghost_entries") != 0);
         if (ends_in(option->name, "_ms")) {
             option->kind = CONFIG_TIME, option->min = 1, option->max = 720 * HOUR_MS;
         } else if (ends_in(option->name, "_pct")) {
             option->kind = CONFIG_PERCENT, option->max = 100;
-        } else if (ends_in(option->name, "_bytes")) {
+        } else if (ends_in(option->name, "_bytes") || ends_in(option->name, "_bytes_per_s")) {
             option->kind = CONFIG_SIZE, option->max = CONFIG_POOL_MAX_BYTES;
         }
         for (unsigned j = 0; j < QUIRE_ARRAY_LEN(pager_ranges); j++) {
             if (strcmp(pager_ranges[j].name, option->name) == 0) {
-                option->min = pager_ranges[j].min, option->max = pager_ranges[j].max;
+                option->min = pager_ranges[j].min, option->max = pager_ranges[j].max, option->zero_ok = pager_ranges[j].zero_ok;
             }
         }
     }
@@ -100,17 +127,31 @@ __attribute__((constructor)) static void complete_pager_options(void) {
 unsigned config_option_count(void) { return CONFIG_TABLE_COUNT; }
 const struct config_option *config_option_at(unsigned index) { return &table[index]; }
 
-const struct config_option *config_option_find(const char *name, bool pager) {
+const struct config_option *config_option_find(const char *name, enum config_section section) {
     for (unsigned i = 0; i < CONFIG_TABLE_COUNT; i++) {
-        if (table[i].pager == pager && strcmp(table[i].name, name) == 0) {
+        if (table[i].section == section && strcmp(table[i].name, name) == 0) {
             return &table[i];
         }
     }
     return NULL;
 }
 
+const struct config_option *config_option_anywhere(const char *name) {
+    const struct config_option *found = NULL;
+    for (int section = CONFIG_TOP; section < CONFIG_SECTIONS && found == NULL; section++) {
+        found = config_option_find(name, (enum config_section)section);
+    }
+    return found;
+}
+
+const char *config_section_name(enum config_section section) {
+    static const char *const names[CONFIG_SECTIONS] = {[CONFIG_TOP] = "", [CONFIG_PAGER] = "pager", [CONFIG_DISK] = "disk"};
+    return names[section];
+}
+
 /* ---- values ------------------------------------------------------------------------------------------------------------------ */
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static const char *const backend_names[] = {[DISK_IO_AUTO] = "auto", [DISK_IO_URING] = "io_uring", [DISK_IO_THREADS] = "threads"};
 
 static uint64_t field_get(const struct config *config, const struct config_option *option) {
     uint64_t value = 0; /* little-endian: checked in proto/wire.h */
@@ -118,7 +159,12 @@ static uint64_t field_get(const struct config *config, const struct config_optio
     return value;
 }
 
+/* A value as it is compared with the range, in its unit. */
 static void field_set(struct config *config, const struct config_option *option, uint64_t value) {
+    double factor = (double)value / 1000;
+    if (option->kind == CONFIG_FACTOR) {
+        memcpy(&value, &factor, sizeof value);
+    }
     memcpy((char *)config + option->offset, &value, option->bytes);
 }
 
@@ -133,14 +179,26 @@ static enum quire_status parse_bool(const char *text, uint64_t *value) {
     return QUIRE_INVALID;
 }
 
-static enum quire_status parse_level(const char *text, uint64_t *value) {
-    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(level_names); i++) {
-        if (strcasecmp(text, level_names[i]) == 0) {
+static enum quire_status parse_word(const char *const *words, unsigned n_words, const char *text, uint64_t *value) {
+    for (unsigned i = 0; i < n_words; i++) {
+        if (strcasecmp(text, words[i]) == 0) {
             *value = i;
             return QUIRE_OK;
         }
     }
     return QUIRE_INVALID;
+}
+
+/* Digits, and at most three behind a point: thousandths are exact. */
+static enum quire_status parse_thousandths(const char *text, uint64_t *value) {
+    size_t point = strcspn(text, ".");
+    size_t places = text[point] == '.' ? strlen(text + point + 1) : 0;
+    char digits[24];
+    if (point == 0 || point > 12 || (text[point] == '.' && (places == 0 || places > 3))) {
+        return QUIRE_INVALID;
+    }
+    snprintf(digits, sizeof digits, "%.*s%s%.*s", (int)point, text, places > 0 ? text + point + 1 : "", (int)(3 - places), "000");
+    return quire_parse_count(digits, false, value);
 }
 
 static enum quire_status parse_number(const struct config_option *option, const char *text, uint64_t *value) {
@@ -152,7 +210,11 @@ static enum quire_status parse_number(const struct config_option *option, const 
     case CONFIG_BOOL:
         return parse_bool(text, value);
     case CONFIG_LEVEL:
-        return parse_level(text, value);
+        return parse_word(level_names, QUIRE_ARRAY_LEN(level_names), text, value);
+    case CONFIG_BACKEND:
+        return parse_word(backend_names, QUIRE_ARRAY_LEN(backend_names), text, value);
+    case CONFIG_FACTOR:
+        return parse_thousandths(text, value);
     case CONFIG_MODE: {
         char octal[24];
         snprintf(octal, sizeof octal, "0%s", text); /* "600" and "0600" are the same */
@@ -181,7 +243,13 @@ static const char *const expected[] = {
     [CONFIG_MODE] = "octal access rights such as 0600",
     [CONFIG_TEXT] = "text",
     [CONFIG_LEVEL] = "error, warn, info or debug",
+    [CONFIG_BACKEND] = "auto, io_uring or threads",
+    [CONFIG_FACTOR] = "a number such as 3 or 0.5",
 };
+
+static bool has_range(const struct config_option *option) {
+    return option->kind != CONFIG_TEXT && option->kind != CONFIG_BOOL && option->kind != CONFIG_LEVEL && option->kind != CONFIG_BACKEND;
+}
 
 static enum quire_status set_text(struct config *config, const struct config_option *option, const char *text, char *why,
                                   size_t why_bytes) {
@@ -210,7 +278,8 @@ enum quire_status config_option_set(struct config *config, const struct config_o
         snprintf(why, why_bytes, "%s: '%.60s' is not %s", option->name, text, expected[option->kind]);
         return QUIRE_INVALID;
     }
-    bool fits = option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL || (value >= option->min && value <= option->max);
+    uint64_t unit = option->kind == CONFIG_FACTOR ? 1000 : 1;
+    bool fits = !has_range(option) || (value >= option->min * unit && value <= option->max * unit);
     if (!fits && !(value == 0 && option->zero_ok)) {
         config_option_range(option, range, sizeof range);
         snprintf(why, why_bytes, "%s: '%.60s' is out of range, allowed is %s", option->name, text, range);
@@ -252,6 +321,18 @@ void config_quote(const char *value, char text[CONFIG_SCALAR_BYTES]) {
     text[used] = '\0';
 }
 
+static void factor_get(uint64_t bits, char text[CONFIG_SCALAR_BYTES]) {
+    double factor;
+    memcpy(&factor, &bits, sizeof factor);
+    uint64_t thousandths = (uint64_t)(factor * 1000 + 0.5);
+    int n = snprintf(text, CONFIG_SCALAR_BYTES, "%llu.%03llu", (unsigned long long)(thousandths / 1000),
+                     (unsigned long long)(thousandths % 1000));
+    while (text[n - 1] == '0') {
+        text[--n] = '\0';
+    }
+    text[text[n - 1] == '.' ? n - 1 : n] = '\0';
+}
+
 void config_option_get(const struct config *config, const struct config_option *option, char text[CONFIG_SCALAR_BYTES]) {
     uint64_t value = option->kind == CONFIG_TEXT ? 0 : field_get(config, option);
     switch (option->kind) {
@@ -269,6 +350,12 @@ void config_option_get(const struct config *config, const struct config_option *
         break;
     case CONFIG_LEVEL:
         snprintf(text, CONFIG_SCALAR_BYTES, "%s", level_names[value % QUIRE_ARRAY_LEN(level_names)]);
+        break;
+    case CONFIG_BACKEND:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%s", backend_names[value % QUIRE_ARRAY_LEN(backend_names)]);
+        break;
+    case CONFIG_FACTOR:
+        factor_get(value, text);
         break;
     case CONFIG_MODE:
         snprintf(text, CONFIG_SCALAR_BYTES, "%04llo", (unsigned long long)value);
@@ -293,7 +380,7 @@ static void range_end(const struct config_option *option, uint64_t value, char t
 void config_option_range(const struct config_option *option, char *text, size_t text_bytes) {
     char least[QUIRE_UNITS_BYTES], most[QUIRE_UNITS_BYTES];
     text[0] = '\0';
-    if (option->kind == CONFIG_TEXT || option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL) {
+    if (!has_range(option)) {
         return;
     }
     range_end(option, option->min, least);

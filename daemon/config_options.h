@@ -7,23 +7,39 @@
 
 #include "daemon/config.h"
 
-enum config_kind { CONFIG_COUNT, CONFIG_SIZE, CONFIG_TIME, CONFIG_PERCENT, CONFIG_BOOL, CONFIG_MODE, CONFIG_TEXT, CONFIG_LEVEL };
+enum config_kind {
+    CONFIG_COUNT,
+    CONFIG_SIZE,
+    CONFIG_TIME,
+    CONFIG_PERCENT,
+    CONFIG_FACTOR, /* a double, in thousandths */
+    CONFIG_BOOL,
+    CONFIG_MODE,
+    CONFIG_TEXT,
+    CONFIG_LEVEL,
+    CONFIG_BACKEND
+};
+/* Where an option stands in the file. */
+enum config_section { CONFIG_TOP, CONFIG_PAGER, CONFIG_DISK, CONFIG_SECTIONS };
 
 struct config_option {
     const char *name;
     enum config_kind kind;
     uint16_t offset, bytes; /* the field in struct config */
-    bool pager;             /* stands under `pager:` */
-    bool live;              /* can change while running */
-    uint64_t min, max;      /* inclusive; zero is allowed beside the range when zero_ok */
-    bool zero_ok;           /* zero has a meaning of its own, told in help */
+    enum config_section section;
+    bool live;         /* can change while running */
+    uint64_t min, max; /* inclusive; zero is allowed beside the range when zero_ok */
+    bool zero_ok;      /* zero has a meaning of its own, told in help */
     const char *help;
 };
 
 unsigned config_option_count(void);
 const struct config_option *config_option_at(unsigned index);
-/* "lease_ms" is looked for among the pager's when `pager`, else among the others. NULL: there is none. */
-const struct config_option *config_option_find(const char *name, bool pager);
+/* NULL: the section has none of this name. */
+const struct config_option *config_option_find(const char *name, enum config_section section);
+/* In whichever section. */
+const struct config_option *config_option_anywhere(const char *name);
+const char *config_section_name(enum config_section section); /* "", "pager", "disk" */
 
 /* Reads text into the field; INVALID with a sentence about what is accepted. */
 enum quire_status config_option_set(struct config *config, const struct config_option *option, const char *text, char *why,

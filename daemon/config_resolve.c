@@ -2,6 +2,7 @@
 #include "daemon/config.h"
 #include "proto/base/base.h"
 #include "proto/base/memory_limit.h"
+#include "proto/base/units.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -10,7 +11,8 @@
 #include <unistd.h>
 
 #define POOL_LEAST_BYTES (64ull << 20) /* of a pool sized by itself */
-#define POOL_STEP_BYTES (2ull << 20)   /* whole huge pages */
+#define CONFIG_SEGMENT_STEP_BYTES (64u << 10)
+#define POOL_STEP_BYTES (2ull << 20) /* whole huge pages */
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------------- */
 static void resolve_pools(struct config *config) {
@@ -128,6 +130,78 @@ enum quire_status config_prepare_socket_folder(const struct config *config, char
 }
 
 /* ---- all together ------------------------------------------------------------------------------------------------------------- */
+/* Shown as people write it. */
+struct size_text {
+    char text[QUIRE_UNITS_BYTES];
+};
+static struct size_text size_of(uint64_t bytes) {
+    struct size_text size;
+    quire_exact_size(bytes, size.text, sizeof size.text);
+    return size;
+}
+
+static enum quire_status check_file_size(const struct config_file *file, uint64_t segment_bytes, char *why, size_t why_bytes) {
+    uint64_t segments = file->size_bytes / segment_bytes, least = CONFIG_LEAST_SEGMENTS;
+    if (segments < least) {
+        snprintf(why, why_bytes, "tiers: %.300s: size %s is less than %u segments: give %s at least, or a smaller disk.segment_bytes (%s)",
+                 file->path, size_of(file->size_bytes).text, CONFIG_LEAST_SEGMENTS, size_of(segment_bytes * least).text,
+                 size_of(segment_bytes).text);
+        return QUIRE_INVALID;
+    }
+    if (file->size_bytes % segment_bytes != 0) {
+        snprintf(why, why_bytes, "tiers: %.300s: size %s is not a multiple of disk.segment_bytes (%s): give %s or %s", file->path,
+                 size_of(file->size_bytes).text, size_of(segment_bytes).text, size_of(segments * segment_bytes).text,
+                 size_of((segments + 1) * segment_bytes).text);
+        return QUIRE_INVALID;
+    }
+    return QUIRE_OK;
+}
+
+/* The log's files: sizes that go together, paths that do not depend on the working folder. */
+static enum quire_status resolve_files(struct config *config, char *why, size_t why_bytes) {
+    uint64_t segment_bytes = config->disk.segment_bytes, segments = 0;
+    char folder[4096], path[4608];
+    if (segment_bytes % CONFIG_SEGMENT_STEP_BYTES != 0) {
+        snprintf(why, why_bytes, "disk.segment_bytes (%s) must be a multiple of %s", size_of(segment_bytes).text,
+                 size_of(CONFIG_SEGMENT_STEP_BYTES).text);
+        return QUIRE_INVALID;
+    }
+    for (uint32_t i = 0; i < config->n_files; i++) {
+        struct config_file *file = &config->files[i];
+        QUIRE_FORWARD(check_file_size(file, segment_bytes, why, why_bytes));
+        segments += file->size_bytes / segment_bytes;
+        if (segments > QUIRE_LOG_MAX_SEGMENTS) {
+            snprintf(why, why_bytes, "tiers: more than %u segments: give a larger disk.segment_bytes (now %s), or smaller files",
+                     QUIRE_LOG_MAX_SEGMENTS, size_of(segment_bytes).text);
+            return QUIRE_INVALID;
+        }
+        if (file->path[0] != '/') {
+            snprintf(path, sizeof path, "%s/%s", getcwd(folder, sizeof folder) != NULL ? folder : "", file->path);
+            if (strlen(path) >= sizeof file->path) {
+                snprintf(why, why_bytes, "tiers: %.300s: the path from / is longer than %zu bytes", path, sizeof file->path - 1);
+                return QUIRE_INVALID;
+            }
+            memcpy(file->path, path, strlen(path) + 1);
+        }
+    }
+    return QUIRE_OK;
+}
+
+/* What options of the disk tier mean together. Without a disk tier they mean nothing. */
+static enum quire_status resolve_disk(struct config *config, char *why, size_t why_bytes) {
+    const struct config_disk *disk = &config->disk;
+    if (config->n_files == 0) {
+        return QUIRE_OK;
+    }
+    QUIRE_FORWARD(resolve_files(config, why, why_bytes));
+    if (disk->pager.batch_bytes > disk->segment_bytes / 2) {
+        snprintf(why, why_bytes, "disk.batch_bytes (%s) must not be more than half of disk.segment_bytes (%s)",
+                 size_of(disk->pager.batch_bytes).text, size_of(disk->segment_bytes).text);
+        return QUIRE_INVALID;
+    }
+    return QUIRE_OK;
+}
+
 enum quire_status config_resolve(struct config *config, char *why, size_t why_bytes) {
     if (config->pager.reclaim_high_pct < config->pager.reclaim_low_pct) {
         snprintf(why, why_bytes, "pager.reclaim_high_pct (%u) must not be below pager.reclaim_low_pct (%u)", config->pager.reclaim_high_pct,
@@ -139,6 +213,7 @@ enum quire_status config_resolve(struct config *config, char *why, size_t why_by
                  (unsigned long long)config->ingest_window_bytes, (unsigned long long)config->ingest_bytes);
         return QUIRE_INVALID;
     }
+    QUIRE_FORWARD(resolve_disk(config, why, why_bytes));
     QUIRE_FORWARD(resolve_socket(config, why, why_bytes));
     if (config->work_threads == 0) {
         config->work_threads = (uint32_t)quire_max_u64(1, quire_min_u64(usable_processors(), 4));

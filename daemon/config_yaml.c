@@ -31,10 +31,22 @@ static const cyaml_schema_field_t salt_fields[] = {
 };
 static const cyaml_schema_value_t salt_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_yaml_salt, salt_fields)};
 
+static const cyaml_schema_field_t file_fields[] = {
+    CYAML_FIELD_STRING_PTR("path", CYAML_FLAG_POINTER, struct config_yaml_file, path, 0, 4096),
+    CYAML_FIELD_STRING_PTR("size", CYAML_FLAG_POINTER, struct config_yaml_file, size, 0, 4096),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t file_entry = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_yaml_file, file_fields)};
+static const cyaml_schema_field_t tier_fields[] = {
+    CYAML_FIELD_SEQUENCE("file", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_tiers, file, &file_entry, 0,
+                         QUIRE_LOG_MAX_FILES),
+    CYAML_FIELD_END,
+};
+
 /* The schema is made from the table of options at each load: it is small, and needs no lock this way. */
 struct schema {
-    cyaml_schema_field_t fields[CONFIG_YAML_OPTIONS + 4];
-    cyaml_schema_field_t pager_fields[CONFIG_YAML_OPTIONS + 1];
+    cyaml_schema_field_t fields[CONFIG_YAML_OPTIONS + 8];
+    cyaml_schema_field_t pager_fields[CONFIG_YAML_OPTIONS + 1], disk_fields[CONFIG_YAML_OPTIONS + 1];
     cyaml_schema_value_t top;
 };
 
@@ -46,28 +58,42 @@ static cyaml_schema_field_t text_field(const char *key, size_t offset) {
     };
 }
 
+static cyaml_schema_field_t section_field(const char *key, size_t offset, const cyaml_schema_field_t *fields) {
+    return (cyaml_schema_field_t){
+        .key = key,
+        .data_offset = (uint32_t)offset,
+        .value = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_section, fields)},
+    };
+}
+
 static void schema_make(struct schema *schema) {
     static const cyaml_schema_field_t lists[] = {
         CYAML_FIELD_SEQUENCE("domains", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml, domains, &domain_entry, 1,
                              CONFIG_MAX_DOMAINS),
         CYAML_FIELD_SEQUENCE("salts", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml, salts, &salt_entry, 0,
                              CONFIG_MAX_SALTS),
+        CYAML_FIELD_SEQUENCE("faults", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml, faults, &text_entry, 0,
+                             CONFIG_MAX_FAULTS),
+        CYAML_FIELD_MAPPING_PTR("tiers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml, tiers, tier_fields),
     };
-    unsigned n = 0, n_pager = 0;
+    unsigned n = 0, n_pager = 0, n_disk = 0;
     *schema = (struct schema){0};
     for (unsigned i = 0; i < config_option_count(); i++) {
         const struct config_option *option = config_option_at(i);
-        if (option->pager) {
-            schema->pager_fields[n_pager++] = text_field(option->name, offsetof(struct config_yaml_pager, option) + i * sizeof(char *));
+        size_t place = i * sizeof(char *); /* `option` is the first field of either structure */
+        if (option->section == CONFIG_PAGER) {
+            schema->pager_fields[n_pager++] = text_field(option->name, place);
+        } else if (option->section == CONFIG_DISK) {
+            schema->disk_fields[n_disk++] = text_field(option->name, place);
         } else {
-            schema->fields[n++] = text_field(option->name, offsetof(struct config_yaml, option) + i * sizeof(char *));
+            schema->fields[n++] = text_field(option->name, place);
         }
     }
-    schema->fields[n++] = lists[0];
-    schema->fields[n++] = lists[1];
-    schema->fields[n] = (cyaml_schema_field_t){.key = "pager", .data_offset = offsetof(struct config_yaml, pager)};
-    schema->fields[n].value = (cyaml_schema_value_t){
-        CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_pager, schema->pager_fields)};
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(lists); i++) {
+        schema->fields[n++] = lists[i];
+    }
+    schema->fields[n++] = section_field("pager", offsetof(struct config_yaml, pager), schema->pager_fields);
+    schema->fields[n++] = section_field("disk", offsetof(struct config_yaml, disk), schema->disk_fields);
     schema->top = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config_yaml, schema->fields)};
 }
 
@@ -103,7 +129,8 @@ __attribute__((format(printf, 3, 0))) static void hear(cyaml_log_t level, void *
 }
 
 static unsigned known_names(const char **names) {
-    static const char *const others[] = {"domains", "salts", "pager", "name", "pool_bytes", "members", "guests", "namespace", "salt"};
+    static const char *const others[] = {"domains", "salts",  "pager",     "disk", "tiers", "faults", "name", "pool_bytes",
+                                         "members", "guests", "namespace", "salt", "file",  "path",   "size"};
     unsigned n = 0;
     for (; n < config_option_count(); n++) {
         names[n] = config_option_at(n)->name;
@@ -116,17 +143,22 @@ static unsigned known_names(const char **names) {
 
 static void explain_unknown(const struct told *told, char *why, size_t why_bytes) {
     const char *names[CONFIG_YAML_OPTIONS + 16];
+    char where[64] = "elsewhere: see `quired --print-config`";
     const char *near = quire_nearest(told->about, names, known_names(names));
-    bool pager = near != NULL && config_option_find(near, true) != NULL;
+    const struct config_option *option = near != NULL ? config_option_anywhere(near) : NULL;
+    bool inside = option != NULL && option->section != CONFIG_TOP;
+    if (inside) {
+        snprintf(where, sizeof where, "under `%s:`", config_section_name(option->section));
+    } else if (option != NULL) {
+        snprintf(where, sizeof where, "at the left margin");
+    }
     if (near == NULL) {
         snprintf(why, why_bytes, "no option '%s'; `quired --print-config` shows all of them", told->about);
     } else if (strcmp(near, told->about) == 0) {
-        snprintf(why, why_bytes, "option '%s' does not belong here, it stands %s", near,
-                 pager                                     ? "under `pager:`"
-                 : config_option_find(near, false) != NULL ? "at the left margin"
-                                                           : "elsewhere: see `quired --print-config`");
+        snprintf(why, why_bytes, "option '%s' does not belong here, it stands %s", near, where);
     } else {
-        snprintf(why, why_bytes, "no option '%s', did you mean '%s'%s?", told->about, near, pager ? " (under `pager:`)" : "");
+        snprintf(why, why_bytes, "no option '%s', did you mean '%s'%s%s%s?", told->about, near, inside ? " (" : "", inside ? where : "",
+                 inside ? ")" : "");
     }
 }
 

@@ -14,15 +14,24 @@ struct config_yaml_domain {
 struct config_yaml_salt {
     char *ns, *salt;
 };
-struct config_yaml_pager {
+struct config_yaml_file {
+    char *path, *size;
+};
+struct config_yaml_tiers {
+    struct config_yaml_file *file;
+    uint32_t file_count;
+};
+struct config_yaml_section {
     char *option[CONFIG_YAML_OPTIONS]; /* by index in the table of options */
 };
 struct config_yaml {
     char *option[CONFIG_YAML_OPTIONS];
-    struct config_yaml_pager *pager;
+    struct config_yaml_section *pager, *disk;
     struct config_yaml_domain *domains;
     struct config_yaml_salt *salts;
-    uint32_t domains_count, salts_count;
+    struct config_yaml_tiers *tiers;
+    char **faults;
+    uint32_t domains_count, salts_count, faults_count;
 };
 
 /* An empty file gives NULL. `why` starts with "path:line: ". Release with config_yaml_free. */

@@ -12,11 +12,14 @@
     X("defaults", 0, NULL, NULL, NULL, "read no configuration file")                                                                       \
     X("socket", 's', "PATH", "socket_path", NULL, "where clients connect")                                                                 \
     X("pool-size", 'p', "SIZE", "pool_bytes", NULL, "memory for blocks, such as 8GiB; 0: a quarter of what the machine or cgroup allows")  \
+    X("disk", 'd', "PATH:SIZE", CONFIG_FILE_OPTION, NULL,                                                                                  \
+      "keep blocks in this file, too, such as /var/lib/quire/log0:100GiB; up to 16 times")                                                 \
     X("log-level", 'l', "LEVEL", "log_level", NULL, "error, warn, info or debug")                                                          \
     X("log-json", 0, NULL, "log_json", "true", "log lines as JSON objects")                                                                \
     X("metrics-address", 0, "ADDRESS", "metrics_address", NULL, "address of /metrics and /healthz")                                        \
     X("metrics-port", 0, "PORT", "metrics_port", NULL, "their port; 0: any free one, told in the log and by quirectl status")              \
     X("no-metrics", 0, NULL, "metrics_enabled", "false", "no HTTP server")                                                                 \
+    X("allow-faults", 0, NULL, "allow_faults", "true", "let `quirectl fault` make the disk fail, to rehearse")                             \
     X("set", 0, "NAME=VALUE", NULL, NULL, "set any option of the configuration, such as pager.lease_ms=10s")                               \
     X("print-config", 0, NULL, NULL, NULL, "print the configuration with comments, as a file that can be loaded, and exit")                \
     X("check-config", 0, NULL, NULL, NULL, "say whether the configuration is good and what it comes to here, and exit")                    \
@@ -53,6 +56,7 @@ void flags_help(FILE *to) {
                 "Examples:\n"
                 "  quired                                     serve this user\n"
                 "  quired --pool-size 8GiB --log-level debug  with 8 GiB for blocks, and tell more\n"
+                "  quired --disk /var/lib/quire/log0:100GiB   and a file that survives a restart\n"
                 "  quired --print-config > quired.yaml        write a configuration to start from\n"
                 "  quired --config quired.yaml --check-config\n");
 }
@@ -189,6 +193,13 @@ enum quire_status flags_configure(const struct flags *flags, struct config *conf
     }
     if (!flags->defaults && (source[0] != '\0' || find_file(source))) {
         QUIRE_FORWARD(config_load(config, source, why, why_bytes));
+    }
+    for (unsigned i = 0; i < flags->n_settings; i++) {
+        if (strcmp(flags->settings[i].name, CONFIG_FILE_OPTION) == 0) {
+            memset(config->files, 0, sizeof config->files); /* flags override the file: all of its list */
+            config->n_files = 0;
+            break;
+        }
     }
     for (unsigned i = 0; i < flags->n_settings; i++) {
         QUIRE_FORWARD(config_set(config, flags->settings[i].name, flags->settings[i].value, why, why_bytes));

@@ -49,6 +49,13 @@ static int check_config(const char *source) {
     } else {
         printf("  metrics       off\n");
     }
+    for (uint32_t i = 0; i < quired.running.n_files; i++) {
+        quire_human_size(quired.running.files[i].size_bytes, pool, sizeof pool);
+        printf("  disk          %s: %s\n", quired.running.files[i].path, pool);
+    }
+    if (quired.running.n_files == 0) {
+        printf("  disk          none\n");
+    }
     printf("  work threads  %u\n", quired.running.work_threads);
     return EXIT_SUCCESS;
 }

@@ -89,8 +89,12 @@ static void draw_option(const struct config_option *option) {
         draw_text((char *)&config + option->offset + 1, option->bytes - 1u);
         return;
     }
-    if (option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL) {
+    if (option->kind == CONFIG_BOOL || option->kind == CONFIG_LEVEL || option->kind == CONFIG_BACKEND) {
         value = draw(2);
+    }
+    if (option->kind == CONFIG_FACTOR) {
+        double factor = (double)draw(option->max * 1000 + 1) / 1000;
+        memcpy(&value, &factor, sizeof value);
     }
     memcpy((char *)&config + option->offset, &value, option->bytes);
 }
@@ -119,6 +123,16 @@ Test(daemon_config, any_configuration_loads_back) {
         for (uint32_t i = 0; i < config.n_salts; i++) {
             snprintf(config.salts[i].ns, sizeof config.salts[i].ns, "ns.%u", i);
             draw_text(config.salts[i].salt, sizeof config.salts[i].salt);
+        }
+        config.n_files = (uint32_t)draw(QUIRE_LOG_MAX_FILES + 1);
+        for (uint32_t i = 0; i < config.n_files; i++) {
+            draw_text(config.files[i].path, 300);
+            snprintf(config.files[i].path + strlen(config.files[i].path), 16, "%u", i);
+            config.files[i].size_bytes = 1 + draw(1ull << 50);
+        }
+        config.n_faults = (uint32_t)draw(CONFIG_MAX_FAULTS + 1);
+        for (uint32_t i = 0; i < config.n_faults; i++) {
+            draw_text(config.faults[i], CONFIG_FAULT_BYTES);
         }
         print_and_load();
     }
@@ -190,6 +204,20 @@ Test(daemon_config, mistakes_are_explained) {
     refuses("domains:\n  - name: a\n    members: [no-such-user-here]\n", "neither a user id nor a user");
     refuses("salts:\n  - namespace: n\n    salt: x\n  - namespace: n\n    salt: y\n", "'n' has two salts");
     refuses("a: b: c\n", "c.yaml:1");
+    refuses("batch_bytes: 1MiB\n", "c.yaml:1: option 'batch_bytes' does not belong here, it stands under `disk:`");
+    refuses("disk:\n  lease_ms: 1s\n", "option 'lease_ms' does not belong here, it stands under `pager:`");
+    refuses("disk:\n  io_backend: aio\n", "c.yaml:2: io_backend: 'aio' is not auto, io_uring or threads");
+    refuses("disk:\n  drive_writes_per_day: 1.2345\n", "is not a number such as 3 or 0.5");
+    refuses("disk:\n  drive_writes_per_day: -1\n", "is not a number such as 3 or 0.5");
+    refuses("disk:\n  drive_writes_per_day: 1000.001\n", "out of range, allowed is 0 to 1000");
+    refuses("disk:\n  write_budget_bytes_per_s: 1\n", "allowed is 0, or 64KiB to 1TiB");
+    refuses("disk:\n  segment_bytes: 1GiB\n", "allowed is 1MiB to 512MiB");
+    refuses("tiers:\n  fiel: []\n", "did you mean 'file'");
+    refuses("tiers:\n  file:\n    - path: /a\n", "'size' is missing");
+    refuses("tiers:\n  file:\n    - path: /a\n      size: big\n", "c.yaml:4: size: 'big' is not a size such as 100GiB");
+    refuses("tiers:\n  file:\n    - path: /a\n      size: 0\n", "is not a size");
+    refuses("tiers:\n  file:\n    - path: /a/\n      size: 1GiB\n", "c.yaml:3: path: '/a/' is not the path of a file");
+    refuses("tiers:\n  file: [{path: /a, size: 1GiB}, {path: /a, size: 1GiB}]\n", "path: '/a' is there twice");
     refuses("just text\n", "`name: value` lines expected");
     cr_expect_eq(config_load(&config, "/nonexistent/q.yaml", why, sizeof why), QUIRE_INVALID);
     cr_expect_not_null(strstr(why, "No such file"));
@@ -228,6 +256,76 @@ Test(daemon_config, flags_override_the_file) {
     write_file(path, "domains:\n  - name: a\n  - name: b\n");
     cr_expect_eq(flags_configure(&flags, &config, source, why, sizeof why), QUIRE_INVALID);
     cr_expect_not_null(strstr(why, "the file has 2"));
+}
+
+static const char *flag_disks(const char *first, const char *second, const char *third) {
+    static char source[CONFIG_SOURCE_BYTES];
+    struct flags flags;
+    char *argv[] = {"quired", "-c", path, "--disk", (char *)(uintptr_t)first, "-d", (char *)(uintptr_t)second, (char *)(uintptr_t)third,
+                    NULL};
+    enum quire_status status = flags_parse(third != NULL ? 8 : 7, argv, &flags, why, sizeof why);
+    return status == QUIRE_OK && flags_configure(&flags, &config, source, why, sizeof why) == QUIRE_OK ? NULL : why;
+}
+
+/* --disk starts a disk tier without a file; its files replace those of the configuration's, all of them. */
+Test(daemon_config, disks_by_flag) {
+    write_file(path, "tiers:\n  file: [{path: /old, size: 1GiB}]\n");
+    cr_assert_null(flag_disks("/a:100GiB", "b:c/d:2TiB", "--allow-faults"), "%s", why);
+    cr_assert_eq(config.n_files, 2);
+    cr_expect_str_eq(config.files[0].path, "/a");
+    cr_expect_eq(config.files[0].size_bytes, 100ull << 30);
+    cr_expect_str_eq(config.files[1].path, "b:c/d", "the last colon counts");
+    cr_expect_eq(config.files[1].size_bytes, 2ull << 40);
+    cr_expect(config.allow_faults);
+    cr_expect_not_null(strstr(flag_disks("/a", "/b:1GiB", NULL), "'/a' is not PATH:SIZE, such as /var/lib/quire/log0:100GiB"));
+    cr_expect_not_null(strstr(flag_disks("/a:", "/b:1GiB", NULL), "is not a size"));
+    cr_expect_not_null(strstr(flag_disks(":1GiB", "/b:1GiB", NULL), "is not the path of a file"));
+}
+
+/* Files, options and faults of the disk tier, as people write them. */
+Test(daemon_config, disk_tier) {
+    cr_assert_eq(load("tiers: { file: [ {path: /var/lib/quire/log0, size: 100GiB}, {path: log1, size: 1TiB} ] }\n"
+                      "disk:\n  segment_bytes: 16MiB\n  io_backend: Threads\n  drive_writes_per_day: 0.75\n  scrub_bytes_per_s: 0\n"
+                      "  write_budget_bytes_per_s: 200MB\nfaults:\n  - \"one rule\"\n  - another\n"),
+                 QUIRE_OK, "%s", why);
+    cr_assert_eq(config.n_files, 2);
+    cr_expect_str_eq(config.files[0].path, "/var/lib/quire/log0");
+    cr_expect_eq(config.files[1].size_bytes, 1ull << 40);
+    cr_expect_eq(config.disk.segment_bytes, 16u << 20);
+    cr_expect_eq(config.disk.io_backend, DISK_IO_THREADS);
+    cr_expect_eq(config.disk.pager.drive_writes_per_day, 0.75);
+    cr_expect_eq(config.disk.pager.write_budget_bytes_per_s, 200000000);
+    cr_expect_eq(config.disk.scrub_bytes_per_s, 0);
+    cr_assert_eq(config.n_faults, 2);
+    cr_expect_str_eq(config.faults[1], "another");
+    cr_assert_eq(chdir(folder), 0);
+    char here[256];
+    snprintf(here, sizeof here, "%s/log1", folder);
+    cr_assert_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_expect_str_eq(config.files[1].path, here, "operators look for it from other folders");
+}
+
+static void does_not_resolve(const char *text, const char *expected) {
+    config_default(&config);
+    cr_assert_eq(load(text), QUIRE_OK, "%s", why);
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_INVALID, "accepted: %s", text);
+    cr_expect_not_null(strstr(why, expected), "'%s' does not say '%s'", why, expected);
+}
+
+/* Sizes that do not go together are refused with sizes that would. */
+Test(daemon_config, disk_sizes) {
+    does_not_resolve("tiers: {file: [{path: /a, size: 1000MiB}]}\n",
+                     "size 1000MiB is not a multiple of disk.segment_bytes (64MiB): give 960MiB or 1GiB");
+    does_not_resolve("tiers: {file: [{path: /a, size: 448MiB}]}\n",
+                     "size 448MiB is less than 8 segments: give 512MiB at least, or a smaller disk.segment_bytes (64MiB)");
+    does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {segment_bytes: 1048577}\n", "must be a multiple of 64KiB");
+    does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {segment_bytes: 2MiB}\n",
+                     "disk.batch_bytes (2MiB) must not be more than half of disk.segment_bytes (2MiB)");
+    does_not_resolve("tiers: {file: [{path: /a, size: 5TiB}]}\ndisk: {segment_bytes: 1MiB, batch_bytes: 512KiB}\n",
+                     "more than 4194304 segments: give a larger disk.segment_bytes (now 1MiB)");
+    config_default(&config);
+    cr_assert_eq(load("disk: {segment_bytes: 2MiB}\n"), QUIRE_OK);
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "no disk tier: nothing to disagree about");
 }
 
 static void refuses_flag(const char *flag, const char *expected) {
@@ -347,11 +445,20 @@ Test(daemon_config, reload_names_what_needs_a_restart) {
     other.metrics_port = 1;
     other.pager.max_blocks = 2048;
     other.n_salts = 1;
+    other.disk.io_depth = 7;
+    other.disk.scrub_bytes_per_s = 0;
+    other.disk.pager.write_delay_ms = 5;
+    other.n_files = 1;
+    other.n_faults = 1;
+    snprintf(other.faults[0], sizeof other.faults[0], "a rule");
     cr_expect(config_fixed_diff(&config, &other, names, sizeof names));
-    cr_expect_str_eq(names, "metrics_port, pager.max_blocks, salts");
+    cr_expect_str_eq(names, "metrics_port, pager.max_blocks, disk.io_depth, salts, tiers");
     cr_expect(config_live_diff(&config, &other, names, sizeof names));
-    cr_expect_str_eq(names, "log_level, pager.lease_ms");
+    cr_expect_str_eq(names, "log_level, pager.lease_ms, disk.scrub_bytes_per_s, disk.write_delay_ms, faults");
     config_take_live(&config, &other);
     cr_expect_not(config_live_diff(&config, &other, names, sizeof names));
     cr_expect_eq(config.metrics_port, 9470);
+    cr_expect_eq(config.n_files, 0);
+    cr_expect_eq(config.n_faults, 1);
+    cr_expect_str_eq(config.faults[0], "a rule");
 }
