@@ -66,7 +66,7 @@ struct pager_log_place {
     uint64_t tail;
 };
 /*
- * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units); entries are kept for the footer. With
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries are kept for the footer. With
  * tombstones among them the newest segment is taken, and another opened when that one is open no more. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
  * an empty segment; NO_MEMORY. May turn segments into SEALING.
  */

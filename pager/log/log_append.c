@@ -135,14 +135,17 @@ static enum quire_status choose_newest(struct pager_log *log, const struct batch
     return status;
 }
 
-/* Gives each record its place; a tombstone has its batch's. */
+/* Gives each record its place. A tombstone has none, but in the draft it has its batch's: that is how the batch is found again. */
 static void write_down(struct pager_log *log, struct pager_log_row *row, struct quire_log_entry *entries, uint32_t n, uint32_t head_units) {
-    uint32_t at = row->s.used_units + head_units;
+    struct quire_log_entry *copies = row->draft->entries + row->draft->n;
+    uint32_t from = row->s.used_units, at = from + head_units;
     for (uint32_t i = 0; i < n; i++) {
-        entries[i].at_units = entries[i].kind == QUIRE_LOG_RECORD ? at : row->s.used_units;
-        at += entries[i].kind == QUIRE_LOG_RECORD ? quire_log_units(&log->shape.geometry, entries[i].size_bytes) : 0;
+        bool record = entries[i].kind == QUIRE_LOG_RECORD;
+        entries[i].at_units = record ? at : 0;
+        copies[i] = entries[i];
+        copies[i].at_units = record ? at : from;
+        at += record ? quire_log_units(&log->shape.geometry, entries[i].size_bytes) : 0;
     }
-    memcpy(row->draft->entries + row->draft->n, entries, n * sizeof(*entries));
     row->draft->n += n;
     row->s.n_entries += n;
     row->s.used_units = at;
@@ -252,11 +255,20 @@ void pager_log_close(struct pager_log *log, uint32_t device) {
     }
 }
 
+static void give(struct pager_log_draft *draft) {
+    draft->given = true;
+    for (uint32_t i = 0; i < draft->n; i++) {
+        if (draft->entries[i].kind == QUIRE_LOG_TOMBSTONE) {
+            draft->entries[i].at_units = 0;
+        }
+    }
+}
+
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries) {
     for (struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
         const struct pager_segment *s = &log->rows[draft->segment].s;
         if (s->state == PAGER_SEGMENT_SEALING && s->writing == 0 && !draft->given) {
-            draft->given = true;
+            give(draft);
             *entries = draft->entries;
             *n_entries = draft->n;
             return draft->segment;

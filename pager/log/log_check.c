@@ -64,7 +64,8 @@ static void check_draft(const struct pager_log *log, const struct pager_log_draf
             assert(entry->at_units >= end);
             end = entry->at_units + quire_log_units(g, entry->size_bytes);
         }
-        assert(entry->at_units >= 1 && end <= row->s.used_units);
+        assert((entry->kind == QUIRE_LOG_TOMBSTONE && draft->given ? entry->at_units == 0 : entry->at_units >= 1) &&
+               end <= row->s.used_units);
     }
 }
 

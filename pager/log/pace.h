@@ -7,6 +7,12 @@
 
 #include "proto/base/base.h"
 
+/* What an estimate was told for: the bytes before and with the read. The other reads under way change the books before it ends. */
+#define PAGER_PACE_TOLD 256u
+struct pager_pace_told {
+    uint64_t estimate_ns, bytes;
+};
+
 struct pager_pace {
     double latency_ns;     /* of a small read on an idle device */
     double ns_per_byte;    /* when many are under way */
@@ -14,6 +20,7 @@ struct pager_pace {
     uint32_t queued;       /* reads */
     uint64_t measured;     /* reads */
     double relative_error; /* |estimated − taken| ÷ taken, smoothed */
+    struct pager_pace_told told[PAGER_PACE_TOLD]; /* by estimate; a later one may take an earlier one's place, and that read then teaches nothing */
 };
 
 /* Begins with what a plain NVMe drive does: 100 µs, 1 GB/s. */
