@@ -26,10 +26,10 @@ struct quire_meta_head {
     uint32_t version;
     uint8_t set_id[16];
     uint64_t generation;
-    uint32_t next_serial; /* of namespaces: never used twice */
+    uint32_t next_serial; /* no namespace has, or had, a higher serial: none is used twice */
     uint32_t n_namespaces;
     uint32_t n_pins;
-    uint32_t n_files; /* ≤ QUIRE_LOG_MAX_FILES */
+    uint32_t n_files;    /* ≤ QUIRE_LOG_MAX_FILES */
     uint64_t size_bytes; /* of the file */
     uint64_t sequence;   /* no record has a higher one unless it is in the log */
 };
@@ -61,7 +61,8 @@ struct quire_meta_item {
     uint32_t name_bytes, domain_bytes, layout_bytes;
 };
 
-/* Writes into a buffer that the caller grows: *size is what is needed; TOO_LARGE when capacity is short (nothing is written then). */
+/* Writes into a buffer that the caller grows: *size is what is needed; TOO_LARGE when capacity is short (nothing is written then).
+   INVALID: quire_meta_open would refuse it. Magic, version, size_bytes and check are filled in. */
 enum quire_status quire_meta_encode(const struct quire_meta_head *head, const struct quire_meta_item *items,
                                     const struct quire_meta_pin *pins, const uint8_t (*files)[16], uint8_t *out, size_t capacity,
                                     size_t *size);
