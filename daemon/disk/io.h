@@ -3,7 +3,8 @@
  * and pwritev2 where it does not; a layer of faults may lie over either (faults.h), so that an operator can rehearse.
  *
  * An operation is the caller's memory until its completion was handed out. Offsets, lengths and addresses are multiples of the file's block, as O_DIRECT
- * wants them. Completions come in any order. Loop thread only.
+ * wants them. Completions come in any order, and only from reap: submit calls nobody back. Loop thread only: whoever submits first owns the backend; another
+ * thread may create it before and destroy it after that one has ended.
  */
 #ifndef DAEMON_DISK_IO_H
 #define DAEMON_DISK_IO_H
@@ -25,9 +26,9 @@ struct disk_op {
     uint32_t n_iov;
     uint64_t bytes; /* their sum: less is a failure (short reads and writes are continued by the backend) */
     /* outcome */
-    enum quire_status status; /* OK; SYSTEM: see error; FULL: no space on the device */
-    int error;                /* errno */
-    uint64_t submitted_ns, done_ns;
+    enum quire_status status;         /* OK; SYSTEM: see error; FULL: no space on the device */
+    int error;                        /* errno; ENODATA: the file ends before the read does; EINVAL: no backend could do that */
+    uint64_t submitted_ns, done_ns;   /* from submit, waiting for its turn included, to the end; monotonic */
     void (*done)(struct disk_op *op); /* called by disk_reap */
     void *backend;                    /* the backend's own */
 };
@@ -35,11 +36,14 @@ struct disk_op {
 struct disk_io;
 struct disk_io_ops {
     const char *name; /* "io_uring", "threads" */
-    /* depth: operations that the device gets at once; more are queued here. */
+    /* depth: operations that the device gets at once; more are queued here. Threads: 64 at most. */
     enum quire_status (*create)(uint32_t depth, struct disk_io **io, char *why, size_t why_bytes);
-    void (*destroy)(struct disk_io **io); /* waits for what is under way */
+    /* Waits for what the device has, drops what waits for its turn, and calls nobody: afterwards every operation is the caller's again. */
+    void (*destroy)(struct disk_io **io);
+    /* The descriptor stays the caller's, open as long as the backend. 64 files at most (TOO_LARGE). */
     enum quire_status (*add_file)(struct disk_io *io, int fd, uint32_t *file);
-    /* Memory that operations will use: registered where the limit on locked memory allows. OK also when it did not; `registered` tells. */
+    /* Memory that operations will use: registered where the limit on locked memory allows. OK also when it did not; `registered` tells. Registering takes all
+       of its pages from the system at once: add what is populated, piece by piece if need be. */
     enum quire_status (*add_memory)(struct disk_io *io, void *base, uint64_t bytes, bool *registered);
     void (*submit)(struct disk_io *io, struct disk_op *list); /* linked by next; one system call for all where possible */
     /* Calls done for up to max that have ended; returns how many. */
