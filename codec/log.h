@@ -112,10 +112,13 @@ struct quire_log_segment_header { /* the segment's first unit */
     uint64_t epoch; /* grows with each segment that is opened, over the whole set */
     uint8_t set_id[16];
     uint32_t segment; /* its number in the set */
-    uint8_t reserved[20];
+    uint8_t reserved[4];
+    uint64_t tail_epoch; /* segments of lower epochs had been emptied when this one was opened: whatever still lies there is dead */
+    uint8_t reserved2[8];
     uint64_t check;
 };
 static_assert(sizeof(struct quire_log_segment_header) == 64, "stored format");
+static_assert(offsetof(struct quire_log_segment_header, tail_epoch) == 40, "stored format");
 
 struct quire_log_batch {
     uint32_t magic;

@@ -5,6 +5,7 @@ void quire_log_segment_header_encode(const struct quire_log_geometry *g, const s
     stored.magic = QUIRE_LOG_MAGIC_SEGMENT;
     stored.version = QUIRE_LOG_VERSION;
     memset(stored.reserved, 0, sizeof(stored.reserved));
+    memset(stored.reserved2, 0, sizeof(stored.reserved2));
     stored.check = QUIRE_LOG_SUM(&stored);
     quire_log_put_units(g, &stored, sizeof(stored), NULL, 0, out);
 }
@@ -19,7 +20,9 @@ enum quire_status quire_log_segment_header_decode(const struct quire_log_geometr
     if (header->version != QUIRE_LOG_VERSION) {
         return QUIRE_VERSION;
     }
-    if (header->check != QUIRE_LOG_SUM(header) || header->epoch == 0 || !quire_log_is_zero(header->reserved, sizeof(header->reserved))) {
+    if (header->check != QUIRE_LOG_SUM(header) || header->epoch == 0 || header->tail_epoch > header->epoch ||
+        !quire_log_is_zero(header->reserved, sizeof(header->reserved)) ||
+        !quire_log_is_zero(header->reserved2, sizeof(header->reserved2))) {
         return QUIRE_CORRUPT;
     }
     return quire_log_same_set(header->set_id, set_id) && header->segment == segment ? QUIRE_OK : QUIRE_MISMATCH;
