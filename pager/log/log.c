@@ -182,9 +182,7 @@ uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted) {
     }
     uint32_t oldest = pager_log_ordered(log, 0);
     struct pager_segment *s = &log->rows[oldest].s;
-    if (s->state == PAGER_SEGMENT_OPEN && log->n_clean <= log->shape.reserve && log->n_order > log->n_open) {
-        pager_log_full(log, oldest); /* writers wait for what stands behind it, and it might never fill */
-    }
+    /* An open one may take its time: all others of its device are clean then, so nobody waits for them in vain. */
     if (s->state != PAGER_SEGMENT_SEALED) {
         return PAGER_NO_SEGMENT;
     }

@@ -95,7 +95,7 @@ void pager_log_unhold(struct pager_log *log, uint32_t segment);
 /* ---- emptying ------------------------------------------------------------------------------------------------------------- */
 uint32_t pager_log_clean(const struct pager_log *log); /* clean segments on devices in use */
 /* The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none there, an older one
-   is still open or being sealed or emptied, or one is UNKNOWN. One at a time. When writers are refused only because the oldest is open and does not fill, it is closed. */
+   is still open or being sealed or emptied, or one is UNKNOWN. One at a time. */
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted);
 /* Nothing in it is needed any more (live_records is 0): CLEAN as soon as nobody holds it. */
 void pager_log_emptied(struct pager_log *log, uint32_t segment);

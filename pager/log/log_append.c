@@ -203,9 +203,9 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
     assert(!draft->given && n <= draft->n - first && draft->entries[first + n - 1].at_units < place->at_units + place->size_units);
     if (ok) {
         for (uint32_t i = 0; i < n; i++) {
-            assert(entries[i].at_units == draft->entries[first + i].at_units &&
-                   entries[i].size_bytes == draft->entries[first + i].size_bytes);
-            draft->entries[first + i].check = entries[i].check;
+            struct quire_log_entry *copy = &draft->entries[first + i];
+            assert(copy->sequence == entries[i].sequence && quire_key_equal(&copy->key, &entries[i].key));
+            copy->check = entries[i].check;
         }
         return;
     }

@@ -1,0 +1,89 @@
+/* The write budget: over any length of time no more is written than it says, but for what the buckets hold and one write. */
+#include "pager/log/budget.h"
+#include "tests/unit/pager_random.h"
+
+#include <criterion/criterion.h>
+
+#define S QUIRE_NS_PER_S
+#define MIB (1024ull * 1024)
+
+/* Writes whenever it may for `seconds`; how many bytes. */
+static uint64_t written_in(struct pager_budget *budget, uint64_t bytes, uint64_t from_ns, uint64_t seconds) {
+    uint64_t now_ns = from_ns, written = 0;
+    while (now_ns < from_ns + seconds * S) {
+        if (pager_budget_take(budget, bytes, now_ns)) {
+            written += bytes;
+        }
+        now_ns = quire_max_u64(now_ns + 1, pager_budget_next_ns(budget, now_ns));
+    }
+    return written;
+}
+
+/* A rate holds over a minute; the bucket's two seconds come on top, and one write. */
+Test(budget, rate) {
+    const uint64_t sizes[] = {4096, MIB, 64 * MIB};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct pager_budget budget;
+        pager_budget_init(&budget, 10 * MIB, 0, 5 * S);
+        uint64_t written = written_in(&budget, sizes[i], 5 * S, 60);
+        cr_assert(written >= 620 * MIB - sizes[i] && written <= 620 * MIB + sizes[i], "%lu of %lu", (unsigned long)written,
+                  (unsigned long)(620 * MIB));
+    }
+}
+
+/* A day's share holds over the day, an hour's may come at once. */
+Test(budget, day) {
+    struct pager_budget budget;
+    pager_budget_init(&budget, 0, 86400 * MIB, 0);
+    uint64_t written = written_in(&budget, 64 * MIB, 0, 3600);
+    cr_assert(written >= 7200 * MIB - 64 * MIB && written <= 7200 * MIB + 64 * MIB);
+    written += written_in(&budget, 64 * MIB, 3600 * S, 82800);
+    cr_assert(written >= 90000 * MIB - 64 * MIB && written <= 90000 * MIB + 64 * MIB);
+    /* A night without writing is not saved up beyond the hour. */
+    written = written_in(&budget, 64 * MIB, 10 * 86400 * S, 1);
+    cr_assert_leq(written, 3600 * MIB + 64 * MIB);
+}
+
+/* Both bounds at once: the tighter one holds. */
+Test(budget, both) {
+    struct pager_budget budget;
+    pager_budget_init(&budget, 100 * MIB, 24 * 3600 * MIB, 0);
+    uint64_t written = written_in(&budget, MIB, 0, 10);
+    cr_assert(written >= 1199 * MIB && written <= 1201 * MIB, "the bytes a second");
+    written = written_in(&budget, MIB, 10 * S, 3600);
+    cr_assert(written >= 6000 * MIB - 1200 * MIB - 2 * MIB && written <= 3700 * MIB + 3600 * MIB, "the bytes a day: %lu MiB",
+              (unsigned long)(written / MIB));
+}
+
+/* Without bounds everything is taken at once. */
+Test(budget, none) {
+    struct pager_budget budget;
+    pager_budget_init(&budget, 0, 0, 7);
+    for (uint32_t i = 0; i < 100; i++) {
+        cr_assert(pager_budget_take(&budget, UINT64_MAX, 7));
+        cr_assert_eq(pager_budget_next_ns(&budget, 7), 7);
+    }
+}
+
+/* The time that is told is right: then it is taken, and a moment earlier it is not; a clock that goes back gives nothing away and takes nothing back. */
+Test(budget, next) {
+    struct dice dice = dice_printed("budget");
+    for (uint32_t round = 0; round < 2000; round++) {
+        struct pager_budget budget;
+        uint64_t now_ns = dice_next(&dice) >> (2 + dice_below(&dice, 60));
+        pager_budget_init(&budget, dice_below(&dice, 3) ? 1000 + (dice_next(&dice) >> (28 + dice_below(&dice, 36))) : 0,
+                          dice_below(&dice, 3) ? 1000000 + (dice_next(&dice) >> (14 + dice_below(&dice, 50))) : 0, now_ns);
+        for (uint32_t i = 0; i < 20; i++) {
+            uint64_t next_ns = pager_budget_next_ns(&budget, now_ns);
+            cr_assert_geq(next_ns, now_ns);
+            cr_assert_eq(pager_budget_take(&budget, 1 + (dice_next(&dice) >> (34 + dice_below(&dice, 30))), now_ns), next_ns == now_ns);
+            if (next_ns > now_ns + 100000) {
+                cr_assert(!pager_budget_take(&budget, 1, now_ns / 2));
+                cr_assert(!pager_budget_take(&budget, 1, next_ns - 100000 - next_ns / 1000000000));
+                cr_assert_leq(pager_budget_next_ns(&budget, now_ns), next_ns + 100000 + next_ns / 1000000000);
+                next_ns = pager_budget_next_ns(&budget, next_ns);
+            }
+            now_ns = next_ns;
+        }
+    }
+}
