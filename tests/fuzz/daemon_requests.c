@@ -121,6 +121,16 @@ static void converse(int fd, const uint8_t *data, size_t size) {
     }
 }
 
+/* Whatever was told of costs, rates are possible ones, and so is what was saved. */
+static void check_savings(void) {
+    const struct savings *savings = &core->savings;
+    for (uint32_t i = 0; i < savings->n_ns; i++) {
+        const double us = savings->ns[i].us_per_token;
+        require(us == 0 || (us >= QUIRE_COST_MIN_US && us <= QUIRE_COST_MAX_US));
+    }
+    require(savings->saved_s >= 0 && savings->saved_s <= (double)pager_counters(core->pager)->hit_tokens * QUIRE_COST_MAX_US / 1e6 * 1.001);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int fds[2];
     struct session *session;
@@ -147,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     require(puts_count(&core->puts) == 0 && ingest_lent_bytes(core->ingest) == 0);
     require(stats.leased_bytes == 0 || core->quarantine.count > 0);
     pager_check(core->pager);
+    check_savings();
     if (core->quarantine.count > 0) {
         leave(); /* it kicked itself: its process, which is this one, will not go away */
     }
