@@ -21,6 +21,10 @@ def leased():
     return sum(tier["leased_bytes"] for tier in daemon.status()["tiers"])
 
 
+def used():
+    return sum(tier["used_bytes"] for tier in daemon.status()["tiers"])
+
+
 def lent():
     """Ingest bytes that are lent to others than the witness."""
     status = daemon.status()
@@ -59,6 +63,15 @@ for delay_ms in range(2, 42, 4):
     time.sleep(delay_ms / 1000)
     victim.kill()
     all_is_free("while fetching")
+
+# With half of a block, whose other half nobody will ever bring.
+before = used()
+victim = Actor(daemon, name="victim")
+victim.ask("part 5000 7 0 2 0 2")
+check(used() > before, "half a block takes room")
+victim.kill()
+until(lambda: used() == before, 1, "half a block of the dead still takes room")
+all_is_free("with half of a block")
 
 # While it stores: nothing that it asks for is there, so that it holds a window, and a put is under way at most moments.
 windows = 0

@@ -71,7 +71,8 @@ Test(client_bounds, overflow) {
     cr_assert_eq(bounds_check(&plane, NULL, 0), QUIRE_INVALID);
 }
 
-/* The space inside an ingest window: what is lent never overlaps, never leaves the window, and after all is freed the whole is there. */
+/* The space inside an ingest window: what is lent never overlaps, never leaves the window, is never more pieces than the books hold, and after all is
+   freed the whole is there. */
 Test(client_bounds, ingest_space) {
     enum { SLOTS = INGEST_SEGMENTS_MAX };
     static quire_client client;
@@ -101,6 +102,14 @@ Test(client_bounds, ingest_space) {
         }
     }
     cr_assert_eq(window.refs, 1u);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        cr_assert(ingest_alloc(&window, 1, &offset[i]));
+    }
+    uint64_t beyond;
+    cr_assert_not(ingest_alloc(&window, 1, &beyond), "there is room, but no place for it in the books");
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        ingest_free(&client, &window, offset[i]);
+    }
     cr_assert(ingest_alloc(&window, window.bytes, &offset[0]));
     cr_assert_not(ingest_alloc(&window, 1, &offset[1]));
 }

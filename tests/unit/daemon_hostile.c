@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 
 static struct frames_daemon daemon_;
 static struct frames_client client, witness;
@@ -50,6 +51,15 @@ static void stop(void) {
     cr_assert(frames_until(&daemon_, frames_n_sessions, 0));
     cr_assert(frames_until(&daemon_, frames_idle, 0), "something is still held");
     frames_stop(&daemon_);
+}
+
+/* A child, which ends with a test that fails. */
+static pid_t child(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
+    return pid;
 }
 
 static void hello(void) { quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL); }
@@ -374,7 +384,7 @@ Test(daemon_hostile, an_end_that_ends_another) {
 Test(daemon_hostile, a_flood_is_answered_in_order, .init = start) {
     enum { N = 20000 };
     hello();
-    pid_t writer = fork();
+    pid_t writer = child();
     if (writer == 0) {
         for (uint64_t i = 0; i < N; i++) {
             frames_send(&client, (enum quire_msg)999, NULL);
@@ -460,7 +470,7 @@ Test(daemon_hostile, unfinished_requests_are_bounded, .init = start) {
 /* Killed with -9 in the middle of puts, again and again: windows, puts and sessions are all gone. */
 Test(daemon_hostile, killed_while_putting, .init = start) {
     for (int round = 0; round < 10; round++) {
-        pid_t victim = fork();
+        pid_t victim = child();
         if (victim == 0) {
             struct frames_client mine;
             struct frames_window window;
@@ -485,37 +495,57 @@ Test(daemon_hostile, killed_while_putting, .init = start) {
     stop();
 }
 
+enum { SCRIBBLED = 16, ROUNDS = 20 };
+
 static void *scribble(void *arg) {
     struct frames_window *window = arg;
+    const uint32_t bytes = SCRIBBLED * frames_payload_bytes();
     for (uint32_t i = 0; window->number != 0; i++) {
-        ((volatile uint8_t *)window->base)[i % window->bytes] = (uint8_t)i;
+        ((volatile uint8_t *)window->base)[i % bytes] = (uint8_t)i;
     }
     return NULL;
+}
+
+/* The record holds what was offered under that sum, and its own sums say the same. */
+static void holds_offered(const uint8_t *bytes, size_t size, quire_key key, uint64_t check) {
+    struct quire_record record;
+    quire_layout layout;
+    uint64_t checks[64];
+    frames_layout(&layout);
+    cr_assert_eq(quire_record_open(bytes, size, &layout, &key, &record), QUIRE_OK);
+    cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+    for (uint32_t lane = 0; lane < record.shape.n_lanes; lane++) {
+        checks[lane] = record.lanes[lane].check;
+    }
+    cr_assert_eq(quire_record_combine(checks, record.shape.n_lanes), check);
 }
 
 /* A client that changes its ingest memory while the daemon copies it: what it stored is either right or refused, never wrong. */
 Test(daemon_hostile, scribbling_is_corrupt_or_harmless, .init = start) {
     struct frames_window window;
-    struct quire_wire_put items[16];
-    uint8_t statuses[16];
+    struct quire_wire_put items[SCRIBBLED];
+    uint8_t statuses[SCRIBBLED];
+    uint64_t offered[1 + ROUNDS * SCRIBBLED];
     pthread_t thread;
     hello();
     uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
     cr_assert_eq(frames_ingest(&client, 1 << 20, 0, &window), QUIRE_OK);
     cr_assert_eq(pthread_create(&thread, NULL, scribble, &window), 0);
-    for (uint32_t round = 0; round < 20; round++) {
-        for (uint32_t i = 0; i < 16; i++) {
-            items[i] = frames_item(&window, i * frames_payload_bytes(), round * 16 + i + 1);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        for (uint32_t i = 0; i < SCRIBBLED; i++) {
+            uint32_t number = round * SCRIBBLED + i + 1;
+            items[i] = frames_item(&window, i * frames_payload_bytes(), number);
+            offered[number] = items[i].check;
         }
-        uint64_t id = frames_put_send(&client, ns, window.number, items, 16, 1000);
-        cr_assert_eq(frames_acks(&client, id, statuses, 16), QUIRE_OK);
-        for (uint32_t i = 0; i < 16; i++) {
+        uint64_t id = frames_put_send(&client, ns, window.number, items, SCRIBBLED, 1000);
+        cr_assert_eq(frames_acks(&client, id, statuses, SCRIBBLED), QUIRE_OK);
+        for (uint32_t i = 0; i < SCRIBBLED; i++) {
             cr_assert(statuses[i] == QUIRE_OK || statuses[i] == QUIRE_CORRUPT, "%s", quire_status_name((enum quire_status)statuses[i]));
         }
     }
     *(volatile uint32_t *)&window.number = 0;
     pthread_join(thread, NULL);
-    for (uint32_t number = 1; number <= 320; number++) {
+    for (uint32_t number = 1; number <= ROUNDS * SCRIBBLED; number++) {
         Quire__Wire__Lease lease = QUIRE__WIRE__LEASE__INIT;
         quire_key key = frames_key(number);
         lease.ns = ns;
@@ -524,13 +554,8 @@ Test(daemon_hostile, scribbling_is_corrupt_or_harmless, .init = start) {
         Quire__Wire__Grants *grants = quire__wire__grants__unpack(NULL, answer.frame.body_bytes, answer.body);
         for (size_t i = 0; i < grants->grants.len / sizeof(struct quire_wire_grant); i++) {
             struct quire_wire_grant grant;
-            struct quire_record record;
-            quire_layout layout;
-            frames_layout(&layout);
             memcpy(&grant, grants->grants.data, sizeof grant);
-            const uint8_t *pool = daemon_.core->pools[0]->base;
-            cr_assert_eq(quire_record_open(pool + grant.offset, grant.size, &layout, &key, &record), QUIRE_OK);
-            cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+            holds_offered((const uint8_t *)daemon_.core->pools[0]->base + grant.offset, grant.size, key, offered[number]);
         }
         frames_release(&client, grants->lease);
         quire__wire__grants__free_unpacked(grants, NULL);

@@ -2,7 +2,7 @@
 #include "tests/unit/pager_rig.h"
 
 #define DEEP 40000u
-#define SLOTS 60000u
+#define SLOTS 80000u
 
 /* A rig with room for tens of thousands of the smallest records, whose books are not checked at each step: that would take hours. */
 struct deep {
@@ -133,15 +133,15 @@ Test(bounds, evictions_come_in_steps) {
     deep_free(&deep);
 }
 
-/* One namespace's blocks, a deep chain, behind very many of another's: calls look on where the last one stopped, and the chain goes level by level
-   without a pass for each. */
+/* One namespace's blocks, a deep chain, behind more of another's than one call looks at: calls look on where the last one stopped, and the chain goes
+   level by level without a pass for each. */
 Test(bounds, evictions_of_one_namespace_go_on) {
     struct deep deep = deep_new();
     quire_layout layout = {.opaque = true, .block_tokens = 16, .engine = "e", .engine_format = "1"};
     uint16_t first = deep.ns, second;
     uint64_t freed, blocks, steps = 0;
     cr_assert_eq(pager_ns_open(deep.pager, deep.domain, "n", &layout, "t", 1, &second, NULL, 0), QUIRE_OK);
-    for (uint32_t i = 1; i <= 50000; i++) {
+    for (uint32_t i = 1; i <= 70000; i++) {
         cr_assert_eq(deep_put(&deep, i, 0), QUIRE_OK);
     }
     deep.ns = second;
@@ -157,7 +157,7 @@ Test(bounds, evictions_of_one_namespace_go_on) {
     cr_assert_geq(steps, 2);
     cr_assert_eq(pager_counters(deep.pager)->evicted_blocks, 6000);
     deep.ns = first;
-    cr_assert_eq(deep_info(&deep, 50000).miss, QUIRE_MISS_NONE);
+    cr_assert_eq(deep_info(&deep, 70000).miss, QUIRE_MISS_NONE);
     deep_free(&deep);
 }
 

@@ -103,6 +103,27 @@ Test(shares, number_of_unfinished_records) {
     rig_free(rig);
 }
 
+/* A record that is larger than that quarter of the pool can be built from parts all the same, also beside others: one at a time. */
+Test(shares, one_large_record_in_parts) {
+    quire_layout layout = rig_layout();
+    layout.block_tokens = 160;
+    struct rig *rig = rig_new(POOL, &layout);
+    uint64_t cookie;
+    struct quire_wire_put small = rig_item(rig, 1, 0);
+    cr_assert_gt(small.length, POOL / 4);
+    small.n_tokens = 1;
+    small.length /= layout.block_tokens;
+    rig->held = true;
+    cr_assert_eq(rig_offer(rig, rig->session, &small, &cookie), QUIRE_OK);
+    cr_assert_eq(put_quarter(rig, rig->session, 2), QUIRE_PENDING);
+    cr_assert_eq(put_quarter(rig, rig->session, 3), QUIRE_PENDING);
+    rig_pump(rig);
+    cr_assert_eq(rig->outcome[cookie], QUIRE_OK);
+    cr_assert_eq(rig->outcome[cookie + 1], QUIRE_OK);
+    cr_assert_eq(rig->outcome[cookie + 2], QUIRE_RETRY);
+    rig_free(rig);
+}
+
 /* Puts that wait for room: the queue has places for others. */
 Test(shares, puts_that_wait) {
     struct rig *rig = small_rig(1000, 4000, 400);
