@@ -61,6 +61,9 @@ struct pager_disk_counters {
 #undef X
 };
 
+/* Wishes of the disk tier that are out at once, at most: an executor has room for so many. */
+#define PAGER_DISK_MAX_IN_FLIGHT 256u
+
 /* Once, before anything is stored. Every segment is UNKNOWN until it was restored or declared clean: nothing is written before restore has begun. */
 enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_shape *shape, const struct pager_disk_options *options,
                                     uint64_t first_sequence);
@@ -82,9 +85,10 @@ struct pager_disk_wish {
     uint32_t device, segment;
     uint64_t epoch;
     /* WRITE: a batch: head of head_units with n entries, then n_pieces records (tombstones have none) at their entries' at_units, padded to units. The executor puts entry.check in.
-       first: the segment header is to be written before it. */
+       first: the segment header is to be written before it, with tail_epoch: segments of lower epochs are empty (place.tail). */
     uint32_t at_units, head_units, size_units;
     bool first;
+    uint64_t tail_epoch;
     uint32_t n, n_pieces;
     struct quire_log_entry *entries;       /* WRITE (its checks are to be filled in), SEAL (all of the segment's: const in spirit) */
     const struct pager_disk_piece *pieces; /* WRITE: one a RECORD entry, in order; READ: one */

@@ -180,8 +180,20 @@ enum pager_event_type {
     PAGER_FILL,    /* copy the part's payload into the record under construction and compare the sum: quire_record_fill_rect */
     PAGER_SEAL,    /* quire_record_seal; all fills of this record have completed */
     PAGER_MOVE,    /* copy size_bytes from offset to to_offset */
-    PAGER_PUT_DONE /* the outcome of a put */
+    PAGER_PUT_DONE, /* the outcome of a put */
+    /* Of the disk tier (pager/disk.h): wishes with a ticket, told by `disk` … */
+    PAGER_DISK_WRITE,   /* append a batch to the log */
+    PAGER_DISK_READ,    /* a record, or ranges of it, into a pool, and verify it there */
+    PAGER_DISK_SEAL,    /* a segment's footer and trailer: after its data was synced, and synced itself */
+    PAGER_DISK_SYNC,    /* a device */
+    PAGER_DISK_META,    /* write the metadata file */
+    PAGER_DISK_ENTRIES, /* a segment's entries are wanted: pager_disk_entries */
+    /* … and outcomes, told by `cookie` and `status` */
+    PAGER_LOAD_DONE, /* of pager_load */
+    PAGER_DURABLE,   /* of pager_durable: what was deleted before stays deleted */
+    PAGER_FLUSHED    /* of pager_disk_flush */
 };
+struct pager_disk_wish;
 struct pager_event {
     enum pager_event_type type;
     uint32_t domain;
@@ -194,8 +206,9 @@ struct pager_event {
     quire_rect rect;                 /* FILL */
     uint64_t check;                  /* FILL */
     bool seal;                       /* FILL: this one fill completes the record; seal it too when the sum is right */
-    enum quire_status status;        /* PUT_DONE */
+    enum quire_status status;        /* PUT_DONE, LOAD_DONE, DURABLE, FLUSHED */
     uint32_t retry_after_ms;         /* PUT_DONE with FULL or RETRY */
+    const struct pager_disk_wish *disk; /* DISK_…: the pager's, until the ticket is completed */
 };
 /* Takes the next event; false when there is none. Call until false after every call above and below. */
 bool pager_next_event(struct pager *pager, struct pager_event *event);

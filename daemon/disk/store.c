@@ -1,0 +1,204 @@
+#include "daemon/disk/store_internal.h"
+
+#include "daemon/log.h"
+#include "daemon/loop.h"
+#include "proto/status.h"
+
+#include <stdlib.h>
+
+/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+
+static void store_free_slots(struct store *store) {
+    for (uint32_t i = 0; store->slots != NULL && i < STORE_SLOTS; i++) {
+        free(store->slots[i].memory);
+        free(store->slots[i].walk.memory);
+        free(store->slots[i].walk.heads);
+        walk_free(&store->slots[i].walk);
+    }
+    free(store->slots);
+    store->slots = NULL;
+}
+
+enum quire_status store_create(struct disk_env *env, const struct store_pool *pools, uint32_t n_pools, const struct store_hooks *hooks,
+                               struct store **out) {
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    store->env = env;
+    store->hooks = *hooks;
+    store->n_pools = n_pools;
+    store->pools = calloc(n_pools > 0 ? n_pools : 1, sizeof *store->pools);
+    store->slots = calloc(STORE_SLOTS, sizeof *store->slots);
+    store->batches = aligned_alloc(DISK_MEMORY_ALIGN, STORE_SLOTS * sizeof *store->batches);
+    if (store->pools == NULL || store->slots == NULL || store->batches == NULL || layouts_setup(&store->layouts, STORE_SLOTS) != QUIRE_OK) {
+        store_destroy(&store);
+        return QUIRE_NO_MEMORY;
+    }
+    memcpy(store->pools, pools, n_pools * sizeof *pools);
+    for (uint32_t i = STORE_SLOTS; i-- > 0;) {
+        store->slots[i].store = store;
+        store->slots[i].next = store->free_slots;
+        store->free_slots = &store->slots[i];
+    }
+    *out = store;
+    return QUIRE_OK;
+}
+
+void store_destroy(struct store **out) {
+    struct store *store = *out;
+    if (store == NULL) {
+        return;
+    }
+    store_free_slots(store);
+    layouts_teardown(&store->layouts);
+    free(store->batches);
+    free(store->pools);
+    free(store);
+    *out = NULL;
+}
+
+void store_memory(const struct store *store, void **base, uint64_t *bytes) {
+    *base = store->batches;
+    *bytes = STORE_SLOTS * sizeof *store->batches;
+}
+
+uint32_t store_in_flight(const struct store *store) { return store->in_flight; }
+
+/* ---- devices -------------------------------------------------------------------------------------------------------------- */
+
+void store_device(const struct store *store, uint32_t device, struct store_device *out) { *out = store->devices[device].told; }
+
+static void store_lose(struct store *store, uint32_t device, const char *what, int error) {
+    struct store_device *told = &store->devices[device].told;
+    if (told->lost) {
+        return;
+    }
+    told->lost = true;
+    log_error("disk_lost", "file %u of the disk tier is out of use: %s: %s; what was only there is gone, the rest goes on", device, what,
+              strerror(error));
+    store->hooks.device_lost(store->hooks.ctx, device);
+}
+
+/* The last few failures are remembered by their time: when one more comes and all of those are younger than a minute, it is enough. */
+void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns) {
+    struct store_books *books = &store->devices[device];
+    uint64_t *oldest_ns = &books->read_error_ns[books->n_read_errors % STORE_READ_ERRORS];
+    bool enough = books->n_read_errors >= STORE_READ_ERRORS && now_ns - *oldest_ns < STORE_READ_ERRORS_NS;
+    *oldest_ns = now_ns;
+    books->n_read_errors++;
+    books->told.read_errors++;
+    books->told.last_error = error;
+    if (enough) {
+        store_lose(store, device, "too many reads failed", error);
+    } else if (!books->told.lost) {
+        log_warn("disk_read_failed", "file %u of the disk tier: a read failed: %s", device, strerror(error));
+    }
+}
+
+static void store_write_failed(struct store *store, uint32_t device, enum disk_op_type type, int error) {
+    struct store_device *told = &store->devices[device].told;
+    told->write_errors++;
+    told->last_error = error;
+    store_lose(store, device, type == DISK_SYNC ? "a sync failed" : "a write failed", error);
+}
+
+/* ---- slots ---------------------------------------------------------------------------------------------------------------- */
+
+uint8_t *store_piece(const struct store *store, const struct pager_disk_piece *piece, uint32_t *units) {
+    assert(piece->domain < store->n_pools);
+    const struct store_pool *pool = &store->pools[piece->domain];
+    *units = quire_log_units(&store->env->set.geometry, piece->size_bytes);
+    assert(quire_in_range(piece->offset, disk_set_bytes(&store->env->set, *units), pool->size_bytes));
+    return pool->base + piece->offset;
+}
+
+void store_job(struct store_slot *slot, void (*run)(struct work *work), void (*done)(struct work *work)) {
+    slot->work = (struct work){.run = run, .done = done};
+    slot->store->env->run(slot->store->env->ctx, &slot->work);
+}
+
+void store_io(struct store_slot *slot, uint32_t i, enum disk_op_type type, uint32_t at_units, struct iovec *iov, uint32_t n_iov,
+              void (*done)(struct disk_op *op)) {
+    struct store_op *op = &slot->ops[i];
+    uint64_t offset = 0;
+    uint32_t device = slot->wish->device;
+    if (type != DISK_SYNC) {
+        offset = disk_locate(&slot->store->env->set, slot->wish->segment, at_units, &device);
+        assert(device == slot->wish->device);
+    }
+    op->slot = slot;
+    slot->n_running++;
+    disk_env_io(slot->store->env, &op->op, type, device, offset, iov, n_iov, done);
+}
+
+bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
+    struct store_op *op = LOOP_CONTAINER(ended, struct store_op, op);
+    struct store *store = op->slot->store;
+    uint32_t device = op->slot->wish->device;
+    struct store_device *told = &store->devices[device].told;
+    *slot = op->slot;
+    (*slot)->n_running--;
+    if (ended->status != QUIRE_OK) {
+        (*slot)->status = ended->status;
+        if (ended->type == DISK_READ) {
+            store_read_failed(store, device, ended->error, ended->done_ns);
+        } else {
+            store_write_failed(store, device, ended->type, ended->error);
+        }
+    } else if (ended->type == DISK_READ) {
+        told->reads++;
+        told->read_bytes += ended->bytes;
+    } else if (ended->type == DISK_WRITE) {
+        told->writes++;
+        told->written_bytes += ended->bytes;
+    } else {
+        told->syncs++;
+    }
+    return (*slot)->n_running == 0;
+}
+
+void store_end(struct store_slot *slot, enum quire_status status) {
+    struct store *store = slot->store;
+    uint64_t ticket = slot->ticket;
+    if (slot->type == PAGER_DISK_READ && status == QUIRE_CORRUPT) {
+        store->devices[slot->wish->device].told.corrupt++;
+    }
+    if (slot->layout != NULL) {
+        layouts_let_go(slot->layout);
+        slot->layout = NULL;
+    }
+    free(slot->memory);
+    slot->memory = NULL;
+    slot->wish = NULL;
+    slot->next = store->free_slots;
+    store->free_slots = slot;
+    store->in_flight--;
+    store->hooks.complete(store->hooks.ctx, ticket, status);
+}
+
+void store_begin(struct store *store, const struct pager_event *event) {
+    static void (*const begins[])(struct store_slot * slot) = {
+        [PAGER_DISK_WRITE] = store_write, [PAGER_DISK_READ] = store_read, [PAGER_DISK_SEAL] = store_seal,
+        [PAGER_DISK_SYNC] = store_sync,   [PAGER_DISK_META] = store_meta, [PAGER_DISK_ENTRIES] = store_entries,
+    };
+    struct store_slot *slot = store->free_slots;
+    assert(slot != NULL && event->disk != NULL); /* the pager keeps to PAGER_DISK_MAX_IN_FLIGHT */
+    assert(event->type < QUIRE_ARRAY_LEN(begins) && begins[event->type] != NULL);
+    store->free_slots = slot->next;
+    store->in_flight++;
+    slot->wish = event->disk;
+    slot->ticket = event->ticket;
+    slot->type = event->type;
+    slot->status = QUIRE_OK;
+    slot->n_running = 0;
+    slot->order = ++store->order;
+    if (event->type != PAGER_DISK_META) {
+        assert(slot->wish->device < store->env->set.n_files);
+        if (store->devices[slot->wish->device].told.lost) {
+            store_end(slot, QUIRE_SYSTEM);
+            return;
+        }
+    }
+    begins[event->type](slot);
+}

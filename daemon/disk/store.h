@@ -1,0 +1,69 @@
+/*
+ * The store carries out what the pager wishes of the disk (pager/disk.h): it puts batches together and writes them, reads records into pools and has
+ * them verified there, seals segments, syncs devices, tells a segment's entries, writes the metadata.
+ *
+ *   WRITE    sums into the entries, head, one vectored write: [segment header] head, records straight from the pool
+ *   READ     straight into the pool, whole units; then on the work pool: entry, header, directory, and every lane that was asked for
+ *   SEAL     sync, footer and trailer, sync: a footer never speaks of records that are not there
+ *   SYNC     after every write to the device that was asked for before: the batches of a segment are found one behind the other, so one is
+ *            durable only when those before it are
+ *   ENTRIES  footer, or a walk from head to head
+ *   META     bytes from the owner, saved by a job
+ *
+ * As many wishes at once as the pager ever has out (PAGER_DISK_MAX_IN_FLIGHT): there is always a slot. A device that fails a write or a sync, or
+ * more than STORE_READ_ERRORS reads within a minute, is taken out of use: told once, and whatever is wished of it afterwards fails. Loop thread only.
+ */
+#ifndef DAEMON_DISK_STORE_H
+#define DAEMON_DISK_STORE_H
+
+#include "daemon/disk/device.h"
+#include "pager/disk.h"
+
+#define STORE_SLOTS PAGER_DISK_MAX_IN_FLIGHT
+#define STORE_READ_ERRORS 16u
+#define STORE_READ_ERRORS_NS (60 * QUIRE_NS_PER_S)
+
+struct store;
+
+struct store_pool { /* of a domain */
+    uint8_t *base;
+    uint64_t size_bytes;
+};
+
+/* How outcomes reach the owner, and what only the owner knows. None of these may call into the store, but `device_lost` and `complete` into the pager. */
+struct store_hooks {
+    void (*complete)(void *ctx, uint64_t ticket, enum quire_status status);
+    enum quire_status (*entries)(void *ctx, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n);
+    void (*device_lost)(void *ctx, uint32_t device);
+    /* A namespace's layout and serial; NULL: there is none. */
+    const quire_layout *(*layout)(void *ctx, uint16_t ns, uint32_t *serial);
+    /* META: what is to be saved, allocated by malloc; freed by the store. */
+    enum quire_status (*meta)(void *ctx, uint8_t **bytes, size_t *size);
+    /* On a worker: replaces the metadata file atomically. */
+    enum quire_status (*meta_save)(void *ctx, const uint8_t *bytes, size_t size);
+    void *ctx;
+};
+
+enum quire_status store_create(struct disk_env *env, const struct store_pool *pools, uint32_t n_pools, const struct store_hooks *hooks,
+                               struct store **store);
+/* The backend has been destroyed and the work pool, too: nothing is under way any more. */
+void store_destroy(struct store **store);
+
+/* Memory that operations use beside the pools, to be registered. */
+void store_memory(const struct store *store, void **base, uint64_t *bytes);
+
+/* Begins what an event of the types PAGER_DISK_… wishes. It may complete at once. disk_env_flush sends it on its way. */
+void store_begin(struct store *store, const struct pager_event *event);
+uint32_t store_in_flight(const struct store *store);
+
+struct store_device {
+    uint64_t reads, read_bytes, writes, written_bytes, syncs;
+    uint64_t read_errors, write_errors, corrupt;
+    int last_error; /* errno of the last failure; 0: none */
+    bool lost;
+};
+void store_device(const struct store *store, uint32_t device, struct store_device *out);
+/* A read by somebody else (restart, scrub) failed: it counts like the store's own. */
+void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,180 @@
+/* What goes to the disk: batches, footers, syncs, the metadata. */
+#include "daemon/disk/store_internal.h"
+
+#include "daemon/loop.h"
+
+#include <stdlib.h>
+
+/* ---- batches -------------------------------------------------------------------------------------------------------------- */
+
+static struct store_batch *store_batch_of(const struct store_slot *slot) { return &slot->store->batches[slot - slot->store->slots]; }
+
+/*
+ * Records go straight from the pool; each one's sum goes into its entry. They lie one behind the other, as the pager placed them. A record that is none
+ * fails the batch, which is written all the same: whatever lies behind it in the segment is found by way of its head.
+ */
+static uint32_t store_gather(struct store_slot *slot) {
+    const struct pager_disk_wish *wish = slot->wish;
+    const struct store_set *set = &slot->store->env->set;
+    uint32_t piece = 0, at_units = wish->at_units + wish->head_units, n_iov = 1;
+    for (uint32_t i = 0; i < wish->n; i++) {
+        struct quire_log_entry *entry = &wish->entries[i];
+        if (entry->kind != QUIRE_LOG_RECORD) {
+            continue;
+        }
+        uint32_t units;
+        assert(piece < wish->n_pieces && entry->at_units == at_units && entry->size_bytes == wish->pieces[piece].size_bytes);
+        uint8_t *bytes = store_piece(slot->store, &wish->pieces[piece++], &units);
+        if (quire_log_record_check(bytes, entry->size_bytes, &entry->check) != QUIRE_OK) {
+            entry->check = 0;
+            slot->status = QUIRE_CORRUPT;
+        }
+        slot->iov[n_iov++] = (struct iovec){.iov_base = bytes, .iov_len = disk_set_bytes(set, units)};
+        at_units += units;
+    }
+    assert(piece == wish->n_pieces && at_units == wish->at_units + wish->size_units);
+    return n_iov;
+}
+
+static void store_batch_written(struct disk_op *op) {
+    struct store_slot *slot;
+    store_io_ended(op, &slot);
+    struct store *store = slot->store;
+    uint32_t device = slot->wish->device;
+    uint64_t order = slot->order;
+    store->devices[device].writing--;
+    store_end(slot, slot->status);
+    store_written(store, device, order);
+}
+
+/* A segment's header lies before its first batch, so both are one write. */
+void store_write(struct store_slot *slot) {
+    const struct pager_disk_wish *wish = slot->wish;
+    const struct store_set *set = &slot->store->env->set;
+    uint8_t *header = store_batch_of(slot)->memory, *head = header + set->geometry.unit_bytes;
+    uint32_t n_iov = store_gather(slot), before_units = wish->first ? 1 : 0;
+    assert(wish->n > 0 && wish->n <= QUIRE_LOG_MAX_BATCH && (!wish->first || wish->at_units == 1));
+    assert(wish->head_units == quire_log_head_units(&set->geometry, wish->n));
+    if (wish->first) {
+        struct quire_log_segment_header first = {.epoch = wish->epoch, .segment = wish->segment, .tail_epoch = wish->tail_epoch};
+        memcpy(first.set_id, set->set_id, sizeof first.set_id);
+        quire_log_segment_header_encode(&set->geometry, &first, header);
+    }
+    const struct quire_log_batch batch = {
+        .n_entries = (uint16_t)wish->n, .epoch = wish->epoch, .at_units = wish->at_units, .size_units = wish->size_units};
+    quire_log_head_encode(&set->geometry, &batch, wish->entries, head);
+    slot->iov[0] = (struct iovec){.iov_base = wish->first ? header : head, .iov_len = disk_set_bytes(set, wish->head_units + before_units)};
+    slot->store->devices[wish->device].writing++;
+    store_io(slot, 0, DISK_WRITE, wish->at_units - before_units, slot->iov, n_iov, store_batch_written);
+}
+
+/* ---- syncs ---------------------------------------------------------------------------------------------------------------- */
+
+static void store_synced(struct disk_op *op) {
+    struct store_slot *slot;
+    store_io_ended(op, &slot);
+    store_end(slot, slot->status);
+}
+
+static void store_sync_now(struct store_slot *slot) {
+    if (slot->store->devices[slot->wish->device].told.lost) {
+        store_end(slot, QUIRE_SYSTEM);
+    } else {
+        store_io(slot, 0, DISK_SYNC, 0, NULL, 0, store_synced);
+    }
+}
+
+void store_sync(struct store_slot *slot) {
+    struct store_books *books = &slot->store->devices[slot->wish->device];
+    slot->n_before = books->writing;
+    if (slot->n_before == 0) {
+        store_sync_now(slot);
+    } else {
+        slot->next = books->syncs;
+        books->syncs = slot;
+    }
+}
+
+void store_written(struct store *store, uint32_t device, uint64_t order) {
+    struct store_slot **link = &store->devices[device].syncs, *ready = NULL;
+    while (*link != NULL) {
+        struct store_slot *slot = *link;
+        if (slot->order > order && --slot->n_before == 0) {
+            *link = slot->next;
+            slot->next = ready;
+            ready = slot;
+        } else {
+            link = &slot->next;
+        }
+    }
+    while (ready != NULL) {
+        struct store_slot *slot = ready;
+        ready = slot->next;
+        store_sync_now(slot);
+    }
+}
+
+/* ---- seals ---------------------------------------------------------------------------------------------------------------- */
+
+static void store_footer_written(struct disk_op *op) {
+    struct store_slot *slot;
+    store_io_ended(op, &slot);
+    if (slot->status == QUIRE_OK) {
+        store_sync_now(slot);
+    } else {
+        store_end(slot, slot->status);
+    }
+}
+
+static void store_seal_data_synced(struct disk_op *op) {
+    struct store_slot *slot;
+    store_io_ended(op, &slot);
+    if (slot->status != QUIRE_OK) {
+        store_end(slot, slot->status);
+        return;
+    }
+    const struct quire_log_geometry *g = &slot->store->env->set.geometry;
+    slot->iov[0] = (struct iovec){.iov_base = slot->memory, .iov_len = slot->memory_bytes};
+    store_io(slot, 0, DISK_WRITE, g->segment_units - (uint32_t)(slot->memory_bytes / g->unit_bytes), slot->iov, 1, store_footer_written);
+}
+
+void store_seal(struct store_slot *slot) {
+    const struct pager_disk_wish *wish = slot->wish;
+    const struct store_set *set = &slot->store->env->set;
+    uint32_t units = quire_log_footer_units(&set->geometry, wish->n) + 1;
+    assert(units <= set->geometry.segment_units - wish->used_units);
+    slot->memory = disk_memory(set, units);
+    if (slot->memory == NULL) {
+        store_end(slot, QUIRE_NO_MEMORY);
+        return;
+    }
+    slot->memory_bytes = disk_set_bytes(set, units);
+    struct quire_log_trailer trailer = {
+        .epoch = wish->epoch, .segment = wish->segment, .n_entries = wish->n, .used_units = wish->used_units};
+    memcpy(trailer.set_id, set->set_id, sizeof trailer.set_id);
+    quire_log_footer_encode(&set->geometry, &trailer, wish->entries, slot->memory);
+    store_io(slot, 0, DISK_SYNC, 0, NULL, 0, store_seal_data_synced);
+}
+
+/* ---- metadata ------------------------------------------------------------------------------------------------------------- */
+
+static void store_run_meta(struct work *work) {
+    struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
+    const struct store_hooks *hooks = &slot->store->hooks;
+    slot->status = hooks->meta_save(hooks->ctx, slot->memory, slot->memory_bytes);
+}
+
+static void store_meta_saved(struct work *work) {
+    struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
+    store_end(slot, slot->status);
+}
+
+void store_meta(struct store_slot *slot) {
+    const struct store_hooks *hooks = &slot->store->hooks;
+    enum quire_status status = hooks->meta(hooks->ctx, &slot->memory, &slot->memory_bytes);
+    if (status == QUIRE_OK) {
+        store_job(slot, store_run_meta, store_meta_saved);
+    } else {
+        store_end(slot, status);
+    }
+}

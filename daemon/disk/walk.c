@@ -1,0 +1,230 @@
+#include "daemon/disk/walk.h"
+
+#include "daemon/disk/verify.h"
+#include "daemon/loop.h"
+
+#include <stdlib.h>
+
+#define WALK_HEAD_BYTES (64u << 10) /* a head of any length fits */
+
+static const struct quire_log_geometry *walk_geometry(const struct walk *walk) { return &walk->env->set.geometry; }
+
+static void walk_finish(struct walk *walk, enum quire_status status) {
+    walk->status = status;
+    free(walk->memory);
+    free(walk->heads);
+    walk->memory = NULL;
+    walk->heads = NULL;
+    walk->done(walk);
+}
+
+void walk_free(struct walk *walk) {
+    free(walk->entries);
+    walk->entries = NULL;
+    walk->n_entries = walk->capacity = 0;
+}
+
+/* Reads units of the segment to the beginning of the walk's memory. */
+static void walk_read(struct walk *walk, uint32_t at_units, uint32_t units, void (*done)(struct disk_op *op)) {
+    if (walk->memory_units < units) {
+        free(walk->memory);
+        walk->memory = disk_memory(&walk->env->set, units);
+        walk->memory_units = walk->memory != NULL ? units : 0;
+        if (walk->memory == NULL) {
+            walk_finish(walk, QUIRE_NO_MEMORY);
+            return;
+        }
+    }
+    uint32_t device;
+    uint64_t offset = disk_locate(&walk->env->set, walk->segment, at_units, &device);
+    walk->read_units = units;
+    walk->iov = (struct iovec){.iov_base = walk->memory, .iov_len = disk_set_bytes(&walk->env->set, units)};
+    walk->read_bytes += walk->iov.iov_len;
+    disk_env_io(walk->env, &walk->op, DISK_READ, device, offset, &walk->iov, 1, done);
+}
+
+static bool walk_read_ok(struct walk *walk) {
+    if (walk->op.status != QUIRE_OK) {
+        walk->error = walk->op.error;
+    }
+    return walk->op.status == QUIRE_OK;
+}
+
+static void walk_job(struct walk *walk, void (*run)(struct work *work), void (*done)(struct work *work)) {
+    walk->work = (struct work){.run = run, .done = done};
+    walk->env->run(walk->env->ctx, &walk->work);
+}
+
+static bool walk_grow(struct walk *walk, uint32_t more) {
+    if (walk->capacity - walk->n_entries < more) {
+        uint32_t capacity = (uint32_t)quire_max_u64(walk->capacity * 2ull, walk->n_entries + (uint64_t)more);
+        struct quire_log_entry *entries = realloc(walk->entries, capacity * sizeof *entries);
+        if (entries == NULL) {
+            return false;
+        }
+        walk->entries = entries;
+        walk->capacity = capacity;
+    }
+    return true;
+}
+
+/* ---- from head to head ---------------------------------------------------------------------------------------------------- */
+
+static void walk_next_head(struct walk *walk);
+
+/* Takes the batch's good records, and every deletion. */
+static void walk_take(struct walk *walk) {
+    if (!walk_grow(walk, walk->batch.n_entries)) {
+        walk_finish(walk, QUIRE_NO_MEMORY);
+        return;
+    }
+    for (uint32_t i = 0; i < walk->batch.n_entries; i++) {
+        if (walk->heads[i].kind == QUIRE_LOG_TOMBSTONE || i < walk->n_good) {
+            walk->entries[walk->n_entries++] = walk->heads[i];
+        } else {
+            walk->n_bad++;
+        }
+    }
+    walk->at_units += walk->batch.size_units;
+    walk->used_units = walk->at_units;
+    walk_next_head(walk);
+}
+
+static void walk_run_verify(struct work *work) {
+    struct walk *walk = LOOP_CONTAINER(work, struct walk, work);
+    for (walk->n_good = 0; walk->n_good < walk->batch.n_entries; walk->n_good++) {
+        const struct quire_log_entry *entry = &walk->heads[walk->n_good];
+        uint64_t from_bytes = disk_set_bytes(&walk->env->set, entry->at_units - walk->batch.at_units);
+        if (entry->kind == QUIRE_LOG_RECORD && verify_entry(walk->memory + from_bytes, entry) != QUIRE_OK) {
+            break;
+        }
+    }
+}
+
+static void walk_verified(struct work *work) { walk_take(LOOP_CONTAINER(work, struct walk, work)); }
+
+static void walk_batch_read(struct disk_op *op) {
+    struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (walk_read_ok(walk)) {
+        walk_job(walk, walk_run_verify, walk_verified);
+    } else {
+        walk->n_good = 0;
+        walk_take(walk);
+    }
+}
+
+static void walk_head_read(struct disk_op *op) {
+    struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (!walk_read_ok(walk)) {
+        walk_finish(walk, QUIRE_SYSTEM);
+        return;
+    }
+    if (quire_log_head_decode(walk_geometry(walk), walk->memory, walk->iov.iov_len, walk->epoch, walk->at_units, &walk->batch,
+                              walk->heads) != QUIRE_OK) {
+        walk_finish(walk, QUIRE_OK);
+    } else if (!walk->verify) {
+        walk->n_good = walk->batch.n_entries;
+        walk_take(walk);
+    } else if (walk->n_bad > 0) {
+        walk->n_good = 0;
+        walk_take(walk);
+    } else if (walk->batch.size_units > walk->read_units) {
+        walk_read(walk, walk->at_units, walk->batch.size_units, walk_batch_read);
+    } else {
+        walk_job(walk, walk_run_verify, walk_verified);
+    }
+}
+
+static void walk_next_head(struct walk *walk) {
+    const struct quire_log_geometry *g = walk_geometry(walk);
+    if (walk->at_units >= g->segment_units) {
+        walk_finish(walk, QUIRE_OK);
+        return;
+    }
+    uint64_t units = quire_min_u64(g->segment_units - walk->at_units, WALK_HEAD_BYTES / g->unit_bytes);
+    walk_read(walk, walk->at_units, (uint32_t)units, walk_head_read);
+}
+
+static void walk_heads(struct walk *walk) {
+    walk->walked = true;
+    walk->n_entries = 0;
+    walk->at_units = walk->used_units = 1; /* behind the header */
+    walk->heads = calloc(QUIRE_LOG_MAX_BATCH, sizeof *walk->heads);
+    if (walk->heads == NULL) {
+        walk_finish(walk, QUIRE_NO_MEMORY);
+        return;
+    }
+    walk_next_head(walk);
+}
+
+/* ---- footer --------------------------------------------------------------------------------------------------------------- */
+
+static void walk_run_footer(struct work *work) {
+    struct walk *walk = LOOP_CONTAINER(work, struct walk, work);
+    const struct quire_log_geometry *g = walk_geometry(walk);
+    struct quire_log_trailer trailer;
+    const uint8_t *last = walk->memory + disk_set_bytes(&walk->env->set, walk->read_units - 1);
+    walk->verdict = quire_log_trailer_decode(g, last, walk->env->set.set_id, walk->segment, &trailer);
+    if (walk->verdict != QUIRE_OK) {
+        return;
+    }
+    if (trailer.epoch != walk->epoch || trailer.footer_units != walk->footer_at) {
+        walk->verdict = QUIRE_MISMATCH;
+        return;
+    }
+    walk->entries = calloc(trailer.n_entries > 0 ? trailer.n_entries : 1, sizeof *walk->entries);
+    if (walk->entries == NULL) {
+        walk->verdict = QUIRE_NO_MEMORY;
+        return;
+    }
+    walk->verdict = quire_log_footer_decode(g, &trailer, walk->memory, walk->entries);
+    walk->n_entries = walk->capacity = walk->verdict == QUIRE_OK ? trailer.n_entries : 0;
+    walk->used_units = trailer.used_units;
+}
+
+static void walk_footer_decoded(struct work *work) {
+    struct walk *walk = LOOP_CONTAINER(work, struct walk, work);
+    if (walk->verdict == QUIRE_OK || walk->verdict == QUIRE_NO_MEMORY) {
+        walk_finish(walk, walk->verdict);
+    } else {
+        walk_free(walk);
+        walk_heads(walk);
+    }
+}
+
+static void walk_footer_read(struct disk_op *op) {
+    struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (walk_read_ok(walk)) {
+        walk_job(walk, walk_run_footer, walk_footer_decoded);
+    } else {
+        walk_heads(walk);
+    }
+}
+
+static void walk_footer(struct walk *walk) {
+    walk_read(walk, walk->footer_at, walk_geometry(walk)->segment_units - walk->footer_at, walk_footer_read);
+}
+
+static void walk_trailer_read(struct disk_op *op) {
+    struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    struct quire_log_trailer trailer;
+    if (walk_read_ok(walk) &&
+        quire_log_trailer_decode(walk_geometry(walk), walk->memory, walk->env->set.set_id, walk->segment, &trailer) == QUIRE_OK &&
+        trailer.epoch == walk->epoch) {
+        walk->footer_at = trailer.footer_units;
+        walk_footer(walk);
+    } else {
+        walk_heads(walk);
+    }
+}
+
+void walk_begin(struct walk *walk) {
+    uint32_t segment_units = walk_geometry(walk)->segment_units;
+    if (walk->footer_at == WALK_LOOK_FOR_FOOTER) {
+        walk_read(walk, segment_units - 1, 1, walk_trailer_read);
+    } else if (walk->footer_at < segment_units) {
+        walk_footer(walk);
+    } else {
+        walk_heads(walk);
+    }
+}

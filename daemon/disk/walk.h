@@ -1,0 +1,52 @@
+/*
+ * Reads what a segment holds: its footer when it has one, else it walks from batch to batch, up to the first that does not check.
+ *
+ * A walk that verifies reads every record, too, and takes none from the first one on that is not whole; deletions (tombstones) are taken from every head
+ * that checks: forgetting a record costs a miss, forgetting a deletion would bring back what was deleted. Loop thread; sums run on the work pool.
+ */
+#ifndef DAEMON_DISK_WALK_H
+#define DAEMON_DISK_WALK_H
+
+#include "daemon/disk/device.h"
+
+/* For `footer_at`: places of footers are never these. */
+#define WALK_LOOK_FOR_FOOTER 0u
+#define WALK_NO_FOOTER UINT32_MAX
+
+struct walk {
+    /* The caller's */
+    struct disk_env *env;
+    uint32_t segment;
+    uint64_t epoch;     /* what bears another one is left over from before */
+    uint32_t footer_at; /* in units, or one of the above */
+    bool verify;        /* a walk reads the records, too */
+    void (*done)(struct walk *walk);
+    void *ctx;
+    /* The outcome */
+    enum quire_status status; /* OK; SYSTEM: a read failed; NO_MEMORY: in both cases the entries are those found before */
+    int error;                /* errno of a read that failed, also where the walk went on */
+    struct quire_log_entry *entries;
+    uint32_t n_entries;
+    uint32_t n_bad;      /* records that were left out */
+    uint32_t used_units; /* where the last batch ends */
+    bool walked;         /* no footer */
+    uint64_t read_bytes;
+    /* Inside */
+    struct work work;
+    struct disk_op op;
+    struct iovec iov;
+    uint8_t *memory;
+    uint32_t memory_units, read_units;
+    uint32_t capacity, at_units;
+    struct quire_log_batch batch;
+    struct quire_log_entry *heads; /* of the batch that is looked at */
+    uint32_t n_good;               /* of the batch */
+    enum quire_status verdict;     /* the job's */
+};
+
+/* `done` follows, perhaps at once; the walk is its caller's again then. */
+void walk_begin(struct walk *walk);
+/* Frees what the outcome holds. */
+void walk_free(struct walk *walk);
+
+#endif

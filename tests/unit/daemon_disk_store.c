@@ -1,0 +1,408 @@
+/* The store carries out the pager's wishes over a real file: what comes back is what was written, or is called corrupt. */
+#include "tests/unit/daemon_disk_double.h"
+
+#include <poll.h>
+
+/* Reads a record of a batch to the end of the pool and says how that ended; *at: where it is. */
+static int read_back(struct double_tier *tier, const struct double_batch *batch, uint32_t i, uint8_t **at) {
+    const struct quire_log_entry *entry = &batch->entries[i];
+    uint32_t bytes = double_units(entry->size_bytes) * DOUBLE_UNIT;
+    const struct pager_disk_piece piece = {.size_bytes = entry->size_bytes, .offset = DOUBLE_POOL_BYTES - bytes};
+    const struct pager_disk_wish wish = {.device = batch->wish.device,
+                                         .segment = batch->wish.segment,
+                                         .epoch = batch->wish.epoch,
+                                         .at_units = entry->at_units,
+                                         .pieces = &piece,
+                                         .key = entry->key,
+                                         .group = entry->group,
+                                         .check = entry->check};
+    *at = tier->pool + piece.offset;
+    memset(*at, 0x55, bytes);
+    uint64_t ticket = double_wish(tier, PAGER_DISK_READ, &wish);
+    double_turn(tier);
+    cr_assert_eq(tier->completed[ticket], 1);
+    return tier->statuses[ticket];
+}
+
+/* Two batches in a segment of the second file, records of all lengths and tombstones between: every record is found where its entry says, bit for bit. */
+Test(daemon_disk_store, what_was_written_is_read_back) {
+    struct dice dice = dice_printed("store");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *first = double_batch(tier, &dice, 11, 5, 1, 12, 4);
+    struct double_batch *second = double_batch(tier, &dice, 11, 5, 1 + first->wish.size_units, 7, 0);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[first->ticket], QUIRE_OK);
+    cr_assert_eq(tier->statuses[second->ticket], QUIRE_OK);
+    cr_assert_eq(tier->io.n_writes, 2, "header, head and records are one write");
+    uint32_t records = 0;
+    for (uint32_t b = 0; b < 2; b++) {
+        struct double_batch *batch = b == 0 ? first : second;
+        uint32_t piece = 0;
+        for (uint32_t i = 0; i < batch->wish.n; i++) {
+            uint8_t *at;
+            if (batch->entries[i].kind == QUIRE_LOG_RECORD) {
+                cr_assert_eq(read_back(tier, batch, i, &at), QUIRE_OK);
+                cr_assert_eq(memcmp(at, tier->pool + batch->pieces[piece++].offset, batch->entries[i].size_bytes), 0);
+                cr_assert_neq(batch->entries[i].check, 0);
+                records++;
+            }
+        }
+    }
+    cr_assert_eq(records, first->wish.n_pieces + second->wish.n_pieces);
+    /* And what lies there is what codec/LOG.md describes. */
+    uint8_t unit[DOUBLE_UNIT * 16];
+    struct quire_log_segment_header header;
+    struct quire_log_batch head;
+    static struct quire_log_entry entries[QUIRE_LOG_MAX_BATCH];
+    cr_assert_eq(pread(tier->io.fds[1], unit, sizeof unit, (off_t)double_place(11, 0)), (ssize_t)sizeof unit);
+    cr_assert_eq(quire_log_segment_header_decode(&tier->env.set.geometry, unit, double_set_id, 11, &header), QUIRE_OK);
+    cr_assert_eq(header.epoch, 5);
+    cr_assert_eq(quire_log_head_decode(&tier->env.set.geometry, unit + DOUBLE_UNIT, sizeof unit - DOUBLE_UNIT, 5, 1, &head, entries),
+                 QUIRE_OK);
+    cr_assert_eq(memcmp(entries, first->entries, 12 * sizeof *entries), 0);
+    free(first);
+    free(second);
+    double_tier_close(tier);
+}
+
+/* One bit of a record turns on the disk, wherever in it: the reader hears CORRUPT. Another record's bytes are CORRUPT for it, too. */
+Test(daemon_disk_store, a_flipped_bit_is_corrupt) {
+    struct dice dice = dice_printed("store flip");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 2, 0);
+    uint8_t *at;
+    double_turn(tier);
+    for (uint32_t i = 0; i < 200; i++) {
+        const struct quire_record_header *header = (void *)(tier->pool + batch->pieces[0].offset);
+        uint64_t directory_end = sizeof *header + header->n_lane_groups * sizeof(struct quire_lane_entry);
+        uint64_t byte = i < 100 ? dice_below(&dice, directory_end)
+                                : header->payload_offset + dice_below(&dice, batch->entries[0].size_bytes - header->payload_offset);
+        byte += (uint64_t)batch->entries[0].at_units * DOUBLE_UNIT;
+        uint8_t bits = (uint8_t)(1u << dice_below(&dice, 8));
+        double_flip(tier, 0, byte, bits);
+        cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "byte %" PRIu64, byte);
+        double_flip(tier, 0, byte, bits);
+    }
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_OK);
+    struct store_device told;
+    store_device(tier->store, 0, &told);
+    cr_assert_eq(told.corrupt, 200);
+    cr_assert(!told.lost, "wrong bytes are a miss, no reason to lose the rest");
+    struct quire_log_entry first = batch->entries[0];
+    batch->entries[0].key = batch->entries[1].key;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "another key's record");
+    batch->entries[0] = first;
+    batch->entries[0].check ^= 1;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "another record of the same key");
+    batch->entries[0].check = 0;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_OK, "nothing is known of its sum");
+    batch->entries[0].group = 1;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "another group");
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* A reader wants one head of one layer: header, directory and the units around those lanes are read, and nothing else; only those lanes are verified. */
+Test(daemon_disk_store, parts_of_a_record) {
+    struct dice dice = dice_printed("store part");
+    struct double_tier *tier = double_tier_open();
+    tier->layout = sample_layout(4, 8, 64, 64, QUIRE_F16, 16); /* lanes of 2 KiB */
+    struct pager_disk_piece piece;
+    struct quire_log_entry entry = double_record(tier, &dice, 16, &piece);
+    struct double_batch batch = {.wish = {.epoch = 1, .at_units = 1, .first = true, .n = 1, .n_pieces = 1}};
+    batch.wish.head_units = quire_log_head_units(&tier->env.set.geometry, 1);
+    entry.at_units = 1 + batch.wish.head_units;
+    batch.wish.size_units = batch.wish.head_units + double_units(entry.size_bytes);
+    batch.wish.entries = &entry;
+    batch.wish.pieces = &piece;
+    batch.ticket = double_wish(tier, PAGER_DISK_WRITE, &batch.wish);
+    double_turn(tier);
+    struct quire_record_shape shape = shape_of(&tier->layout, 16, 0);
+    const struct pager_disk_piece to = {.size_bytes = entry.size_bytes,
+                                        .offset = DOUBLE_POOL_BYTES - double_units(entry.size_bytes) * DOUBLE_UNIT};
+    uint8_t *got = tier->pool + to.offset, *put = tier->pool + piece.offset;
+    uint32_t k = quire_record_lane(&shape, 2, 0, 5), v = quire_record_lane(&shape, 2, 1, 5);
+    struct pager_disk_wish wish = {.epoch = 1,
+                                   .at_units = entry.at_units,
+                                   .pieces = &to,
+                                   .key = entry.key,
+                                   .check = entry.check,
+                                   .n_ranges = 2,
+                                   .rect = {.first_layer = 2, .n_layers = 1, .first_head = 5, .n_heads = 1}};
+    /* Not in order, on purpose. */
+    wish.ranges[0] =
+        (struct pager_disk_range){quire_record_lane_offset(&shape, v), quire_record_lane_offset(&shape, v) + shape.v_lane_bytes};
+    wish.ranges[1] =
+        (struct pager_disk_range){quire_record_lane_offset(&shape, k), quire_record_lane_offset(&shape, k) + shape.k_lane_bytes};
+    for (int round = 0; round < 3; round++) {
+        struct store_device before, after;
+        memset(got, 0x55, entry.size_bytes);
+        store_device(tier->store, 0, &before);
+        uint64_t ticket = double_wish(tier, PAGER_DISK_READ, &wish);
+        double_turn(tier);
+        store_device(tier->store, 0, &after);
+        if (round == 0) {
+            cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+            cr_assert_eq(after.reads - before.reads, 3);
+            cr_assert_leq(after.read_bytes - before.read_bytes,
+                          quire_align_up(shape.payload_offset, DOUBLE_UNIT) + 2 * (2048 + DOUBLE_UNIT));
+            cr_assert_eq(memcmp(got, put, shape.payload_offset), 0);
+            cr_assert_eq(memcmp(got + wish.ranges[0].from_bytes, put + wish.ranges[0].from_bytes, 2048), 0);
+            cr_assert_eq(memcmp(got + wish.ranges[1].from_bytes, put + wish.ranges[1].from_bytes, 2048), 0);
+            cr_assert_eq(got[quire_record_lane_offset(&shape, 0) + 1024], 0x55, "nobody asked for the first lane");
+            double_flip(tier, 0, (uint64_t)entry.at_units * DOUBLE_UNIT + quire_record_lane_offset(&shape, 0), 4);
+        } else if (round == 1) {
+            cr_assert_eq(tier->statuses[ticket], QUIRE_OK, "a lane that nobody asked for is damaged");
+            double_flip(tier, 0, (uint64_t)entry.at_units * DOUBLE_UNIT + wish.ranges[0].to_bytes - 1, 4);
+        } else {
+            cr_assert_eq(tier->statuses[ticket], QUIRE_CORRUPT);
+        }
+    }
+    double_tier_close(tier);
+}
+
+/* A segment is sealed: data, sync, footer, sync, in this order; its entries are told from the footer, and without one from the batches' heads. */
+Test(daemon_disk_store, sealed_segments_tell_their_entries) {
+    struct dice dice = dice_printed("store seal");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batches[2];
+    batches[0] = double_batch(tier, &dice, 3, 9, 1, 20, 5);
+    batches[1] = double_batch(tier, &dice, 3, 9, 1 + batches[0]->wish.size_units, 6, 2);
+    double_turn(tier);
+    memset(tier->io.order, 0, sizeof tier->io.order);
+    cr_assert_eq(double_seal(tier, batches, 2), QUIRE_OK);
+    cr_assert_str_eq(tier->io.order, "sws");
+    const struct pager_disk_wish wish = {.segment = 3, .epoch = 9};
+    for (int round = 0; round < 2; round++) {
+        uint64_t ticket = double_wish(tier, PAGER_DISK_ENTRIES, &wish);
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+        cr_assert_eq(tier->n_entries, 26);
+        cr_assert_eq(memcmp(tier->entries, batches[0]->entries, 20 * sizeof *tier->entries), 0);
+        cr_assert_eq(memcmp(tier->entries + 20, batches[1]->entries, 6 * sizeof *tier->entries), 0);
+        double_flip(tier, 3, (uint64_t)(DOUBLE_SEGMENT_UNITS - 2) * DOUBLE_UNIT, 1); /* the footer's last unit */
+    }
+    const struct pager_disk_wish other = {.segment = 3, .epoch = 10};
+    uint64_t ticket = double_wish(tier, PAGER_DISK_ENTRIES, &other);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+    cr_assert_eq(tier->n_entries, 0, "what bears another epoch is not there");
+    free(batches[0]);
+    free(batches[1]);
+    double_tier_close(tier);
+}
+
+/* Deletions are acknowledged after a sync: it waits for the batches that were asked for before it, of its own device, and for no later ones. */
+Test(daemon_disk_store, a_sync_waits_for_earlier_writes) {
+    struct dice dice = dice_printed("store sync");
+    struct double_tier *tier = double_tier_open();
+    const struct pager_disk_wish sync = {.device = 0};
+    tier->io.hold = true;
+    struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 3, 0);
+    struct double_batch *b = double_batch(tier, &dice, 0, 1, 1 + a->wish.size_units, 3, 1);
+    struct double_batch *elsewhere = double_batch(tier, &dice, 8, 2, 1, 3, 0);
+    uint64_t first = double_wish(tier, PAGER_DISK_SYNC, &sync);
+    struct double_batch *c = double_batch(tier, &dice, 0, 1, b->wish.at_units + b->wish.size_units, 3, 0);
+    uint64_t second = double_wish(tier, PAGER_DISK_SYNC, &sync);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[first], DOUBLE_PENDING);
+    /* Only c ends, which came last; then b; then a. */
+    struct disk_op *ops[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        cr_assert_not_null(tier->io.held);
+        ops[i] = tier->io.held;
+        tier->io.held = ops[i]->next;
+    }
+    cr_assert_null(tier->io.held, "no sync was sent");
+    tier->io.hold = false;
+    double_carry_out(&tier->io, ops[0]);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[c->ticket], QUIRE_OK);
+    double_carry_out(&tier->io, ops[2]);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[b->ticket], QUIRE_OK);
+    cr_assert_eq(tier->statuses[first], DOUBLE_PENDING, "the batch before is not there yet: what is behind it would not be found");
+    cr_assert_eq(tier->io.n_syncs, 0);
+    double_carry_out(&tier->io, ops[3]);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[first], QUIRE_OK);
+    cr_assert_eq(tier->statuses[second], QUIRE_OK);
+    double_carry_out(&tier->io, ops[1]);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[elsewhere->ticket], QUIRE_OK);
+    free(a);
+    free(b);
+    free(c);
+    free(elsewhere);
+    double_tier_close(tier);
+}
+
+/* A write fails: the device is lost, told once; the sync that waited for it fails, and so does all that is wished of the device. The other one goes on. */
+Test(daemon_disk_store, a_failed_write_loses_the_device_once) {
+    struct dice dice = dice_printed("store lost");
+    struct double_tier *tier = double_tier_open();
+    const struct pager_disk_wish sync = {.device = 1};
+    tier->io.fail_writes = 2;
+    struct double_batch *a = double_batch(tier, &dice, 8, 1, 1, 3, 0);
+    struct double_batch *b = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 3, 0);
+    uint64_t waiting = double_wish(tier, PAGER_DISK_SYNC, &sync);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[a->ticket], QUIRE_SYSTEM);
+    cr_assert_eq(tier->statuses[b->ticket], QUIRE_SYSTEM);
+    cr_assert_eq(tier->statuses[waiting], QUIRE_SYSTEM);
+    cr_assert_eq(tier->lost[1], 1);
+    uint64_t later = double_wish(tier, PAGER_DISK_SYNC, &sync);
+    cr_assert_eq(tier->statuses[later], QUIRE_SYSTEM);
+    struct double_batch *c = double_batch(tier, &dice, 0, 2, 1, 3, 0);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[c->ticket], QUIRE_OK);
+    cr_assert_eq(tier->lost[0], 0);
+    struct store_device told;
+    store_device(tier->store, 1, &told);
+    cr_assert(told.lost && told.write_errors == 2 && told.last_error == EIO);
+    free(a);
+    free(b);
+    free(c);
+    double_tier_close(tier);
+}
+
+/* A sync that failed cannot be repeated: what it was to make durable may be gone. */
+Test(daemon_disk_store, a_failed_sync_loses_the_device) {
+    struct dice dice = dice_printed("store sync fails");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 3, 0);
+    double_turn(tier);
+    tier->io.fail_syncs = 1;
+    cr_assert_eq(double_seal(tier, &a, 1), QUIRE_SYSTEM);
+    cr_assert_eq(tier->lost[0], 1);
+    cr_assert_eq(tier->io.n_writes, 1, "no footer");
+    free(a);
+    double_tier_close(tier);
+}
+
+/* Reads that fail are misses; so many of them within a minute cost the device, and a trickle does not. */
+Test(daemon_disk_store, many_failed_reads_lose_the_device) {
+    struct dice dice = dice_printed("store reads");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 1, 0);
+    uint8_t *at;
+    double_turn(tier);
+    for (uint32_t i = 0; i < 3 * STORE_READ_ERRORS; i++) {
+        tier->io.fail_reads = 1;
+        tier->io.clock_ns += STORE_READ_ERRORS_NS / STORE_READ_ERRORS;
+        cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_SYSTEM);
+    }
+    cr_assert_eq(tier->lost[0], 0);
+    tier->io.clock_ns += STORE_READ_ERRORS_NS;
+    for (uint32_t i = 0; i <= STORE_READ_ERRORS; i++) {
+        tier->io.fail_reads = 1;
+        tier->io.clock_ns += QUIRE_NS_PER_MS;
+        cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_SYSTEM);
+        cr_assert_eq(tier->lost[0], i == STORE_READ_ERRORS);
+    }
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_SYSTEM, "out of use");
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* A record in memory that is none: the batch fails, and is on the disk all the same, so that what lies behind it is found. */
+Test(daemon_disk_store, a_broken_record_does_not_hide_the_next_batch) {
+    struct dice dice = dice_printed("store broken");
+    struct double_tier *tier = double_tier_open();
+    tier->io.hold = true;
+    struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 3, 0);
+    double_turn(tier);
+    tier->io.hold = false;
+    double_release(&tier->io);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[a->ticket], QUIRE_OK);
+    memset(tier->pool + a->pieces[1].offset, 0xff, sizeof(struct quire_record_header));
+    uint64_t again = double_wish(tier, PAGER_DISK_WRITE, &a->wish);
+    struct double_batch *b = double_batch(tier, &dice, 0, 1, 1 + a->wish.size_units, 2, 1);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[again], QUIRE_CORRUPT);
+    cr_assert_eq(tier->statuses[b->ticket], QUIRE_OK);
+    cr_assert_eq(tier->lost[0], 0);
+    const struct pager_disk_wish wish = {.segment = 0, .epoch = 1};
+    double_wish(tier, PAGER_DISK_ENTRIES, &wish);
+    double_turn(tier);
+    cr_assert_eq(tier->n_entries, 5);
+    free(a);
+    free(b);
+    double_tier_close(tier);
+}
+
+/* The metadata is saved by a job; a namespace that is gone meanwhile has nothing to read. */
+Test(daemon_disk_store, metadata_and_deleted_namespaces) {
+    struct dice dice = dice_printed("store meta");
+    struct double_tier *tier = double_tier_open();
+    const struct pager_disk_wish wish = {0};
+    uint64_t ok = double_wish(tier, PAGER_DISK_META, &wish);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[ok], QUIRE_OK);
+    cr_assert_eq(tier->saved_bytes, strlen("what is to be saved"));
+    tier->save_status = QUIRE_SYSTEM;
+    uint64_t failed = double_wish(tier, PAGER_DISK_META, &wish);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[failed], QUIRE_SYSTEM);
+    cr_assert_eq(tier->lost[0] + tier->lost[1], 0);
+    struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 1, 0);
+    uint8_t *at;
+    double_turn(tier);
+    tier->no_layout = true;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_NOT_FOUND);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* As many wishes at once as there are slots, over each real backend: all complete once, and the bytes are right. */
+static void full_house(const struct disk_io_ops *ops) {
+    struct dice dice = dice_printed(ops->name);
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batch = double_batch(tier, &dice, 2, 4, 1, 30, 0);
+    char why[256];
+    double_turn(tier);
+    struct disk_io *io;
+    if (ops->create(32, &io, why, sizeof why) != QUIRE_OK) {
+        cr_log_warn("%s: %s", ops->name, why);
+        free(batch);
+        double_tier_close(tier);
+        return;
+    }
+    for (uint32_t i = 0; i < DOUBLE_FILES; i++) {
+        cr_assert_eq(ops->add_file(io, tier->io.fds[i], &tier->env.set.file[i]), QUIRE_OK);
+    }
+    tier->env.io = io;
+    static struct pager_disk_piece pieces[STORE_SLOTS];
+    static struct pager_disk_wish wishes[STORE_SLOTS];
+    uint64_t first = tier->tickets + 1;
+    for (uint32_t i = 0; i < STORE_SLOTS; i++) {
+        const struct quire_log_entry *entry = &batch->entries[i % 30];
+        pieces[i] = (struct pager_disk_piece){.size_bytes = entry->size_bytes, .offset = tier->pool_used};
+        tier->pool_used += double_units(entry->size_bytes) * DOUBLE_UNIT;
+        cr_assert(tier->pool_used <= DOUBLE_POOL_BYTES);
+        wishes[i] = (struct pager_disk_wish){
+            .segment = 2, .epoch = 4, .at_units = entry->at_units, .pieces = &pieces[i], .key = entry->key, .check = entry->check};
+        double_wish(tier, PAGER_DISK_READ, &wishes[i]);
+    }
+    cr_assert_eq(store_in_flight(tier->store), STORE_SLOTS);
+    while (store_in_flight(tier->store) > 0) {
+        struct pollfd poll_fd = {.fd = ops->event_fd(io), .events = POLLIN};
+        disk_env_flush(&tier->env);
+        cr_assert_geq(poll(&poll_fd, 1, 60000), 0);
+        ops->reap(io, UINT32_MAX);
+        double_turn(tier);
+    }
+    for (uint32_t i = 0; i < STORE_SLOTS; i++) {
+        cr_assert_eq(tier->completed[first + i], 1);
+        cr_assert_eq(tier->statuses[first + i], QUIRE_OK);
+        cr_assert_eq(memcmp(tier->pool + pieces[i].offset, tier->pool + batch->pieces[i % 30].offset, pieces[i].size_bytes), 0);
+    }
+    ops->destroy(&io);
+    tier->env.io = &tier->io.io;
+    free(batch);
+    double_tier_close(tier);
+}
+
+Test(daemon_disk_store, full_house_with_threads) { full_house(&disk_io_threads); }
+Test(daemon_disk_store, full_house_with_io_uring) { full_house(&disk_io_uring); }
