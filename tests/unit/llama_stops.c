@@ -62,6 +62,14 @@ Test(llama_stops, anywhere) {
         cr_assert_leq(patience.asked, most + 4); /* a graph that was given up is not begun again */
         worker_result_free(&result);
     }
+    /* No batch is begun for nobody, on whatever device: llama.cpp never sees this token, which it refuses. */
+    const uint32_t no_token = worker.engine->n_vocab;
+    struct patience none = {.asked = 1, .most = 1};
+    worker.engine->keep_going = keep_going;
+    worker.engine->keep_going_user = &none;
+    cr_assert_eq(engine_decode(worker.engine, &no_token, 1, 0), QUIRE_CANCELLED);
+    worker.engine->keep_going = NULL;
+    cr_assert_eq(engine_decode(worker.engine, &no_token, 1, 0), QUIRE_INVALID);
     struct patience three = {.most_tokens = 3};
     cr_assert_eq(ask(&worker, &three, &result), QUIRE_CANCELLED);
     cr_assert_eq(result.n_generated, 3);
