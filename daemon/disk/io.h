@@ -29,7 +29,7 @@ struct disk_op {
     enum quire_status status;         /* OK; SYSTEM: see error; FULL: no space on the device */
     int error;                        /* errno; ENODATA: the file ends before the read does; EINVAL: no backend could do that */
     uint64_t submitted_ns, done_ns;   /* from submit, waiting for its turn included, to the end; monotonic */
-    void (*done)(struct disk_op *op); /* called by disk_reap */
+    void (*done)(struct disk_op *op); /* called from reap */
     void *backend;                    /* the backend's own */
 };
 

@@ -1,4 +1,5 @@
 /* The I/O backends, all through the same stories on a real file: what is written is read back, and what fails says so. */
+#include "daemon/disk/faults.h"
 #include "tests/unit/daemon_disk_rig.h"
 
 #include <linux/audit.h>
@@ -17,10 +18,13 @@ enum { DEPTH = 8 };
 static const struct {
     const char *name;
     const struct disk_io_ops *ops;
+    bool faults; /* the layer of faults lies over it, without a rule */
 } backends[] = {
-    {"io_uring", &disk_io_uring},
-    {"io_uring, plain", &disk_io_uring_plain},
-    {"threads", &disk_io_threads},
+    {"io_uring", &disk_io_uring, false},
+    {"io_uring, plain", &disk_io_uring_plain, false},
+    {"threads", &disk_io_threads, false},
+    {"faults over io_uring", &disk_io_uring, true},
+    {"faults over threads", &disk_io_threads, true},
 };
 
 /* Every test runs once a backend that works here; where io_uring is forbidden, `disk_io_uring_works` says so and threads are left. */
@@ -35,6 +39,7 @@ static bool open_rig(struct rig *rig, unsigned backend, uint64_t file_bytes) {
         return false;
     }
     cr_assert_eq(backends[backend].ops->create(DEPTH, &rig->io, rig->why, sizeof rig->why), QUIRE_OK, "%s: %s", rig->name, rig->why);
+    cr_assert(!backends[backend].faults || faults_create(rig->io, &rig->io) == QUIRE_OK);
     rig->fd = rig_file(rig, file_bytes);
     cr_assert_eq(rig->io->ops->add_file(rig->io, rig->fd, &rig->file), QUIRE_OK);
     return true;
