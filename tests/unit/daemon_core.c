@@ -310,7 +310,7 @@ Test(daemon_core, kicked_leases_wait_for_the_process, .init = start) {
     quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
     frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
     cr_assert_eq(pipe(ready), 0);
-    pid_t child = fork();
+    pid_t child = frames_fork();
     if (child == 0) {
         struct frames_client victim;
         frames_open(&victim, &daemon_);
@@ -366,7 +366,7 @@ Test(daemon_core, a_kicked_process_locks_nobody_out) {
     free(frames_expect_error(&third, QUIRE_RETRY));
     frames_expect_end(&third);
     frames_close(&third);
-    pid_t child = fork();
+    pid_t child = frames_fork();
     if (child == 0) {
         struct frames_client other;
         frames_open(&other, &daemon_);

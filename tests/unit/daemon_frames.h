@@ -15,9 +15,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -96,6 +98,15 @@ FRAMES_UNUSED static void frames_stop(struct frames_daemon *daemon) {
     snprintf(lock, sizeof lock, "%s.lock", daemon->config.socket_path);
     unlink(lock);
     cr_assert_eq(rmdir(daemon->folder), 0, "something was left in %s", daemon->folder);
+}
+
+/* A child, which ends with a test that fails. */
+FRAMES_UNUSED static pid_t frames_fork(void) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
+    return pid;
 }
 
 /* Looks at the core on its own thread until `holds` is true. */

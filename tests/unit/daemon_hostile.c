@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 
 static struct frames_daemon daemon_;
 static struct frames_client client, witness;
@@ -51,15 +50,6 @@ static void stop(void) {
     cr_assert(frames_until(&daemon_, frames_n_sessions, 0));
     cr_assert(frames_until(&daemon_, frames_idle, 0), "something is still held");
     frames_stop(&daemon_);
-}
-
-/* A child, which ends with a test that fails. */
-static pid_t child(void) {
-    pid_t pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-    }
-    return pid;
 }
 
 static void hello(void) { quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL); }
@@ -384,7 +374,7 @@ Test(daemon_hostile, an_end_that_ends_another) {
 Test(daemon_hostile, a_flood_is_answered_in_order, .init = start) {
     enum { N = 20000 };
     hello();
-    pid_t writer = child();
+    pid_t writer = frames_fork();
     if (writer == 0) {
         for (uint64_t i = 0; i < N; i++) {
             frames_send(&client, (enum quire_msg)999, NULL);
@@ -470,7 +460,7 @@ Test(daemon_hostile, unfinished_requests_are_bounded, .init = start) {
 /* Killed with -9 in the middle of puts, again and again: windows, puts and sessions are all gone. */
 Test(daemon_hostile, killed_while_putting, .init = start) {
     for (int round = 0; round < 10; round++) {
-        pid_t victim = child();
+        pid_t victim = frames_fork();
         if (victim == 0) {
             struct frames_client mine;
             struct frames_window window;
