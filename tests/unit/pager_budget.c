@@ -31,6 +31,14 @@ Test(budget, rate) {
     }
 }
 
+/* Silence is not saved up beyond two seconds' worth. */
+Test(budget, silence) {
+    struct pager_budget budget;
+    pager_budget_init(&budget, 10 * MIB, 0, 0);
+    uint64_t written = written_in(&budget, MIB, 1000 * S, 10);
+    cr_assert(written >= 119 * MIB && written <= 121 * MIB, "%lu MiB", (unsigned long)(written / MIB));
+}
+
 /* A day's share holds over the day, an hour's may come at once. */
 Test(budget, day) {
     struct pager_budget budget;

@@ -406,7 +406,9 @@ static void step(struct model *m) {
         seal(m);
         break;
     case 8:
-        end_seal(m);
+        if (below(m, 3)) { /* footers take their time */
+            end_seal(m);
+        }
         break;
     case 9:
         empty(m, below(m, m->n + 2));
@@ -425,7 +427,7 @@ static void step(struct model *m) {
             die(m, below(m, m->n_live));
         } else if (below(m, 20) == 0) {
             close_some(m);
-        } else if (below(m, 60) == 0) {
+        } else if (below(m, 40) == 0) {
             lose(m, below(m, m->shape.n_devices));
         }
     }
@@ -464,7 +466,7 @@ Test(log_model, thousands_of_steps) {
     static struct model m;
     struct dice dice = dice_printed("log model");
     uint32_t counts[8] = {0};
-    for (uint32_t round = 0; round < 12; round++) {
+    for (uint32_t round = 0; round < 40; round++) {
         begin(&m, dice);
         for (uint32_t i = 0; i < 2000; i++) {
             step(&m);
@@ -479,5 +481,5 @@ Test(log_model, thousands_of_steps) {
     }
     fprintf(stderr, "appended %u, refused %u, failed %u, sealed %u, sealed when lost %u, emptied %u, devices lost %u\n", counts[0],
             counts[1], counts[2], counts[3], counts[4], counts[5], counts[6]);
-    cr_assert(counts[0] > 1000 && counts[1] > 10 && counts[2] > 10 && counts[3] > 100 && counts[5] > 100 && counts[6] > 0);
+    cr_assert(counts[0] > 1000 && counts[1] > 10 && counts[2] > 10 && counts[3] > 100 && counts[5] > 100 && counts[6] > 10);
 }
