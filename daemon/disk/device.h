@@ -18,6 +18,8 @@ struct store_set {
     uint32_t n_files;                       /* a file is a device of the pager's */
     uint32_t file[QUIRE_LOG_MAX_FILES];     /* as the backend numbers them */
     uint32_t segments[QUIRE_LOG_MAX_FILES]; /* numbers run through the set, file 0's first */
+    bool out[QUIRE_LOG_MAX_FILES];          /* out of use since the start: nothing is read or written */
+    bool fresh[QUIRE_LOG_MAX_FILES];        /* made at this start: every segment is clean */
     struct quire_log_geometry geometry;
     uint8_t set_id[16];
 };

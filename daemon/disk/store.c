@@ -36,6 +36,9 @@ enum quire_status store_create(struct disk_env *env, const struct store_pool *po
         return QUIRE_NO_MEMORY;
     }
     memcpy(store->pools, pools, n_pools * sizeof *pools);
+    for (uint32_t i = 0; i < env->set.n_files; i++) {
+        store->devices[i].told.lost = env->set.out[i];
+    }
     for (uint32_t i = STORE_SLOTS; i-- > 0;) {
         store->slots[i].store = store;
         store->slots[i].next = store->free_slots;

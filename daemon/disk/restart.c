@@ -1,0 +1,338 @@
+#include "daemon/disk/restart.h"
+
+#include "daemon/disk/walk.h"
+#include "daemon/log.h"
+#include "daemon/loop.h"
+
+#include <stdlib.h>
+
+/* What was found at a segment's ends. */
+struct restart_row {
+    uint64_t epoch; /* 0: clean, and was always */
+    uint32_t segment, footer_at, used_units, n_entries;
+    bool headless; /* only its trailer vouches for it: deletions count, records do not */
+};
+
+struct restart_probe { /* of one segment's header and trailer */
+    struct restart *restart;
+    uint32_t segment, n_running;
+    bool read[2]; /* header, trailer */
+    uint8_t *memory;
+    struct disk_op ops[2];
+    struct iovec iov[2];
+};
+
+struct restart_ahead { /* a segment whose entries are read */
+    struct restart *restart;
+    struct walk walk;
+    uint32_t row;
+    bool running, done, sifted;
+    uint32_t left; /* entries not told yet: the first so many */
+};
+
+struct restart {
+    struct disk_env *env;
+    struct restart_hooks hooks;
+    struct restart_progress progress;
+    struct restart_row *rows; /* of each segment; later, those to be read, by epoch */
+    uint32_t n_probing;
+    uint32_t next_device, next_number[QUIRE_LOG_MAX_FILES]; /* the next to be probed: the devices in turn */
+    uint64_t tail_epoch;
+    bool lost[QUIRE_LOG_MAX_FILES];
+    bool blind; /* deletions may be missing */
+    uint32_t n_rows, next_row, told_row;
+    struct restart_probe probes[RESTART_DEPTH];
+    struct restart_ahead ahead[RESTART_AHEAD]; /* row r in place r % RESTART_AHEAD */
+    uint8_t *memory;
+};
+
+/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+
+enum quire_status restart_create(struct disk_env *env, const struct restart_hooks *hooks, struct restart **out) {
+    struct restart *restart = calloc(1, sizeof *restart);
+    if (restart == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    restart->env = env;
+    restart->hooks = *hooks;
+    restart->progress.segments = disk_set_segments(&env->set);
+    restart->rows = calloc(restart->progress.segments + 1, sizeof *restart->rows);
+    restart->memory = disk_memory(&env->set, 2 * RESTART_DEPTH);
+    if (restart->rows == NULL || restart->memory == NULL) {
+        restart_destroy(&restart);
+        return QUIRE_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < RESTART_DEPTH; i++) {
+        restart->probes[i].restart = restart;
+        restart->probes[i].memory = restart->memory + disk_set_bytes(&env->set, 2 * i);
+    }
+    *out = restart;
+    return QUIRE_OK;
+}
+
+void restart_destroy(struct restart **out) {
+    struct restart *restart = *out;
+    if (restart == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
+        walk_free(&restart->ahead[i].walk);
+        if (restart->ahead[i].running) { /* it was cut off */
+            free(restart->ahead[i].walk.memory);
+            free(restart->ahead[i].walk.heads);
+        }
+    }
+    free(restart->memory);
+    free(restart->rows);
+    free(restart);
+    *out = NULL;
+}
+
+const struct restart_progress *restart_progress(const struct restart *restart) { return &restart->progress; }
+
+void restart_device_lost(struct restart *restart, uint32_t device) { restart->lost[device] = true; }
+
+static uint32_t restart_device(const struct restart *restart, uint32_t segment) {
+    uint32_t device;
+    disk_locate(&restart->env->set, segment, 0, &device);
+    return device;
+}
+
+static void restart_read_failed(struct restart *restart, uint32_t segment, int error, uint64_t now_ns) {
+    restart->progress.unreadable++;
+    restart->hooks.read_failed(restart->hooks.ctx, restart_device(restart, segment), error, now_ns);
+}
+
+/* ---- entries -------------------------------------------------------------------------------------------------------------- */
+
+static void restart_walked(struct walk *walk) {
+    struct restart_ahead *ahead = walk->ctx;
+    struct restart *restart = ahead->restart;
+    struct restart_progress *progress = &restart->progress;
+    ahead->running = false;
+    ahead->done = true;
+    progress->read_bytes += walk->read_bytes;
+    progress->walked += walk->walked;
+    progress->bad_records += walk->n_bad;
+    if (walk->error != 0) {
+        restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
+    }
+    ahead->left = walk->n_entries;
+}
+
+static void restart_read_ahead(struct restart *restart) {
+    while (restart->next_row < restart->n_rows && restart->next_row - restart->told_row < RESTART_AHEAD) {
+        uint32_t row = restart->next_row++;
+        struct restart_ahead *ahead = &restart->ahead[row % RESTART_AHEAD];
+        *ahead = (struct restart_ahead){.restart = restart, .row = row, .running = true};
+        ahead->walk = (struct walk){.env = restart->env,
+                                    .segment = restart->rows[row].segment,
+                                    .epoch = restart->rows[row].epoch,
+                                    .footer_at = restart->rows[row].footer_at,
+                                    .verify = true,
+                                    .done = restart_walked,
+                                    .ctx = ahead};
+        walk_begin(&ahead->walk);
+    }
+}
+
+/*
+ * Where records do not count, deletions do. When there was no memory for what a segment holds, that may be deletions, too: whatever is older is doubtful from
+ * there on.
+ */
+static void restart_sift(struct restart *restart, struct restart_ahead *ahead) {
+    const struct restart_row *row = &restart->rows[ahead->row];
+    struct walk *walk = &ahead->walk;
+    ahead->sifted = true;
+    if (row->headless || restart->blind || restart->lost[restart_device(restart, row->segment)]) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < walk->n_entries; i++) {
+            if (walk->entries[i].kind == QUIRE_LOG_TOMBSTONE) {
+                walk->entries[n++] = walk->entries[i];
+            }
+        }
+        restart->progress.bad_records += walk->n_entries - n;
+        ahead->left = walk->n_entries = n;
+    }
+    if (walk->status == QUIRE_NO_MEMORY && !restart->blind) {
+        log_error("disk_restore_memory", "disk tier: no memory for the entries of segment %u: older records are not used", walk->segment);
+        restart->blind = true;
+    }
+}
+
+/* From the segment's end to its beginning, a part of it at a time. */
+static uint32_t restart_tell(struct restart *restart, struct restart_ahead *ahead, uint32_t most) {
+    uint32_t n = (uint32_t)quire_min_u64(ahead->left, most);
+    ahead->left -= n;
+    const struct quire_log_entry *entries = ahead->walk.entries + ahead->left;
+    for (uint32_t i = 0; i < n; i++) {
+        *(entries[i].kind == QUIRE_LOG_RECORD ? &restart->progress.records : &restart->progress.deletions) += 1;
+    }
+    if (n > 0) {
+        restart->hooks.entries(restart->hooks.ctx, ahead->walk.segment, entries, n);
+    }
+    return n;
+}
+
+static void restart_end(struct restart *restart) {
+    const struct restart_progress *p = &restart->progress;
+    restart->progress.ended = true;
+    log_info("disk_restored",
+             "disk tier: %llu records and %llu deletions in %u segments, %u of them without footer, %llu records not whole",
+             (unsigned long long)p->records, (unsigned long long)p->deletions, p->read, p->walked, (unsigned long long)p->bad_records);
+    restart->hooks.end(restart->hooks.ctx);
+}
+
+bool restart_turn(struct restart *restart) {
+    uint32_t most = RESTART_STEP;
+    if (!restart->progress.serving || restart->progress.ended) {
+        return false;
+    }
+    while (restart->told_row < restart->n_rows && most > 0) {
+        struct restart_ahead *ahead = &restart->ahead[restart->told_row % RESTART_AHEAD];
+        if (!ahead->done) {
+            return false;
+        }
+        if (!ahead->sifted) {
+            restart_sift(restart, ahead);
+        }
+        most -= restart_tell(restart, ahead, most);
+        if (ahead->left == 0) {
+            walk_free(&ahead->walk);
+            restart->told_row++;
+            restart->progress.read++;
+            restart_read_ahead(restart);
+        }
+    }
+    if (restart->told_row == restart->n_rows) {
+        restart_end(restart);
+        return false;
+    }
+    return restart->ahead[restart->told_row % RESTART_AHEAD].done;
+}
+
+/* ---- states --------------------------------------------------------------------------------------------------------------- */
+
+static int restart_by_epoch(const void *a, const void *b) {
+    uint64_t x = ((const struct restart_row *)a)->epoch, y = ((const struct restart_row *)b)->epoch;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Everything below the tail had been emptied; what is above it holds something. */
+static void restart_tell_states(struct restart *restart) {
+    for (uint32_t i = 0; i < restart->progress.segments; i++) {
+        const struct restart_row row = restart->rows[i];
+        if (restart->env->set.out[restart_device(restart, i)]) {
+            continue;
+        }
+        if (row.epoch == 0 || row.epoch < restart->tail_epoch) {
+            restart->hooks.segment(restart->hooks.ctx, i, PAGER_SEGMENT_CLEAN, row.epoch, 0, 0);
+        } else {
+            restart->hooks.segment(restart->hooks.ctx, i, PAGER_SEGMENT_SEALED, row.epoch, row.used_units, row.n_entries);
+            restart->rows[restart->n_rows++] = row;
+        }
+    }
+    qsort(restart->rows, restart->n_rows, sizeof *restart->rows, restart_by_epoch);
+    restart->progress.to_read = restart->n_rows;
+    restart->progress.serving = true;
+    restart->hooks.serve(restart->hooks.ctx);
+    restart_read_ahead(restart);
+}
+
+static void restart_judge(struct restart *restart, const struct restart_probe *probe) {
+    const struct store_set *set = &restart->env->set;
+    const struct quire_log_geometry *g = &set->geometry;
+    struct quire_log_segment_header header;
+    struct quire_log_trailer trailer;
+    bool begins = probe->read[0] && quire_log_segment_header_decode(g, probe->memory, set->set_id, probe->segment, &header) == QUIRE_OK;
+    bool ends =
+        probe->read[1] && quire_log_trailer_decode(g, probe->memory + g->unit_bytes, set->set_id, probe->segment, &trailer) == QUIRE_OK;
+    struct restart_row *row = &restart->rows[probe->segment];
+    *row = (struct restart_row){.segment = probe->segment};
+    if (begins) {
+        row->epoch = header.epoch;
+        row->footer_at = WALK_NO_FOOTER;
+        row->used_units = g->segment_units; /* as far as anybody knows */
+        restart->tail_epoch = quire_max_u64(restart->tail_epoch, header.tail_epoch);
+        ends = ends && trailer.epoch == header.epoch;
+    }
+    if (ends) {
+        row->epoch = trailer.epoch;
+        row->footer_at = trailer.footer_units;
+        row->used_units = trailer.used_units;
+        row->n_entries = trailer.n_entries;
+        row->headless = !begins;
+    }
+}
+
+static bool restart_probe_next(struct restart *restart, struct restart_probe *probe);
+
+static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
+    struct restart *restart = probe->restart;
+    bool trailer = op == &probe->ops[1];
+    probe->read[trailer] = op->status == QUIRE_OK;
+    restart->progress.read_bytes += op->bytes;
+    if (op->status != QUIRE_OK) {
+        restart_read_failed(restart, probe->segment, op->error, op->done_ns);
+    }
+    if (--probe->n_running > 0) {
+        return;
+    }
+    restart_judge(restart, probe);
+    restart->progress.looked_at++;
+    if (!restart_probe_next(restart, probe) && --restart->n_probing == 0) {
+        restart_tell_states(restart);
+    }
+}
+
+static void restart_header_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[0]), op); }
+static void restart_trailer_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[1]), op); }
+
+/* The next segment of the next device that has one left; those that hold nothing are passed over. */
+static bool restart_next_segment(struct restart *restart, uint32_t *segment) {
+    const struct store_set *set = &restart->env->set;
+    for (uint32_t tried = 0; tried < set->n_files; tried++) {
+        uint32_t device = restart->next_device, first = 0;
+        restart->next_device = (device + 1) % set->n_files;
+        for (uint32_t i = 0; i < device; i++) {
+            first += set->segments[i];
+        }
+        if (restart->next_number[device] < set->segments[device]) {
+            *segment = first + restart->next_number[device]++;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool restart_probe_next(struct restart *restart, struct restart_probe *probe) {
+    const struct store_set *set = &restart->env->set;
+    if (!restart_next_segment(restart, &probe->segment)) {
+        return false;
+    }
+    probe->n_running = 2;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t device;
+        uint64_t offset = disk_locate(set, probe->segment, i == 0 ? 0 : set->geometry.segment_units - 1, &device);
+        probe->iov[i] = (struct iovec){.iov_base = probe->memory + i * set->geometry.unit_bytes, .iov_len = set->geometry.unit_bytes};
+        disk_env_io(restart->env, &probe->ops[i], DISK_READ, device, offset, &probe->iov[i], 1,
+                    i == 0 ? restart_header_read : restart_trailer_read);
+    }
+    return true;
+}
+
+void restart_begin(struct restart *restart) {
+    const struct store_set *set = &restart->env->set;
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        if (set->out[i] || set->fresh[i]) {
+            restart->next_number[i] = set->segments[i];
+            restart->progress.looked_at += set->segments[i];
+        }
+    }
+    for (uint32_t i = 0; i < RESTART_DEPTH && restart_probe_next(restart, &restart->probes[i]); i++) {
+        restart->n_probing++;
+    }
+    if (restart->n_probing == 0) {
+        restart_tell_states(restart);
+    }
+}

@@ -1,0 +1,50 @@
+/*
+ * What the disk holds is found again at the start (codec/LOG.md, "Reading a set").
+ *
+ * First the header and the trailer of every segment, many at a time: then the pager knows each segment's state, and serving may begin. After that the entries,
+ * from the highest epoch to the lowest, several segments being read ahead while one is told, a bounded number of entries a turn of the loop, so
+ * that serving goes on. A segment that was open when the machine stopped has no footer: its batches are walked and every record is verified. Loop thread only.
+ */
+#ifndef DAEMON_DISK_RESTART_H
+#define DAEMON_DISK_RESTART_H
+
+#include "daemon/disk/device.h"
+#include "pager/log/log.h"
+
+#define RESTART_DEPTH 64u  /* segments whose header and trailer are read at once */
+#define RESTART_AHEAD 8u   /* segments whose entries are read at once */
+#define RESTART_STEP 2048u /* entries told a turn */
+
+struct restart;
+struct restart_hooks { /* as pager/disk.h wants them, in its order */
+    void (*segment)(void *ctx, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units, uint32_t n_entries);
+    void (*serve)(void *ctx); /* every segment's state is told */
+    void (*entries)(void *ctx, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
+    void (*end)(void *ctx);
+    void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
+    void *ctx;
+};
+
+struct restart_progress {
+    uint32_t segments, looked_at; /* of all: header and trailer */
+    uint32_t to_read, read;       /* that hold something; told to the pager */
+    uint32_t walked;              /* without a footer */
+    uint32_t unreadable;          /* reads that failed */
+    uint64_t records, deletions;  /* told */
+    uint64_t bad_records;         /* left out: not whole */
+    uint64_t read_bytes;
+    bool serving, ended;
+};
+
+enum quire_status restart_create(struct disk_env *env, const struct restart_hooks *hooks, struct restart **restart);
+/* Nothing of it is under way any more: it has ended, or backend and work pool are gone. */
+void restart_destroy(struct restart **restart);
+/* Begins; disk_env_flush sends the reads on their way. */
+void restart_begin(struct restart *restart);
+/* Tells the next entries. True: there is more to tell at once. */
+bool restart_turn(struct restart *restart);
+/* A device was taken out of use: of what was read from it only deletions count. */
+void restart_device_lost(struct restart *restart, uint32_t device);
+const struct restart_progress *restart_progress(const struct restart *restart);
+
+#endif
