@@ -118,6 +118,10 @@ Test(superblock, sizes_out_of_range) {
     bytes[offsetof(struct quire_log_superblock, reserved) + 31] = 1;
     sample_log_resum(bytes, 128);
     cr_assert_eq(quire_log_superblock_decode(bytes, &read), QUIRE_CORRUPT);
+    quire_log_superblock_encode(&superblock, bytes);
+    bytes[0] ^= 1; /* another magic, the sum right */
+    sample_log_resum(bytes, 128);
+    cr_assert_eq(quire_log_superblock_decode(bytes, &read), QUIRE_CORRUPT);
 }
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
@@ -214,10 +218,10 @@ Test(entry, record_check_of_nonsense) {
         free(shorter);
     }
     cr_assert_eq(quire_log_record_check(record, shape.size_bytes - 1, &check), QUIRE_CORRUPT);
-#define REFUSED(expected, change)                                                                                                          \
+#define REFUSED(expected, ...)                                                                                                             \
     *header = good;                                                                                                                        \
-    header->change;                                                                                                                        \
-    cr_assert_eq(quire_log_record_check(record, shape.size_bytes, &check), expected, #change)
+    header->__VA_ARGS__;                                                                                                                   \
+    cr_assert_eq(quire_log_record_check(record, shape.size_bytes, &check), expected, #__VA_ARGS__)
     REFUSED(QUIRE_CORRUPT, magic ^= 1);
     REFUSED(QUIRE_VERSION, version = 2);
     REFUSED(QUIRE_CORRUPT, n_lane_groups = UINT32_MAX);
@@ -226,6 +230,8 @@ Test(entry, record_check_of_nonsense) {
     REFUSED(QUIRE_CORRUPT, size_bytes = shape.size_bytes + 1);
     REFUSED(QUIRE_CORRUPT, payload_offset = 0);
     REFUSED(QUIRE_CORRUPT, payload_offset = UINT32_MAX);
+    /* 13 entries end at 448, and the record with them: nothing is left for a payload */
+    REFUSED(QUIRE_CORRUPT, n_lane_groups = 13, header->payload_offset = header->size_bytes = 448);
     REFUSED(QUIRE_OK, sequence = 1);
 #undef REFUSED
     free(record);
@@ -292,10 +298,15 @@ Test(segment, forged_headers) {
         {offsetof(struct quire_log_segment_header, tail_epoch), 8, 0, QUIRE_OK},
         {offsetof(struct quire_log_segment_header, reserved), 1, 1, QUIRE_CORRUPT},
         {offsetof(struct quire_log_segment_header, reserved2) + 7, 1, 1, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_segment_header, magic), 4, QUIRE_LOG_MAGIC_TRAILER, QUIRE_CORRUPT},
         {0, 64, 0, QUIRE_CORRUPT}, /* nothing */
     };
+    struct quire_log_segment_header none = {.segment = SEGMENT}, read;
+    uint8_t unit[UNIT];
+    memcpy(none.set_id, sample_set, 16);
+    quire_log_segment_header_encode(&sample_log, &none, unit); /* tail and epoch both 0 */
+    cr_assert_eq(quire_log_segment_header_decode(&sample_log, unit, sample_set, SEGMENT, &read), QUIRE_CORRUPT);
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
-        struct quire_log_segment_header read;
         uint8_t *bytes = sample_header(), value[64] = {0};
         memcpy(value, &lies[i].value, sizeof(lies[i].value));
         memcpy(bytes + lies[i].at, value, lies[i].size);

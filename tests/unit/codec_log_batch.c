@@ -192,6 +192,7 @@ Test(batch, forged_batches) {
         {offsetof(struct quire_log_batch, at_units), 4, 7, QUIRE_MISMATCH},
         {offsetof(struct quire_log_batch, reserved), 1, 1, QUIRE_CORRUPT},
         {offsetof(struct quire_log_batch, version), 2, 2, QUIRE_VERSION},
+        {offsetof(struct quire_log_batch, magic), 4, QUIRE_LOG_MAGIC_SEGMENT, QUIRE_CORRUPT},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         struct head head = sample_head();
@@ -200,6 +201,44 @@ Test(batch, forged_batches) {
         cr_assert_eq(decode_head(&head, head.size), lies[i].status, "lie %zu", i);
         free(head.bytes);
     }
+}
+
+/* A batch of nothing is none, though the sum over nothing is right. */
+Test(batch, without_entries) {
+    struct head head = sample_head();
+    uint64_t check = quire_checksum("", 0);
+    memset(head.bytes + offsetof(struct quire_log_batch, n_entries), 0, 2);
+    memcpy(head.bytes + offsetof(struct quire_log_batch, entries_check), &check, 8);
+    sample_log_resum(head.bytes, 64);
+    cr_assert_eq(decode_head(&head, head.size), QUIRE_CORRUPT);
+    free(head.bytes);
+}
+
+/* One entry more than a caller has room for, in a segment where there would be: every sum is right, and nothing is written behind the room. */
+Test(batch, more_than_there_is_room_for) {
+    const struct quire_log_geometry g = {4096, QUIRE_LOG_MAX_SEGMENT_UNITS};
+    size_t size = 64 + (QUIRE_LOG_MAX_BATCH + 1) * sizeof(struct quire_log_entry);
+    uint8_t *bytes = heap_bytes(size);
+    struct quire_log_batch batch = {.n_entries = 1, .epoch = EPOCH, .at_units = AT, .size_units = 1000};
+    struct quire_log_entry entry = sample_log_tombstone(), *entries = malloc(QUIRE_LOG_MAX_BATCH * sizeof(*entries));
+    uint8_t *first = heap_bytes(4096);
+    quire_log_head_encode(&g, &batch, &entry, first);
+    memcpy(bytes, first, 64);
+    for (uint32_t n = QUIRE_LOG_MAX_BATCH; n <= QUIRE_LOG_MAX_BATCH + 1; n++) {
+        for (uint32_t i = 0; i < n; i++) {
+            memcpy(bytes + 64 + i * sizeof(entry), &entry, sizeof(entry));
+        }
+        uint64_t check = quire_checksum(bytes + 64, n * sizeof(entry));
+        uint16_t n_entries = (uint16_t)n;
+        memcpy(bytes + offsetof(struct quire_log_batch, n_entries), &n_entries, 2);
+        memcpy(bytes + offsetof(struct quire_log_batch, entries_check), &check, 8);
+        sample_log_resum(bytes, 64);
+        enum quire_status expected = n > QUIRE_LOG_MAX_BATCH ? QUIRE_CORRUPT : QUIRE_OK;
+        cr_assert_eq(quire_log_head_decode(&g, bytes, size, EPOCH, AT, &batch, entries), expected);
+    }
+    free(first);
+    free(entries);
+    free(bytes);
 }
 
 /* The largest batch, in a segment of the largest units, comes back as it was. */

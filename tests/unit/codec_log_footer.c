@@ -80,6 +80,9 @@ Test(footer, without_entries) {
     cr_assert_eq(quire_log_trailer_decode(&sample_log, footer.bytes, sample_set, SEGMENT, &trailer), QUIRE_OK);
     cr_assert(trailer.n_entries == 0 && trailer.footer_units == 63);
     cr_assert_eq(quire_log_footer_decode(&sample_log, &trailer, NULL, NULL), QUIRE_OK);
+    footer.trailer.used_units = 0; /* not even the header */
+    quire_log_footer_encode(&sample_log, &footer.trailer, NULL, footer.bytes);
+    cr_assert_eq(quire_log_trailer_decode(&sample_log, footer.bytes, sample_set, SEGMENT, &trailer), QUIRE_CORRUPT);
     free(footer.bytes);
 }
 
@@ -130,6 +133,7 @@ Test(footer, forged_trailers) {
         {offsetof(struct quire_log_trailer, used_units), 4, 57, QUIRE_CORRUPT}, /* the last record is behind it */
         {offsetof(struct quire_log_trailer, used_units), 4, 0, QUIRE_CORRUPT},
         {offsetof(struct quire_log_trailer, version), 4, 2, QUIRE_VERSION},
+        {offsetof(struct quire_log_trailer, magic), 4, QUIRE_LOG_MAGIC_SEGMENT, QUIRE_CORRUPT},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         struct footer footer = sample_footer(6);
@@ -138,6 +142,22 @@ Test(footer, forged_trailers) {
         cr_assert_eq(decode_footer(&footer), lies[i].status, "lie %zu", i);
         free(footer.bytes);
     }
+}
+
+/* A footer that would begin before the segment, so far that its place wraps round: nobody is asked to read it. */
+Test(footer, longer_than_the_segment) {
+    struct footer footer = sample_footer(6);
+    struct quire_log_trailer trailer;
+    uint8_t *bytes = footer.bytes + footer.size;
+    const uint32_t lies[] = {292, UINT32_MAX}; /* 292: 64 units, as many as the segment has */
+    for (int i = 0; i < 2; i++) {
+        uint32_t place = 63u - quire_log_footer_units(&sample_log, lies[i]);
+        memcpy(bytes + offsetof(struct quire_log_trailer, n_entries), &lies[i], 4);
+        memcpy(bytes + offsetof(struct quire_log_trailer, footer_units), &place, 4);
+        sample_log_resum(bytes, 64);
+        cr_assert_eq(quire_log_trailer_decode(&sample_log, bytes, sample_set, SEGMENT, &trailer), QUIRE_CORRUPT);
+    }
+    free(footer.bytes);
 }
 
 static enum quire_status reread_footer(struct footer *footer) {
