@@ -1,0 +1,399 @@
+#include "daemon/disk/set_file.h"
+
+#include "daemon/disk/io.h"
+#include "proto/base/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define MAKING ".quire-new" /* nobody else's files end so */
+
+/* ---- locks ---------------------------------------------------------------------------------------------------------------- */
+
+/* Who holds the lock, as far as the kernel shows it here; 0: it does not. */
+static long lock_holder(int fd) {
+    char line[256];
+    struct stat facts;
+    long holder = 0;
+    FILE *file = fopen("/proc/locks", "re");
+    if (file == NULL || fstat(fd, &facts) != 0) {
+        facts.st_ino = 0;
+    }
+    while (file != NULL && holder == 0 && fgets(line, sizeof line, file) != NULL) {
+        long pid;
+        unsigned device_major, device_minor;
+        unsigned long long inode;
+        if (sscanf(line, "%*d: FLOCK %*s %*s %ld %x:%x:%llu", &pid, &device_major, &device_minor, &inode) == 4 && inode == facts.st_ino &&
+            device_major == major(facts.st_dev) && device_minor == minor(facts.st_dev) && pid > 0) {
+            holder = pid;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return holder;
+}
+
+static enum quire_status lock(const char *path, int fd, char *why, size_t why_bytes) {
+    char who[64] = "another process, in another container perhaps,";
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        return QUIRE_OK;
+    }
+    if (errno != EWOULDBLOCK) {
+        snprintf(why, why_bytes, "%s: cannot be locked (%s): give a path on a file system of this machine", path, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    long holder = lock_holder(fd);
+    if (holder == (long)getpid()) {
+        snprintf(who, sizeof who, "this quired under another path");
+    } else if (holder > 0) {
+        snprintf(who, sizeof who, "process %ld", holder);
+    }
+    snprintf(why, why_bytes, "%s: is in use by %s already: stop that one, or give this one files of its own", path, who);
+    return QUIRE_IN_USE;
+}
+
+/* ---- judging -------------------------------------------------------------------------------------------------------------- */
+
+static uint8_t *superblock_memory(void) {
+    void *memory = NULL;
+    return posix_memalign(&memory, QUIRE_LOG_SUPERBLOCK_BYTES, QUIRE_LOG_SUPERBLOCK_BYTES) == 0 ? memory : NULL;
+}
+
+/* NOT_FOUND: the file ends before. */
+static enum quire_status read_copy(int fd, uint32_t copy, struct quire_log_superblock *superblock, int *error) {
+    uint8_t *bytes = superblock_memory();
+    if (bytes == NULL) {
+        *error = ENOMEM;
+        return QUIRE_SYSTEM;
+    }
+    ssize_t got = pread(fd, bytes, QUIRE_LOG_SUPERBLOCK_BYTES, (off_t)copy * QUIRE_LOG_SUPERBLOCK_STRIDE);
+    enum quire_status status = QUIRE_NOT_FOUND;
+    if (got < 0) {
+        *error = errno;
+        status = QUIRE_SYSTEM;
+    } else if (got == (ssize_t)QUIRE_LOG_SUPERBLOCK_BYTES) {
+        status = quire_log_superblock_decode(bytes, superblock);
+    }
+    free(bytes);
+    return status;
+}
+
+static enum quire_status refuse_version(const char *path, uint32_t version, char *why, size_t why_bytes) {
+    snprintf(
+        why, why_bytes,
+        "%s: written by another version of Quire (format %u, this one reads %u): start that version, or move the files of the set away to "
+        "begin anew",
+        path, version, QUIRE_LOG_VERSION);
+    return QUIRE_VERSION;
+}
+
+static enum quire_status judge(const char *path, struct set_file *file, char *why, size_t why_bytes) {
+    struct quire_log_superblock copies[QUIRE_LOG_SUPERBLOCK_COPIES];
+    bool good[QUIRE_LOG_SUPERBLOCK_COPIES];
+    int error = 0;
+    for (uint32_t i = 0; i < QUIRE_LOG_SUPERBLOCK_COPIES; i++) {
+        enum quire_status status = read_copy(file->fd, i, &copies[i], &error);
+        if (status == QUIRE_VERSION) {
+            return refuse_version(path, copies[i].version, why, why_bytes);
+        }
+        good[i] = status == QUIRE_OK;
+    }
+    if (!good[0] && !good[1] && error != 0) {
+        snprintf(file->why, sizeof file->why, "cannot be read (%s)", strerror(error));
+        set_file_close(file);
+        file->state = SET_FILE_SILENT;
+        return QUIRE_OK;
+    }
+    if (!good[0] && !good[1]) {
+        snprintf(
+            why, why_bytes,
+            "%s: has content, but no superblock of Quire that is whole: it is something else, or damaged. It was not touched: give another "
+            "path, or move it away",
+            path);
+        return QUIRE_CORRUPT;
+    }
+    file->copy = good[1] && (!good[0] || copies[1].generation > copies[0].generation);
+    file->superblock = copies[file->copy];
+    file->damaged = !good[1 - file->copy];
+    file->state = file->superblock.generation == 0 ? SET_FILE_EMPTY : SET_FILE_MEMBER;
+    return QUIRE_OK;
+}
+
+/* ---- opening -------------------------------------------------------------------------------------------------------------- */
+
+/* What the system says of a path: nothing there, a drive that does not answer, or a mistake that somebody should know of. */
+static enum quire_status cannot_open(const char *path, int error, struct set_file *file, char *why, size_t why_bytes) {
+    switch (error) {
+    case ENOENT:
+        file->state = SET_FILE_ABSENT;
+        return QUIRE_OK;
+    case EACCES:
+    case EPERM:
+        snprintf(why, why_bytes, "%s: user %u may not read and write it (%s): change its owner, or give another path", path,
+                 (unsigned)geteuid(), strerror(error));
+        return QUIRE_DENIED;
+    case EISDIR:
+        snprintf(why, why_bytes, "%s: is a folder: give the path of a file in it, such as %s/log0", path, path);
+        return QUIRE_INVALID;
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EMFILE:
+    case ENFILE:
+        snprintf(why, why_bytes, "%s: cannot be opened (%s): give another path", path, strerror(error));
+        return QUIRE_INVALID;
+    default: /* EROFS among them: what many file systems become when their drive fails */
+        snprintf(file->why, sizeof file->why, "cannot be opened for reading and writing (%s)", strerror(error));
+        file->state = SET_FILE_SILENT;
+        return QUIRE_OK;
+    }
+}
+
+/* Whether the path still leads to what was opened: another daemon may have put a new file there before it was locked. */
+static bool still_there(const char *path, int fd) {
+    struct stat opened, now;
+    return fstat(fd, &opened) == 0 && stat(path, &now) == 0 && opened.st_ino == now.st_ino && opened.st_dev == now.st_dev;
+}
+
+static enum quire_status probe_open(const char *path, struct set_file *file, char *why, size_t why_bytes) {
+    struct stat facts;
+    if (fstat(file->fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+        snprintf(why, why_bytes, "%s: is not a regular file: give the path of one, or of one that is to be made", path);
+        return QUIRE_INVALID;
+    }
+    file->size_bytes = (uint64_t)facts.st_size;
+    if (facts.st_size == 0) {
+        file->state = SET_FILE_EMPTY;
+        return QUIRE_OK;
+    }
+    return judge(path, file, why, why_bytes);
+}
+
+enum quire_status set_file_probe(const char *path, struct set_file *file, char *why, size_t why_bytes) {
+    *file = (struct set_file){.fd = -1};
+    for (unsigned tries = 0;; tries++) {
+        file->fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (file->fd < 0) {
+            return cannot_open(path, errno, file, why, why_bytes);
+        }
+        enum quire_status status = lock(path, file->fd, why, why_bytes);
+        if (status == QUIRE_OK && (tries == 3 || still_there(path, file->fd))) {
+            status = probe_open(path, file, why, why_bytes);
+            if (status == QUIRE_OK) {
+                return QUIRE_OK;
+            }
+        } else if (status == QUIRE_OK) {
+            set_file_close(file);
+            continue;
+        }
+        set_file_close(file);
+        return status;
+    }
+}
+
+void set_file_close(struct set_file *file) {
+    if (file->fd >= 0) {
+        close(file->fd);
+        file->fd = -1;
+    }
+}
+
+/* ---- making --------------------------------------------------------------------------------------------------------------- */
+
+static void folder_of(const char *path, char folder[PATH_MAX]) {
+    snprintf(folder, PATH_MAX, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL) {
+        snprintf(folder, PATH_MAX, ".");
+    } else {
+        slash[slash == folder] = '\0';
+    }
+}
+
+/* What is stored is the users' own: nobody else looks into the folders that are made here. */
+static enum quire_status make_folders(const char *path, char *why, size_t why_bytes) {
+    char folder[PATH_MAX];
+    folder_of(path, folder);
+    for (char *at = folder + 1; at[-1] != '\0'; at++) {
+        if (*at != '/' && *at != '\0') {
+            continue;
+        }
+        char end = *at;
+        *at = '\0';
+        if (mkdir(folder, 0700) != 0 && errno != EEXIST && !(errno == EROFS && access(folder, F_OK) == 0)) {
+            snprintf(why, why_bytes, "%s: folder %s cannot be made (%s): make it, or give another path", path, folder, strerror(errno));
+            return QUIRE_SYSTEM;
+        }
+        *at = end;
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, uint64_t had_bytes, char *why, size_t why_bytes) {
+    char wanted[QUIRE_UNITS_BYTES], free_text[QUIRE_UNITS_BYTES];
+    struct statvfs facts;
+    uint64_t free_bytes = fstatvfs(fd, &facts) == 0 ? (uint64_t)facts.f_bavail * facts.f_frsize : 0;
+    quire_human_size(size_bytes - had_bytes, wanted, sizeof wanted);
+    quire_human_size(free_bytes, free_text, sizeof free_text);
+    snprintf(why, why_bytes, "%s: needs %s, %s are free on its file system: make room, or give a smaller size or another path", path,
+             wanted, free_text);
+    return QUIRE_FULL;
+}
+
+/* All of the space at once: a write never finds the file system full. */
+static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, uint64_t had_bytes, char *why, size_t why_bytes) {
+    int rc;
+    do {
+        rc = fallocate(fd, 0, 0, (off_t)size_bytes);
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0 && errno == EOPNOTSUPP) { /* such file systems give space as it is written */
+        rc = ftruncate(fd, (off_t)size_bytes);
+    }
+    if (rc == 0) {
+        return QUIRE_OK;
+    }
+    int error = errno;
+    if (error == ENOSPC || error == EDQUOT) {
+        if (ftruncate(fd, (off_t)had_bytes) != 0) { /* what was taken already; a file without a name goes anyway */
+            error = errno;
+        }
+        return no_room(path, fd, size_bytes, had_bytes, why, why_bytes);
+    }
+    snprintf(why, why_bytes, "%s: cannot be given its size (%s)%s", path, strerror(error),
+             error == EFBIG ? ": its file system has no files as large: give several smaller ones" : "");
+    return QUIRE_SYSTEM;
+}
+
+enum quire_status set_file_extend(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
+    struct stat facts;
+    if (fstat(fd, &facts) != 0) {
+        snprintf(why, why_bytes, "%s: %s", path, strerror(errno));
+        return QUIRE_SYSTEM;
+    }
+    return reserve(path, fd, size_bytes, quire_min_u64((uint64_t)facts.st_size, size_bytes), why, why_bytes);
+}
+
+static void making_name(const char *path, char name[PATH_MAX]) { snprintf(name, PATH_MAX, "%s" MAKING, path); }
+
+enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes) {
+    char name[PATH_MAX];
+    making_name(path, name);
+    QUIRE_FORWARD(make_folders(path, why, why_bytes));
+    *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0) {
+        snprintf(why, why_bytes, "%s: cannot be made (%s): user %u must be able to write to its folder", path, strerror(errno),
+                 (unsigned)geteuid());
+        return errno == EACCES || errno == EPERM ? QUIRE_DENIED : QUIRE_SYSTEM;
+    }
+    enum quire_status status = lock(path, *fd, why, why_bytes);
+    if (status != QUIRE_OK) {
+        close(*fd); /* it is somebody else's */
+        *fd = -1;
+        return status;
+    }
+    if (ftruncate(*fd, 0) != 0) {
+        snprintf(why, why_bytes, "%s: cannot be emptied (%s)", name, strerror(errno));
+        status = QUIRE_SYSTEM;
+    } else {
+        status = reserve(path, *fd, size_bytes, 0, why, why_bytes);
+    }
+    if (status != QUIRE_OK) {
+        set_file_unmake(path, fd);
+    }
+    return status;
+}
+
+void set_file_unmake(const char *path, int *fd) {
+    char name[PATH_MAX];
+    making_name(path, name);
+    if (*fd >= 0) {
+        unlink(name);
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+static int rename_new(const char *from, const char *to, bool replace) {
+    int rc = replace ? -1 : renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+    if (replace || (rc != 0 && (errno == EINVAL || errno == ENOSYS))) { /* not every file system knows the flag */
+        rc = rename(from, to);
+    }
+    return rc;
+}
+
+enum quire_status set_file_name(const char *path, int fd, bool replace, char *why, size_t why_bytes) {
+    char name[PATH_MAX], folder[PATH_MAX];
+    making_name(path, name);
+    folder_of(path, folder);
+    int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool done = fsync(fd) == 0 && folder_fd >= 0 && rename_new(name, path, replace) == 0 && fsync(folder_fd) == 0;
+    int error = errno;
+    if (folder_fd >= 0) {
+        close(folder_fd);
+    }
+    if (!done) {
+        snprintf(why, why_bytes, "%s: cannot be made (%s)%s", path, strerror(error),
+                 error == EEXIST ? ": another quired has made it at this moment" : "");
+        return error == EEXIST ? QUIRE_IN_USE : QUIRE_SYSTEM;
+    }
+    return QUIRE_OK;
+}
+
+/* ---- using ---------------------------------------------------------------------------------------------------------------- */
+
+enum quire_status set_file_write_superblock(int fd, uint32_t copy, const struct quire_log_superblock *superblock) {
+    uint8_t *bytes = superblock_memory();
+    if (bytes == NULL) {
+        errno = ENOMEM;
+        return QUIRE_SYSTEM;
+    }
+    quire_log_superblock_encode(superblock, bytes);
+    ssize_t put;
+    do {
+        put = pwrite(fd, bytes, QUIRE_LOG_SUPERBLOCK_BYTES, (off_t)copy * QUIRE_LOG_SUPERBLOCK_STRIDE);
+    } while (put < 0 && errno == EINTR);
+    if (put >= 0 && put != (ssize_t)QUIRE_LOG_SUPERBLOCK_BYTES) {
+        errno = EIO;
+    }
+    bool written = put == (ssize_t)QUIRE_LOG_SUPERBLOCK_BYTES && fdatasync(fd) == 0;
+    int error = errno;
+    free(bytes);
+    errno = error;
+    return written ? QUIRE_OK : QUIRE_SYSTEM;
+}
+
+bool set_file_direct(int fd, uint32_t *unit_bytes, char *why, size_t why_bytes) {
+    uint32_t memory_bytes = 0;
+    struct quire_log_superblock ignored;
+    int flags = fcntl(fd, F_GETFL), error = 0;
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) {
+        snprintf(why, why_bytes, "buffered, because its file system has no O_DIRECT (%s)", strerror(errno));
+        return false;
+    }
+    if (read_copy(fd, 0, &ignored, &error) == QUIRE_SYSTEM || disk_io_alignment(fd, unit_bytes, &memory_bytes) != QUIRE_OK) {
+        snprintf(why, why_bytes, "buffered, because a direct read failed (%s)", strerror(error));
+    } else if (*unit_bytes > QUIRE_LOG_UNIT_MAX || memory_bytes > QUIRE_LOG_UNIT_MAX) {
+        snprintf(why, why_bytes, "buffered, because its drive wants blocks of %u bytes",
+                 *unit_bytes > memory_bytes ? *unit_bytes : memory_bytes);
+    } else {
+        return true;
+    }
+    set_file_buffered(fd);
+    return false;
+}
+
+void set_file_buffered(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0) {
+        fcntl(fd, F_SETFL, flags & ~O_DIRECT);
+    }
+}
