@@ -1,4 +1,5 @@
 /* The store carries out the pager's wishes over a real file: what comes back is what was written, or is called corrupt. */
+#include "daemon/disk/layouts.h"
 #include "tests/unit/daemon_disk_double.h"
 
 #include <poll.h>
@@ -353,6 +354,24 @@ Test(daemon_disk_store, metadata_and_deleted_namespaces) {
     cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_NOT_FOUND);
     free(batch);
     double_tier_close(tier);
+}
+
+/* Copies of layouts: one a namespace while it fits, never one that somebody holds, and never another namespace's. */
+Test(daemon_disk_store, layouts_are_copied) {
+    struct layouts layouts;
+    quire_layout a = sample_layout(1, 1, 32, 32, QUIRE_F16, 16), b = sample_layout(2, 1, 32, 32, QUIRE_F16, 16);
+    cr_assert_eq(layouts_setup(&layouts, 2), QUIRE_OK);
+    struct layouts_copy *first = layouts_hold(&layouts, 1, &a), *second = layouts_hold(&layouts, 2, &b);
+    cr_assert(first != NULL && second != NULL && first != second && first->tag != second->tag);
+    cr_assert_eq(layouts_hold(&layouts, 1, &a), first);
+    layouts_let_go(first);
+    cr_assert_null(layouts_hold(&layouts, 3, &b), "both are held");
+    layouts_let_go(first);
+    struct layouts_copy *third = layouts_hold(&layouts, 3, &b);
+    cr_assert_not_null(third);
+    cr_assert_eq(third->tag, second->tag);
+    cr_assert_eq(third->layout.n_layers, 2);
+    layouts_teardown(&layouts);
 }
 
 /* As many wishes at once as there are slots, over each real backend: all complete once, and the bytes are right. */

@@ -1,0 +1,331 @@
+#include "daemon/disk/scrub.h"
+
+#include "daemon/disk/verify.h"
+#include "daemon/disk/walk.h"
+#include "daemon/log.h"
+#include "daemon/loop.h"
+
+#include <stdlib.h>
+
+enum scrub_verdict { SCRUB_WHOLE, SCRUB_DAMAGED, SCRUB_UNREADABLE, SCRUB_PASSED_OVER };
+
+struct scrub {
+    struct disk_env *env;
+    struct scrub_hooks hooks;
+    struct scrub_progress progress;
+    uint64_t bytes_per_s, requested_bytes_per_s, next_ns;
+    bool busy;    /* something is under way */
+    bool walking; /* it is the walk */
+    bool restart; /* a new pass was asked for meanwhile */
+    /* The segment that is looked at */
+    bool open;
+    uint64_t epoch;
+    struct walk walk;
+    uint8_t *verdicts; /* enum scrub_verdict, one an entry */
+    uint32_t at;       /* entries before it are done */
+    uint32_t single;   /* entries before it are read one by one: a read of many failed */
+    /* The step */
+    uint32_t from, to; /* its entries */
+    uint32_t from_units, units, read_units;
+    uint8_t *memory;
+    uint32_t memory_units;
+    struct work work;
+    struct disk_op op;
+    struct iovec iov;
+};
+
+/* ---- life ----------------------------------------------------------------------------------------------------------------- */
+
+enum quire_status scrub_create(struct disk_env *env, const struct scrub_hooks *hooks, struct scrub **out) {
+    struct scrub *scrub = calloc(1, sizeof *scrub);
+    if (scrub == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    scrub->env = env;
+    scrub->hooks = *hooks;
+    scrub->progress.segments = disk_set_segments(&env->set);
+    *out = scrub;
+    return QUIRE_OK;
+}
+
+static void scrub_close_segment(struct scrub *scrub) {
+    walk_free(&scrub->walk);
+    free(scrub->verdicts);
+    free(scrub->memory);
+    scrub->verdicts = scrub->memory = NULL;
+    scrub->memory_units = 0;
+    scrub->open = false;
+}
+
+void scrub_destroy(struct scrub **out) {
+    struct scrub *scrub = *out;
+    if (scrub == NULL) {
+        return;
+    }
+    if (scrub->walking) { /* it was cut off */
+        free(scrub->walk.memory);
+        free(scrub->walk.heads);
+    }
+    scrub_close_segment(scrub);
+    free(scrub);
+    *out = NULL;
+}
+
+static void scrub_begin_pass(struct scrub *scrub) {
+    struct scrub_progress *p = &scrub->progress;
+    p->segment = p->pass_segments = 0;
+    p->pass_records = p->pass_bytes = p->pass_damaged = p->pass_unreadable = 0;
+}
+
+void scrub_set_rate(struct scrub *scrub, uint64_t bytes_per_s) {
+    scrub->bytes_per_s = bytes_per_s;
+    scrub->next_ns = 0;
+}
+
+void scrub_verify_now(struct scrub *scrub, uint64_t bytes_per_s) {
+    scrub->progress.requested = true;
+    scrub->requested_bytes_per_s = bytes_per_s;
+    scrub->restart = true;
+    scrub->next_ns = 0;
+}
+
+void scrub_cancel(struct scrub *scrub) {
+    if (scrub->progress.requested) {
+        scrub->progress.requested = false;
+        scrub->restart = true;
+    }
+}
+
+uint64_t scrub_deadline(const struct scrub *scrub) {
+    bool wanted = scrub->progress.requested || scrub->bytes_per_s > 0;
+    return scrub->busy || !wanted ? UINT64_MAX : scrub->next_ns;
+}
+
+const struct scrub_progress *scrub_progress(const struct scrub *scrub) { return &scrub->progress; }
+
+/* ---- outcomes ------------------------------------------------------------------------------------------------------------- */
+
+static void scrub_report(struct scrub *scrub, const struct quire_log_entry *entry, enum scrub_verdict verdict) {
+    struct scrub_progress *p = &scrub->progress;
+    uint32_t segment = scrub->walk.segment;
+    p->records++;
+    p->pass_records++;
+    if (verdict == SCRUB_WHOLE || !scrub->hooks.damaged(scrub->hooks.ctx, segment, scrub->epoch, entry)) {
+        return;
+    }
+    if (verdict == SCRUB_DAMAGED) {
+        p->damaged++;
+        p->pass_damaged++;
+    } else {
+        p->unreadable++;
+        p->pass_unreadable++;
+    }
+    log_warn("disk_damaged", "disk tier: a record of %u bytes in segment %u at unit %u is %s and was dropped", entry->size_bytes, segment,
+             entry->at_units, verdict == SCRUB_DAMAGED ? "damaged" : "unreadable");
+}
+
+/* The segment may have been emptied, and even opened again, while it was read. */
+static bool scrub_still_there(const struct scrub *scrub) {
+    uint64_t epoch;
+    return scrub->hooks.sealed(scrub->hooks.ctx, scrub->walk.segment, &epoch) && epoch == scrub->epoch;
+}
+
+static void scrub_step_done(struct scrub *scrub) {
+    scrub->busy = false;
+    if (scrub->restart || !scrub_still_there(scrub)) {
+        scrub_close_segment(scrub);
+        return;
+    }
+    for (uint32_t i = scrub->from; i < scrub->to; i++) {
+        if (scrub->verdicts[i] != SCRUB_PASSED_OVER) {
+            scrub_report(scrub, &scrub->walk.entries[i], (enum scrub_verdict)scrub->verdicts[i]);
+        }
+    }
+    scrub->at = scrub->to;
+}
+
+/* ---- a step --------------------------------------------------------------------------------------------------------------- */
+
+static void scrub_run_verify(struct work *work) {
+    struct scrub *scrub = LOOP_CONTAINER(work, struct scrub, work);
+    for (uint32_t i = scrub->from; i < scrub->to; i++) {
+        const struct quire_log_entry *entry = &scrub->walk.entries[i];
+        if (scrub->verdicts[i] != SCRUB_PASSED_OVER) {
+            uint64_t from_bytes = disk_set_bytes(&scrub->env->set, entry->at_units - scrub->from_units);
+            scrub->verdicts[i] = verify_entry(scrub->memory + from_bytes, entry) == QUIRE_OK ? SCRUB_WHOLE : SCRUB_DAMAGED;
+        }
+    }
+}
+
+static void scrub_verified(struct work *work) { scrub_step_done(LOOP_CONTAINER(work, struct scrub, work)); }
+
+/* A step of many records cannot be read: one by one, then. */
+static void scrub_unreadable(struct scrub *scrub) {
+    uint32_t device;
+    disk_locate(&scrub->env->set, scrub->walk.segment, 0, &device);
+    if (scrub->to - scrub->from > 1) {
+        scrub->single = scrub->to;
+        scrub->busy = false;
+        return;
+    }
+    scrub->verdicts[scrub->from] = SCRUB_UNREADABLE;
+    scrub->hooks.read_failed(scrub->hooks.ctx, device, scrub->op.error, scrub->op.done_ns);
+    scrub_step_done(scrub);
+}
+
+static void scrub_read_ended(struct disk_op *op) {
+    struct scrub *scrub = LOOP_CONTAINER(op, struct scrub, op);
+    if (op->status != QUIRE_OK) {
+        scrub_unreadable(scrub);
+        return;
+    }
+    scrub->read_units += (uint32_t)(op->bytes / scrub->env->set.geometry.unit_bytes);
+    scrub->progress.bytes += op->bytes;
+    scrub->progress.pass_bytes += op->bytes;
+    if (scrub->read_units < scrub->units) {
+        scrub->busy = false; /* a large record: the next part when it is due */
+        return;
+    }
+    scrub->work = (struct work){.run = scrub_run_verify, .done = scrub_verified};
+    scrub->env->run(scrub->env->ctx, &scrub->work);
+}
+
+/* What comes next is due when so many bytes took their time. */
+static void scrub_pace(struct scrub *scrub, uint64_t from_ns, uint64_t bytes) {
+    uint64_t rate = scrub->progress.requested ? scrub->requested_bytes_per_s : scrub->bytes_per_s;
+    scrub->next_ns = from_ns + (rate > 0 ? (uint64_t)((double)bytes / (double)rate * QUIRE_NS_PER_S) : 0);
+}
+
+/* Reads the next part of the step. */
+static void scrub_read(struct scrub *scrub, uint64_t now_ns) {
+    const struct store_set *set = &scrub->env->set;
+    uint32_t device, units = (uint32_t)quire_min_u64(scrub->units - scrub->read_units, SCRUB_STEP_BYTES / set->geometry.unit_bytes);
+    uint64_t offset = disk_locate(set, scrub->walk.segment, scrub->from_units + scrub->read_units, &device);
+    scrub->iov = (struct iovec){.iov_base = scrub->memory + disk_set_bytes(set, scrub->read_units), .iov_len = disk_set_bytes(set, units)};
+    scrub_pace(scrub, now_ns, scrub->iov.iov_len);
+    scrub->busy = true;
+    disk_env_io(scrub->env, &scrub->op, DISK_READ, device, offset, &scrub->iov, 1, scrub_read_ended);
+}
+
+static uint32_t scrub_end_of(const struct scrub *scrub, const struct quire_log_entry *entry) {
+    return entry->at_units + quire_log_units(&scrub->env->set.geometry, entry->size_bytes);
+}
+
+static bool scrub_wanted(const struct scrub *scrub, const struct quire_log_entry *entry) {
+    return entry->kind == QUIRE_LOG_RECORD &&
+           (scrub->hooks.live == NULL || scrub->hooks.live(scrub->hooks.ctx, scrub->walk.segment, scrub->epoch, entry));
+}
+
+/* The next records that fit into one read together. False: there is none left. */
+static bool scrub_plan(struct scrub *scrub) {
+    const uint32_t most = SCRUB_STEP_BYTES / scrub->env->set.geometry.unit_bytes;
+    uint32_t end = 0;
+    scrub->from = scrub->to = scrub->at;
+    while (scrub->to < scrub->walk.n_entries) {
+        const struct quire_log_entry *entry = &scrub->walk.entries[scrub->to];
+        if (!scrub_wanted(scrub, entry)) {
+            scrub->verdicts[scrub->to++] = SCRUB_PASSED_OVER;
+            continue;
+        }
+        if (end != 0 && (scrub->at < scrub->single || scrub_end_of(scrub, entry) - scrub->from_units > most)) {
+            break;
+        }
+        if (end == 0) {
+            scrub->from = scrub->to; /* what was passed over before needs no reading */
+            scrub->from_units = entry->at_units;
+        }
+        scrub->verdicts[scrub->to++] = SCRUB_WHOLE;
+        end = scrub_end_of(scrub, entry);
+    }
+    scrub->units = end != 0 ? end - scrub->from_units : 0;
+    scrub->read_units = 0;
+    if (scrub->memory_units < scrub->units) {
+        free(scrub->memory);
+        scrub->memory_units = (uint32_t)quire_max_u64(scrub->units, most);
+        scrub->memory = disk_memory(&scrub->env->set, scrub->memory_units);
+        scrub->memory_units = scrub->memory != NULL ? scrub->memory_units : 0;
+    }
+    return end != 0 && scrub->memory != NULL;
+}
+
+/* ---- segments ------------------------------------------------------------------------------------------------------------- */
+
+static void scrub_walked(struct walk *walk) {
+    struct scrub *scrub = walk->ctx;
+    scrub->busy = scrub->walking = false;
+    if (walk->error != 0) {
+        uint32_t device;
+        disk_locate(&scrub->env->set, walk->segment, 0, &device);
+        scrub->hooks.read_failed(scrub->hooks.ctx, device, walk->error, walk->op.done_ns);
+    }
+    scrub->progress.bytes += walk->read_bytes;
+    scrub->progress.pass_bytes += walk->read_bytes;
+    scrub_pace(scrub, walk->op.done_ns, walk->read_bytes);
+    scrub->verdicts = calloc(walk->n_entries + 1, 1);
+    if (scrub->verdicts == NULL) {
+        scrub_close_segment(scrub);
+    }
+}
+
+static void scrub_end_pass(struct scrub *scrub, uint64_t now_ns) {
+    struct scrub_progress *p = &scrub->progress;
+    p->passes++;
+    if (p->requested) {
+        p->requested = false;
+        p->requests_done++;
+        log_info("disk_verified", "disk tier: %llu records in %u segments verified, %llu damaged, %llu unreadable",
+                 (unsigned long long)p->pass_records, p->pass_segments, (unsigned long long)p->pass_damaged,
+                 (unsigned long long)p->pass_unreadable);
+    }
+    p->segment = 0;
+    if (p->pass_segments == 0 || p->pass_records == 0) {
+        scrub->next_ns = now_ns + SCRUB_IDLE_NS;
+    }
+}
+
+/* The next segment that may be looked at, from progress.segment on. */
+static bool scrub_open_segment(struct scrub *scrub) {
+    struct scrub_progress *p = &scrub->progress;
+    if (p->segment == 0) {
+        scrub_begin_pass(scrub);
+    }
+    while (p->segment < p->segments && !scrub->hooks.sealed(scrub->hooks.ctx, p->segment, &scrub->epoch)) {
+        p->segment++;
+    }
+    if (p->segment >= p->segments) {
+        return false;
+    }
+    scrub->open = scrub->busy = scrub->walking = true;
+    scrub->at = scrub->single = 0;
+    scrub->units = scrub->read_units = 0;
+    p->pass_segments++;
+    scrub->walk = (struct walk){.env = scrub->env,
+                                .segment = p->segment++,
+                                .epoch = scrub->epoch,
+                                .footer_at = WALK_LOOK_FOR_FOOTER,
+                                .done = scrub_walked,
+                                .ctx = scrub};
+    walk_begin(&scrub->walk);
+    return true;
+}
+
+void scrub_turn(struct scrub *scrub, uint64_t now_ns) {
+    if (scrub_deadline(scrub) > now_ns) {
+        return;
+    }
+    if (scrub->restart) {
+        scrub->restart = false;
+        scrub->progress.segment = 0;
+        scrub_close_segment(scrub);
+    }
+    if (scrub->open && scrub->read_units > 0 && scrub->read_units < scrub->units) {
+        scrub_read(scrub, now_ns);
+    } else if (scrub->open && scrub_plan(scrub)) {
+        scrub_read(scrub, now_ns);
+    } else {
+        scrub_close_segment(scrub);
+        if (!scrub_open_segment(scrub)) {
+            scrub_end_pass(scrub, now_ns);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+/*
+ * Scrubbing: sealed segments are read again and again at a bounded rate, and every record of theirs that is still needed is verified, so that damage is found
+ * while there may still be a copy in memory, and not by a reader. One read at a time, into memory of its own.
+ *
+ * The same on request, over everything once and as fast as asked. What is damaged is told to the pager, which drops it when its index still
+ * points there. Loop thread; sums run on the work pool. Times are given.
+ */
+#ifndef DAEMON_DISK_SCRUB_H
+#define DAEMON_DISK_SCRUB_H
+
+#include "daemon/disk/device.h"
+
+#define SCRUB_STEP_BYTES (1u << 20)         /* read at once */
+#define SCRUB_IDLE_NS (10 * QUIRE_NS_PER_S) /* when there was nothing to look at */
+
+struct scrub;
+struct scrub_hooks {
+    /* May it be looked at now: full, in use, and of which epoch. */
+    bool (*sealed)(void *ctx, uint32_t segment, uint64_t *epoch);
+    /* Is this record still needed? NULL: nobody knows. */
+    bool (*live)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+    /* True: it was needed, and has been dropped. */
+    bool (*damaged)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+    void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
+    void *ctx;
+};
+
+struct scrub_progress {
+    bool requested;         /* the pass under way was asked for */
+    uint32_t segment;       /* that is looked at, or next */
+    uint32_t segments;      /* of all */
+    uint32_t pass_segments; /* looked at in this pass, or the last one */
+    uint64_t pass_records, pass_bytes, pass_damaged, pass_unreadable;
+    uint64_t passes, records, bytes, damaged, unreadable; /* since the start */
+    uint64_t requests_done;
+};
+
+enum quire_status scrub_create(struct disk_env *env, const struct scrub_hooks *hooks, struct scrub **scrub);
+/* Backend and work pool are gone, or it is idle. */
+void scrub_destroy(struct scrub **scrub);
+/* In the background; 0: not at all. */
+void scrub_set_rate(struct scrub *scrub, uint64_t bytes_per_s);
+/* Everything once from the beginning, at this rate (0: as fast as it goes); replaces a pass under way. */
+void scrub_verify_now(struct scrub *scrub, uint64_t bytes_per_s);
+/* Ends a pass that was asked for after the step under way. */
+void scrub_cancel(struct scrub *scrub);
+/* Begins the next step when it is due and none is under way. */
+void scrub_turn(struct scrub *scrub, uint64_t now_ns);
+/* When scrub_turn has something to do; UINT64_MAX: nothing is planned, or a step is under way. */
+uint64_t scrub_deadline(const struct scrub *scrub);
+const struct scrub_progress *scrub_progress(const struct scrub *scrub);
+
+#endif

@@ -1,0 +1,266 @@
+/* Scrubbing finds what turned bad where it rests, at a bounded rate, and tells of nothing else. */
+#include "daemon/disk/scrub.h"
+#include "tests/unit/daemon_disk_double.h"
+
+#define MAX_DAMAGED 64
+
+struct pager_double {
+    uint64_t epochs[DOUBLE_FILES * DOUBLE_SEGMENTS]; /* of sealed segments; 0: not sealed */
+    struct quire_log_entry damaged[MAX_DAMAGED];
+    uint32_t n_damaged, n_failed;
+    const struct quire_log_entry *dead; /* not needed any more */
+    bool gone;                          /* whatever is told, the index does not point there */
+    uint32_t empties;                   /* this segment is opened again while it is read; UINT32_MAX: none */
+    struct double_io *io;
+};
+
+static bool pager_sealed(void *ctx, uint32_t segment, uint64_t *epoch) {
+    struct pager_double *pager = ctx;
+    *epoch = pager->epochs[segment];
+    if (pager->empties == segment) {
+        pager->epochs[segment]++;
+    }
+    return *epoch != 0;
+}
+static bool pager_live(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    struct pager_double *pager = ctx;
+    cr_assert(epoch != 0 && segment < DOUBLE_FILES * DOUBLE_SEGMENTS);
+    return pager->dead == NULL || memcmp(pager->dead, entry, sizeof *entry) != 0;
+}
+static bool pager_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    struct pager_double *pager = ctx;
+    cr_assert_eq(epoch, pager->epochs[segment]);
+    cr_assert(pager->n_damaged < MAX_DAMAGED);
+    pager->damaged[pager->n_damaged++] = *entry;
+    return !pager->gone;
+}
+static void pager_failed(void *ctx, uint32_t device, int error, uint64_t now_ns) {
+    struct pager_double *pager = ctx;
+    (void)now_ns;
+    cr_assert(device < DOUBLE_FILES && error == EIO);
+    pager->n_failed++;
+}
+
+static struct scrub *scrub_over(struct double_tier *tier, struct pager_double *pager) {
+    struct scrub *scrub;
+    struct scrub_hooks hooks = {
+        .sealed = pager_sealed, .live = pager_live, .damaged = pager_damaged, .read_failed = pager_failed, .ctx = pager};
+    pager->io = &tier->io;
+    cr_assert_eq(scrub_create(&tier->env, &hooks, &scrub), QUIRE_OK);
+    cr_assert_eq(scrub_deadline(scrub), UINT64_MAX);
+    return scrub;
+}
+
+/* Until the pass that was asked for ends, or `until_ns`. */
+static void scrub_run(struct double_tier *tier, struct scrub *scrub, uint64_t until_ns) {
+    for (uint32_t turns = 0; scrub_deadline(scrub) <= until_ns; turns++) {
+        cr_assert(turns < 100000);
+        tier->io.clock_ns = quire_max_u64(tier->io.clock_ns, scrub_deadline(scrub));
+        scrub_turn(scrub, tier->io.clock_ns);
+        double_turn(tier);
+    }
+}
+
+static struct double_batch *sealed_batch(struct double_tier *tier, struct dice *dice, struct pager_double *pager, uint32_t segment,
+                                         uint64_t epoch, uint32_t n) {
+    struct double_batch *batch = double_batch(tier, dice, segment, epoch, 1, n, 5);
+    double_turn(tier);
+    cr_assert_eq(double_seal(tier, &batch, 1), QUIRE_OK);
+    pager->epochs[segment] = epoch;
+    return batch;
+}
+
+/* Everything is whole: each record is looked at once, in every sealed segment and no other. */
+Test(daemon_disk_scrub, a_whole_log) {
+    struct dice dice = dice_printed("scrub");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *a = sealed_batch(tier, &dice, &pager, 2, 5, 30), *b = sealed_batch(tier, &dice, &pager, 12, 6, 30);
+    struct double_batch *open = double_batch(tier, &dice, 3, 7, 1, 30, 5);
+    double_turn(tier);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_verify_now(scrub, 0);
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    const struct scrub_progress *p = scrub_progress(scrub);
+    cr_assert_eq(p->requests_done, 1);
+    cr_assert(!p->requested);
+    cr_assert_eq(p->pass_segments, 2);
+    cr_assert_eq(p->pass_records, a->wish.n_pieces + b->wish.n_pieces);
+    cr_assert_eq(pager.n_damaged, 0);
+    scrub_destroy(&scrub);
+    free(a);
+    free(b);
+    free(open);
+    double_tier_close(tier);
+}
+
+/* One bit of one record turns, anywhere: that record is told, no other; one that is not needed any more is not even read for. */
+Test(daemon_disk_scrub, a_flipped_bit) {
+    struct dice dice = dice_printed("scrub flip");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    for (uint32_t i = 0; i < 30; i++) {
+        const struct quire_log_entry *entry = &batch->entries[i];
+        if (entry->kind != QUIRE_LOG_RECORD) {
+            continue;
+        }
+        uint32_t payload_offset = (uint32_t)quire_align_up(128 + 12 * 24, 64); /* behind the directory nothing is summed up to here */
+        uint64_t in = dice_below(&dice, 2) == 0 ? dice_below(&dice, 128 + 12 * 24)
+                                                : payload_offset + dice_below(&dice, entry->size_bytes - payload_offset);
+        uint64_t byte = (uint64_t)entry->at_units * DOUBLE_UNIT + in;
+        double_flip(tier, 2, byte, 2);
+        pager.n_damaged = 0;
+        pager.dead = NULL;
+        pager.gone = i % 2 == 0;
+        uint64_t before = scrub_progress(scrub)->damaged;
+        scrub_verify_now(scrub, 0);
+        scrub_run(tier, scrub, UINT64_MAX - 1);
+        cr_assert_eq(pager.n_damaged, 1, "record %u, byte %" PRIu64, i, in);
+        cr_assert_eq(memcmp(&pager.damaged[0], entry, sizeof *entry), 0);
+        cr_assert_eq(scrub_progress(scrub)->damaged - before, pager.gone ? 0 : 1);
+        cr_assert_eq(scrub_progress(scrub)->pass_damaged, pager.gone ? 0 : 1);
+        pager.dead = entry;
+        scrub_verify_now(scrub, 0);
+        scrub_run(tier, scrub, UINT64_MAX - 1);
+        cr_assert_eq(pager.n_damaged, 1);
+        double_flip(tier, 2, byte, 2);
+    }
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* One unit cannot be read: the records of that read are read one by one, and only the one that cannot be is told. */
+Test(daemon_disk_scrub, an_unreadable_record) {
+    struct dice dice = dice_printed("scrub unreadable");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 4);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_verify_now(scrub, 0);
+    for (uint32_t i = 0; i < 2; i++) { /* trailer, footer */
+        scrub_turn(scrub, tier->io.clock_ns);
+        disk_env_flush(&tier->env);
+        double_reap(&tier->io.io, 1);
+    }
+    double_turn(tier);
+    tier->io.fail_reads = 2; /* all of them together, and then the first */
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    cr_assert_eq(pager.n_damaged, 1);
+    cr_assert_eq(memcmp(&pager.damaged[0], &batch->entries[0], sizeof pager.damaged[0]), 0);
+    cr_assert_eq(pager.n_failed, 1);
+    cr_assert_eq(scrub_progress(scrub)->pass_unreadable, 1);
+    cr_assert_eq(scrub_progress(scrub)->pass_records, 4);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* A record larger than a step is read in parts, each when it is due, and verified as a whole. */
+Test(daemon_disk_scrub, a_large_record) {
+    struct dice dice = dice_printed("scrub large");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct store_set *set = &tier->env.set;
+    tier->layout = sample_layout(2, 8, 1024, 1024, QUIRE_F32, 16); /* 32 lanes of 64 KiB */
+    set->geometry.segment_units = 8192;
+    set->segments[0] = set->segments[1] = 1;
+    cr_assert_eq(ftruncate(tier->io.fds[0], QUIRE_LOG_FIRST_SEGMENT + (4 << 20)), 0);
+    struct double_batch *batch = calloc(1, sizeof *batch);
+    struct pager_disk_wish *wish = &batch->wish;
+    *wish = (struct pager_disk_wish){.epoch = 1, .at_units = 1, .first = true, .n = 1, .n_pieces = 1};
+    wish->head_units = quire_log_head_units(&set->geometry, 1);
+    wish->entries = batch->entries;
+    wish->pieces = batch->pieces;
+    batch->entries[0] = double_record(tier, &dice, 16, &batch->pieces[0]);
+    batch->entries[0].at_units = 1 + wish->head_units;
+    wish->size_units = wish->head_units + double_units(batch->entries[0].size_bytes);
+    batch->ticket = double_wish(tier, PAGER_DISK_WRITE, wish);
+    double_turn(tier);
+    cr_assert_eq(double_seal(tier, &batch, 1), QUIRE_OK);
+    pager.epochs[0] = 1;
+    struct scrub *scrub = scrub_over(tier, &pager);
+    for (uint32_t round = 0; round < 2; round++) {
+        uint32_t n_reads = tier->io.n_reads;
+        uint64_t begun_ns = tier->io.clock_ns;
+        scrub_verify_now(scrub, 1 << 20);
+        scrub_run(tier, scrub, UINT64_MAX - 1);
+        cr_assert_eq(tier->io.n_reads - n_reads, 2 + 3); /* trailer and footer; 2 MiB and the directory */
+        cr_assert_geq(tier->io.clock_ns - begun_ns, 2 * QUIRE_NS_PER_S);
+        cr_assert_eq(pager.n_damaged, round);
+        double_flip(tier, 0, (uint64_t)batch->entries[0].at_units * DOUBLE_UNIT + batch->entries[0].size_bytes - 1, 1);
+    }
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* In the background a pass takes as long as its bytes at the rate. */
+Test(daemon_disk_scrub, a_bounded_rate) {
+    struct dice dice = dice_printed("scrub rate");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    uint64_t begun_ns = tier->io.clock_ns;
+    scrub_set_rate(scrub, 1000);
+    while (scrub_progress(scrub)->passes < 1) {
+        scrub_run(tier, scrub, scrub_deadline(scrub));
+    }
+    const struct scrub_progress *p = scrub_progress(scrub);
+    uint64_t taken_ns = tier->io.clock_ns - begun_ns;
+    cr_assert_eq(p->records, batch->wish.n_pieces);
+    cr_assert_geq(taken_ns, p->bytes * QUIRE_NS_PER_S / 1000 * 9 / 10);
+    cr_assert_leq(taken_ns, p->bytes * QUIRE_NS_PER_S / 1000 * 11 / 10);
+    cr_assert_eq(p->requests_done, 0);
+    scrub_set_rate(scrub, 0);
+    cr_assert_eq(scrub_deadline(scrub), UINT64_MAX);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* The segment is emptied and opened again while it is read: what was read says nothing about what is there now. */
+Test(daemon_disk_scrub, a_segment_that_changes_meanwhile) {
+    struct dice dice = dice_printed("scrub changes");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    double_flip(tier, 2, (uint64_t)batch->entries[0].at_units * DOUBLE_UNIT, 2);
+    pager.empties = 2;
+    scrub_verify_now(scrub, 0);
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    cr_assert_eq(pager.n_damaged, 0);
+    cr_assert_eq(scrub_progress(scrub)->requests_done, 1);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* One asks for a pass while another is under way, and takes it back. */
+Test(daemon_disk_scrub, asked_again_and_taken_back) {
+    struct dice dice = dice_printed("scrub again");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_verify_now(scrub, 0);
+    scrub_turn(scrub, tier->io.clock_ns);
+    scrub_verify_now(scrub, 0);
+    double_turn(tier);
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    cr_assert_eq(scrub_progress(scrub)->requests_done, 1);
+    cr_assert_eq(scrub_progress(scrub)->pass_records, batch->wish.n_pieces);
+    scrub_verify_now(scrub, 0);
+    scrub_turn(scrub, tier->io.clock_ns);
+    scrub_cancel(scrub);
+    double_turn(tier);
+    cr_assert_eq(scrub_deadline(scrub), UINT64_MAX);
+    cr_assert_eq(scrub_progress(scrub)->requests_done, 1);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
