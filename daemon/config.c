@@ -1,6 +1,7 @@
 #include "daemon/config.h"
 
 #include "daemon/config_yaml.h"
+#include "daemon/disk/faults.h"
 #include "proto/base/base.h"
 #include "proto/base/nearest.h"
 #include "proto/base/units.h"
@@ -205,7 +206,8 @@ static enum quire_status take_files(struct config *config, const struct config_y
 }
 
 static enum quire_status take_faults(struct config *config, const struct config_yaml *yaml, const char *path, char *why, size_t why_bytes) {
-    char what[120];
+    char what[500], reason[200];
+    struct disk_fault_rule rule;
     if (yaml->faults == NULL) {
         return QUIRE_OK;
     }
@@ -214,6 +216,10 @@ static enum quire_status take_faults(struct config *config, const struct config_
     for (uint32_t i = 0; i < yaml->faults_count; i++) {
         if (strlen(yaml->faults[i]) >= sizeof config->faults[i]) {
             snprintf(what, sizeof what, "faults: rule %u is longer than %u bytes", i + 1, CONFIG_FAULT_BYTES - 1);
+            return refuse(path, "faults", 0, what, why, why_bytes);
+        }
+        if (disk_fault_parse(yaml->faults[i], &rule, reason, sizeof reason) != QUIRE_OK) {
+            snprintf(what, sizeof what, "faults: rule %u, '%.200s': %s", i + 1, yaml->faults[i], reason);
             return refuse(path, "faults", 0, what, why, why_bytes);
         }
         memcpy(config->faults[i], yaml->faults[i], strlen(yaml->faults[i]));
@@ -403,7 +409,13 @@ static void print_files(const struct config *config, FILE *to) {
 
 static void print_faults(const struct config *config, FILE *to) {
     char text[CONFIG_SCALAR_BYTES];
-    fprintf(to, "\n# Faults of the disk to rehearse, by rule, up to %u. A reload changes them.\n", CONFIG_MAX_FAULTS);
+    fprintf(
+        to,
+        "\n# Faults of the disk, to rehearse what a bad one does: up to %u rules OPERATION:ACTION[,WHERE|WHEN]... A reload changes them.\n"
+        "# OPERATION: read, write, sync. ACTION: delay=20ms, error=EIO, tear=failure, tear=success, corrupt=BITS, fill=SIZE.\n"
+        "# WHERE: file=0, offset=1MiB-2MiB. WHEN: probability=0.01, seed=7, count=3. For example\n"
+        "#   - \"read:error=EIO,probability=0.01,file=0\"\n",
+        CONFIG_MAX_FAULTS);
     fprintf(to, config->n_faults > 0 ? "faults:\n" : "faults: []\n");
     for (uint32_t i = 0; i < config->n_faults; i++) {
         config_quote(config->faults[i], text);

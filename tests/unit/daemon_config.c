@@ -132,7 +132,8 @@ Test(daemon_config, any_configuration_loads_back) {
         }
         config.n_faults = (uint32_t)draw(CONFIG_MAX_FAULTS + 1);
         for (uint32_t i = 0; i < config.n_faults; i++) {
-            draw_text(config.faults[i], CONFIG_FAULT_BYTES);
+            snprintf(config.faults[i], CONFIG_FAULT_BYTES, "%s",
+                     draw(2) != 0 ? "read:error=EIO,probability=0.01,file=0" : "write:fill=1MiB");
         }
         print_and_load();
     }
@@ -212,6 +213,7 @@ Test(daemon_config, mistakes_are_explained) {
     refuses("disk:\n  drive_writes_per_day: 1000.001\n", "out of range, allowed is 0 to 1000");
     refuses("disk:\n  write_budget_bytes_per_s: 1\n", "allowed is 0, or 64KiB to 1TiB");
     refuses("disk:\n  segment_bytes: 1GiB\n", "allowed is 1MiB to 512MiB");
+    refuses("log_json: true\nfaults:\n  - read:error=EIO\n  - read:break=all\n", "c.yaml:2: faults: rule 2, 'read:break=all': ");
     refuses("tiers:\n  fiel: []\n", "did you mean 'file'");
     refuses("tiers:\n  file:\n    - path: /a\n", "'size' is missing");
     refuses("tiers:\n  file:\n    - path: /a\n      size: big\n", "c.yaml:4: size: 'big' is not a size such as 100GiB");
@@ -286,7 +288,7 @@ Test(daemon_config, disks_by_flag) {
 Test(daemon_config, disk_tier) {
     cr_assert_eq(load("tiers: { file: [ {path: /var/lib/quire/log0, size: 100GiB}, {path: log1, size: 1TiB} ] }\n"
                       "disk:\n  segment_bytes: 16MiB\n  io_backend: Threads\n  drive_writes_per_day: 0.75\n  scrub_bytes_per_s: 0\n"
-                      "  write_budget_bytes_per_s: 200MB\nfaults:\n  - \"one rule\"\n  - another\n"),
+                      "  write_budget_bytes_per_s: 200MB\nfaults:\n  - \"sync:error=EIO\"\n  - write:delay=20ms,count=3\n"),
                  QUIRE_OK, "%s", why);
     cr_assert_eq(config.n_files, 2);
     cr_expect_str_eq(config.files[0].path, "/var/lib/quire/log0");
@@ -297,7 +299,7 @@ Test(daemon_config, disk_tier) {
     cr_expect_eq(config.disk.pager.write_budget_bytes_per_s, 200000000);
     cr_expect_eq(config.disk.scrub_bytes_per_s, 0);
     cr_assert_eq(config.n_faults, 2);
-    cr_expect_str_eq(config.faults[1], "another");
+    cr_expect_str_eq(config.faults[1], "write:delay=20ms,count=3");
     cr_assert_eq(chdir(folder), 0);
     char here[256];
     snprintf(here, sizeof here, "%s/log1", folder);
