@@ -92,6 +92,80 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
     write_tiers(reply, to);
 }
 
+/* X(field, help) */
+#define DISK_GAUGES(X)                                                                                                                     \
+    X(segments, "segments of the disk tier")                                                                                               \
+    X(clean_segments, "segments that are ready to be written")                                                                             \
+    X(lost_segments, "segments of files that are out of use")                                                                              \
+    X(restore_segments, "segments that held something at the start")                                                                       \
+    X(restored_segments, "of these, the ones whose records the index knows")                                                               \
+    X(dirty_bytes, "bytes in memory only, to be written")                                                                                  \
+    X(dirty_records, "records in memory only, to be written")                                                                              \
+    X(writing_bytes, "bytes being written")                                                                                                \
+    X(reading_bytes, "bytes being read")                                                                                                   \
+    X(where_bytes, "memory for places on disk, beyond the index's own")                                                                    \
+    X(books_bytes, "memory for the log's books")                                                                                           \
+    X(emptying, "1 while a segment is being emptied")                                                                                      \
+    X(faults, "rules at work that make the disk fail")
+
+#define DISK_COUNTERS(X)                                                                                                                   \
+    X(scrub_passes, "times that everything on disk was verified in the background")                                                        \
+    X(scrub_bytes, "bytes verified in the background")                                                                                     \
+    X(scrub_damaged, "records that were found damaged in the background")
+
+#define DISK_FILE_METRICS(X)                                                                                                               \
+    X(in_use, "gauge", "", "1 while the file is in use, 0 when it was taken out")                                                          \
+    X(direct, "gauge", "", "1 when it is read and written without the page cache")                                                         \
+    X(size_bytes, "gauge", "", "bytes for segments")                                                                                       \
+    X(reads, "counter", "_total", "reads of the file")                                                                                     \
+    X(read_bytes, "counter", "_total", "bytes read")                                                                                       \
+    X(writes, "counter", "_total", "writes to the file")                                                                                   \
+    X(written_bytes, "counter", "_total", "bytes written")                                                                                 \
+    X(read_errors, "counter", "_total", "reads that failed")                                                                               \
+    X(write_errors, "counter", "_total", "writes and syncs that failed")                                                                   \
+    X(corrupt, "counter", "_total", "records that failed their checksum")
+
+/* A label's value: paths may hold anything. */
+static void label(FILE *to, const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text == '\\' || *text == '"') {
+            fputc('\\', to);
+        }
+        (*text == '\n' ? fputs("\\n", to) : fputc(*text, to));
+    }
+}
+
+void metrics_write_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
+    const Quire__Wire__DiskInfo *disk = reply->disk;
+    if (disk == NULL) {
+        return;
+    }
+    family(to, "disk_info", "gauge", "always 1; the label tells how files are read and written");
+    fprintf(to, "quire_disk_info{backend=\"%s\"} 1\n", disk->backend);
+    gauge(to, "disk_restoring", "1 while what the disk holds is still being found", strcmp(disk->state, "restoring") == 0);
+#define X(field, help) gauge(to, "disk_" #field, help, (uint64_t)disk->field);
+    DISK_GAUGES(X)
+#undef X
+#define X(field, help)                                                                                                                     \
+    family(to, "disk_" #field "_total", "counter", help);                                                                                  \
+    fprintf(to, "quire_disk_" #field "_total %" PRIu64 "\n", (uint64_t)disk->field);
+    DISK_COUNTERS(X)
+#undef X
+    family(to, "disk_write_amplification", "gauge", "bytes written by bytes written for the first time, since the start; 0: none were");
+    fprintf(to, "quire_disk_write_amplification %.4f\n", disk->write_amplification);
+    family(to, "disk_estimate_error", "gauge", "how far the fetch times told to workers were off, relative, smoothed");
+    fprintf(to, "quire_disk_estimate_error %.4f\n", disk->estimate_error);
+#define X(field, type, suffix, help)                                                                                                       \
+    family(to, "disk_file_" #field suffix, type, help);                                                                                    \
+    for (size_t i = 0; i < disk->n_files; i++) {                                                                                           \
+        fprintf(to, "quire_disk_file_" #field suffix "{path=\"");                                                                          \
+        label(to, disk->files[i]->path);                                                                                                   \
+        fprintf(to, "\"} %" PRIu64 "\n", (uint64_t)disk->files[i]->field);                                                                 \
+    }
+    DISK_FILE_METRICS(X)
+#undef X
+}
+
 #define NAMESPACE_METRICS(X)                                                                                                               \
     X(blocks, "gauge", "", "blocks of the namespace")                                                                                      \
     X(records, "gauge", "", "its records")                                                                                                 \
@@ -188,6 +262,7 @@ void metrics_write(struct core *core, FILE *to) {
     Quire__Wire__AdminReply reply;
     ask(core, QUIRE_ADMIN_STATUS, &reply);
     metrics_write_daemon(&reply, to);
+    metrics_write_disk(&reply, to);
     ask(core, QUIRE_ADMIN_SESSION_LIST, &reply);
     metrics_write_sessions(&reply, to);
     ask(core, QUIRE_ADMIN_NS_LIST, &reply);

@@ -14,6 +14,8 @@ void metrics_write(struct core *core, FILE *to);
 /* Its parts, for tests. */
 void metrics_write_counters(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to);
+/* Nothing when there is no disk tier. */
+void metrics_write_disk(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_sessions(const Quire__Wire__AdminReply *reply, FILE *to);
 void metrics_write_histogram(const char *name, const char *help, const struct core_histogram *histogram, FILE *to);

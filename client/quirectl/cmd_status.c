@@ -16,6 +16,9 @@ static void print_json(const struct answers *answers, FILE *to) {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddItemToObject(root, "daemon", json_message(&answers->status->daemon->base));
     json_add_messages(root, "tiers", (void *const *)answers->status->tiers, answers->status->n_tiers);
+    if (answers->status->disk != NULL) {
+        cJSON_AddItemToObject(root, "disk", json_message(&answers->status->disk->base));
+    }
     json_add_u64(root, "sessions", answers->sessions->n_sessions);
     json_add_u64(root, "namespaces", answers->namespaces->n_namespaces);
     cJSON *counters = cJSON_AddObjectToObject(root, "counters");
@@ -72,6 +75,7 @@ static void print_people(const struct answers *answers, FILE *to) {
     print_memory(daemon, to);
     print_use(answers, to);
     view_tiers(answers->status, to);
+    view_disk(answers->status, to);
 }
 
 enum cli_exit cmd_status(struct cli *cli, int argc, char **argv) {

@@ -108,11 +108,79 @@ static void check_capacity(const struct doctor_view *view, struct doctor_finding
     }
 }
 
+/* ---- the disk tier ------------------------------------------------------------------------------------------------------------ */
+static const Quire__Wire__DiskInfo *disk_of(const struct doctor_view *view) { return view->status != NULL ? view->status->disk : NULL; }
+
+static void check_disk(const struct doctor_view *view, struct doctor_finding *finding) {
+    const Quire__Wire__DiskInfo *disk = disk_of(view);
+    const Quire__Wire__DiskFileInfo *out = NULL, *failing = NULL, *buffered = NULL;
+    if (disk == NULL) {
+        find(finding, DOCTOR_OK, view->status == NULL ? "unknown without a daemon" : "no disk tier: a restart begins with nothing stored");
+        return;
+    }
+    for (size_t i = 0; i < disk->n_files; i++) {
+        const Quire__Wire__DiskFileInfo *file = disk->files[i];
+        out = file->in_use ? out : file;
+        failing = file->read_errors + file->write_errors + file->corrupt > 0 ? file : failing;
+        buffered = file->direct || !file->in_use ? buffered : file;
+    }
+    if (out != NULL) {
+        find(finding, DOCTOR_FAIL, "%.80s is out of use: %.120s", out->path, out->why);
+        advise(finding,
+               "what is only there is a miss; look at the drive. When it is back, or an empty file stands there, a restart uses it anew");
+    } else if (failing != NULL) {
+        find(finding, DOCTOR_WARN, "%.80s: %llu reads and writes failed, %llu records were damaged", failing->path,
+             (unsigned long long)(failing->read_errors + failing->write_errors), (unsigned long long)failing->corrupt);
+        advise(finding, "look at the drive (dmesg, smartctl); `quirectl verify` reads all that is stored");
+    } else if (buffered != NULL) {
+        find(finding, DOCTOR_WARN, "%.80s is %.120s", buffered->path, buffered->why);
+        advise(finding,
+               "the page cache holds a second copy and takes memory from the pools: use a file system with O_DIRECT, such as ext4 or xfs");
+    } else {
+        find(finding, DOCTOR_OK, "%zu file%s in use, read and written directly", disk->n_files, disk->n_files == 1 ? "" : "s");
+    }
+}
+
+/* The folder of the first file whose file system is nearly full: metadata is replaced by a new file each time. */
+static void check_disk_room(const struct doctor_view *view, struct doctor_finding *finding) {
+    const Quire__Wire__DiskInfo *disk = disk_of(view);
+    char folder[512], text[QUIRE_UNITS_BYTES] = "";
+    struct statvfs info;
+    if (disk == NULL || disk->n_files == 0) {
+        find(finding, DOCTOR_OK, "nothing to look at without a disk tier");
+        return;
+    }
+    for (size_t i = 0; i < disk->n_files; i++) {
+        snprintf(folder, sizeof folder, "%.500s", disk->files[i]->path);
+        char *slash = strrchr(folder, '/');
+        if (slash == NULL || !disk->files[i]->in_use) {
+            continue;
+        }
+        slash[slash == folder] = '\0';
+        if (statvfs(folder, &info) != 0) {
+            find(finding, DOCTOR_WARN, "%.160s cannot be looked at (%s)", folder, strerror(errno));
+            advise(finding, "run quirectl as root or as the user of quired to see more");
+            return;
+        }
+        uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
+        quire_human_size(free_bytes, text, sizeof text);
+        if (free_bytes < 64ull << 20) {
+            find(finding, DOCTOR_WARN, "%s are free beside %.160s", text, disk->files[i]->path);
+            advise(finding, "blocks have their space, but what namespaces and pins there are is saved to a new file each time: make room");
+            return;
+        }
+    }
+    find(finding, DOCTOR_OK, "files have all of their space; beside the last one %s are free", text);
+}
+
 /* ---- limits -------------------------------------------------------------------------------------------------------------------- */
 static void check_memory(const struct doctor_view *view, struct doctor_finding *finding) {
     uint64_t limit = quire_memory_limit(view->root), pools = 0;
     char limit_text[QUIRE_UNITS_BYTES], pools_text[QUIRE_UNITS_BYTES];
     for (size_t i = 0; view->status != NULL && i < view->status->n_tiers; i++) {
+        if (strcmp(view->status->tiers[i]->name, "disk") == 0) {
+            continue;
+        }
         pools += view->status->tiers[i]->capacity_bytes;
     }
     quire_human_size(limit, limit_text, sizeof limit_text);
@@ -171,9 +239,13 @@ static void check_memlock(const struct doctor_view *view, struct doctor_finding 
     char text[QUIRE_UNITS_BYTES];
     uint64_t limit = limit_of(view, "Max locked memory", RLIMIT_MEMLOCK, &whose);
     quire_human_size(limit, text, sizeof text);
-    bool enough = limit >= 64ull << 20;
-    find(finding, enough ? DOCTOR_OK : DOCTOR_WARN, "%s limit of locked memory: %s", whose, limit == UINT64_MAX ? "none" : text);
-    if (!enough) {
+    const Quire__Wire__DiskInfo *disk = disk_of(view);
+    bool enough = limit >= 64ull << 20, unregistered = disk != NULL && strcmp(disk->backend, "io_uring") == 0 && !disk->memory_registered;
+    find(finding, enough && !unregistered ? DOCTOR_OK : DOCTOR_WARN, "%s limit of locked memory: %s%s", whose,
+         limit == UINT64_MAX ? "none" : text, unregistered ? "; the pools are not registered with io_uring" : "");
+    if (unregistered) {
+        advise(finding, "each read from disk pins its pages anew: raise LimitMEMLOCK= in the unit (`ulimit -l`) to the size of the pools");
+    } else if (!enough) {
         advise(finding, "memory registered with devices counts here: raise `ulimit -l`, or LimitMEMLOCK=infinity in the unit; sharing on "
                         "one host works without");
     }
@@ -208,7 +280,7 @@ static void check_huge_pages(const struct doctor_view *view, struct doctor_findi
     }
 }
 
-static void check_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
+static void try_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
     struct io_uring_params params;
     char disabled[16];
     memset(&params, 0, sizeof params);
@@ -223,7 +295,25 @@ static void check_io_uring(const struct doctor_view *view, struct doctor_finding
     find(finding, DOCTOR_WARN, "not available (%s%s%s)", strerror(error), disabled[0] != '\0' ? ", io_uring_disabled=" : "", disabled);
     advise(
         finding,
-        "memory tiers do not need it; to have it, allow io_uring in the container's seccomp profile, or sysctl kernel.io_uring_disabled=0");
+        "memory tiers do not need it, a disk tier goes on with threads; to have it, allow io_uring in the container's seccomp profile, or "
+        "sysctl kernel.io_uring_disabled=0");
+}
+
+/* What quired itself uses counts more than what this process could. */
+static void check_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
+    const Quire__Wire__DiskInfo *disk = disk_of(view);
+    if (disk == NULL) {
+        try_io_uring(view, finding);
+        return;
+    }
+    bool used = strcmp(disk->backend, "io_uring") == 0;
+    find(finding, used ? DOCTOR_OK : DOCTOR_WARN, "quired reads and writes by %s%s%.150s", disk->backend,
+         disk->backend_why[0] != '\0' ? ": " : "", disk->backend_why);
+    if (!used) {
+        advise(finding,
+               "threads do the same with more work for the processors: allow io_uring in the container's seccomp profile, or sysctl "
+               "kernel.io_uring_disabled=0, and leave disk.io_backend on auto");
+    }
 }
 
 static void check_memfd(const struct doctor_view *view, struct doctor_finding *finding) {
@@ -279,10 +369,20 @@ static void check_kernels(const struct doctor_view *view, struct doctor_finding 
 }
 
 const struct doctor_entry doctor_entries[] = {
-    {"socket", check_socket},         {"state", check_state},           {"versions", check_version},
-    {"room", check_capacity},         {"memory", check_memory},         {"open files", check_descriptors},
-    {"locked memory", check_memlock}, {"huge pages", check_huge_pages}, {"memfd", check_memfd},
-    {"pidfd", check_pidfd},           {"io_uring", check_io_uring},     {"/dev/shm", check_shm},
+    {"socket", check_socket},
+    {"state", check_state},
+    {"versions", check_version},
+    {"room", check_capacity},
+    {"disk", check_disk},
+    {"disk room", check_disk_room},
+    {"memory", check_memory},
+    {"open files", check_descriptors},
+    {"locked memory", check_memlock},
+    {"huge pages", check_huge_pages},
+    {"memfd", check_memfd},
+    {"pidfd", check_pidfd},
+    {"io_uring", check_io_uring},
+    {"/dev/shm", check_shm},
     {"processor", check_kernels},
 };
 const unsigned doctor_n_entries = QUIRE_ARRAY_LEN(doctor_entries);

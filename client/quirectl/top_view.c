@@ -53,6 +53,31 @@ static void draw_rates(const struct top_sample *before, const struct top_sample 
     fprintf(to, "storing  %s records/s, %s/s, %s evicted/s, %s refused for want of room/s\n", records, bytes, evicted, full);
 }
 
+/* Nothing without a disk tier. */
+static void draw_disk(const struct top_sample *before, const struct top_sample *now, FILE *to) {
+    const Quire__Wire__DiskInfo *disk = now->status->disk;
+    char written[QUIRE_UNITS_BYTES], read[QUIRE_UNITS_BYTES], dirty[QUIRE_UNITS_BYTES];
+    unsigned out = 0;
+    if (disk == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < disk->n_files; i++) {
+        out += !disk->files[i]->in_use;
+    }
+    rate_size(before, now, "disk_written_bytes", written);
+    rate_size(before, now, "disk_read_bytes", read);
+    quire_human_size(disk->dirty_bytes, dirty, sizeof dirty);
+    fprintf(to, "disk     %s/s read, %s/s written, %s to be written, %u of %u segments clean", read, written, dirty, disk->clean_segments,
+            disk->segments);
+    if (strcmp(disk->state, "restoring") == 0) {
+        fprintf(to, ", restoring %u of %u", disk->restored_segments, disk->restore_segments);
+    }
+    if (out > 0) {
+        fprintf(to, ", %u file%s OUT OF USE", out, out == 1 ? "" : "s");
+    }
+    fputc('\n', to);
+}
+
 /* Reasons that happen now; those since the start when none does. */
 static void draw_misses(const struct top_sample *before, const struct top_sample *now, FILE *to) {
     static const char prefix[] = "misses_";
@@ -229,9 +254,10 @@ void top_draw(const struct top_sample *before, const struct top_sample *now, uns
     }
     draw_head(now, to);
     draw_rates(before, now, to);
+    draw_disk(before, now, to);
     draw_misses(before, now, to);
     draw_tiers(now, width, to);
-    unsigned used = 7 + (unsigned)now->status->n_tiers + 1, left = height > used ? height - used : 0;
+    unsigned used = 7 + (unsigned)now->status->n_tiers + 1 + (now->status->disk != NULL), left = height > used ? height - used : 0;
     unsigned n_namespaces = (unsigned)quire_min_u64(now->namespaces->n_namespaces + 2, left),
              n_sessions = (unsigned)quire_min_u64(now->sessions->n_sessions + 2, left);
     if (n_namespaces + n_sessions > left) {

@@ -3,6 +3,7 @@
 #include "client/quirectl/format.h"
 #include "client/quirectl/table.h"
 #include "proto/base/base.h"
+#include "proto/base/units.h"
 
 void view_tiers(const Quire__Wire__AdminReply *reply, FILE *to) {
     static const char *const titles[] = {"TIER",   "DOMAIN", "SIZE",       "USED",         "RECORDS", "LIVE",
@@ -23,9 +24,49 @@ void view_tiers(const Quire__Wire__AdminReply *reply, FILE *to) {
         table_size(&table, tier->pinned_bytes);
         table_size(&table, tier->quarantined_bytes);
         table_size(&table, tier->largest_free_bytes);
-        table_cell(&table, "%s", tier->huge_pages ? "huge" : "small");
+        table_cell(&table, "%s", strcmp(tier->name, "disk") == 0 ? "–" : tier->huge_pages ? "huge" : "small");
     }
     table_end(&table, 0, 0, to);
+}
+
+static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
+    static const char *const titles[] = {"FILE", "SIZE", "STATE", "READ", "WRITTEN", "ERRORS", "DAMAGED", "NOTE"};
+    struct table table;
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "lrlrrrrl");
+    for (size_t i = 0; i < disk->n_files; i++) {
+        const Quire__Wire__DiskFileInfo *file = disk->files[i];
+        table_cell(&table, "%s", file->path);
+        table_size(&table, file->size_bytes);
+        table_cell(&table, "%s", file->in_use ? "in use" : "out of use");
+        table_size(&table, file->read_bytes);
+        table_size(&table, file->written_bytes);
+        table_count(&table, file->read_errors + file->write_errors);
+        table_count(&table, file->corrupt);
+        table_cell(&table, "%s", file->why);
+    }
+    table_end(&table, 0, 0, to);
+}
+
+void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
+    const Quire__Wire__DiskInfo *disk = reply->disk;
+    char dirty[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES];
+    if (disk == NULL) {
+        return;
+    }
+    quire_human_size(disk->dirty_bytes, dirty, sizeof dirty);
+    quire_human_count(disk->restored_records, records, sizeof records);
+    fprintf(to, "\ndisk        %u of %u segments clean%s, %s to be written; by %s%s%s\n", disk->clean_segments, disk->segments,
+            disk->emptying ? ", one being emptied" : "", dirty, disk->backend, disk->backend_why[0] != '\0' ? ": " : "", disk->backend_why);
+    if (strcmp(disk->state, "restoring") == 0) {
+        fprintf(to, "restoring   %u of %u segments, %s records so far\n", disk->restored_segments, disk->restore_segments, records);
+    }
+    fprintf(to, "wear        written %.2f times what was stored; fetch times told are off by %.0f %%\n", disk->write_amplification,
+            disk->estimate_error * 100);
+    if (disk->faults > 0) {
+        fprintf(to, "faults      %u rule%s make it fail: see `quirectl fault`\n", disk->faults, disk->faults == 1 ? "" : "s");
+    }
+    fputc('\n', to);
+    view_disk_files(disk, to);
 }
 
 void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {

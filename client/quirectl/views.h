@@ -7,6 +7,8 @@
 #include <stdio.h>
 
 void view_tiers(const Quire__Wire__AdminReply *reply, FILE *to);
+/* Nothing when there is no disk tier. */
+void view_disk(const Quire__Wire__AdminReply *reply, FILE *to);
 void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to);
 void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to);
 

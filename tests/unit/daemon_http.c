@@ -46,7 +46,12 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
     static Quire__Wire__Counter tokens = QUIRE__WIRE__COUNTER__INIT, miss = QUIRE__WIRE__COUNTER__INIT, saved = QUIRE__WIRE__COUNTER__INIT,
                                 *counters[] = {&tokens, &miss, &saved};
     static Quire__Wire__NamespaceInfo ns = QUIRE__WIRE__NAMESPACE_INFO__INIT, *namespaces[] = {&ns};
+    static Quire__Wire__DiskInfo disk = QUIRE__WIRE__DISK_INFO__INIT;
+    static Quire__Wire__DiskFileInfo file = QUIRE__WIRE__DISK_FILE_INFO__INIT, *files[] = {&file};
     (void)core;
+    disk.state = (char *)"restoring", disk.backend = (char *)"io_uring", disk.clean_segments = 4, disk.write_amplification = 1.125;
+    disk.estimate_error = 0.25, disk.scrub_bytes = 99, disk.files = files, disk.n_files = 1;
+    file.path = (char *)"/a \"b\"\\c\nd", file.in_use = true, file.read_errors = 2;
     ns.name = (char *)"n", ns.domain = (char *)"default", ns.tokens_reused = 640;
     ns.prefill_us_per_token = 1500, ns.prefill_seconds_saved = 0.96;
     daemon.version = (char *)"9.9", daemon.state = (char *)"serving", daemon.uptime_ms = 1500;
@@ -57,6 +62,7 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
     quire__wire__admin_reply__init(reply);
     if (request->verb == QUIRE_ADMIN_STATUS) {
         reply->daemon = &daemon, reply->tiers = tiers, reply->n_tiers = 1;
+        reply->disk = &disk;
     } else if (request->verb == QUIRE_ADMIN_COUNTERS) {
         reply->counters = counters, reply->n_counters = 3;
     } else if (request->verb == QUIRE_ADMIN_NS_LIST) {
@@ -116,6 +122,13 @@ Test(daemon_http, metrics) {
     tells("quire_namespace_prefill_seconds_saved_total{namespace=\"n\",domain=\"default\"} 0.960\n");
     tells("quire_build_info{version=\"9.9\",build=\"\"} 1\n");
     tells("quire_tier_capacity_bytes{tier=\"host\",domain=\"default\"} 1048576\n");
+    tells("quire_disk_info{backend=\"io_uring\"} 1\n");
+    tells("quire_disk_restoring 1\n");
+    tells("quire_disk_clean_segments 4\n");
+    tells("quire_disk_scrub_bytes_total 99\n");
+    tells("quire_disk_write_amplification 1.1250\n");
+    tells("quire_disk_estimate_error 0.2500\n");
+    tells("quire_disk_file_read_errors_total{path=\"/a \\\"b\\\"\\\\c\\nd\"} 2\n");
     tells("# TYPE quire_lease_seconds histogram\n");
     tells("quire_lease_seconds_bucket{le=\"8e-06\"} 2\n");
     tells("quire_lease_seconds_bucket{le=\"6.4e-05\"} 3\n");

@@ -4,6 +4,7 @@
 #include "client/quirectl/json.h"
 #include "client/quirectl/table.h"
 #include "client/quirectl/top_view.h"
+#include "client/quirectl/views.h"
 #include "proto/base/base.h"
 
 #include <criterion/criterion.h>
@@ -216,6 +217,87 @@ Test(quirectl_views, top_fits_the_screen) {
     }
 }
 
+/* ---- the disk tier ------------------------------------------------------------------------------------------------------------ */
+struct disk_world {
+    Quire__Wire__DiskInfo disk;
+    Quire__Wire__DiskFileInfo file[2], *files[2];
+    Quire__Wire__TierInfo tier, *tiers[2];
+};
+
+/* Beside the world's own tier: two files, one of which failed, and a start that still goes on. */
+static void world_add_disk(struct world *world, struct disk_world *more) {
+    quire__wire__disk_info__init(&more->disk);
+    quire__wire__tier_info__init(&more->tier);
+    for (unsigned i = 0; i < 2; i++) {
+        quire__wire__disk_file_info__init(&more->file[i]);
+        more->file[i].path = (char *)(i == 0 ? "/proc/log0" : "/nvme1/log1");
+        more->file[i].size_bytes = 1ull << 30, more->file[i].in_use = i == 0, more->file[i].direct = true;
+        more->files[i] = &more->file[i];
+    }
+    more->file[1].why = (char *)"a write failed (Input/output error)";
+    more->file[1].write_errors = 1;
+    more->disk.state = (char *)"restoring", more->disk.backend = (char *)"threads",
+    more->disk.backend_why = (char *)"io_uring is not allowed";
+    more->disk.segments = 32, more->disk.clean_segments = 5, more->disk.restore_segments = 20, more->disk.restored_segments = 7;
+    more->disk.restored_records = 12345, more->disk.dirty_bytes = 3 << 20, more->disk.write_amplification = 1.07,
+    more->disk.estimate_error = 0.2;
+    more->disk.files = more->files, more->disk.n_files = 2;
+    more->tier.name = (char *)"disk", more->tier.capacity_bytes = 1ull << 60;
+    more->tiers[0] = &world->tier, more->tiers[1] = &more->tier;
+    world->status.tiers = more->tiers, world->status.n_tiers = 2;
+    world->status.disk = &more->disk;
+}
+
+static void tells(const char *text, const char *expected) {
+    cr_expect_not_null(strstr(text, expected), "'%s' is not in:\n%s", expected, text);
+}
+
+/* status shows what the start has found so far, what waits to be written, and which file is out of use and why. */
+Test(quirectl_views, disk_at_a_glance) {
+    static struct world world;
+    static struct disk_world more;
+    char *text = NULL;
+    size_t bytes;
+    world_make(&world, 0, 1);
+    FILE *to = open_memstream(&text, &bytes);
+    view_disk(&world.status, to);
+    fflush(to);
+    cr_expect_eq(bytes, 0, "no disk tier: nothing to show");
+    world_add_disk(&world, &more);
+    view_tiers(&world.status, to);
+    view_disk(&world.status, to);
+    fclose(to);
+    tells(text, "disk        5 of 32 segments clean, 3 MiB to be written; by threads: io_uring is not allowed\n");
+    tells(text, "restoring   7 of 20 segments, 12,345 records so far\n");
+    tells(text, "wear        written 1.07 times what was stored; fetch times told are off by 20 %\n");
+    tells(text, "/nvme1/log1  1 GiB  out of use");
+    tells(text, "a write failed (Input/output error)");
+    tells(text, "1048576 TiB     0 %");
+    free(text);
+}
+
+/* top shows the disk's speed beside the others', and says loudly when a file is lost. */
+Test(quirectl_views, top_shows_the_disk) {
+    static struct world before, now;
+    static struct disk_world more;
+    struct top_picture picture;
+    world_make(&before, 1000, 1);
+    world_make(&now, 3000, 3);
+    now.counter[0].name = before.counter[0].name = (char *)"disk_written_bytes";
+    now.counter[0].value = 4 << 20, before.counter[0].value = 0;
+    world_add_disk(&now, &more);
+    top_draw(&before.sample, &now.sample, 160, 40, &picture);
+    cr_expect(
+        shows(&picture,
+              "disk     0 B/s read, 2 MiB/s written, 3 MiB to be written, 5 of 32 segments clean, restoring 7 of 20, 1 file OUT OF USE"));
+    top_picture_free(&picture);
+    for (unsigned height = 0; height < 20; height++) {
+        top_draw(&before.sample, &now.sample, 40, height, &picture);
+        cr_assert_leq(picture.n_lines, height);
+        top_picture_free(&picture);
+    }
+}
+
 /* ---- doctor -------------------------------------------------------------------------------------------------------------------- */
 static struct doctor_finding look(const char *name, const struct doctor_view *view) {
     struct doctor_finding finding = {.name = name};
@@ -263,4 +345,38 @@ Test(quirectl_views, doctor_finds_what_is_wrong) {
     cr_expect_eq(look("state", &view).level, DOCTOR_WARN);
     world.tier.capacity_bytes = 1ull << 60;
     cr_expect_eq(look("memory", &view).level, DOCTOR_WARN);
+}
+
+/* A file that is lost fails the check; errors, the page cache, threads and unpinned pools are worth a look; what is on disk needs no memory. */
+Test(quirectl_views, doctor_looks_at_the_disk) {
+    static struct world world;
+    static struct disk_world more;
+    struct doctor_view view = {.root = "/", .connect_error = "", .status = &world.status, .counters = &world.counts};
+    world_make(&world, 0, 1);
+    cr_expect_eq(look("disk", &view).level, DOCTOR_OK);
+    cr_expect_not_null(strstr(look("disk", &view).text, "no disk tier"));
+    world_add_disk(&world, &more);
+    cr_expect_eq(look("memory", &view).level, DOCTOR_OK);
+    struct doctor_finding finding = look("disk", &view);
+    cr_expect_eq(finding.level, DOCTOR_FAIL);
+    tells(finding.text, "/nvme1/log1 is out of use: a write failed");
+    tells(finding.advice, "a restart uses it anew");
+    more.file[1].in_use = true;
+    tells(look("disk", &view).text, "/nvme1/log1: 1 reads and writes failed, 0 records were damaged");
+    more.file[1].write_errors = 0, more.file[0].direct = false, more.file[0].why = (char *)"buffered, because";
+    finding = look("disk", &view);
+    cr_expect_eq(finding.level, DOCTOR_WARN);
+    tells(finding.text, "/proc/log0 is buffered, because");
+    more.file[0].direct = true;
+    tells(look("disk", &view).text, "2 files in use, read and written directly");
+    tells(look("io_uring", &view).text, "quired reads and writes by threads: io_uring is not allowed");
+    cr_expect_eq(look("io_uring", &view).level, DOCTOR_WARN);
+    more.disk.backend = (char *)"io_uring", more.disk.backend_why = (char *)"";
+    cr_expect_eq(look("io_uring", &view).level, DOCTOR_OK);
+    tells(look("locked memory", &view).text, "the pools are not registered with io_uring");
+    more.disk.memory_registered = true;
+    cr_expect_null(strstr(look("locked memory", &view).text, "not registered"));
+    cr_expect_eq(look("disk room", &view).level, DOCTOR_WARN, "a file system without room: /proc");
+    more.file[0].path = (char *)"/nonexistent/log0";
+    tells(look("disk room", &view).text, "cannot be looked at (No such file or directory)");
 }
