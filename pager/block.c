@@ -1,8 +1,22 @@
 /* Entries of the index: how they come, hang below their parent, become evictable, and go. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
-static bool is_placeholder(const struct pager_block *block) {
-    return block->record == PAGER_NO_RECORD && !(block->flags & PAGER_BLOCK_BUILDING);
+bool pager_block_stored(const struct pager *pager, uint32_t block) {
+    return pager_block_at(pager, block)->record != PAGER_NO_RECORD || pager_where_any(pager, block);
+}
+
+uint32_t pager_block_groups(const struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[b->ns]->domain];
+    uint32_t groups = pager_where_groups(pager, block);
+    for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        groups |= 1u << domain->records[slot].group;
+    }
+    return groups;
+}
+
+static bool is_placeholder(const struct pager *pager, uint32_t block) {
+    return !pager_block_stored(pager, block) && !(pager_block_at(pager, block)->flags & PAGER_BLOCK_BUILDING);
 }
 
 static enum quire_status insert(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block) {
@@ -60,7 +74,11 @@ enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_
 }
 
 bool pager_block_is_orphan(const struct pager *pager, const struct pager_block *block) {
-    return block->parent != PAGER_NO_BLOCK && is_placeholder(pager_block_at(pager, block->parent));
+    return block->parent != PAGER_NO_BLOCK && is_placeholder(pager, block->parent);
+}
+
+bool pager_block_goes_first(const struct pager *pager, const struct pager_block *block) {
+    return (block->flags & PAGER_BLOCK_FLEETING) || pager_block_is_orphan(pager, block);
 }
 
 static bool is_free(const struct pager *pager, const struct pager_block *block) {
@@ -73,9 +91,31 @@ static bool is_free(const struct pager *pager, const struct pager_block *block) 
     return true;
 }
 
+bool pager_block_clean(const struct pager *pager, const struct pager_block *block) {
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (!(domain->records[slot].flags & PAGER_RECORD_CLEAN)) {
+            return false;
+        }
+    }
+    return block->record != PAGER_NO_RECORD;
+}
+
+/* Is any record still to be written? Then the block waits for that. */
+static bool is_dirty(const struct pager *pager, const struct pager_block *block) {
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (domain->records[slot].flags & PAGER_RECORD_DIRTY) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What others continue stays, unless the disk has it, too. */
 bool pager_block_evictable(const struct pager *pager, const struct pager_block *block) {
-    return block->record != PAGER_NO_RECORD && block->children == 0 && block->pins == 0 && !(block->flags & PAGER_BLOCK_BUILDING) &&
-           is_free(pager, block);
+    return block->record != PAGER_NO_RECORD && block->pins == 0 && !(block->flags & PAGER_BLOCK_BUILDING) && is_free(pager, block) &&
+           !is_dirty(pager, block) && (block->children == 0 || pager_block_clean(pager, block));
 }
 
 /* Whoever releases one of these files the block again. */
@@ -94,7 +134,7 @@ void pager_block_file(struct pager *pager, uint32_t block) {
         return;
     }
     if (pager_block_evictable(pager, b)) {
-        pager_age_file(&domain->ages, pager->index, block, pager_tick_now(pager), pager_block_is_orphan(pager, b));
+        pager_age_file(&domain->ages, pager->index, block, pager_tick_now(pager), pager_block_goes_first(pager, b));
     } else {
         mark_leased(domain, b);
     }
@@ -119,7 +159,7 @@ static void leave_parent(struct pager *pager, uint32_t block) {
     if (--p->children > 0) {
         return;
     }
-    if (is_placeholder(p)) {
+    if (is_placeholder(pager, parent)) {
         remove_entry(pager, parent); /* placeholders have no parent: this ends here */
     } else {
         pager_block_file(pager, parent);
@@ -128,7 +168,7 @@ static void leave_parent(struct pager *pager, uint32_t block) {
 
 void pager_block_settle(struct pager *pager, uint32_t block) {
     struct pager_block *b = pager_block_at(pager, block);
-    if (!is_placeholder(b)) {
+    if (!is_placeholder(pager, block)) {
         pager_block_file(pager, block);
         return;
     }
@@ -136,10 +176,12 @@ void pager_block_settle(struct pager *pager, uint32_t block) {
         pager_age_remove(&pager_domain_of(pager, b)->ages, pager->index, block);
     }
     leave_parent(pager, block);
-    b->flags &= (uint8_t)~PAGER_BLOCK_ORPHAN_ROOT;
+    b->flags &= (uint8_t) ~(PAGER_BLOCK_ORPHAN_ROOT | PAGER_BLOCK_FLEETING);
     b->n_tokens = 0;
     if (b->children == 0) {
         remove_entry(pager, block);
+    } else {
+        pager_orphans_expect(pager);
     }
 }
 
@@ -147,7 +189,7 @@ uint64_t pager_block_bytes(const struct pager *pager, const struct pager_block *
     const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
     uint64_t bytes = 0;
     for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
-        bytes += domain->records[slot].size_bytes;
+        bytes += pager_record_has_bytes(&domain->records[slot]) ? domain->records[slot].size_bytes : 0;
     }
     return bytes;
 }
@@ -163,6 +205,9 @@ void pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins) {
         domain->pinned_bytes -= bytes;
         pager->namespaces[b->ns]->pinned_blocks--;
     }
+    if (b->pins != pins) {
+        pager_meta_changed(pager);
+    }
     b->pins = pins;
     if (pins > 0 && (b->flags & PAGER_BLOCK_LISTED)) {
         pager_age_remove(&domain->ages, pager->index, block);
@@ -173,7 +218,7 @@ void pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins) {
 bool pager_block_drop(struct pager *pager, uint32_t block, enum pager_ghost_kind ghost, uint64_t *bytes) {
     struct pager_block *b = pager_block_at(pager, block);
     struct pager_domain *domain = pager_domain_of(pager, b);
-    if (b->record == PAGER_NO_RECORD) {
+    if (!pager_block_stored(pager, block)) {
         return false;
     }
     if (b->pins > 0) {
@@ -184,6 +229,19 @@ bool pager_block_drop(struct pager *pager, uint32_t block, enum pager_ghost_kind
     while (b->record != PAGER_NO_RECORD) {
         pager_record_step(pager, domain, b->record, PAGER_HAPPENS_DROP);
     }
+    pager_where_drop_all(pager, block);
     pager_block_settle(pager, block);
     return true;
+}
+
+void pager_block_demote(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    while (b->record != PAGER_NO_RECORD) {
+        assert(domain->records[b->record].flags & PAGER_RECORD_CLEAN);
+        pager_record_step(pager, domain, b->record, PAGER_HAPPENS_DROP);
+    }
+    if (b->flags & PAGER_BLOCK_LISTED) {
+        pager_age_remove(&domain->ages, pager->index, block);
+    }
 }

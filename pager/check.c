@@ -1,5 +1,5 @@
 /* Recounts everything from scratch and asserts that the books agree. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,6 +21,10 @@ static void count_leases(const struct pager *pager, uint32_t domain, struct tall
             tally->refs[lease->slots[i]]++;
             bytes += pager->domains[domain].records[lease->slots[i]].size_bytes;
         }
+        for (uint32_t i = 0; i < lease->n_extra; i++) {
+            tally->refs[lease->extra[i]]++;
+            bytes += pager->domains[domain].records[lease->extra[i]].size_bytes;
+        }
         assert(bytes == lease->bytes);
         tally->quarantined += lease->session->quarantined ? bytes : 0;
     }
@@ -35,17 +39,22 @@ static void check_record(const struct pager *pager, const struct pager_domain *d
         return;
     }
     tally->used++;
-    tally->leased += record->refs ? record->size_bytes : 0;
+    bool here = record->extent != PAGER_NO_EXTENT && record->state != PAGER_LOADING;
+    tally->leased += record->refs && here ? record->size_bytes : 0;
     if (record->state == PAGER_DOOMED) {
         assert(record->block == PAGER_NO_BLOCK && (record->refs > 0 || record->busy > 0));
         return;
     }
     const struct pager_block *block = pager_block_at(pager, record->block);
     assert(block->ns == record->ns && &pager->domains[pager->namespaces[record->ns]->domain] == domain);
+    if (record->state == PAGER_AWAY || record->state == PAGER_LOADING) {
+        assert(pager_record_find(domain, block, record->group) == slot);
+        return;
+    }
     assert(record->offset == domain->tier_ops->offset(domain->tier, record->extent));
     if (record->state == PAGER_RESIDENT || record->state == PAGER_MOVING) {
         assert(pager_record_find(domain, block, record->group) == slot);
-        assert(record->busy == (record->state == PAGER_MOVING));
+        assert(record->busy == (record->state == PAGER_MOVING) + !!(record->flags & PAGER_RECORD_WRITING));
         tally->resident++;
         tally->live += record->size_bytes;
         tally->pinned += block->pins ? record->size_bytes : 0;
@@ -94,7 +103,7 @@ static void check_block(const struct pager *pager, uint32_t number, uint32_t *ch
     const struct pager_domain *domain = &pager->domains[pager->namespaces[block->ns]->domain];
     bool building = block->flags & PAGER_BLOCK_BUILDING;
     assert(building == (pager_assembly_of(pager, number, NULL) != NULL));
-    if (block->record == PAGER_NO_RECORD && !building) {
+    if (!pager_block_stored(pager, number) && !building) {
         assert(block->parent == PAGER_NO_BLOCK && block->children > 0 && block->pins == 0 && !(block->flags & PAGER_BLOCK_LISTED));
     }
     if (block->parent != PAGER_NO_BLOCK) {
@@ -102,14 +111,15 @@ static void check_block(const struct pager *pager, uint32_t number, uint32_t *ch
         children[block->parent]++;
     }
     tally->entries++;
-    tally->blocks += block->record != PAGER_NO_RECORD;
+    tally->blocks += pager_block_stored(pager, number);
     tally->pinned += block->pins > 0;
     int group = -1;
     for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
         assert(domain->records[slot].block == number && domain->records[slot].group > group);
         group = domain->records[slot].group;
-        tally->records++;
-        tally->bytes += domain->records[slot].size_bytes;
+        bool here = pager_record_has_bytes(&domain->records[slot]);
+        tally->records += here;
+        tally->bytes += here ? domain->records[slot].size_bytes : 0;
     }
     if (pager_block_evictable(pager, block)) {
         assert(block->flags & PAGER_BLOCK_LISTED); /* nothing that may go is forgotten */
@@ -223,8 +233,10 @@ void pager_check(const struct pager *pager) {
         check_domain(pager, i);
     }
     check_blocks(pager);
+    pager_disk_check(pager);
     check_assemblies(pager);
     check_sessions(pager);
     pager_timers_check(&pager->timers);
-    assert(pager->timers.promised == pager->leases.used + pager->parts.used + pager->n_assemblies);
+    assert(pager->timers.promised ==
+           pager->leases.used + pager->parts.used + pager->n_assemblies + (pager->disk ? pager->disk->loads.used : 0));
 }

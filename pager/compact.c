@@ -6,7 +6,7 @@
 static bool may_move(void *ctx, uint32_t owner) {
     const struct pager_domain *domain = ctx;
     assert(owner < domain->slots_touched);
-    return domain->records[owner].state == PAGER_RESIDENT && domain->records[owner].refs == 0;
+    return domain->records[owner].state == PAGER_RESIDENT && domain->records[owner].refs == 0 && domain->records[owner].busy == 0;
 }
 
 static bool move_one(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
@@ -15,7 +15,8 @@ static bool move_one(struct pager *pager, struct pager_domain *domain, uint32_t 
         free(move);
         return false;
     }
-    if (domain->tier_ops->reserve(domain->tier, domain->records[slot].size_bytes, slot, &move->to_extent) != QUIRE_OK) {
+    if (domain->tier_ops->reserve(domain->tier, pager_room_bytes(pager, domain->records[slot].size_bytes), slot, &move->to_extent) !=
+        QUIRE_OK) {
         pager_table_remove(&pager->moves, move->handle);
         free(move);
         return false;

@@ -24,7 +24,7 @@
     X(write_budget_bytes_per_s, uint64_t, 0, "bytes a second that may be written to disk; 0: as many as there are")                        \
     X(drive_writes_per_day, double, 0, "times a day that the disk's capacity may be written; 0: as often as asked")                        \
     X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one")                                             \
-    X(reinsert_pct, uint32_t, 12, "share of what is written that may be rewriting of what reuse justifies")
+    X(reinsert_pct, uint32_t, 20, "share of what is written that may be rewriting of what reuse justifies")
 
 struct pager_disk_options {
 #define X(name, type, value, help) type name;
@@ -114,7 +114,7 @@ struct pager_disk_meta {
     const struct quire_meta_item *items;
     const struct quire_meta_pin *pins;
 };
-enum quire_status pager_disk_meta(struct pager *pager, struct pager_disk_meta *meta);
+enum quire_status pager_disk_meta(struct pager *pager, uint64_t ticket, struct pager_disk_meta *meta);
 
 /* ---- reading -------------------------------------------------------------------------------------------------------------- */
 /* One record of a lease that is to be in memory. */
@@ -129,9 +129,15 @@ struct pager_load_item {
  */
 enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, const struct pager_load_item *items,
                              uint32_t n_items, uint64_t cookie, uint64_t deadline_ns);
-/* After LOAD_DONE, once: grants[i] with statuses[i] OK; MISS (gone from the disk, corrupt, unreadable), FULL (no room in the pool before the deadline), TIMEOUT. NOT_FOUND: the lease has ended. */
-enum quire_status pager_load_result(struct pager *pager, uint64_t cookie, struct quire_wire_grant *grants, uint8_t *statuses,
+/* After LOAD_DONE, once, with the event's ticket: for each item grants[i], and statuses[i]: OK; MISS (gone from the disk, damaged, unreadable); FULL (no room in the
+   pool); TIMEOUT. NOT_FOUND: the lease has ended. */
+enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct quire_wire_grant *grants, uint8_t *statuses,
                                     uint32_t n_items);
+
+/* ---- deletions that last -------------------------------------------------------------------------------------------------- */
+/* OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its status is SYSTEM when the disk
+   would not take it. RETRY: too many wait. */
+enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie);
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
 /* Takes a device out of use: what is only there is a miss from now. */

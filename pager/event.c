@@ -1,5 +1,5 @@
 /* Wishes go out in the order in which they arose; their completions come back by ticket. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #define MOVE_TICKET (1ull << 63)
 
@@ -62,13 +62,36 @@ static void tell_move(const struct pager *pager, const struct pager_move *move, 
     event->size_bytes = domain->records[move->slot].size_bytes;
 }
 
+static void tell_disk(struct pager *pager, struct pager_wish *wish, struct pager_event *event) {
+    switch (event->type) {
+    case PAGER_LOAD_DONE:
+        pager_load_tell(pager, wish, event);
+        break;
+    case PAGER_DURABLE:
+        pager_barrier_tell(pager, wish, event);
+        break;
+    case PAGER_FLUSHED:
+        break;
+    default:
+        pager_op_tell((const struct pager_op *)wish, event);
+    }
+}
+
 bool pager_next_event(struct pager *pager, struct pager_event *event) {
     struct pager_wish *wish = pager->wishes.next;
+    if (wish == &pager->wishes && pager->disk) {
+        pager_disk_pump(pager); /* whatever was called before may have made something possible */
+        wish = pager->wishes.next;
+    }
     if (wish == &pager->wishes) {
         return false;
     }
     pager_wish_cancel(wish);
     *event = (struct pager_event){.type = (enum pager_event_type)wish->type};
+    if (wish->type >= PAGER_DISK_WRITE) {
+        tell_disk(pager, wish, event);
+        return true;
+    }
     if (wish->type == PAGER_MOVE) {
         event->domain = ((struct pager_move *)wish)->domain;
         tell_move(pager, (struct pager_move *)wish, event);
@@ -86,7 +109,9 @@ bool pager_next_event(struct pager *pager, struct pager_event *event) {
 
 void pager_complete(struct pager *pager, uint64_t now_ns, uint64_t ticket, enum quire_status status) {
     pager_clock(pager, now_ns);
-    if (ticket & MOVE_TICKET) {
+    if (ticket & PAGER_DISK_TICKET) {
+        pager_op_ended(pager, ticket, status);
+    } else if (ticket & MOVE_TICKET) {
         struct pager_move *move = pager_table_find(&pager->moves, ticket & ~MOVE_TICKET);
         if (move && !move->wish.next) {
             pager_compact_moved(pager, move, status);

@@ -1,5 +1,5 @@
 /* What gives way: the leaf that was used longest ago, orphans before all; ahead of demand while free room is below its mark. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 /* Re-filings, unlistings and evictions that one search may take. */
 #define SEARCH_BUDGET 4096u
@@ -7,9 +7,16 @@
 #define REQUEST_EVICTIONS 4096u
 #define REQUEST_LOOKS 65536u
 
+/* From memory; from everywhere, when the disk does not have it. */
 static uint64_t evict(struct pager *pager, uint32_t block) {
-    struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
-    uint64_t bytes = 0;
+    const struct pager_block *b = pager_block_at(pager, block);
+    struct pager_ns *ns = pager->namespaces[b->ns];
+    uint64_t bytes = pager_block_bytes(pager, b);
+    if (pager_block_clean(pager, b) && !pager_block_is_orphan(pager, b)) {
+        pager_demoted(pager, bytes);
+        pager_block_demote(pager, block);
+        return bytes;
+    }
     ns->evictions++;
     pager->counters.evicted_blocks++;
     pager_block_drop(pager, block, ns->deleted ? PAGER_GHOST_NONE : PAGER_GHOST_EVICTED, &bytes);
@@ -17,7 +24,8 @@ static uint64_t evict(struct pager *pager, uint32_t block) {
     return bytes;
 }
 
-static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint32_t *budget) {
+/* *freed grows by what left memory. */
+static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint32_t *budget, uint64_t *freed) {
     uint32_t now = pager_tick_now(pager);
     while (*budget > 0) {
         uint32_t block = pager_age_oldest(&domain->ages, pager->index, now, budget);
@@ -25,12 +33,13 @@ static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint3
             break;
         }
         const struct pager_block *b = pager_block_at(pager, block);
-        bool parent_came = b->age == PAGER_AGE_ORPHANS && !pager_block_is_orphan(pager, b);
+        bool parent_came = b->age == PAGER_AGE_ORPHANS && !pager_block_goes_first(pager, b);
         if (parent_came || !pager_block_evictable(pager, b)) {
             pager_age_remove(&domain->ages, pager->index, block);
             pager_block_file(pager, block); /* where it belongs; in no list while it may not go */
         } else {
-            evict(pager, block);
+            uint64_t bytes = evict(pager, block);
+            *freed += bytes;
             return true;
         }
         *budget -= *budget > 0;
@@ -40,7 +49,8 @@ static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint3
 
 bool pager_evict_one(struct pager *pager, struct pager_domain *domain) {
     uint32_t budget = SEARCH_BUDGET;
-    if (evict_oldest(pager, domain, &budget)) {
+    uint64_t freed = 0;
+    if (evict_oldest(pager, domain, &budget, &freed)) {
         return true;
     }
     domain->more = budget == 0;
@@ -88,12 +98,10 @@ static bool is_spent(const struct request *r) { return r->evictions == 0 || r->l
 
 static void evict_any(struct pager *pager, struct pager_domain *domain, struct request *r) {
     while (r->freed < r->bytes && !is_spent(r)) {
-        uint64_t before = pager->counters.evicted_bytes;
-        if (!evict_oldest(pager, domain, &r->looks)) {
+        if (!evict_oldest(pager, domain, &r->looks, &r->freed)) {
             r->none_left = r->looks > 0;
             return;
         }
-        r->freed += pager->counters.evicted_bytes - before;
         r->evictions--;
         r->looks -= r->looks > 0;
     }

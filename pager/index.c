@@ -24,6 +24,7 @@
 /* From these sizes on the unused part of the last huge page stays below a tenth of a block's budget. */
 #define ENTRIES_HUGE_FROM (16ull << 20)
 #define SLOTS_HUGE_FROM (4ull << 20)
+#define PLACES_HUGE_FROM (4ull << 20)
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -40,12 +41,25 @@ struct pager_index {
     uint32_t *directory;
     struct segment_info *segments; /* as many as the directory has elements */
     struct pager_arena slots, entries;
+    struct pager_arena places; /* none reserved: without a disk */
     wide factor[6];
     uint64_t max_blocks, count;
     uint32_t entries_used; /* entries below were handed out at least once */
     uint32_t free_head;    /* removed entries, linked by `next` */
     uint64_t scratch[SEGMENT_SLOTS];
 };
+
+bool pager_index_has_places(const struct pager_index *index) { return index->places.reserved_bytes > 0; }
+
+enum quire_status pager_index_add_places(struct pager_index *index) {
+    assert(index->entries_used == 0 && !pager_index_has_places(index));
+    return pager_arena_reserve(&index->places, index->max_blocks * sizeof(uint64_t), PLACES_HUGE_FROM);
+}
+
+uint64_t *pager_index_place(const struct pager_index *index, uint32_t block) {
+    assert(block < index->entries_used);
+    return (uint64_t *)index->places.base + block;
+}
 
 /* ---- tags and slots --------------------------------------------------------------------------------------------------- */
 
@@ -169,6 +183,7 @@ void pager_index_destroy(struct pager_index **index) {
     QUIRE_MAGIC_CHECK(*index, INDEX_MAGIC);
     pager_arena_release(&(*index)->slots);
     pager_arena_release(&(*index)->entries);
+    pager_arena_release(&(*index)->places);
     free((*index)->directory);
     free((*index)->segments);
     (*index)->magic = 0;
@@ -306,6 +321,9 @@ static enum quire_status entry_take(struct pager_index *index, uint32_t *block) 
         return QUIRE_OK;
     }
     QUIRE_FORWARD(pager_arena_grow(&index->entries, ((uint64_t)index->entries_used + 1) * sizeof(struct pager_block)));
+    if (pager_index_has_places(index)) {
+        QUIRE_FORWARD(pager_arena_grow(&index->places, ((uint64_t)index->entries_used + 1) * sizeof(uint64_t)));
+    }
     *block = index->entries_used++;
     return QUIRE_OK;
 }
@@ -380,6 +398,7 @@ static void slot_drop(uint64_t *slots, uint32_t bucket, uint64_t *slot) {
 void pager_index_remove(struct pager_index *index, uint32_t block) {
     struct pager_block *entry = pager_index_at(index, block);
     assert(!(entry->flags & PAGER_BLOCK_FREE));
+    assert(!pager_index_has_places(index) || *pager_index_place(index, block) == 0);
     uint32_t tag = tag_of(index, entry->ns, entry->key.b);
     uint32_t segment = segment_of(index, tag);
     uint64_t *slots = segment_slots(index, segment);
@@ -409,7 +428,7 @@ uint64_t pager_index_count(const struct pager_index *index) { return index->coun
 
 uint64_t pager_index_bytes(const struct pager_index *index) {
     uint64_t directory = (sizeof(*index->directory) + sizeof(*index->segments)) << index->depth;
-    return sizeof(*index) + directory + index->slots.committed_bytes + index->entries.committed_bytes;
+    return sizeof(*index) + directory + index->slots.committed_bytes + index->entries.committed_bytes + index->places.committed_bytes;
 }
 
 uint32_t pager_index_next(const struct pager_index *index, uint32_t cursor, uint32_t *block) {

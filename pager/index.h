@@ -19,6 +19,8 @@ enum pager_block_flags {
     PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
     PAGER_BLOCK_LISTED = 4,      /* in an age list */
     PAGER_BLOCK_BUILDING = 8,    /* a record of it is under construction */
+    PAGER_BLOCK_FLEETING = 16,   /* read from disk once since it left memory: leaves again before others, stays when it is read again */
+    PAGER_BLOCK_NOTED = 32,      /* among those of which metadata tells whether they are pinned */
     PAGER_BLOCK_FREE = 128       /* the index's own: no block is here */
 };
 
@@ -50,6 +52,11 @@ void pager_index_find_batch(const struct pager_index *index, uint16_t ns, const 
 /* The key must be absent. The new entry is zero but for key, ns and the NO_ values. FULL at max_blocks, NO_MEMORY. */
 enum quire_status pager_index_insert(struct pager_index *index, uint16_t ns, const quire_key *key, uint32_t *block);
 void pager_index_remove(struct pager_index *index, uint32_t block);
+
+/* Eight bytes more for each block, zero at first and again when it is removed: where its records are on disk. Once, while the index is empty. */
+enum quire_status pager_index_add_places(struct pager_index *index);
+uint64_t *pager_index_place(const struct pager_index *index, uint32_t block); /* only after that */
+bool pager_index_has_places(const struct pager_index *index);
 
 uint64_t pager_index_count(const struct pager_index *index);
 uint64_t pager_index_bytes(const struct pager_index *index); /* all memory it holds */

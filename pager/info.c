@@ -1,5 +1,5 @@
 /* The operator's views. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #include <stdio.h>
 
@@ -67,6 +67,8 @@ bool pager_ns_next(const struct pager *pager, uint32_t *cursor, struct pager_ns_
             .stores = ns->stores,
             .evictions = ns->evictions,
             .tokens_reused = ns->tokens_reused,
+            .disk_records = ns->disk_records,
+            .disk_bytes = ns->disk_bytes,
         };
         memcpy(info->name, ns->name, sizeof(info->name));
         memcpy(info->digest, ns->digest, sizeof(info->digest));
@@ -93,17 +95,39 @@ static void add_record(const struct pager_domain *domain, uint32_t slot, struct 
     }
 }
 
+/* On disk, when not in memory as well: each group's record is told once. */
+static void add_places(const struct pager *pager, uint32_t block, struct pager_block_info *info) {
+    struct pager_where where;
+    for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
+        bool told = false;
+        for (uint32_t i = 0; i < info->n_records; i++) {
+            told |= info->records[i].group == where.group;
+            info->records[i].on_disk |= info->records[i].group == where.group;
+        }
+        if (!told && info->n_records < PAGER_BLOCK_RECORDS_MAX) {
+            info->records[info->n_records++] = (struct pager_record_info){
+                .group = where.group,
+                .rung = where.rung,
+                .state = "disk",
+                .offset = (uint64_t)where.at_units * pager->disk->geometry.unit_bytes,
+                .size_bytes = pager_where_bytes(pager, block, &where),
+                .on_disk = true,
+                .segment = where.segment,
+                .error = where.error,
+                .ancestry_error = where.ancestry_error,
+            };
+        }
+    }
+}
+
 static enum quire_miss why_absent(const struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
     enum pager_ghost_kind ghost = pager_ghost_find(&pager->ghosts, ns->serial, key);
     return ghost == PAGER_GHOST_EVICTED ? QUIRE_MISS_EVICTED : ghost == PAGER_GHOST_DELETED ? QUIRE_MISS_DELETED : QUIRE_MISS_NEVER_STORED;
 }
 
-static enum quire_miss why(const struct pager *pager, const struct pager_ns *ns, const struct pager_block *block) {
-    const struct pager_domain *domain = &pager->domains[ns->domain];
-    uint32_t there = 0;
-    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
-        there |= 1u << domain->records[slot].group;
-    }
+static enum quire_miss why(const struct pager *pager, const struct pager_ns *ns, uint32_t number) {
+    const struct pager_block *block = pager_block_at(pager, number);
+    uint32_t there = pager_block_groups(pager, number);
     if (there == ns->all_mask) {
         return QUIRE_MISS_NONE;
     }
@@ -119,10 +143,10 @@ static void describe(const struct pager *pager, const struct pager_ns *ns, uint3
     info->n_tokens = b->n_tokens;
     info->children = b->children;
     info->pins = b->pins;
-    info->miss = why(pager, ns, b);
-    info->placeholder = b->record == PAGER_NO_RECORD && !(b->flags & PAGER_BLOCK_BUILDING);
-    info->parent_present = b->parent == PAGER_NO_BLOCK ? !(b->flags & PAGER_BLOCK_ORPHAN_ROOT) && !info->placeholder
-                                                       : pager_block_at(pager, b->parent)->record != PAGER_NO_RECORD;
+    info->miss = why(pager, ns, block);
+    info->placeholder = !pager_block_stored(pager, block) && !(b->flags & PAGER_BLOCK_BUILDING);
+    info->parent_present =
+        b->parent == PAGER_NO_BLOCK ? !(b->flags & PAGER_BLOCK_ORPHAN_ROOT) && !info->placeholder : pager_block_stored(pager, b->parent);
     if (b->parent != PAGER_NO_BLOCK) {
         info->parent = pager_block_at(pager, b->parent)->key;
     } else if (info->parent_present) {
@@ -132,6 +156,7 @@ static void describe(const struct pager *pager, const struct pager_ns *ns, uint3
     for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
         add_record(domain, slot, info);
     }
+    add_places(pager, block, info);
     for (struct pager_assembly *a = NULL; (a = pager_assembly_of(pager, block, a));) {
         if (a->slot != PAGER_NO_RECORD) {
             add_record(domain, a->slot, info);

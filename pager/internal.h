@@ -14,6 +14,7 @@
 #include "pager/ghost.h"
 #include "pager/index.h"
 #include "pager/pager.h"
+#include "pager/pool.h"
 #include "pager/table.h"
 #include "pager/timer.h"
 
@@ -38,7 +39,17 @@
 #define PAGER_ASSEMBLY_BUCKETS 8192u
 
 /* ---- records -------------------------------------------------------------------------------------------------------------- */
-enum pager_state { PAGER_ABSENT, PAGER_FILLING, PAGER_SEALING, PAGER_RESIDENT, PAGER_MOVING, PAGER_DOOMED, PAGER_STATES };
+enum pager_state {
+    PAGER_ABSENT,
+    PAGER_FILLING,
+    PAGER_SEALING,
+    PAGER_RESIDENT,
+    PAGER_MOVING,
+    PAGER_AWAY,    /* leased, and only on disk: no extent */
+    PAGER_LOADING, /* asked for: no extent until there is room, then a read under way */
+    PAGER_DOOMED,
+    PAGER_STATES
+};
 enum pager_happening {
     PAGER_HAPPENS_FILLED, /* every part is in place and compared */
     PAGER_HAPPENS_SEALED, /* header and sums are written: it may be seen */
@@ -46,24 +57,34 @@ enum pager_happening {
     PAGER_HAPPENS_DROP,   /* given up, evicted, deleted, superseded */
     PAGER_HAPPENS_MOVE,   /* a copy to another place was asked for */
     PAGER_HAPPENS_MOVED,  /* that copy has ended, well or not */
+    PAGER_HAPPENS_LOAD,   /* its bytes are asked for */
+    PAGER_HAPPENS_LOADED, /* they are there, verified */
+    PAGER_HAPPENS_UNLOAD, /* they are not to come: back to where it was */
     PAGER_HAPPENS_LET_GO  /* a reader or writer has left */
 };
-enum pager_record_flags { PAGER_RECORD_UNLISTED = 1 /* its block is in no age list: the last reader files it */ };
+enum pager_record_flags {
+    PAGER_RECORD_UNLISTED = 1, /* its block is in no age list: the last reader files it */
+    PAGER_RECORD_CLEAN = 2,    /* the disk has the same bytes */
+    PAGER_RECORD_DIRTY = 4,    /* in its domain's list of those to be written */
+    PAGER_RECORD_WRITING = 8,  /* in a batch under way */
+    PAGER_RECORD_REWRITE = 16, /* DIRTY because its segment is being emptied: may use the reserve */
+    PAGER_RECORD_READING = 32  /* a read into its extent is under way */
+};
 
 struct pager_record {
-    uint64_t sequence;
-    uint64_t offset;
-    uint32_t block; /* PAGER_NO_BLOCK once doomed */
-    uint32_t next;  /* the block's next record; the next free slot */
+    uint64_t sequence; /* 0: it came from disk, where the log knows */
+    uint64_t offset;   /* AWAY: nowhere; LOADING: the read's handle */
+    uint32_t block;    /* PAGER_NO_BLOCK once doomed */
+    uint32_t next;     /* the block's next record; the next free slot */
     uint32_t extent;
     uint32_t size_bytes;
     uint32_t refs; /* leases, quarantined ones too */
-    uint32_t busy; /* fills, seals and moves under way */
     uint32_t generation;
     float error, ancestry_error;
+    uint32_t dirty_prev, dirty_next;
+    uint16_t busy; /* fills, seals, moves, reads and writes under way */
     uint16_t ns;
     uint8_t state, group, rung, flags;
-    uint8_t reserved[6];
 };
 static_assert(sizeof(struct pager_record) == 64, "one cache line: a lookup reads one a record");
 
@@ -99,6 +120,8 @@ struct pager_domain {
     bool reclaiming;        /* below the low mark until the high one */
     bool more;              /* a bounded step ended before the room was there */
     struct pager_evict_place place;
+    uint32_t dirty_first, dirty_last; /* to be written to disk, in the order in which they were stored */
+    uint64_t dirty_bytes, dirty_records;
 };
 
 struct pager_ns {
@@ -117,6 +140,7 @@ struct pager_ns {
     uint64_t slots;   /* records in any state */
     uint32_t users;   /* sessions */
     uint64_t blocks, records, bytes, pinned_blocks, hits, misses, stores, evictions, tokens_reused;
+    uint64_t disk_records, disk_bytes;
 };
 
 struct pager_lease;
@@ -143,6 +167,9 @@ struct pager_lease {
     struct pager_session *session;
     struct pager_lease *prev, *next;
     uint32_t domain, n_slots;
+    uint32_t n_loads; /* under way */
+    uint32_t *extra;  /* slots of what was read for this lease alone */
+    uint32_t n_extra;
     uint32_t slots[];
 };
 
@@ -205,6 +232,8 @@ struct pager_move {
     uint32_t domain, slot, to_extent;
 };
 
+struct pager_disk; /* pager/disk/internal.h */
+
 /* ---- the pager ------------------------------------------------------------------------------------------------------------ */
 struct pager {
     uint32_t magic;
@@ -230,6 +259,9 @@ struct pager {
     uint32_t sweep_cursor;
     uint32_t walk_tick, walked; /* steps up parent chains in this tick */
     struct pager_counters counters;
+    struct pager_disk *disk; /* NULL: none */
+    uint32_t *pinned;        /* blocks that were pinned, for the disk's metadata */
+    uint32_t n_pinned, pinned_capacity;
     uint32_t found[QUIRE_MAX_BATCH];
     bool usable[QUIRE_MAX_BATCH + 1]; /* by length of the prefix: the windowed groups are there */
 };
@@ -266,6 +298,16 @@ enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, c
 /* INVALID: it would be its own ancestor. RETRY: whether it would cannot be told within bounds; it stays without a parent. */
 enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent);
 bool pager_block_evictable(const struct pager *pager, const struct pager_block *block);
+/* Is any record of it held, in memory or on disk? */
+bool pager_block_stored(const struct pager *pager, uint32_t block);
+/* A bit for each layer group that is held anywhere. */
+uint32_t pager_block_groups(const struct pager *pager, uint32_t block);
+/* Leaves memory before others: nobody can reach it, or it was read but once. */
+bool pager_block_goes_first(const struct pager *pager, const struct pager_block *block);
+/* It is in memory, and the disk has all of that. */
+bool pager_block_clean(const struct pager *pager, const struct pager_block *block);
+/* Out of memory: only the disk has it. It is clean, and nobody holds it. */
+void pager_block_demote(struct pager *pager, uint32_t block);
 bool pager_block_is_orphan(const struct pager *pager, const struct pager_block *block);
 /* Into an age list, when it may be evicted and is in none. Called whenever something that kept it from there ends. */
 void pager_block_file(struct pager *pager, uint32_t block);
@@ -285,6 +327,12 @@ void pager_record_link(struct pager *pager, struct pager_domain *domain, uint32_
 void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_record_unref(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 
+/* A record that is only on disk gets a slot, for a lease or a read; NO_RECORD: no slot is free. `loose`: of no block, for one reader alone. */
+uint32_t pager_record_take_away(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, bool loose);
+void pager_record_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+void pager_record_ref(struct pager_domain *domain, uint32_t slot);
+bool pager_record_has_bytes(const struct pager_record *record);
+
 /* state.c */
 const char *pager_state_name(uint8_t state);
 void pager_record_step(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_happening happening);
@@ -296,6 +344,9 @@ void pager_wish_cancel(struct pager_wish *wish);
 /* lease.c */
 void pager_lease_end(struct pager *pager, struct pager_lease *lease);
 void pager_lease_expired(struct pager *pager, struct pager_lease *lease);
+/* NULL unless it is this session's, and it may still use it. */
+struct pager_lease *pager_lease_find(const struct pager *pager, uint64_t session, uint64_t lease);
+bool pager_lease_has(const struct pager_lease *lease, uint32_t slot);
 uint64_t pager_lease_quota(const struct pager *pager, const struct pager_domain *domain);
 
 /* assembly.c */
@@ -327,8 +378,7 @@ void pager_publish_pin(struct pager *pager, uint32_t block);
 /* The record is complete and sealed. */
 void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last);
 /* Would a record of these errors replace the block's? True also when there is none. */
-bool pager_more_faithful(const struct pager_domain *domain, const struct pager_block *block, uint8_t group, float error,
-                         float ancestry_error);
+bool pager_more_faithful(const struct pager *pager, uint32_t block, uint8_t group, float error, float ancestry_error);
 
 /* room.c: who waits for room, in order. */
 void pager_room_ask(struct pager *pager, struct pager_assembly *assembly);
@@ -336,6 +386,10 @@ void pager_room_leave(struct pager *pager, struct pager_assembly *assembly);
 void pager_room_serve(struct pager *pager, struct pager_domain *domain);
 void pager_room_serve_all(struct pager *pager);
 uint32_t pager_room_retry_ms(const struct pager *pager);
+/* An extent for a record that comes from disk, evicting and moving for it; FULL: not now. */
+enum quire_status pager_room_extent(struct pager *pager, struct pager_domain *domain, uint32_t bytes, uint32_t slot, uint32_t *extent);
+/* Of a record of this size: what the disk reads and writes in whole units has room. */
+uint64_t pager_room_bytes(const struct pager *pager, uint64_t record_bytes);
 
 /* compact.c */
 bool pager_compact_begin(struct pager *pager, struct pager_domain *domain, uint64_t bytes);

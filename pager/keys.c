@@ -1,9 +1,9 @@
 /* Verbs that name blocks by key: touch, delete, pin, unpin. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 static enum quire_status touch(struct pager *pager, uint32_t block) {
     struct pager_block *b = pager_block_at(pager, block);
-    if (b->record == PAGER_NO_RECORD) {
+    if (!pager_block_stored(pager, block)) {
         return QUIRE_MISS;
     }
     b->used = pager_tick_now(pager);
@@ -13,12 +13,13 @@ static enum quire_status touch(struct pager *pager, uint32_t block) {
 /* Also what is under construction goes: a block that was deleted must not come back by a put from before. */
 static enum quire_status delete_block(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
-    bool stored = b->record != PAGER_NO_RECORD, building = b->flags & PAGER_BLOCK_BUILDING;
+    bool stored = pager_block_stored(pager, block), building = b->flags & PAGER_BLOCK_BUILDING;
     uint64_t bytes = 0;
     if (b->pins > 0) {
         return QUIRE_IN_USE;
     }
     if (stored) {
+        pager_bury(pager, block);
         pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
         pager->counters.deleted_blocks++;
     }
@@ -30,11 +31,14 @@ static enum quire_status delete_block(struct pager *pager, uint32_t block) {
 
 static enum quire_status pin(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
-    if (b->record == PAGER_NO_RECORD) {
+    if (!pager_block_stored(pager, block)) {
         return QUIRE_MISS;
     }
     if (b->pins == UINT16_MAX) {
         return QUIRE_TOO_LARGE;
+    }
+    if (!pager_pin_note(pager, block)) {
+        return QUIRE_NO_MEMORY;
     }
     pager_block_pin(pager, block, (uint16_t)(b->pins + 1));
     return QUIRE_OK;
@@ -43,7 +47,7 @@ static enum quire_status pin(struct pager *pager, uint32_t block) {
 static enum quire_status unpin(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
     if (b->pins == 0) {
-        return b->record == PAGER_NO_RECORD ? QUIRE_MISS : QUIRE_NOT_FOUND;
+        return pager_block_stored(pager, block) ? QUIRE_NOT_FOUND : QUIRE_MISS;
     }
     pager_block_pin(pager, block, (uint16_t)(b->pins - 1));
     return QUIRE_OK;
@@ -62,6 +66,9 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
     }
     if (n_keys > QUIRE_MAX_BATCH) {
         return QUIRE_TOO_LARGE;
+    }
+    if (verb == QUIRE_WIRE_DELETE && !pager_may_bury(pager, n_keys)) {
+        return QUIRE_RETRY;
     }
     for (uint32_t i = 0; i < n_keys; i++) {
         quire_key key;

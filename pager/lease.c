@@ -2,7 +2,7 @@
  * Lookups and leases. One batch probe of the index, then entries and records in waves so that their cache misses overlap; no
  * allocation but the lease itself.
  */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,10 +26,22 @@ struct lookup {
     uint32_t now; /* in ticks */
     bool prefix, floor, probe, quiet, quota_hit;
     bool plain; /* one group and no floor: a block that has a record has all that is wanted */
+    bool disk;  /* there is one */
 };
 
 static bool is_faithful(const struct lookup *l, const struct pager_record *record) {
     return !l->floor || (record->error <= l->request->max_error && record->ancestry_error <= l->request->max_error);
+}
+
+/* Of groups that are on disk, those that are faithful enough. */
+static uint32_t have_on_disk(const struct lookup *l, uint32_t found) {
+    struct pager_where where;
+    uint32_t groups = 0;
+    for (uint32_t at = 0; pager_where_next(l->pager, found, &at, &where);) {
+        bool ok = !l->floor || (where.error <= l->request->max_error && where.ancestry_error <= l->request->max_error);
+        groups |= ok ? 1u << where.group : 0;
+    }
+    return groups;
 }
 
 /* Groups that are there and faithful enough. */
@@ -39,8 +51,10 @@ static inline uint32_t have(const struct lookup *l, uint32_t found) {
         return 0;
     }
     if (l->plain) { /* without waiting for the record's cache line */
-        return l->blocks[found].record == PAGER_NO_RECORD ? 0 : l->mask;
+        bool there = l->blocks[found].record != PAGER_NO_RECORD || (l->disk && pager_where_any(l->pager, found));
+        return there ? l->mask : 0;
     }
+    groups = l->disk ? have_on_disk(l, found) : 0;
     for (uint32_t slot = l->blocks[found].record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
         const struct pager_record *record = &l->domain->records[slot];
         groups |= is_faithful(l, record) ? 1u << record->group : 0;
@@ -109,13 +123,19 @@ static uint32_t needed(const struct lookup *l, uint32_t i, uint32_t n) {
 }
 
 static uint64_t bytes_of(const struct lookup *l, uint32_t i, uint32_t groups) {
+    uint32_t found = l->pager->found[i];
     uint64_t bytes = 0;
-    if (groups == 0 || l->pager->found[i] == PAGER_NO_BLOCK) {
+    if (groups == 0 || found == PAGER_NO_BLOCK) {
         return 0;
     }
-    for (uint32_t slot = l->blocks[l->pager->found[i]].record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
+    for (uint32_t slot = l->blocks[found].record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
         const struct pager_record *record = &l->domain->records[slot];
         bytes += groups >> record->group & 1 ? record->size_bytes : 0;
+        groups &= ~(1u << record->group);
+    }
+    struct pager_where where;
+    for (uint32_t at = 0; l->disk && groups && pager_where_next(l->pager, found, &at, &where);) {
+        bytes += groups >> where.group & 1 ? pager_where_bytes(l->pager, found, &where) : 0;
     }
     return bytes;
 }
@@ -160,40 +180,68 @@ static void cut_prefix(struct lookup *l) {
     l->n = n;
 }
 
-/* Uses block i, and grants its records of these groups; false: the caller's array is full. */
-static inline bool grant_block(struct lookup *l, uint32_t i, uint32_t groups) {
+static void grant_record(struct lookup *l, uint32_t i, uint32_t slot) {
+    struct pager_lease_reply *reply = l->reply;
+    struct pager_record *record = &l->domain->records[slot];
+    reply->grants[reply->n_grants++] = (struct quire_wire_grant){
+        .offset = pager_record_has_bytes(record) ? record->offset : QUIRE_WIRE_AWAY,
+        .size = record->size_bytes,
+        .slot = slot,
+        .generation = record->generation,
+        .key_index = (uint16_t)i,
+        .group = record->group,
+        .rung = record->rung,
+    };
+    reply->leased_bytes += record->size_bytes;
+    pager_record_ref(l->domain, slot);
+}
+
+/* Those that are only on disk get a slot without bytes. */
+static enum quire_status grant_away(struct lookup *l, uint32_t i, uint32_t groups) {
+    groups &= pager_where_groups(l->pager, l->pager->found[i]);
+    for (uint32_t g = 0; groups >> g; g++) {
+        if (!(groups >> g & 1)) {
+            continue;
+        }
+        if (l->reply->n_grants == l->reply->grants_capacity) {
+            return QUIRE_TOO_LARGE;
+        }
+        uint32_t slot = pager_record_take_away(l->pager, l->domain, l->pager->found[i], (uint8_t)g, false);
+        if (slot == PAGER_NO_RECORD) {
+            return QUIRE_RETRY;
+        }
+        grant_record(l, i, slot);
+    }
+    return QUIRE_OK;
+}
+
+/* Uses block i, and grants its records of these groups. TOO_LARGE: the caller's array is full; RETRY: no slot is free. */
+static inline enum quire_status grant_block(struct lookup *l, uint32_t i, uint32_t groups) {
     struct pager_lease_reply *reply = l->reply;
     struct pager_block *block = &l->blocks[l->pager->found[i]];
     l->tokens += block->n_tokens;
     block->used = l->quiet ? block->used : l->now;
     for (uint32_t slot = groups ? block->record : PAGER_NO_RECORD; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
-        struct pager_record *record = &l->domain->records[slot];
+        const struct pager_record *record = &l->domain->records[slot];
         if (!(groups >> record->group & 1)) {
             continue;
         }
         if (reply->n_grants == reply->grants_capacity) {
-            return false;
+            return QUIRE_TOO_LARGE;
         }
-        reply->grants[reply->n_grants++] = (struct quire_wire_grant){
-            .offset = record->offset,
-            .size = record->size_bytes,
-            .slot = slot,
-            .generation = record->generation,
-            .key_index = (uint16_t)i,
-            .group = record->group,
-            .rung = record->rung,
-        };
-        reply->leased_bytes += record->size_bytes;
-        l->domain->leased_bytes += record->refs++ == 0 ? record->size_bytes : 0;
+        if (pager_record_has_bytes(record) && !l->quiet) {
+            block->flags &= (uint8_t)~PAGER_BLOCK_FLEETING; /* somebody came back for it */
+        }
+        groups &= ~(1u << record->group);
+        grant_record(l, i, slot);
     }
-    return true;
+    return l->disk && groups ? grant_away(l, i, groups) : QUIRE_OK;
 }
 
 /* Takes all grants back: they were too many. */
 static void ungrant(struct lookup *l) {
     for (uint32_t i = 0; i < l->reply->n_grants; i++) {
-        struct pager_record *record = &l->domain->records[l->reply->grants[i].slot];
-        l->domain->leased_bytes -= --record->refs == 0 ? record->size_bytes : 0;
+        pager_record_unref(l->pager, l->domain, l->reply->grants[i].slot);
     }
     l->reply->n_grants = 0;
     l->reply->leased_bytes = l->tokens = 0;
@@ -202,8 +250,8 @@ static void ungrant(struct lookup *l) {
 static enum quire_status grant_prefix(struct lookup *l) {
     for (uint32_t i = 0; i < l->n; i++) {
         uint32_t groups = l->windowed ? needed(l, i, l->n) : l->mask;
-        if (l->pager->found[i] != PAGER_NO_BLOCK && !grant_block(l, i, groups)) {
-            return QUIRE_TOO_LARGE;
+        if (l->pager->found[i] != PAGER_NO_BLOCK) {
+            QUIRE_FORWARD(grant_block(l, i, groups));
         }
     }
     return QUIRE_OK;
@@ -218,8 +266,8 @@ static enum quire_status grant_each(struct lookup *l) {
         } else if (!l->probe && l->reply->leased_bytes + bytes_of(l, i, l->mask) > l->budget_bytes) {
             l->reply->misses[i] = QUIRE_MISS_QUOTA;
             l->quota_hit = true;
-        } else if (!l->probe && !grant_block(l, i, l->mask)) {
-            return QUIRE_TOO_LARGE;
+        } else if (!l->probe) {
+            QUIRE_FORWARD(grant_block(l, i, l->mask));
         }
     }
     return QUIRE_OK;
@@ -243,15 +291,12 @@ static enum quire_miss absent_reason(const struct lookup *l, uint32_t i) {
 static enum quire_miss reason(const struct lookup *l, uint32_t i) {
     uint32_t found = l->pager->found[i];
     const struct pager_block *block = found == PAGER_NO_BLOCK ? NULL : (&l->blocks[found]);
-    if (block && block->record == PAGER_NO_RECORD && (block->flags & PAGER_BLOCK_BUILDING)) {
+    uint32_t there = block ? pager_block_groups(l->pager, found) : 0;
+    if (block && there == 0 && (block->flags & PAGER_BLOCK_BUILDING)) {
         return QUIRE_MISS_INCOMPLETE;
     }
-    if (!block || block->record == PAGER_NO_RECORD) {
+    if (there == 0) {
         return absent_reason(l, i);
-    }
-    uint32_t there = 0;
-    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
-        there |= 1u << l->domain->records[slot].group;
     }
     if ((there & l->mask) != l->mask) {
         return block->flags & PAGER_BLOCK_BUILDING ? QUIRE_MISS_INCOMPLETE : QUIRE_MISS_LAYOUT;
@@ -389,6 +434,7 @@ static enum quire_status prepare(struct lookup *l) {
     l->reply->hits = l->reply->n_grants = 0;
     l->n = request->n_keys;
     l->plain = l->ns->all_mask == 1 && !l->floor;
+    l->disk = pager->disk != NULL;
     pager_index_find_batch(pager->index, request->ns, request->keys, request->n_keys, pager->found);
     l->blocks = pager_index_count(pager->index) > 0 ? pager_block_at(pager, 0) : NULL;
     prefetch_records(l);
@@ -416,6 +462,34 @@ static enum quire_status look_each(struct lookup *l) {
     return QUIRE_OK;
 }
 
+/* When each block will have been fetched, if all are, in order: the devices work side by side, and what is asked for already goes first. */
+static void estimate(const struct lookup *l) {
+    uint64_t ends_ns[QUIRE_LOG_MAX_FILES] = {0}, latest_ns = 0;
+    struct pager_where where;
+    for (uint32_t i = 0; l->reply->estimates_us && i < l->request->n_keys; i++) {
+        uint32_t found = l->reply->misses[i] == QUIRE_MISS_NONE ? l->pager->found[i] : PAGER_NO_BLOCK;
+        uint32_t groups = found == PAGER_NO_BLOCK ? 0 : l->prefix ? needed(l, i, l->n) : l->mask;
+        for (uint32_t slot = groups ? l->blocks[found].record : PAGER_NO_RECORD; slot != PAGER_NO_RECORD;
+             slot = l->domain->records[slot].next) {
+            groups &= pager_record_has_bytes(&l->domain->records[slot]) ? ~(1u << l->domain->records[slot].group) : UINT32_MAX;
+        }
+        for (uint32_t at = 0; groups && pager_where_next(l->pager, found, &at, &where);) {
+            if (groups >> where.group & 1) {
+                latest_ns = quire_max_u64(latest_ns, pager_read_estimate(l->pager, &where, ends_ns));
+            }
+        }
+        l->reply->estimates_us[i] = (uint32_t)quire_min_u64((latest_ns + 999) / 1000, UINT32_MAX);
+    }
+}
+
+static void read_ahead(const struct lookup *l) {
+    for (uint32_t i = 0; (l->request->flags & QUIRE_WIRE_LEASE_FETCH) && i < l->reply->n_grants; i++) {
+        if (l->reply->grants[i].offset == QUIRE_WIRE_AWAY && !pager_read_ahead(l->pager, l->domain, l->reply->grants[i].slot)) {
+            return;
+        }
+    }
+}
+
 enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct pager_lease_request *request,
                               struct pager_lease_reply *reply) {
     struct lookup l = {.pager = pager, .request = request, .reply = reply};
@@ -432,6 +506,12 @@ enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct
     if (l.probe) {
         use_probed(&l);
     }
+    if (l.disk) {
+        estimate(&l);
+        read_ahead(&l);
+    } else if (reply->estimates_us) {
+        memset(reply->estimates_us, 0, request->n_keys * sizeof(*reply->estimates_us));
+    }
     count(&l);
     return QUIRE_OK;
 }
@@ -439,12 +519,18 @@ enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
 void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
     struct pager_domain *domain = &pager->domains[lease->domain];
+    if (lease->n_loads > 0) {
+        pager_loads_end(pager, lease);
+    }
     struct pager_session *session = lease->session;
     for (uint32_t i = 0; i < lease->n_slots; i++) {
         if (i + AHEAD < lease->n_slots) {
             __builtin_prefetch(&domain->records[lease->slots[i + AHEAD]], 1);
         }
         pager_record_unref(pager, domain, lease->slots[i]);
+    }
+    for (uint32_t i = 0; i < lease->n_extra; i++) {
+        pager_record_unref(pager, domain, lease->extra[i]);
     }
     *(lease->prev ? &lease->prev->next : &session->leases) = lease->next;
     if (lease->next) {
@@ -455,17 +541,18 @@ void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
     domain->quarantined_bytes -= session->quarantined ? lease->bytes : 0;
     pager_timers_forget(&pager->timers, &lease->timer);
     pager_table_remove(&pager->leases, lease->handle);
-    pager->lease_bytes -= sizeof(*lease) + lease->n_slots * sizeof(lease->slots[0]);
+    pager->lease_bytes -= sizeof(*lease) + (lease->n_slots + lease->n_extra) * sizeof(lease->slots[0]);
+    free(lease->extra);
     free(lease);
 }
 
-static struct pager_lease *lease_find(const struct pager *pager, uint64_t session, uint64_t handle) {
+struct pager_lease *pager_lease_find(const struct pager *pager, uint64_t session, uint64_t handle) {
     struct pager_lease *lease = pager_table_find(&pager->leases, handle);
     return lease && lease->session->handle == session && !lease->session->quarantined ? lease : NULL;
 }
 
 enum quire_status pager_release(struct pager *pager, uint64_t session, uint64_t handle) {
-    struct pager_lease *lease = lease_find(pager, session, handle);
+    struct pager_lease *lease = pager_lease_find(pager, session, handle);
     if (!lease) {
         return QUIRE_NOT_FOUND;
     }
@@ -480,14 +567,27 @@ void pager_lease_expired(struct pager *pager, struct pager_lease *lease) {
     pager->counters.leases_expired++;
 }
 
+bool pager_lease_has(const struct pager_lease *lease, uint32_t slot) {
+    bool has = false;
+    for (uint32_t i = 0; i < lease->n_slots && !has; i++) {
+        has = lease->slots[i] == slot;
+    }
+    for (uint32_t i = 0; i < lease->n_extra && !has; i++) {
+        has = lease->extra[i] == slot;
+    }
+    return has;
+}
+
+/* A doomed record's bytes stay under its leases; one that was not read yet has none. */
+static bool has_bytes(const struct pager_record *record) {
+    return pager_record_has_bytes(record) ||
+           (record->state == PAGER_DOOMED && record->extent != PAGER_NO_EXTENT && !(record->flags & PAGER_RECORD_READING));
+}
+
 enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot,
                                     struct quire_wire_grant *grant) {
-    const struct pager_lease *lease = lease_find(pager, session, handle);
-    uint32_t i = 0;
-    while (lease && i < lease->n_slots && lease->slots[i] != slot) {
-        i++;
-    }
-    if (!lease || i == lease->n_slots) {
+    const struct pager_lease *lease = pager_lease_find(pager, session, handle);
+    if (!lease || !pager_lease_has(lease, slot)) {
         return QUIRE_NOT_FOUND;
     }
     if (lease->expires_ns <= pager->now_ns) {
@@ -495,7 +595,7 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
     }
     const struct pager_record *record = &pager->domains[lease->domain].records[slot];
     *grant = (struct quire_wire_grant){
-        .offset = record->offset,
+        .offset = has_bytes(record) ? record->offset : QUIRE_WIRE_AWAY,
         .size = record->size_bytes,
         .slot = slot,
         .generation = record->generation,

@@ -1,5 +1,5 @@
 /* Namespaces: opened by name, agreed on by layout and salt, deleted at once for everybody who looks and bit by bit inside. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 #include "proto/key.h"
 #include "proto/layout.h"
 
@@ -90,6 +90,7 @@ static bool drop_unused(struct pager *pager) {
         }
     }
     if (oldest) {
+        pager_meta_changed(pager);
         ns_free(&pager->namespaces[oldest->number]);
     }
     return oldest != NULL;
@@ -124,7 +125,24 @@ static enum quire_status create(struct pager *pager, uint32_t domain, const char
     made->serial = ++pager->next_serial;
     pager->namespaces[number] = made;
     pager->n_namespaces += number == pager->n_namespaces;
+    pager_meta_changed(pager);
     *ns = made->number;
+    return QUIRE_OK;
+}
+
+enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_item *item, const quire_layout *layout, uint32_t domain) {
+    char name[QUIRE_MAX_NAME + 1];
+    uint16_t ns;
+    if (item->name_bytes > QUIRE_MAX_NAME || domain >= pager->n_domains || item->serial == 0) {
+        return QUIRE_INVALID;
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)item->name_bytes, item->name);
+    if (!is_name(name) || find(pager, domain, name, &ns) > 0 || pager_ns_of_serial(pager, item->serial)) {
+        return QUIRE_INVALID;
+    }
+    QUIRE_FORWARD(create(pager, domain, name, layout, NULL, 0, &ns, NULL, 0));
+    pager->namespaces[ns]->root = item->root;
+    pager->namespaces[ns]->serial = item->serial;
     return QUIRE_OK;
 }
 
@@ -264,6 +282,7 @@ enum quire_status pager_ns_delete(struct pager *pager, const char *name, uint64_
     *blocks = ns->blocks;
     pager->counters.deleted_blocks += ns->blocks;
     ns->deleted = true;
+    pager_meta_changed(pager);
     ns->entries++; /* stays until the last line: ending assemblies may remove its last entry */
     end_assemblies(pager, number);
     ns->entries--;

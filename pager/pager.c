@@ -1,5 +1,5 @@
 /* The pager's life: options, domains, time. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,15 +81,24 @@ static void assemblies_destroy(struct pager *pager) {
     }
 }
 
+static void leases_destroy(struct pager *pager) {
+    uint32_t cursor = 0;
+    for (struct pager_lease *lease; (lease = pager_table_next(&pager->leases, &cursor));) {
+        free(lease->extra);
+    }
+    table_destroy(&pager->leases);
+}
+
 void pager_destroy(struct pager **pager) {
     struct pager *p = *pager;
     if (!p) {
         return;
     }
     QUIRE_MAGIC_CHECK(p, PAGER_MAGIC);
+    pager_disk_destroy(p);
     assemblies_destroy(p);
     sessions_destroy(p);
-    table_destroy(&p->leases);
+    leases_destroy(p);
     table_destroy(&p->parts);
     table_destroy(&p->moves);
     for (uint32_t i = 0; i < p->n_domains; i++) {
@@ -101,6 +110,7 @@ void pager_destroy(struct pager **pager) {
     pager_ghosts_free(&p->ghosts);
     pager_index_destroy(&p->index);
     free(p->buckets);
+    free(p->pinned);
     p->magic = 0;
     free(p);
     *pager = NULL;
@@ -129,8 +139,12 @@ enum quire_status pager_domain_add(struct pager *pager, const char *name, uint64
         return QUIRE_INVALID;
     }
     struct pager_domain *made = &pager->domains[pager->n_domains];
-    *made =
-        (struct pager_domain){.tier_ops = &pager_tier_host, .generations = generations, .n_slots = n_slots, .first_free = PAGER_NO_RECORD};
+    *made = (struct pager_domain){.tier_ops = &pager_tier_host,
+                                  .generations = generations,
+                                  .n_slots = n_slots,
+                                  .first_free = PAGER_NO_RECORD,
+                                  .dirty_first = PAGER_NO_RECORD,
+                                  .dirty_last = PAGER_NO_RECORD};
     snprintf(made->name, sizeof(made->name), "%s", name);
     QUIRE_FORWARD(made->tier_ops->create(pool_bytes, &made->tier));
     enum quire_status status = pager_arena_reserve(&made->arena, (uint64_t)n_slots * sizeof(struct pager_record), RECORDS_HUGE_FROM);
@@ -168,6 +182,9 @@ static void expire(struct pager *pager) {
         case PAGER_TIMER_LEASE:
             pager_lease_expired(pager, (struct pager_lease *)timer);
             break;
+        case PAGER_TIMER_LOAD:
+            pager_load_late(pager, timer);
+            break;
         case PAGER_TIMER_PART:
             pager_part_late(pager, (struct pager_part *)((char *)timer - offsetof(struct pager_part, timer)));
             break;
@@ -189,6 +206,9 @@ void pager_tick(struct pager *pager, uint64_t now_ns) {
             pager_reclaim(pager, domain);
         }
     }
+    if (pager->disk) {
+        pager_disk_pump(pager);
+    }
 }
 
 uint64_t pager_next_deadline(const struct pager *pager) {
@@ -204,6 +224,9 @@ uint64_t pager_next_deadline(const struct pager *pager) {
     const struct pager_timer *timer = pager_timer_first(&pager->timers);
     if (timer) {
         next_ns = quire_min_u64(next_ns, timer->when_ns);
+    }
+    if (pager->disk) {
+        next_ns = quire_min_u64(next_ns, pager_disk_deadline(pager));
     }
     return due ? pager->now_ns : next_ns;
 }

@@ -149,6 +149,8 @@ struct pager_lease_reply {
     struct quire_wire_grant *grants; /* caller's */
     uint32_t grants_capacity;        /* n_keys × groups of the layout suffices; else TOO_LARGE */
     uint32_t n_grants;
+    uint32_t *
+        estimates_us; /* caller's, n_keys elements, or NULL: when the block of a key that hits will have been fetched, if all before it are, too; 0: it is in memory */
     uint64_t leased_bytes;
     uint64_t tokens; /* in the blocks that were leased, as counted: 0 for a probe, and for a look that does not count */
 };
@@ -177,9 +179,9 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
 
 /* ---- events --------------------------------------------------------------------------------------------------------------- */
 enum pager_event_type {
-    PAGER_FILL,    /* copy the part's payload into the record under construction and compare the sum: quire_record_fill_rect */
-    PAGER_SEAL,    /* quire_record_seal; all fills of this record have completed */
-    PAGER_MOVE,    /* copy size_bytes from offset to to_offset */
+    PAGER_FILL,     /* copy the part's payload into the record under construction and compare the sum: quire_record_fill_rect */
+    PAGER_SEAL,     /* quire_record_seal; all fills of this record have completed */
+    PAGER_MOVE,     /* copy size_bytes from offset to to_offset */
     PAGER_PUT_DONE, /* the outcome of a put */
     /* Of the disk tier (pager/disk.h): wishes with a ticket, told by `disk` … */
     PAGER_DISK_WRITE,   /* append a batch to the log */
@@ -202,12 +204,12 @@ struct pager_event {
     uint64_t offset, to_offset;
     uint32_t size_bytes; /* the record's */
     struct quire_record_shape shape;
-    struct quire_record_facts facts; /* SEAL, and FILL with seal */
-    quire_rect rect;                 /* FILL */
-    uint64_t check;                  /* FILL */
-    bool seal;                       /* FILL: this one fill completes the record; seal it too when the sum is right */
-    enum quire_status status;        /* PUT_DONE, LOAD_DONE, DURABLE, FLUSHED */
-    uint32_t retry_after_ms;         /* PUT_DONE with FULL or RETRY */
+    struct quire_record_facts facts;    /* SEAL, and FILL with seal */
+    quire_rect rect;                    /* FILL */
+    uint64_t check;                     /* FILL */
+    bool seal;                          /* FILL: this one fill completes the record; seal it too when the sum is right */
+    enum quire_status status;           /* PUT_DONE, LOAD_DONE, DURABLE, FLUSHED */
+    uint32_t retry_after_ms;            /* PUT_DONE with FULL or RETRY */
     const struct pager_disk_wish *disk; /* DISK_…: the pager's, until the ticket is completed */
 };
 /* Takes the next event; false when there is none. Call until false after every call above and below. */
@@ -243,6 +245,7 @@ struct pager_ns_info {
     uint32_t domain;
     uint8_t digest[32];
     uint64_t blocks, records, bytes, pinned_blocks, hits, misses, stores, evictions, tokens_reused;
+    uint64_t disk_records, disk_bytes;
 };
 /* Visits namespaces: start with cursor 0; false at the end. */
 bool pager_ns_next(const struct pager *pager, uint32_t *cursor, struct pager_ns_info *info);
@@ -265,6 +268,8 @@ struct pager_record_info {
     uint32_t size_bytes, refs, generation;
     uint64_t sequence;
     float error, ancestry_error;
+    bool on_disk; /* state "disk": only there; offset is then in `segment` */
+    uint32_t segment;
 };
 struct pager_block_info {
     quire_key key, parent;

@@ -1,19 +1,24 @@
 /* A complete record becomes visible: it takes the place of what is less faithful, or steps back. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
-bool pager_more_faithful(const struct pager_domain *domain, const struct pager_block *block, uint8_t group, float error,
-                         float ancestry_error) {
-    uint32_t slot = pager_record_find(domain, block, group);
-    if (slot == PAGER_NO_RECORD) {
-        return true;
+static bool improves(float error, float ancestry_error, float held_error, float held_ancestry_error) {
+    bool no_worse = error <= held_error && ancestry_error <= held_ancestry_error;
+    return no_worse && (error < held_error || ancestry_error < held_ancestry_error);
+}
+
+bool pager_more_faithful(const struct pager *pager, uint32_t block, uint8_t group, float error, float ancestry_error) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[b->ns]->domain];
+    uint32_t slot = pager_record_find(domain, b, group);
+    struct pager_where where;
+    if (slot != PAGER_NO_RECORD) {
+        return improves(error, ancestry_error, domain->records[slot].error, domain->records[slot].ancestry_error);
     }
-    const struct pager_record *held = &domain->records[slot];
-    bool no_worse = error <= held->error && ancestry_error <= held->ancestry_error;
-    return no_worse && (error < held->error || ancestry_error < held->ancestry_error);
+    return !pager_where_find(pager, block, group, &where) || improves(error, ancestry_error, where.error, where.ancestry_error);
 }
 
 void pager_publish_pin(struct pager *pager, uint32_t block) {
-    if (pager_block_at(pager, block)->pins == 0) {
+    if (pager_block_at(pager, block)->pins == 0 && pager_pin_note(pager, block)) {
         pager_block_pin(pager, block, 1);
     }
 }
@@ -27,13 +32,12 @@ static bool wants_pin(const struct pager_assembly *assembly) {
 }
 
 /* Others that build the same record and would not improve on it. */
-static void end_rivals(struct pager *pager, const struct pager_domain *domain, const struct pager_assembly *winner) {
-    const struct pager_block *block = pager_block_at(pager, winner->block);
+static void end_rivals(struct pager *pager, const struct pager_assembly *winner) {
     struct pager_assembly *next, *rival = pager_assembly_of(pager, winner->block, NULL);
     for (; rival; rival = next) {
         next = pager_assembly_of(pager, winner->block, rival);
         if (rival != winner && rival->group == winner->group &&
-            !pager_more_faithful(domain, block, rival->group, 0, rival->ancestry_error)) {
+            !pager_more_faithful(pager, winner->block, rival->group, 0, rival->ancestry_error)) {
             pager->counters.puts_duplicate++;
             if (wants_pin(rival)) {
                 pager_publish_pin(pager, winner->block);
@@ -43,17 +47,8 @@ static void end_rivals(struct pager *pager, const struct pager_domain *domain, c
     }
 }
 
-static bool covers(const struct pager_domain *domain, const struct pager_block *block, const struct pager_block *shorter) {
-    for (uint32_t slot = shorter->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
-        if (pager_record_find(domain, block, domain->records[slot].group) == PAGER_NO_RECORD) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* A fuller tail block is complete: the shorter one under the same parent has served, unless somebody built upon it or pinned it. */
-static void drop_shorter(struct pager *pager, struct pager_domain *domain, const struct pager_assembly *assembly) {
+static void drop_shorter(struct pager *pager, const struct pager_assembly *assembly) {
     uint32_t found = pager_index_find(pager->index, assembly->ns, &assembly->shorter);
     if (found == PAGER_NO_BLOCK || found == assembly->block) {
         return;
@@ -62,7 +57,7 @@ static void drop_shorter(struct pager *pager, struct pager_domain *domain, const
     uint8_t rootless = PAGER_BLOCK_ORPHAN_ROOT;
     if (shorter->parent != block->parent || (shorter->flags & rootless) != (block->flags & rootless) || shorter->children > 0 ||
         shorter->pins > 0 || (shorter->flags & PAGER_BLOCK_BUILDING) || shorter->n_tokens >= block->n_tokens ||
-        !covers(domain, block, shorter)) {
+        (pager_block_groups(pager, found) & ~pager_block_groups(pager, assembly->block))) {
         return;
     }
     uint64_t bytes = 0;
@@ -97,14 +92,14 @@ static void show(struct pager *pager, struct pager_domain *domain, struct pager_
     if (assembly->pin) {
         pager_publish_pin(pager, assembly->block);
     }
+    pager_dirty_enter(pager, domain, assembly->slot);
 }
 
 void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last) {
     struct pager_domain *domain = &pager->domains[pager->namespaces[assembly->ns]->domain];
-    const struct pager_block *block = pager_block_at(pager, assembly->block);
-    uint32_t held = pager_record_find(domain, block, assembly->group);
-    if (held != PAGER_NO_RECORD) {
-        if (!pager_more_faithful(domain, block, assembly->group, 0, assembly->ancestry_error)) {
+    uint32_t held = pager_record_find(domain, pager_block_at(pager, assembly->block), assembly->group);
+    if (held != PAGER_NO_RECORD || (pager_where_groups(pager, assembly->block) >> assembly->group & 1)) {
+        if (!pager_more_faithful(pager, assembly->block, assembly->group, 0, assembly->ancestry_error)) {
             pager->counters.puts_duplicate++;
             if (wants_pin(assembly)) {
                 pager_publish_pin(pager, assembly->block);
@@ -113,19 +108,22 @@ void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct 
             pager_assembly_end(pager, assembly, QUIRE_OK);
             return;
         }
-        if (domain->records[held].sequence > assembly->sequence) {
+        if (held != PAGER_NO_RECORD && domain->records[held].sequence > assembly->sequence) {
             reseal(pager, domain, assembly, last);
             return;
         }
-        pager_record_step(pager, domain, held, PAGER_HAPPENS_DROP);
+        if (held != PAGER_NO_RECORD) {
+            pager_record_step(pager, domain, held, PAGER_HAPPENS_DROP);
+        }
+        pager_where_drop(pager, assembly->block, assembly->group);
         pager->counters.puts_superseding++;
     }
     show(pager, domain, assembly);
     count(pager, assembly);
     pager_part_done(pager, last, QUIRE_OK);
-    end_rivals(pager, domain, assembly);
+    end_rivals(pager, assembly);
     if (assembly->supersedes) {
-        drop_shorter(pager, domain, assembly);
+        drop_shorter(pager, assembly);
     }
     pager_assembly_published(pager, assembly);
 }

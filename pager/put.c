@@ -251,7 +251,7 @@ static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, st
     if (!agrees(pager, b, offer)) {
         return QUIRE_INVALID;
     }
-    if (!pager_more_faithful(&pager->domains[ns->domain], b, item->group, 0, item->ancestry_error)) {
+    if (!pager_more_faithful(pager, block, item->group, 0, item->ancestry_error)) {
         pager->counters.puts_duplicate++;
         if (part->pin) {
             pager_publish_pin(pager, block);

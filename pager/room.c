@@ -2,7 +2,7 @@
  * Who waits for room, in order. The first in the queue gets what becomes free, however large it is; those behind wait for it, and each put no
  * longer than its deadline.
  */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #define RETRY_FIRST_MS 20u
 #define RETRY_MOST_MS 2000u
@@ -77,12 +77,27 @@ static bool make(struct pager *pager, struct pager_domain *domain, uint64_t byte
     return true;
 }
 
+uint64_t pager_room_bytes(const struct pager *pager, uint64_t record_bytes) {
+    return pager->disk ? quire_align_up(record_bytes, pager->disk->geometry.unit_bytes) : record_bytes;
+}
+
+enum quire_status pager_room_extent(struct pager *pager, struct pager_domain *domain, uint32_t bytes, uint32_t slot, uint32_t *extent) {
+    uint32_t budget = PAGER_EVICT_BUDGET;
+    while (domain->tier_ops->reserve(domain->tier, bytes, slot, extent) != QUIRE_OK) {
+        if (domain->planning || !give_way(pager, domain, bytes, &budget)) {
+            return QUIRE_FULL;
+        }
+    }
+    pager_reclaim_check(pager, domain);
+    return QUIRE_OK;
+}
+
 void pager_room_serve(struct pager *pager, struct pager_domain *domain) {
     uint32_t budget = PAGER_EVICT_BUDGET, slot, extent;
     domain->more = false;
     while (domain->first_waiting) {
         struct pager_assembly *assembly = domain->first_waiting;
-        if (!make(pager, domain, assembly->shape.size_bytes, &budget, &slot, &extent)) {
+        if (!make(pager, domain, pager_room_bytes(pager, assembly->shape.size_bytes), &budget, &slot, &extent)) {
             return;
         }
         pager_room_leave(pager, assembly);

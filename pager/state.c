@@ -1,5 +1,5 @@
 /* The life of a record: one function a state. Each is told what happens and answers with the next state. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 typedef enum pager_state state_function(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_happening happening);
 
@@ -42,10 +42,54 @@ static enum pager_state sealing(struct pager *pager, struct pager_domain *domain
     case PAGER_HAPPENS_SEALED:
         assert(domain->records[slot].busy == 0);
         pager_record_link(pager, domain, slot);
+        pager_record_arrived(pager, domain, slot);
         return PAGER_RESIDENT;
     default:
         assert(happening == PAGER_HAPPENS_DROP);
         domain->records[slot].block = PAGER_NO_BLOCK;
+        return doomed(pager, domain, slot, happening);
+    }
+}
+
+/* Nobody holds it, or it has left its block: the disk goes on knowing it, the slot does not. */
+static enum pager_state away(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_happening happening) {
+    switch (happening) {
+    case PAGER_HAPPENS_LOAD:
+        domain->records[slot].busy++;
+        return PAGER_LOADING;
+    case PAGER_HAPPENS_LET_GO:
+        if (domain->records[slot].refs > 0) {
+            return PAGER_AWAY;
+        }
+        if (pager_block_is_orphan(pager, pager_block_at(pager, domain->records[slot].block))) {
+            pager_orphans_expect(pager); /* it stayed only because it was held */
+        }
+        break;
+    default:
+        assert(happening == PAGER_HAPPENS_DROP);
+    }
+    pager_record_unlink(pager, domain, slot);
+    return doomed(pager, domain, slot, happening);
+}
+
+/* Whoever waits for it may leave: the read lands all the same. */
+static enum pager_state loading(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_happening happening) {
+    struct pager_record *record = &domain->records[slot];
+    switch (happening) {
+    case PAGER_HAPPENS_LET_GO:
+        return PAGER_LOADING;
+    case PAGER_HAPPENS_LOADED:
+        record->busy--;
+        pager_record_arrived(pager, domain, slot);
+        return PAGER_RESIDENT;
+    case PAGER_HAPPENS_UNLOAD:
+        record->busy--;
+        record->state = PAGER_AWAY;
+        return away(pager, domain, slot, PAGER_HAPPENS_LET_GO);
+    default:
+        assert(happening == PAGER_HAPPENS_DROP);
+        pager_record_unlink(pager, domain, slot);
+        domain->leased_bytes += record->refs && record->extent != PAGER_NO_EXTENT ? record->size_bytes : 0;
         return doomed(pager, domain, slot, happening);
     }
 }
@@ -76,7 +120,8 @@ static const struct {
     state_function *function;
 } states[PAGER_STATES] = {
     [PAGER_ABSENT] = {"absent", absent},       [PAGER_FILLING] = {"filling", filling}, [PAGER_SEALING] = {"sealing", sealing},
-    [PAGER_RESIDENT] = {"resident", resident}, [PAGER_MOVING] = {"moving", moving},    [PAGER_DOOMED] = {"doomed", doomed},
+    [PAGER_RESIDENT] = {"resident", resident}, [PAGER_MOVING] = {"moving", moving},    [PAGER_AWAY] = {"away", away},
+    [PAGER_LOADING] = {"loading", loading},    [PAGER_DOOMED] = {"doomed", doomed},
 };
 
 const char *pager_state_name(uint8_t state) { return states[state].name; }

@@ -7,7 +7,7 @@
 
 #include "proto/base/base.h"
 
-enum pager_timer_kind { PAGER_TIMER_LEASE, PAGER_TIMER_PART, PAGER_TIMER_ASSEMBLY };
+enum pager_timer_kind { PAGER_TIMER_LEASE, PAGER_TIMER_PART, PAGER_TIMER_ASSEMBLY, PAGER_TIMER_LOAD };
 
 /* Zero: not armed. */
 struct pager_timer {

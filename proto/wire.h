@@ -13,10 +13,11 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the packed arrays are little-endian");
 
 enum quire_wire_lease_flags {
-    QUIRE_WIRE_LEASE_PREFIX = 1,  /* stop at the longest usable prefix */
-    QUIRE_WIRE_LEASE_PROBE = 2,   /* take no lease, give no grants: only say what hits */
-    QUIRE_WIRE_LEASE_FLOOR = 4,   /* max_error counts */
-    QUIRE_WIRE_LEASE_NO_TOUCH = 8 /* does not count as use (an operator looks) */
+    QUIRE_WIRE_LEASE_PREFIX = 1,   /* stop at the longest usable prefix */
+    QUIRE_WIRE_LEASE_PROBE = 2,    /* take no lease, give no grants: only say what hits */
+    QUIRE_WIRE_LEASE_FLOOR = 4,    /* max_error counts */
+    QUIRE_WIRE_LEASE_NO_TOUCH = 8, /* does not count as use (an operator looks) */
+    QUIRE_WIRE_LEASE_FETCH = 16    /* all of it will be fetched whole, in order: what is on disk may be read ahead */
 };
 
 enum quire_wire_keys_verb { QUIRE_WIRE_TOUCH = 1, QUIRE_WIRE_DELETE = 2, QUIRE_WIRE_PIN = 3, QUIRE_WIRE_UNPIN = 4 };
@@ -33,6 +34,9 @@ enum quire_wire_admin {
     QUIRE_ADMIN_COUNTERS = 9,
     QUIRE_ADMIN_RELOAD = 10
 };
+
+/* A grant's offset when the record is only on disk: LOAD it first. */
+#define QUIRE_WIRE_AWAY UINT64_MAX
 
 /* One record under a lease. offset is within the pool mapping; the generation of `slot` must still be `generation` after use. */
 struct quire_wire_grant {

@@ -261,6 +261,7 @@ void pager_log_found(struct pager_log *log, uint32_t segment, enum pager_segment
     assert(state == PAGER_SEGMENT_CLEAN || state == PAGER_SEGMENT_SEALED);
     log->n_unknown--;
     log->epoch = quire_max_u64(log->epoch, epoch);
+    log->gap = epoch > 0 ? PAGER_LOG_EPOCH_GAP : log->gap;
     row->s.epoch = epoch;
     if (state == PAGER_SEGMENT_CLEAN) {
         pager_log_add_clean(log, segment);

@@ -16,6 +16,9 @@
 #include "proto/base/base.h"
 
 #define PAGER_NO_SEGMENT UINT32_MAX
+/* A crash may lose the headers of the segments that were opened last, but not what was written behind them: after a start so many epochs are left out, so
+   that none of theirs is given out again. */
+#define PAGER_LOG_EPOCH_GAP 1024u
 
 struct pager_log;
 
@@ -74,7 +77,8 @@ enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry
                                    struct pager_log_place *place);
 /* The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left out of the footer
    (`entries` may be NULL), and the segment takes no more. */
-void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n, bool ok);
+void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n,
+                        bool ok);
 /* Bytes that could go into the open segments without opening another, in records of `bytes` and full batches: for those who plan a batch. */
 uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */

@@ -84,6 +84,8 @@ static enum quire_status open_another(struct pager_log *log, uint32_t d, const s
     log->n_open++;
     row->draft = draft;
     row->s.state = PAGER_SEGMENT_OPEN;
+    log->epoch += log->gap < UINT64_MAX - log->epoch ? log->gap : 0;
+    log->gap = 0;
     row->s.epoch = ++log->epoch;
     row->s.used_units = 1; /* its header */
     log->order[((uint64_t)log->first_order + log->n_order++) % log->n_rows] = *segment;

@@ -45,6 +45,7 @@ struct pager_log {
     uint32_t turn; /* the device whose turn it is */
     uint32_t emptying;
     uint64_t epoch;
+    uint64_t gap; /* left out before the next one: see pager_log_found */
 };
 
 static inline uint32_t pager_log_ordered(const struct pager_log *log, uint32_t i) {

@@ -20,7 +20,8 @@ struct pager_pace {
     uint32_t queued;       /* reads */
     uint64_t measured;     /* reads */
     double relative_error; /* |estimated − taken| ÷ taken, smoothed */
-    struct pager_pace_told told[PAGER_PACE_TOLD]; /* by estimate; a later one may take an earlier one's place, and that read then teaches nothing */
+    struct pager_pace_told
+        told[PAGER_PACE_TOLD]; /* by estimate; a later one may take an earlier one's place, and that read then teaches nothing */
 };
 
 /* Begins with what a plain NVMe drive does: 100 µs, 1 GB/s. */

@@ -27,7 +27,7 @@ struct model {
     uint32_t n_live;
     const struct quire_log_entry *entries[MAX_ROWS]; /* given out */
     uint32_t n_given[MAX_ROWS];
-    uint64_t epoch;
+    uint64_t epoch, gap;
     struct dice dice;
     uint32_t counts[8]; /* what happened, so that nothing is left out */
 };
@@ -109,7 +109,8 @@ static void check_place(struct model *m, const struct m_batch *b, bool buries, b
                 m->rows[i].state = PAGER_SEGMENT_SEALING;
             }
         }
-        *s = (struct pager_segment){.state = PAGER_SEGMENT_OPEN, .device = s->device, .epoch = ++m->epoch, .used_units = 1};
+        *s = (struct pager_segment){.state = PAGER_SEGMENT_OPEN, .device = s->device, .epoch = m->epoch += 1 + m->gap, .used_units = 1};
+        m->gap = 0;
     }
     cr_assert(s->state == PAGER_SEGMENT_OPEN && p->epoch == s->epoch && p->at_units == s->used_units);
     cr_assert(would_fit(m, p->segment, b->n, units) && p->size_units == units && p->head_units == units_of(64 + 112ull * b->n));
@@ -381,6 +382,7 @@ static void begin(struct model *m, struct dice dice) {
         s->used_units = sealed ? below(m, m->shape.geometry.segment_units) : 0;
         s->n_entries = sealed ? below(m, 50) : 0;
         m->epoch = quire_max_u64(m->epoch, s->epoch);
+        m->gap = s->epoch > 0 ? PAGER_LOG_EPOCH_GAP : m->gap;
         pager_log_found(m->log, i, s->state, s->epoch, s->used_units, s->n_entries);
         for (uint32_t k = 0; sealed && k < 5; k++) {
             live(m, i, 1 + below(m, 5000));

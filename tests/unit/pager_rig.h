@@ -34,6 +34,8 @@ struct rig {
     uint8_t misses[QUIRE_MAX_BATCH];
     struct quire_wire_grant grants[QUIRE_MAX_BATCH];
     struct pager_lease_reply reply;
+    void *disk; /* pager_disk_rig.h */
+    void (*disk_event)(struct rig *rig, const struct pager_event *event);
 };
 
 /* Four layers in two groups of two heads: 0 sees everything, 1 only the last eight tokens, with four tokens a block. */
@@ -97,10 +99,13 @@ static inline void rig_answered(struct rig *rig, const struct pager_event *event
 /* Takes one wish for the story itself; outcomes on the way are noted. */
 static inline bool rig_take(struct rig *rig, struct pager_event *event) {
     while (pager_next_event(rig->pager, event)) {
-        if (event->type != PAGER_PUT_DONE) {
+        if (event->type >= PAGER_DISK_WRITE) {
+            rig->disk_event(rig, event);
+        } else if (event->type != PAGER_PUT_DONE) {
             return true;
+        } else {
+            rig_answered(rig, event);
         }
-        rig_answered(rig, event);
     }
     return false;
 }

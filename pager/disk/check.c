@@ -1,0 +1,101 @@
+/* Recounts the disk tier's books and asserts that they agree: for pager_check. */
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+static void check_places(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint32_t n = pager_log_segments(disk->log), block, nodes = 0, spare = 0;
+    uint64_t *bytes = calloc(n, sizeof(*bytes));
+    uint32_t *records = calloc(n, sizeof(*records));
+    assert(bytes && records);
+    for (uint32_t cursor = 0; (cursor = pager_index_next(pager->index, cursor, &block)) != PAGER_NO_BLOCK;) {
+        struct pager_where where;
+        uint32_t groups = 0;
+        for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
+            assert(where.segment < n && !(groups >> where.group & 1));
+            assert(where.at_units + where.size_units <= disk->geometry.segment_units);
+            groups |= 1u << where.group;
+            bytes[where.segment] += (uint64_t)where.size_units * disk->geometry.unit_bytes;
+            records[where.segment]++;
+            nodes += at != UINT32_MAX || *pager_index_place(pager->index, block) >> 63;
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct pager_segment *segment = pager_log_segment(disk->log, i);
+        bool counted = segment->state != PAGER_SEGMENT_LOST; /* of a lost one nobody counts */
+        assert(!counted || (segment->live_bytes == bytes[i] && segment->live_records == records[i]));
+        assert(segment->state != PAGER_SEGMENT_CLEAN || records[i] == 0);
+    }
+    for (uint32_t i = disk->places.first_free; i; i = disk->places.nodes[i - 1].next) {
+        spare++;
+    }
+    assert(nodes + spare == disk->places.n);
+    free(bytes);
+    free(records);
+}
+
+static void check_dirty(const struct pager_domain *domain) {
+    uint64_t bytes = 0, n = 0;
+    uint32_t before = PAGER_NO_RECORD;
+    for (uint32_t slot = domain->dirty_first; slot != PAGER_NO_RECORD; slot = domain->records[slot].dirty_next) {
+        const struct pager_record *record = &domain->records[slot];
+        assert(record->dirty_prev == before && (record->flags & PAGER_RECORD_DIRTY) && pager_record_has_bytes(record));
+        assert(!(record->flags & (PAGER_RECORD_CLEAN | PAGER_RECORD_WRITING)));
+        bytes += record->size_bytes;
+        n++;
+        before = slot;
+    }
+    assert(domain->dirty_last == before && bytes == domain->dirty_bytes && n == domain->dirty_records);
+}
+
+/* What stands in for a record that is only on disk, or on its way. */
+static void check_records(const struct pager *pager, const struct pager_domain *domain) {
+    for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
+        const struct pager_record *record = &domain->records[slot];
+        if (record->state == PAGER_AWAY || record->state == PAGER_LOADING) {
+            assert(pager_where_groups(pager, record->block) >> record->group & 1);
+        }
+        if (record->state == PAGER_AWAY) {
+            assert(record->refs > 0 && record->extent == PAGER_NO_EXTENT && record->busy == 0);
+        }
+        if (record->state == PAGER_LOADING) {
+            const struct pager_op *op = pager_read_of(pager, record);
+            assert(op && op->kind == PAGER_OP_READ && op->read.slot == slot && record->busy == 1);
+            assert(op->read.queued == (record->extent == PAGER_NO_EXTENT));
+        }
+        if (pager_record_has_bytes(record) && (record->flags & PAGER_RECORD_CLEAN)) {
+            assert(pager_where_groups(pager, record->block) >> record->group & 1);
+        }
+    }
+}
+
+static void check_ops(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint32_t cursor = 0, asked = 0, writes = 0, rewrites = 0;
+    uint64_t reading = 0;
+    for (const struct pager_op *op; (op = pager_table_next(&disk->ops, &cursor));) {
+        asked += op->asked;
+        writes += op->kind == PAGER_OP_BATCH && !op->batch.synced;
+        if (op->kind == PAGER_OP_READ) {
+            rewrites += op->read.rewrites;
+            reading += pager_room_bytes(pager, pager->domains[op->read.domain].records[op->read.slot].size_bytes);
+        }
+    }
+    assert(asked == disk->in_flight && writes == disk->writes && reading == disk->reading_bytes && rewrites == disk->rewrites_reading);
+    assert(asked <= PAGER_DISK_MAX_IN_FLIGHT);
+}
+
+void pager_disk_check(const struct pager *pager) {
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        check_dirty(&pager->domains[i]);
+        if (pager->disk) {
+            check_records(pager, &pager->domains[i]);
+        }
+    }
+    if (pager->disk) {
+        pager_log_check(pager->disk->log);
+        check_places(pager);
+        check_ops(pager);
+    }
+}

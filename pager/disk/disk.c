@@ -1,0 +1,276 @@
+/* The disk tier's life: set up and torn down with the pager, its wishes told and ended, its devices lost, its sums for people. */
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+void pager_disk_options_default(struct pager_disk_options *options) {
+    *options = (struct pager_disk_options){
+#define X(name, type, value, help) .name = value,
+        PAGER_DISK_OPTIONS(X)
+#undef X
+    };
+}
+
+bool pager_has_disk(const struct pager *pager) { return pager->disk != NULL; }
+
+static struct pager_disk_options sane(struct pager_disk_options options) {
+    options.writes_in_flight = (uint32_t)quire_min_u64(quire_max_u64(options.writes_in_flight, 1), PAGER_DISK_WRITE_SHARE / 2);
+    options.clean_segments = (uint32_t)quire_max_u64(options.clean_segments, 2);
+    options.reinsert_pct = (uint32_t)quire_min_u64(options.reinsert_pct, 90);
+    options.drive_writes_per_day = options.drive_writes_per_day > 0 ? options.drive_writes_per_day : 0;
+    return options;
+}
+
+static void budget(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_log_stats stats;
+    pager_log_stats(disk->log, &stats);
+    uint64_t a_day = (uint64_t)(disk->options.drive_writes_per_day * (double)stats.capacity_bytes);
+    pager_budget_init(&disk->budget, disk->options.write_budget_bytes_per_s, a_day, pager->now_ns);
+}
+
+void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options) {
+    if (pager->disk) {
+        pager->disk->options = sane(*options);
+        budget(pager);
+    }
+}
+
+static enum quire_status init(struct pager *pager, const struct pager_log_shape *shape) {
+    struct pager_disk *disk = pager->disk;
+    QUIRE_FORWARD(pager_log_create(shape, &disk->log));
+    disk->open_ticks = calloc(pager_log_segments(disk->log), sizeof(*disk->open_ticks));
+    disk->tombstones = calloc(PAGER_DISK_MAX_TOMBSTONES, sizeof(*disk->tombstones));
+    return disk->open_ticks && disk->tombstones ? pager_index_add_places(pager->index) : QUIRE_NO_MEMORY;
+}
+
+enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_shape *shape, const struct pager_disk_options *options,
+                                    uint64_t first_sequence) {
+    if (pager->disk || pager_index_count(pager->index) > 0) {
+        return QUIRE_INVALID;
+    }
+    pager->disk = calloc(1, sizeof(*pager->disk));
+    if (!pager->disk) {
+        return QUIRE_NO_MEMORY;
+    }
+    struct pager_disk *disk = pager->disk;
+    disk->options = sane(*options);
+    disk->geometry = shape->geometry;
+    disk->n_devices = shape->n_devices;
+    disk->emptying.segment = PAGER_NO_SEGMENT;
+    disk->restoring = true;
+    disk->meta_wanted = 1; /* what there is already */
+    pager_table_init(&disk->ops, PAGER_DISK_MAX_OPS);
+    pager_table_init(&disk->loads, PAGER_DISK_MAX_LOADS);
+    enum quire_status status = init(pager, shape);
+    if (status != QUIRE_OK) {
+        pager_disk_destroy(pager);
+        return status;
+    }
+    for (uint32_t i = 0; i < QUIRE_LOG_MAX_FILES; i++) {
+        pager_pace_init(&disk->pace[i]);
+    }
+    pager->sequence = quire_max_u64(pager->sequence, first_sequence);
+    budget(pager);
+    return QUIRE_OK;
+}
+
+void pager_disk_destroy(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk) {
+        return;
+    }
+    uint32_t cursor = 0;
+    pager_loads_free(pager);
+    pager_barriers_free(pager);
+    for (struct pager_op *op; (op = pager_table_next(&disk->ops, &cursor));) {
+        if (op->kind == PAGER_OP_SEAL) {
+            op->told.entries = NULL;
+        }
+        pager_op_free(pager, op);
+    }
+    pager_restore_free(pager);
+    pager_table_free(&disk->ops);
+    pager_table_free(&disk->loads);
+    pager_log_destroy(&disk->log);
+    free(disk->emptying.entries);
+    free(disk->open_ticks);
+    free(disk->tombstones);
+    free(disk->meta_items);
+    free(disk->meta_pins);
+    free(disk->meta_layouts);
+    free(disk->places.nodes);
+    free(disk);
+    pager->disk = NULL;
+}
+
+/* ---- wishes --------------------------------------------------------------------------------------------------------------- */
+struct pager_op *pager_op_new(struct pager *pager, enum pager_op_kind kind) {
+    struct pager_op *op = calloc(1, sizeof(*op));
+    if (!op || pager_table_add(&pager->disk->ops, op, &op->handle) != QUIRE_OK) {
+        free(op);
+        return NULL;
+    }
+    op->kind = (uint8_t)kind;
+    return op;
+}
+
+void pager_op_free(struct pager *pager, struct pager_op *op) {
+    if (op->wish.next) {
+        pager_wish_cancel(&op->wish);
+    }
+    pager->disk->in_flight -= op->asked;
+    if (op->kind == PAGER_OP_BATCH) {
+        free((struct pager_disk_piece *)(uintptr_t)op->told.pieces);
+        free(op->told.entries);
+        free(op->batch.carried);
+    }
+    pager_table_remove(&pager->disk->ops, op->handle);
+    free(op);
+}
+
+void pager_op_ask(struct pager *pager, struct pager_op *op, enum pager_event_type type) {
+    assert(!op->asked);
+    op->asked = true;
+    pager->disk->in_flight++;
+    pager_wish_ask(pager, &op->wish, type);
+}
+
+void pager_op_tell(const struct pager_op *op, struct pager_event *event) {
+    event->ticket = op->handle | PAGER_DISK_TICKET;
+    event->disk = &op->told;
+}
+
+void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status status) {
+    static void (*const ended[])(struct pager *, struct pager_op *, enum quire_status) = {
+        [PAGER_OP_BATCH] = pager_write_ended, [PAGER_OP_READ] = pager_read_ended,       [PAGER_OP_SEAL] = pager_seal_ended,
+        [PAGER_OP_META] = pager_meta_ended,   [PAGER_OP_ENTRIES] = pager_entries_ended,
+    };
+    struct pager_op *op = pager->disk ? pager_table_find(&pager->disk->ops, ticket & ~PAGER_DISK_TICKET) : NULL;
+    if (op && op->asked && !op->wish.next) {
+        ended[op->kind](pager, op, status);
+    }
+}
+
+void pager_disk_pump(struct pager *pager) {
+    pager_meta_pump(pager);
+    pager_write_pump(pager);
+    pager_read_pump(pager);
+    pager_empty_pump(pager);
+    pager_orphans_pump(pager);
+}
+
+uint64_t pager_disk_deadline(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint64_t next_ns = UINT64_MAX, dirty = 0;
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        dirty += pager->domains[i].dirty_records;
+    }
+    if (dirty > 0) {
+        next_ns = quire_max_u64(disk->due_ns, pager_budget_next_ns(&disk->budget, pager->now_ns));
+    }
+    if (disk->meta_wanted != disk->meta_durable && !disk->meta_flying) {
+        next_ns = quire_min_u64(next_ns, disk->meta_again_ns);
+    }
+    if (disk->restoring) {
+        return next_ns;
+    }
+    if (disk->emptying.told) {
+        next_ns = quire_min_u64(next_ns, disk->emptying.at < disk->emptying.n ? disk->emptying.again_ns : pager->now_ns + QUIRE_NS_PER_MS);
+    }
+    return disk->orphans ? pager->now_ns : next_ns;
+}
+
+void pager_disk_flush(struct pager *pager, uint64_t now_ns) {
+    pager_clock(pager, now_ns);
+    if (pager->disk && !pager->disk->flushed.next) {
+        pager->disk->flushing = true;
+    }
+}
+
+void pager_demoted(struct pager *pager, uint64_t bytes) {
+    (void)bytes;
+    pager->disk->counters.disk_demoted++;
+}
+
+/* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
+/* A clean copy of what is lost with it is dirty again: the other devices take it. */
+static void soil(struct pager *pager, struct pager_domain *domain) {
+    for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
+        struct pager_record *record = &domain->records[slot];
+        struct pager_where where;
+        if (record->state == PAGER_ABSENT || !(record->flags & PAGER_RECORD_CLEAN) || record->block == PAGER_NO_BLOCK ||
+            !pager_where_find(pager, record->block, record->group, &where) ||
+            pager_log_segment(pager->disk->log, where.segment)->state != PAGER_SEGMENT_LOST) {
+            continue;
+        }
+        uint32_t block = record->block;
+        pager_disk_forget(pager, block, record->group);
+        record->sequence = record->sequence ? record->sequence : ++pager->sequence;
+        if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
+            pager_dirty_enter(pager, domain, slot);
+        }
+        pager_block_file(pager, block);
+    }
+}
+
+void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device) {
+    pager_clock(pager, now_ns);
+    if (!pager->disk || device >= pager->disk->n_devices || !pager_log_device_lost(pager->disk->log, device)) {
+        return;
+    }
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        soil(pager, &pager->domains[i]);
+    }
+    pager_meta_changed(pager); /* it tells which devices are trusted */
+    pager_orphans_expect(pager);
+}
+
+bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    pager_clock(pager, now_ns);
+    const struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
+    uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
+    struct pager_where where;
+    if (block == PAGER_NO_BLOCK || segment >= pager_log_segments(pager->disk->log) ||
+        pager_log_segment(pager->disk->log, segment)->epoch != epoch || !pager_where_find(pager, block, entry->group, &where) ||
+        where.segment != segment || where.at_units != entry->at_units) {
+        return false;
+    }
+    pager->disk->counters.disk_corrupt++;
+    pager_disk_forget(pager, block, entry->group);
+    return true;
+}
+
+/* ---- sums ----------------------------------------------------------------------------------------------------------------- */
+uint64_t pager_disk_memory(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    struct pager_log_stats stats;
+    pager_log_stats(disk->log, &stats);
+    return sizeof(*disk) + stats.books_bytes + pager_log_segments(disk->log) * sizeof(*disk->open_ticks) +
+           PAGER_DISK_MAX_TOMBSTONES * sizeof(*disk->tombstones) + pager_table_bytes(&disk->ops) + pager_table_bytes(&disk->loads) +
+           (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->n_sequences * sizeof(*disk->sequences) +
+           disk->graves_capacity * sizeof(*disk->graves);
+}
+
+void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats) {
+    const struct pager_disk *disk = pager->disk;
+    *stats = (struct pager_disk_stats){0};
+    if (!disk) {
+        return;
+    }
+    pager_log_stats(disk->log, &stats->log);
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        stats->dirty_bytes += pager->domains[i].dirty_bytes;
+        stats->dirty_records += pager->domains[i].dirty_records;
+    }
+    for (uint32_t i = 0; i < disk->n_devices; i++) {
+        bool worse = disk->pace[i].relative_error > stats->estimate_error;
+        stats->estimate_error = worse ? disk->pace[i].relative_error : stats->estimate_error;
+    }
+    stats->writing_bytes = disk->writing_bytes;
+    stats->reading_bytes = disk->reading_bytes;
+    stats->where_bytes = disk->places.capacity * sizeof(*disk->places.nodes);
+    stats->restoring = disk->restoring;
+    stats->emptying = disk->emptying.segment != PAGER_NO_SEGMENT;
+    stats->counters = &disk->counters;
+}

@@ -1,0 +1,307 @@
+/*
+ * The oldest segment is emptied, so that a clean one is always at hand: what was used lately is written again at the log's head, the rest goes.
+ *
+ * "Lately" counts segments, not seconds: a record is kept when it was last used after the segment that stands RECENT of the way from the log's oldest
+ * end to its head was opened. One cut on the tick that every block has anyway kept 34.5 % hits at 1.11 times the writes on a chat trace, where
+ * keeping whatever was touched took 1.24 and first in, first out hit 31.8 %. Rewriting has a budget besides, in bytes earned by what is
+ * written for the first time, because a set that is hot all over would otherwise be written again and again.
+ */
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+#define RECENT 0.575
+
+/* ---- the cut -------------------------------------------------------------------------------------------------------------- */
+static double bucket_bytes(const struct pager_disk *disk) {
+    double segment = (double)disk->geometry.segment_units * disk->geometry.unit_bytes;
+    double log = segment * pager_log_segments(disk->log);
+    return log * 0.03 > 2 * segment ? log * 0.03 : 2 * segment;
+}
+
+void pager_empty_admitted(struct pager *pager, uint64_t bytes) {
+    struct pager_disk *disk = pager->disk;
+    double share = (double)quire_min_u64(disk->options.reinsert_pct, 90) / 100;
+    double most = bucket_bytes(disk);
+    disk->tokens += (double)bytes * share / (1 - share);
+    disk->tokens = disk->tokens < most ? disk->tokens : most;
+}
+
+/* What was used after this tick is kept. Below half a bucket of tokens the cut tightens. */
+static uint32_t cut_tick(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    struct pager_log_stats stats;
+    pager_log_stats(disk->log, &stats);
+    double guard = 2 * disk->tokens / bucket_bytes(disk);
+    double recent = RECENT * (guard < 1 ? guard : 1);
+    uint64_t back = (uint64_t)((stats.segments - stats.clean - stats.lost) * recent); /* from the head */
+    if (back == 0) {
+        return pager_tick_now(pager);
+    }
+    return back > disk->n_opened ? 0 : disk->open_ticks[(disk->n_opened - back) % pager_log_segments(disk->log)];
+}
+
+/* ---- one record ----------------------------------------------------------------------------------------------------------- */
+/* The record in memory is written again; it is told its number, which only the log knew. */
+static void rewrite_from_memory(struct pager *pager, struct pager_domain *domain, uint32_t slot, uint64_t sequence) {
+    struct pager_record *record = &domain->records[slot];
+    record->sequence = record->sequence ? record->sequence : sequence;
+    if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
+        pager_dirty_first(domain, slot);
+    }
+    (void)pager;
+}
+
+void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    const struct pager_record *record = &domain->records[slot];
+    struct pager_where where;
+    if (pager_where_find(pager, record->block, record->group, &where) && where.segment == pager->disk->emptying.segment) {
+        rewrite_from_memory(pager, domain, slot, record->sequence);
+    }
+}
+
+/* Who holds it, or pinned it, keeps it, whatever the budget says. */
+static bool must_stay(const struct pager *pager, const struct pager_block *block, const struct pager_record *record) {
+    (void)pager;
+    return block->pins > 0 || (record && record->refs > 0) || (record && record->state == PAGER_LOADING);
+}
+
+static bool rewrite(struct pager *pager, uint32_t block, const struct quire_log_entry *entry) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    uint32_t slot = pager_record_find(domain, b, entry->group);
+    if (slot == PAGER_NO_RECORD) {
+        slot = pager_record_take_away(pager, domain, block, entry->group, false);
+        if (slot == PAGER_NO_RECORD) {
+            return false;
+        }
+    }
+    struct pager_record *record = &domain->records[slot];
+    record->sequence = record->sequence ? record->sequence : entry->sequence;
+    if (record->state == PAGER_AWAY) {
+        if (!pager_read_want(pager, domain, slot, PAGER_READ_REWRITE)) {
+            pager_record_step(pager, domain, slot, PAGER_HAPPENS_LET_GO);
+            return false;
+        }
+    } else if (record->state == PAGER_LOADING) {
+        pager_read_rewrites(pager, pager_read_of(pager, record));
+    } else {
+        rewrite_from_memory(pager, domain, slot, entry->sequence);
+    }
+    return true;
+}
+
+/* Not worth a write. A copy in memory stays, and is then the only one. */
+static void let_go(struct pager *pager, uint32_t block, uint32_t group) {
+    pager->disk->counters.disk_dropped++;
+    pager_disk_forget(pager, block, group);
+}
+
+static void look_at(struct pager *pager, const struct quire_log_entry *entry, uint32_t cut) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_where where;
+    struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
+    uint32_t block = entry->kind == QUIRE_LOG_RECORD && ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
+    if (block == PAGER_NO_BLOCK || !pager_where_find(pager, block, entry->group, &where) || where.segment != disk->emptying.segment ||
+        where.at_units != entry->at_units) {
+        return; /* dead: deleted, replaced, rewritten */
+    }
+    const struct pager_block *b = pager_block_at(pager, block);
+    const struct pager_domain *domain = pager_domain_of(pager, b);
+    uint32_t slot = pager_record_find(domain, b, entry->group);
+    bool stays = must_stay(pager, b, slot == PAGER_NO_RECORD ? NULL : &domain->records[slot]);
+    bool worth = b->used > cut && disk->tokens >= entry->size_bytes;
+    if ((stays || worth) && rewrite(pager, block, entry)) {
+        disk->tokens -= disk->tokens >= entry->size_bytes ? entry->size_bytes : disk->tokens;
+    } else {
+        let_go(pager, block, entry->group);
+    }
+}
+
+/* ---- one segment ---------------------------------------------------------------------------------------------------------- */
+static void begin(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    uint32_t segment = pager_log_to_empty(disk->log, disk->options.clean_segments);
+    if (segment == PAGER_NO_SEGMENT) {
+        return;
+    }
+    free(disk->emptying.entries);
+    disk->emptying = (struct pager_emptying){.segment = segment, .epoch = pager_log_segment(disk->log, segment)->epoch};
+}
+
+static void ask(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
+    struct pager_op *op = disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT ? pager_op_new(pager, PAGER_OP_ENTRIES) : NULL;
+    if (op) {
+        op->told.device = segment->device;
+        op->told.segment = disk->emptying.segment;
+        op->told.epoch = segment->epoch;
+        op->told.used_units = segment->used_units;
+        disk->emptying.asked = true;
+        pager_op_ask(pager, op, PAGER_DISK_ENTRIES);
+    }
+}
+
+enum quire_status pager_disk_entries(struct pager *pager, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_op *op = disk ? pager_table_find(&disk->ops, ticket & ~PAGER_DISK_TICKET) : NULL;
+    if (!op || op->kind != PAGER_OP_ENTRIES || op->told.segment != disk->emptying.segment) {
+        return QUIRE_NOT_FOUND;
+    }
+    free(disk->emptying.entries);
+    disk->emptying.n = 0;
+    disk->emptying.entries = malloc((n + 1ull) * sizeof(*entries));
+    if (!disk->emptying.entries) {
+        return QUIRE_NO_MEMORY;
+    }
+    memcpy(disk->emptying.entries, entries, n * sizeof(*entries));
+    disk->emptying.n = n;
+    disk->emptying.told = true;
+    return QUIRE_OK;
+}
+
+/* What is in it cannot be told: all that the index still believes to be there is looked for and let go (the sweep). */
+void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    struct pager_disk *disk = pager->disk;
+    if (disk->emptying.segment == op->told.segment) {
+        if (status != QUIRE_OK || !disk->emptying.told) {
+            disk->emptying.n = 0;
+            disk->emptying.told = true;
+        }
+    }
+    pager_op_free(pager, op);
+}
+
+static void end(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
+    if (segment->state == PAGER_SEGMENT_EMPTYING) {
+        pager_log_emptied(disk->log, disk->emptying.segment);
+        disk->counters.disk_emptied++;
+    }
+    free(disk->emptying.entries);
+    disk->emptying = (struct pager_emptying){.segment = PAGER_NO_SEGMENT};
+}
+
+static bool is_rewriting(const struct pager *pager) {
+    bool some = pager->disk->rewrites_reading > 0 || pager->disk->rewrites_writing > 0;
+    for (uint32_t i = 0; i < pager->n_domains && !some; i++) { /* they stand first in the lists */
+        const struct pager_domain *domain = &pager->domains[i];
+        some = domain->dirty_first != PAGER_NO_RECORD && (domain->records[domain->dirty_first].flags & PAGER_RECORD_REWRITE);
+    }
+    return some;
+}
+
+/* The entries are through; what is being rewritten goes as it lands. What is left after a sweep through the index was in no footer. */
+static void wait(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
+    if (segment->live_records == 0 || segment->state != PAGER_SEGMENT_EMPTYING) {
+        end(pager);
+    } else if (is_rewriting(pager) || disk->orphans) {
+        return;
+    } else if (!disk->emptying.swept) {
+        disk->emptying.swept = true;
+        pager_orphans_expect(pager);
+    } else { /* only what must stay is left: once more */
+        disk->emptying.swept = false;
+        disk->emptying.at = 0;
+        disk->emptying.again_ns = pager->now_ns + QUIRE_NS_PER_MS;
+    }
+}
+
+void pager_empty_pump(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (disk->restoring) {
+        return; /* what is not indexed yet may need what would be let go */
+    }
+    if (disk->emptying.segment == PAGER_NO_SEGMENT) {
+        begin(pager);
+    }
+    if (disk->emptying.segment == PAGER_NO_SEGMENT) {
+        return;
+    }
+    if (pager_log_segment(disk->log, disk->emptying.segment)->state != PAGER_SEGMENT_EMPTYING && !disk->emptying.asked) {
+        end(pager); /* its device was lost */
+        return;
+    }
+    if (!disk->emptying.asked) {
+        ask(pager);
+    }
+    if (disk->emptying.told && disk->emptying.again_ns <= pager->now_ns) {
+        uint32_t cut = cut_tick(pager);
+        for (uint32_t i = 0; i < PAGER_DISK_STEP && disk->emptying.at < disk->emptying.n; i++) {
+            look_at(pager, &disk->emptying.entries[disk->emptying.at++], cut);
+        }
+        if (disk->emptying.at == disk->emptying.n) {
+            wait(pager);
+        }
+    }
+}
+
+/* ---- orphans -------------------------------------------------------------------------------------------------------------- */
+void pager_orphans_expect(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk) {
+        return;
+    }
+    disk->orphans_again = disk->orphans;
+    disk->orphans = true;
+}
+
+static bool in_lost_segment(const struct pager *pager, uint32_t block, const struct pager_where *where) {
+    const struct pager_disk *disk = pager->disk;
+    const struct pager_segment *segment = pager_log_segment(disk->log, where->segment);
+    return segment->state == PAGER_SEGMENT_LOST || segment->state == PAGER_SEGMENT_CLEAN ||
+           (where->segment == disk->emptying.segment && disk->emptying.swept && pager_block_at(pager, block)->pins == 0);
+}
+
+/* The block may be gone afterwards. True: something of it went. */
+static bool drop_lost(struct pager *pager, uint32_t block) {
+    struct pager_where where;
+    for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
+        if (in_lost_segment(pager, block, &where)) {
+            pager_disk_forget(pager, block, where.group);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What it continues is gone from every tier. In memory it leaves first; on disk alone it leaves now. */
+static void look_for_parent(struct pager *pager, uint32_t block) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_block *b = pager_block_at(pager, block);
+    uint64_t bytes;
+    if (!pager_block_stored(pager, block) || !pager_block_is_orphan(pager, b) || (b->flags & PAGER_BLOCK_BUILDING)) {
+        return;
+    }
+    if (b->record == PAGER_NO_RECORD && b->pins == 0) {
+        disk->orphans_found = true;
+        disk->counters.disk_orphans++;
+        pager_block_drop(pager, block, PAGER_GHOST_EVICTED, &bytes);
+    } else if ((b->flags & PAGER_BLOCK_LISTED) && b->age != PAGER_AGE_ORPHANS) {
+        pager_age_remove(&pager_domain_of(pager, b)->ages, pager->index, block);
+        pager_block_file(pager, block);
+    }
+}
+
+void pager_orphans_pump(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    for (uint32_t i = 0; disk->orphans && !disk->restoring && i < PAGER_SWEEP_BUDGET; i++) {
+        uint32_t block;
+        disk->orphan_cursor = pager_index_next(pager->index, disk->orphan_cursor, &block);
+        if (disk->orphan_cursor == PAGER_NO_BLOCK) { /* children may stand before their parents: until a pass finds none */
+            disk->orphans = disk->orphans_again || disk->orphans_found;
+            disk->orphans_again = disk->orphans_found = false;
+            disk->orphan_cursor = 0;
+            continue;
+        }
+        while (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE) && drop_lost(pager, block)) {
+        }
+        if (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE)) {
+            look_for_parent(pager, block);
+        }
+    }
+}

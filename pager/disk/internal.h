@@ -1,0 +1,246 @@
+/*
+ * What the files of the disk tier share with one another and with the rest of the pager.
+ *
+ *   where.c    what the disk holds of a block             write.c  dirty records → batches; what is clean then
+ *   bury.c     deletions that last, metadata              read.c   records back into a pool, one read for all who wait
+ *   load.c     what readers asked for, item by item       empty.c  the oldest segment is emptied; orphans go
+ *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
+ */
+#ifndef PAGER_DISK_INTERNAL_H
+#define PAGER_DISK_INTERNAL_H
+
+#include "pager/disk.h"
+#include "pager/disk/where.h"
+#include "pager/internal.h"
+#include "pager/log/budget.h"
+#include "pager/log/pace.h"
+
+#define PAGER_DISK_TICKET (1ull << 62)
+/* Of the wishes that may be out at once, these are kept from reads, so that writing goes on. */
+#define PAGER_DISK_WRITE_SHARE 32u
+#define PAGER_DISK_MAX_OPS 262144u
+#define PAGER_DISK_MAX_LOADS 16384u
+#define PAGER_DISK_MAX_BARRIERS 4096u
+/* Tombstones that may wait for their batch: one request's worth, several times. */
+#define PAGER_DISK_MAX_TOMBSTONES (4u * QUIRE_MAX_BATCH)
+/* Entries of a segment that is emptied, or looks for orphans, of one call. */
+#define PAGER_DISK_STEP 1024u
+/* After a failed write of metadata. */
+#define PAGER_DISK_AGAIN_NS QUIRE_NS_PER_S
+
+enum pager_op_kind { PAGER_OP_BATCH, PAGER_OP_READ, PAGER_OP_SEAL, PAGER_OP_META, PAGER_OP_ENTRIES };
+enum pager_read_purpose { PAGER_READ_LOAD, PAGER_READ_AHEAD, PAGER_READ_REWRITE };
+
+struct pager_load_wait; /* load.c */
+
+/* A record that a batch carries. */
+struct pager_carried {
+    uint64_t sequence;
+    uint32_t domain, slot;
+    bool rewritten;
+};
+
+/* One thing that the daemon is asked to do. */
+struct pager_op {
+    struct pager_wish wish; /* first: found from its wish */
+    uint64_t handle;
+    uint8_t kind;
+    bool asked; /* told, or about to be: counts among those in flight */
+    struct pager_disk_wish told;
+    union {
+        struct { /* BATCH */
+            struct pager_log_place place;
+            struct pager_carried *carried; /* one a RECORD entry */
+            uint64_t record_bytes;
+            uint64_t buried; /* the last of its tombstones' numbers; 0: it has none */
+            bool synced;     /* the batch is written, and its device being synced */
+        } batch;
+        struct {                          /* READ */
+            struct pager_op *prev, *next; /* in a queue, while it waits for room */
+            struct pager_disk_piece piece;
+            struct pager_load_wait *waiting;
+            uint32_t domain, slot;
+            uint64_t estimate_ns, begun_ns;
+            uint8_t purpose;
+            bool loose, queued, rewrites;
+        } read;
+        struct { /* META: as it was taken */
+            uint64_t generation;
+            uint32_t serial;
+        } meta;
+    };
+};
+
+struct pager_grave { /* restore.c: a tombstone that was found; sequence 0: a free place */
+    quire_key key;
+    uint32_t serial;
+    uint64_t sequence;
+};
+
+struct pager_tombstone {
+    quire_key key;
+    uint64_t sequence;
+    uint32_t serial;
+};
+
+/* Somebody waits until what was deleted stays deleted. */
+struct pager_barrier {
+    struct pager_wish wish; /* first */
+    struct pager_barrier *next;
+    uint64_t cookie, buried, meta_generation;
+    uint8_t status;
+};
+
+struct pager_emptying {
+    uint32_t segment; /* PAGER_NO_SEGMENT: none */
+    uint64_t epoch;
+    struct quire_log_entry *entries;
+    uint32_t n, at;
+    bool asked, told; /* for the entries; they are here */
+    bool swept;       /* the index was searched for what no footer told */
+    uint64_t again_ns;
+};
+
+struct pager_read_queue {
+    struct pager_op *first, *last;
+};
+
+struct pager_disk {
+    struct pager_disk_options options;
+    struct quire_log_geometry geometry;
+    struct pager_log *log;
+    uint32_t *open_ticks; /* ring: when segments were opened, since the start */
+    uint64_t n_opened;
+    uint32_t n_devices;
+    struct pager_pace pace[QUIRE_LOG_MAX_FILES];
+    struct pager_budget budget;
+    struct pager_where_nodes places;
+    struct pager_disk_counters counters;
+    struct pager_table ops, loads;
+    uint32_t in_flight;
+
+    /* writing */
+    uint32_t writes; /* batches under way */
+    uint64_t writing_bytes;
+    uint64_t due_sequence, next_due_sequence; /* what was stored up to here is due */
+    uint64_t due_ns;                          /* when the next of them becomes so; 0: not begun */
+    uint32_t next_domain;
+    bool flushing, flush_told;
+    struct pager_wish flushed;
+
+    /* deletions and metadata */
+    struct pager_tombstone *tombstones; /* ring */
+    uint32_t n_tombstones, first_tombstone;
+    uint64_t buried_wanted, buried; /* numbers of tombstones: given out, durable */
+    bool burying;                   /* a batch with some is under way: one at a time, so that they become durable in order */
+    uint64_t meta_wanted, meta_durable;
+    uint32_t meta_serial; /* namespaces up to this serial are in the durable metadata */
+    bool meta_flying;
+    uint64_t meta_again_ns;
+    struct quire_meta_item *meta_items;
+    struct quire_meta_pin *meta_pins;
+    uint8_t *meta_layouts;
+    struct pager_barrier *first_barrier, *last_barrier;
+    uint32_t n_barriers;
+
+    /* reading */
+    struct pager_read_queue loads_queue, ahead_queue;
+    uint64_t ahead_bytes; /* read ahead, asked for or queued */
+    uint64_t reading_bytes;
+
+    /* emptying */
+    struct pager_emptying emptying;
+    double tokens;                               /* bytes that may be rewritten */
+    uint32_t rewrites_reading, rewrites_writing; /* under way */
+    bool orphans, orphans_again, orphans_found;
+    uint32_t orphan_cursor;
+
+    /* restart */
+    bool restoring;
+    bool restore_failed;
+    uint64_t *sequences; /* by block and group, while restoring */
+    uint64_t n_sequences;
+    struct quire_meta_pin *pins; /* until their blocks are found */
+    uint32_t n_pins, pins_capacity;
+    struct pager_grave *graves; /* tombstones found so far */
+    uint32_t n_graves, graves_capacity;
+};
+
+/* ---- disk.c --------------------------------------------------------------------------------------------------------------- */
+void pager_disk_destroy(struct pager *pager);
+/* NULL: no memory, or too many. */
+struct pager_op *pager_op_new(struct pager *pager, enum pager_op_kind kind);
+void pager_op_free(struct pager *pager, struct pager_op *op);
+void pager_op_ask(struct pager *pager, struct pager_op *op, enum pager_event_type type);
+/* Of pager_next_event and pager_complete. */
+void pager_op_tell(const struct pager_op *op, struct pager_event *event);
+void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status status);
+/* Does what can be done now; called at the end of whatever changes something, and by every tick. */
+void pager_disk_pump(struct pager *pager);
+void pager_disk_tick(struct pager *pager);
+uint64_t pager_disk_deadline(const struct pager *pager);
+void pager_demoted(struct pager *pager, uint64_t bytes);
+void pager_disk_check(const struct pager *pager);
+uint64_t pager_disk_memory(const struct pager *pager);
+
+/* ---- write.c -------------------------------------------------------------------------------------------------------------- */
+/* A record was published: it is to be written. Nothing without a disk. */
+void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+void pager_dirty_first(struct pager_domain *domain, uint32_t slot); /* before all others: its segment is being emptied */
+void pager_dirty_leave(struct pager_domain *domain, uint32_t slot);
+void pager_write_pump(struct pager *pager);
+void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_write_due(struct pager *pager);
+
+/* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
+void pager_bury(struct pager *pager, uint32_t block); /* before it is dropped for good */
+bool pager_may_bury(const struct pager *pager, uint32_t n);
+bool pager_pin_note(struct pager *pager, uint32_t block); /* false: no memory, or too many */
+void pager_meta_changed(struct pager *pager);
+void pager_meta_pump(struct pager *pager);
+void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_buried(struct pager *pager, uint64_t number, enum quire_status status);
+void pager_barrier_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event);
+void pager_barriers_free(struct pager *pager);
+
+/* ---- read.c --------------------------------------------------------------------------------------------------------------- */
+/* An AWAY record is wanted in memory. NULL: no memory. The op is there until the read has ended. */
+struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_read_purpose purpose);
+/* Of the record in `slot`, for one reader: a loose slot of its own, READING until it is there. */
+struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, uint32_t *slot);
+struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record); /* of a LOADING one */
+bool pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+void pager_read_promote(struct pager *pager, struct pager_op *op);  /* read ahead, and now somebody waits */
+void pager_read_rewrites(struct pager *pager, struct pager_op *op); /* when it is there it is written again */
+void pager_read_pump(struct pager *pager);
+void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+/* When a read at `where` would be there, after what ends_ns[device] says was asked for before; which it advances. */
+uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns);
+/* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
+void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group);
+
+/* ---- load.c --------------------------------------------------------------------------------------------------------------- */
+void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot);
+void pager_loads_end(struct pager *pager, struct pager_lease *lease);
+void pager_load_late(struct pager *pager, struct pager_timer *timer);
+void pager_load_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event);
+void pager_loads_free(struct pager *pager);
+
+/* ---- empty.c -------------------------------------------------------------------------------------------------------------- */
+void pager_empty_pump(struct pager *pager);
+void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_empty_admitted(struct pager *pager, uint64_t bytes);                            /* written for the first time: earns rewriting */
+void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot); /* read to be rewritten */
+/* A block is gone that others continue. */
+void pager_orphans_expect(struct pager *pager);
+void pager_orphans_pump(struct pager *pager);
+
+/* The namespace that has this serial, NULL: none any more. */
+struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial);
+enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_item *item, const quire_layout *layout, uint32_t domain);
+
+/* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
+void pager_restore_free(struct pager *pager);
+
+#endif

@@ -1,0 +1,303 @@
+/* What readers asked for: each item of a load is there at once, or waits for a read; the load is done when none waits. */
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+/* Lanes this near to one another are read in one piece. */
+#define JOIN_BYTES 16384u
+
+struct pager_load_wait { /* an item */
+    struct pager_load *load;
+    struct pager_op *op; /* it waits for; NULL: it does not */
+    struct pager_load_wait *prev, *next;
+    uint32_t slot;
+    uint8_t status;
+};
+
+struct pager_load {
+    struct pager_timer timer; /* first: found from its timer */
+    struct pager_wish wish;
+    struct pager_lease *lease; /* NULL: it has ended */
+    uint64_t handle, cookie;
+    uint32_t n, n_pending;
+    struct pager_load_wait items[];
+};
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+static void finish(struct pager *pager, struct pager_load *load) {
+    pager_timer_disarm(&pager->timers, &load->timer);
+    if (load->lease) {
+        load->lease->n_loads--;
+    }
+    pager_wish_ask(pager, &load->wish, PAGER_LOAD_DONE);
+}
+
+static void item_detach(struct pager_load_wait *item) {
+    *(item->prev ? &item->prev->next : &item->op->read.waiting) = item->next;
+    if (item->next) {
+        item->next->prev = item->prev;
+    }
+    item->prev = item->next = NULL;
+    item->op = NULL;
+}
+
+static void item_end(struct pager_load_wait *item, enum quire_status status) {
+    item_detach(item);
+    item->status = (uint8_t)status;
+    item->load->n_pending--;
+}
+
+void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot) {
+    enum quire_status told = status == QUIRE_OK || status == QUIRE_FULL ? status : QUIRE_MISS;
+    while (op->read.waiting) {
+        struct pager_load_wait *item = op->read.waiting;
+        item->slot = slot;
+        item_end(item, told);
+        if (item->load->n_pending == 0) {
+            finish(pager, item->load);
+        }
+    }
+}
+
+static void end_all(struct pager *pager, struct pager_load *load, enum quire_status status) {
+    for (uint32_t i = 0; i < load->n; i++) {
+        if (load->items[i].op) {
+            item_end(&load->items[i], status);
+        }
+    }
+    finish(pager, load);
+}
+
+void pager_load_late(struct pager *pager, struct pager_timer *timer) { end_all(pager, (struct pager_load *)timer, QUIRE_TIMEOUT); }
+
+void pager_loads_end(struct pager *pager, struct pager_lease *lease) {
+    uint32_t cursor = 0;
+    for (struct pager_load *load; lease->n_loads > 0 && (load = pager_table_next(&pager->disk->loads, &cursor));) {
+        if (load->lease == lease && load->n_pending > 0) {
+            end_all(pager, load, QUIRE_NOT_FOUND);
+        }
+        load->lease = load->lease == lease ? NULL : load->lease;
+    }
+}
+
+void pager_load_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event) {
+    (void)pager;
+    const struct pager_load *load = (const struct pager_load *)(const void *)((char *)wish - offsetof(struct pager_load, wish));
+    event->cookie = load->cookie;
+    event->ticket = load->handle;
+    event->status = load->lease ? QUIRE_OK : QUIRE_NOT_FOUND;
+}
+
+static void load_free(struct pager *pager, struct pager_load *load) {
+    if (load->wish.next) {
+        pager_wish_cancel(&load->wish);
+    }
+    pager_timers_forget(&pager->timers, &load->timer);
+    pager_table_remove(&pager->disk->loads, load->handle);
+    free(load);
+}
+
+void pager_loads_free(struct pager *pager) {
+    uint32_t cursor = 0;
+    for (struct pager_load *load; (load = pager_table_next(&pager->disk->loads, &cursor));) {
+        load_free(pager, load);
+    }
+}
+
+enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct quire_wire_grant *grants, uint8_t *statuses,
+                                    uint32_t n_items) {
+    struct pager_load *load = pager->disk ? pager_table_find(&pager->disk->loads, ticket) : NULL;
+    if (!load || load->n_pending > 0 || load->wish.next || n_items < load->n) {
+        return QUIRE_NOT_FOUND;
+    }
+    const struct pager_lease *lease = load->lease;
+    for (uint32_t i = 0; lease && i < load->n; i++) {
+        grants[i] = (struct quire_wire_grant){.offset = QUIRE_WIRE_AWAY};
+        statuses[i] = load->items[i].status;
+        if (statuses[i] == QUIRE_OK) {
+            statuses[i] = (uint8_t)pager_lease_grant(pager, lease->session->handle, lease->handle, load->items[i].slot, &grants[i]);
+        }
+        if (statuses[i] == QUIRE_OK && grants[i].offset == QUIRE_WIRE_AWAY) {
+            statuses[i] = QUIRE_MISS; /* it left again before anybody looked */
+        }
+    }
+    load_free(pager, load);
+    return lease ? QUIRE_OK : QUIRE_NOT_FOUND;
+}
+
+/* ---- items ---------------------------------------------------------------------------------------------------------------- */
+static void wait_for(struct pager *pager, struct pager_load_wait *item, struct pager_op *op) {
+    pager_read_promote(pager, op);
+    item->op = op;
+    item->status = QUIRE_PENDING;
+    item->next = op->read.waiting;
+    if (item->next) {
+        item->next->prev = item;
+    }
+    op->read.waiting = item;
+    item->load->n_pending++;
+}
+
+static bool add_range(struct pager_op *op, uint32_t from, uint32_t to, uint64_t *bytes) {
+    struct pager_disk_wish *told = &op->told;
+    if (told->n_ranges > 0 && from <= told->ranges[told->n_ranges - 1].to_bytes + JOIN_BYTES) {
+        struct pager_disk_range *last = &told->ranges[told->n_ranges - 1];
+        *bytes += to > last->to_bytes ? to - last->to_bytes : 0;
+        last->to_bytes = (uint32_t)quire_max_u64(to, last->to_bytes);
+        return true;
+    }
+    if (told->n_ranges == PAGER_DISK_MAX_RANGES) {
+        return false;
+    }
+    told->ranges[told->n_ranges++] = (struct pager_disk_range){from, to};
+    *bytes += to - from;
+    return true;
+}
+
+/* The rectangle's lanes as ranges of the record; false when reading all of it is as good. */
+static bool ranges_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_op *op) {
+    const struct pager_block *block = pager_block_at(pager, record->block);
+    const quire_layout *layout = pager->namespaces[record->ns]->layout;
+    struct quire_record_shape shape;
+    uint64_t bytes = 0;
+    if (record->rung != QUIRE_RUNG_RAW || layout->opaque ||
+        quire_record_shape(layout, record->group, block->n_tokens, 0, &shape) != QUIRE_OK || rect->n_layers == 0 || rect->n_heads == 0 ||
+        rect->first_layer + (uint32_t)rect->n_layers > shape.n_layers || rect->first_head + (uint32_t)rect->n_heads > shape.n_heads) {
+        return false;
+    }
+    for (uint32_t layer = 0; layer < rect->n_layers; layer++) {
+        for (uint32_t kv = 0; kv < (shape.v_lane_bytes > 0 ? 2u : 1u); kv++) {
+            uint32_t first = quire_record_lane(&shape, rect->first_layer + layer, kv, rect->first_head);
+            uint32_t last = quire_record_lane(&shape, rect->first_layer + layer, kv, rect->first_head + rect->n_heads - 1u);
+            uint32_t to = quire_record_lane_offset(&shape, last) + quire_record_lane_bytes(&shape, last);
+            if (!add_range(op, quire_record_lane_offset(&shape, first), to, &bytes)) {
+                return false;
+            }
+        }
+    }
+    op->told.rect = *rect;
+    return bytes + shape.payload_offset <= shape.size_bytes / 4 * 3;
+}
+
+/* Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. */
+static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
+    struct pager_domain *domain = &pager->domains[lease->domain];
+    const struct pager_record record = domain->records[slot];
+    struct pager_op trial = {.kind = PAGER_OP_READ};
+    uint32_t loose;
+    if (!ranges_of(pager, &record, rect, &trial)) {
+        return NULL;
+    }
+    uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
+    if (!extra) {
+        return NULL;
+    }
+    lease->extra = extra;
+    struct pager_op *op = pager_read_loose(pager, domain, record.block, record.group, &loose);
+    if (!op) {
+        return NULL;
+    }
+    op->told.n_ranges = trial.told.n_ranges;
+    op->told.rect = trial.told.rect;
+    memcpy(op->told.ranges, trial.told.ranges, sizeof(op->told.ranges));
+    lease->extra[lease->n_extra++] = loose;
+    lease->bytes += record.size_bytes;
+    lease->session->leased_bytes += record.size_bytes;
+    pager->lease_bytes += sizeof(*extra);
+    return op;
+}
+
+static bool may_read_part(const struct pager *pager, const struct pager_lease *lease, const struct pager_record *record) {
+    const struct pager_domain *domain = &pager->domains[lease->domain];
+    return lease->session->leased_bytes + record->size_bytes <= pager_lease_quota(pager, domain);
+}
+
+static void begin_item(struct pager *pager, struct pager_lease *lease, const struct pager_load_item *want, struct pager_load_wait *item) {
+    struct pager_domain *domain = &pager->domains[lease->domain];
+    const struct pager_record *record = &domain->records[want->slot];
+    struct pager_op *op = NULL;
+    item->slot = want->slot;
+    item->status = QUIRE_OK;
+    if (record->state == PAGER_LOADING) {
+        op = pager_read_of(pager, record);
+        pager->disk->counters.disk_read_shared++;
+    } else if (record->state == PAGER_AWAY) {
+        op = want->partial && may_read_part(pager, lease, record) ? read_part(pager, lease, want->slot, &want->rect) : NULL;
+        op = op ? op : pager_read_want(pager, domain, want->slot, PAGER_READ_LOAD);
+        item->status = QUIRE_MISS;
+    }
+    if (op) {
+        wait_for(pager, item, op);
+    }
+}
+
+/* ---- the request ---------------------------------------------------------------------------------------------------------- */
+/* Items come in the order of their grants: looking on from the last found keeps this linear. Whoever sends them in disorder is cut short. */
+static enum quire_status check_items(const struct pager_lease *lease, const struct pager_load_item *items, uint32_t n_items) {
+    uint32_t n = lease->n_slots + lease->n_extra, at = 0;
+    uint64_t looks = 8ull * n + 8ull * n_items + 65536;
+    for (uint32_t i = 0; i < n_items; i++) {
+        uint32_t looked = 0;
+        for (; looked <= n && looks > 0; looked++, looks--, at++) {
+            at = at >= n ? 0 : at;
+            if ((at < lease->n_slots ? lease->slots[at] : lease->extra[at - lease->n_slots]) == items[i].slot) {
+                break;
+            }
+        }
+        if (looked > n || looks == 0) {
+            return QUIRE_INVALID;
+        }
+    }
+    return QUIRE_OK;
+}
+
+static struct pager_load *load_new(struct pager *pager, struct pager_lease *lease, uint32_t n, uint64_t cookie) {
+    struct pager_load *load = calloc(1, sizeof(*load) + n * sizeof(load->items[0]));
+    if (!load || pager_table_add(&pager->disk->loads, load, &load->handle) != QUIRE_OK) {
+        free(load);
+        return NULL;
+    }
+    if (pager_timers_promise(&pager->timers) != QUIRE_OK) {
+        pager_table_remove(&pager->disk->loads, load->handle);
+        free(load);
+        return NULL;
+    }
+    load->timer.kind = PAGER_TIMER_LOAD;
+    load->lease = lease;
+    load->cookie = cookie;
+    load->n = n;
+    lease->n_loads++;
+    for (uint32_t i = 0; i < n; i++) {
+        load->items[i].load = load;
+    }
+    return load;
+}
+
+enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t handle, const struct pager_load_item *items,
+                             uint32_t n_items, uint64_t cookie, uint64_t deadline_ns) {
+    pager_clock(pager, now_ns);
+    struct pager_lease *lease = pager_lease_find(pager, session, handle);
+    if (!pager->disk || !lease) {
+        return QUIRE_NOT_FOUND;
+    }
+    if (lease->expires_ns <= pager->now_ns) {
+        return QUIRE_STALE;
+    }
+    if (n_items == 0 || n_items > QUIRE_MAX_BATCH) {
+        return n_items == 0 ? QUIRE_INVALID : QUIRE_TOO_LARGE;
+    }
+    QUIRE_FORWARD(check_items(lease, items, n_items));
+    struct pager_load *load = load_new(pager, lease, n_items, cookie);
+    if (!load) {
+        return QUIRE_RETRY;
+    }
+    for (uint32_t i = 0; i < n_items; i++) {
+        begin_item(pager, lease, &items[i], &load->items[i]);
+    }
+    if (load->n_pending == 0) {
+        finish(pager, load);
+    } else {
+        pager_timer_arm(&pager->timers, &load->timer, deadline_ns);
+    }
+    return QUIRE_OK;
+}

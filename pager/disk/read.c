@@ -1,0 +1,349 @@
+/*
+ * From disk to memory: a record that is wanted gets an extent when there is room, and one read, however many wait for it. Reads that somebody waits for
+ * go before those ahead of a reader.
+ */
+#include "pager/disk/internal.h"
+
+/* ---- queues --------------------------------------------------------------------------------------------------------------- */
+static struct pager_read_queue *queue_of(struct pager_disk *disk, const struct pager_op *op) {
+    return op->read.purpose == PAGER_READ_LOAD ? &disk->loads_queue : &disk->ahead_queue;
+}
+
+static void push(struct pager_disk *disk, struct pager_op *op) {
+    struct pager_read_queue *queue = queue_of(disk, op);
+    op->read.queued = true;
+    op->read.next = NULL;
+    op->read.prev = queue->last;
+    *(queue->last ? &queue->last->read.next : &queue->first) = op;
+    queue->last = op;
+}
+
+static void pull(struct pager_disk *disk, struct pager_op *op) {
+    struct pager_read_queue *queue = queue_of(disk, op);
+    *(op->read.prev ? &op->read.prev->read.next : &queue->first) = op->read.next;
+    *(op->read.next ? &op->read.next->read.prev : &queue->last) = op->read.prev;
+    op->read.prev = op->read.next = NULL;
+    op->read.queued = false;
+}
+
+static uint32_t whole_bytes(const struct pager *pager, const struct pager_record *record) {
+    return (uint32_t)pager_room_bytes(pager, record->size_bytes);
+}
+
+/* ---- wanting -------------------------------------------------------------------------------------------------------------- */
+struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_read_purpose purpose) {
+    struct pager_op *op = pager_op_new(pager, PAGER_OP_READ);
+    struct pager_record *record = &domain->records[slot];
+    if (!op) {
+        return NULL;
+    }
+    assert(record->state == PAGER_AWAY);
+    op->read.domain = (uint32_t)(domain - pager->domains);
+    op->read.slot = slot;
+    op->read.purpose = (uint8_t)purpose;
+    op->read.rewrites = purpose == PAGER_READ_REWRITE;
+    pager->disk->rewrites_reading += op->read.rewrites;
+    pager_record_step(pager, domain, slot, PAGER_HAPPENS_LOAD);
+    record->offset = op->handle;
+    pager->disk->reading_bytes += whole_bytes(pager, record);
+    pager->disk->ahead_bytes += purpose == PAGER_READ_AHEAD ? whole_bytes(pager, record) : 0;
+    push(pager->disk, op);
+    return op;
+}
+
+/* Where it lies is settled now, and held: its block may be gone by the time that it is read. */
+struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, uint32_t *slot) {
+    struct pager_where where;
+    struct pager_op *op = pager_where_find(pager, block, group, &where) ? pager_op_new(pager, PAGER_OP_READ) : NULL;
+    *slot = op ? pager_record_take_away(pager, domain, block, group, true) : PAGER_NO_RECORD;
+    if (*slot == PAGER_NO_RECORD) {
+        if (op) {
+            pager_op_free(pager, op);
+        }
+        return NULL;
+    }
+    struct pager_record *record = &domain->records[*slot];
+    record->flags |= PAGER_RECORD_READING;
+    record->busy++;
+    pager_record_ref(domain, *slot);
+    op->read.domain = (uint32_t)(domain - pager->domains);
+    op->read.slot = *slot;
+    op->read.loose = true;
+    op->told.segment = where.segment;
+    op->told.at_units = where.at_units;
+    op->told.key = pager_block_at(pager, block)->key;
+    pager_log_hold(pager->disk->log, where.segment);
+    pager->disk->reading_bytes += whole_bytes(pager, record);
+    push(pager->disk, op);
+    return op;
+}
+
+struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record) {
+    assert(record->state == PAGER_LOADING);
+    return pager_table_find(&pager->disk->ops, record->offset);
+}
+
+static void ahead_no_more(struct pager *pager, struct pager_op *op) {
+    if (op->read.purpose == PAGER_READ_AHEAD) {
+        pager->disk->ahead_bytes -= whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]);
+    }
+}
+
+void pager_read_promote(struct pager *pager, struct pager_op *op) {
+    if (op->read.purpose == PAGER_READ_LOAD) {
+        return;
+    }
+    bool queued = op->read.queued;
+    if (queued) {
+        pull(pager->disk, op);
+    }
+    ahead_no_more(pager, op);
+    op->read.purpose = PAGER_READ_LOAD;
+    if (queued) {
+        push(pager->disk, op);
+    }
+}
+
+void pager_read_rewrites(struct pager *pager, struct pager_op *op) {
+    pager->disk->rewrites_reading += !op->read.rewrites;
+    op->read.rewrites = true;
+}
+
+bool pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_record *record = &domain->records[slot];
+    if (disk->ahead_bytes + whole_bytes(pager, record) > disk->options.read_ahead_bytes) {
+        return false;
+    }
+    if (record->state == PAGER_AWAY) {
+        disk->counters.disk_read_ahead++;
+        return pager_read_want(pager, domain, slot, PAGER_READ_AHEAD) != NULL;
+    }
+    return true;
+}
+
+uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns) {
+    uint32_t device = pager_log_segment(pager->disk->log, where->segment)->device;
+    const struct pager_pace *pace = &pager->disk->pace[device];
+    uint64_t bytes = (uint64_t)where->size_units * pager->disk->geometry.unit_bytes;
+    uint64_t alone_ns = (uint64_t)((double)bytes * pace->ns_per_byte);
+    ends_ns[device] = ends_ns[device] == 0 ? pager_pace_estimate_ns(pace, bytes) : ends_ns[device] + alone_ns;
+    return ends_ns[device];
+}
+
+/* ---- starting ------------------------------------------------------------------------------------------------------------- */
+/* Where a block's record lies may have changed since it was asked for: it is looked up now. */
+static bool locate(struct pager *pager, struct pager_op *op) {
+    const struct pager_record *record = &pager->domains[op->read.domain].records[op->read.slot];
+    struct pager_where where;
+    if (!op->read.loose) {
+        if (record->state != PAGER_LOADING || !pager_where_find(pager, record->block, record->group, &where)) {
+            return false;
+        }
+        op->told.segment = where.segment;
+        op->told.at_units = where.at_units;
+        op->told.key = pager_block_at(pager, record->block)->key;
+    }
+    return pager_log_segment(pager->disk->log, op->told.segment)->state != PAGER_SEGMENT_LOST;
+}
+
+static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    struct pager_record *record = &domain->records[op->read.slot];
+    const struct pager_segment *segment = pager_log_segment(disk->log, op->told.segment);
+    record->extent = extent;
+    record->flags |= PAGER_RECORD_READING;
+    domain->leased_bytes += op->read.loose && record->refs ? record->size_bytes : 0;
+    if (op->read.loose) {
+        record->offset = domain->tier_ops->offset(domain->tier, extent);
+    } else {
+        pager_log_hold(disk->log, op->told.segment);
+    }
+    uint32_t bytes = whole_bytes(pager, record);
+    op->read.piece =
+        (struct pager_disk_piece){.domain = op->read.domain, .size_bytes = bytes, .offset = domain->tier_ops->offset(domain->tier, extent)};
+    op->told.device = segment->device;
+    op->told.epoch = segment->epoch;
+    op->told.size_units = quire_log_units(&disk->geometry, bytes);
+    op->told.pieces = &op->read.piece;
+    op->told.n_pieces = 1;
+    op->told.ns = record->ns;
+    op->told.group = record->group;
+    op->read.begun_ns = pager->now_ns;
+    op->read.estimate_ns = pager_pace_begin(&disk->pace[segment->device], bytes);
+    disk->counters.disk_reads++;
+    disk->counters.disk_partial_reads += op->told.n_ranges > 0;
+    for (uint32_t i = 0; i < op->told.n_ranges; i++) {
+        disk->counters.disk_read_bytes += op->told.ranges[i].to_bytes - op->told.ranges[i].from_bytes;
+    }
+    disk->counters.disk_read_bytes += op->told.n_ranges == 0 ? bytes : 0;
+    pager_op_ask(pager, op, PAGER_DISK_READ);
+}
+
+/* False: no room now; whoever waits goes on waiting. */
+static bool serve(struct pager *pager, struct pager_op *op) {
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    uint32_t extent;
+    if (!locate(pager, op)) {
+        pull(pager->disk, op);
+        pager_read_ended(pager, op, QUIRE_MISS);
+        return true;
+    }
+    uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
+    if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
+        if (op->read.purpose == PAGER_READ_LOAD || op->read.waiting) {
+            return false;
+        }
+        pull(pager->disk, op);
+        pager_read_ended(pager, op, QUIRE_FULL);
+        return true;
+    }
+    pull(pager->disk, op);
+    start(pager, op, extent);
+    return true;
+}
+
+void pager_read_pump(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_read_queue *queues[] = {&disk->loads_queue, &disk->ahead_queue};
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(queues); i++) {
+        while (queues[i]->first && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT - PAGER_DISK_WRITE_SHARE) {
+            if (!serve(pager, queues[i]->first)) {
+                break;
+            }
+        }
+    }
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
+    struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = pager_domain_of(pager, b);
+    uint32_t slot = pager_record_find(domain, b, group);
+    if (slot != PAGER_NO_RECORD) {
+        struct pager_record *record = &domain->records[slot];
+        if (pager_record_has_bytes(record)) {
+            record->flags &= (uint8_t)~PAGER_RECORD_CLEAN;
+        } else {
+            pager_record_step(pager, domain, slot, PAGER_HAPPENS_DROP);
+        }
+    }
+    pager_where_drop(pager, block, group);
+    if (!pager_block_stored(pager, block)) {
+        struct pager_ns *ns = pager->namespaces[b->ns];
+        pager_ghost_add(&pager->ghosts, ns->serial, &b->key, ns->deleted ? PAGER_GHOST_NONE : PAGER_GHOST_EVICTED);
+        if (b->pins > 0) {
+            pager_block_pin(pager, block, 0);
+        }
+        pager_block_settle(pager, block);
+    }
+}
+
+static void extent_give(struct pager_domain *domain, struct pager_record *record) {
+    if (record->extent != PAGER_NO_EXTENT) {
+        domain->leased_bytes -= record->state == PAGER_DOOMED && record->refs ? record->size_bytes : 0;
+        domain->tier_ops->release(domain->tier, record->extent);
+        record->extent = PAGER_NO_EXTENT;
+    }
+}
+
+/* Damaged, or unreadable: what the index still says of that place is not true. */
+static void lost(struct pager *pager, const struct pager_op *op, enum quire_status status) {
+    const struct pager_record *record = &pager->domains[op->read.domain].records[op->read.slot];
+    uint32_t block = pager_index_find(pager->index, record->ns, &op->told.key);
+    struct pager_where where;
+    pager->disk->counters.disk_corrupt += status == QUIRE_CORRUPT;
+    pager->disk->counters.disk_read_errors += status == QUIRE_SYSTEM;
+    if (block != PAGER_NO_BLOCK && pager_where_find(pager, block, record->group, &where) && where.segment == op->told.segment &&
+        where.at_units == op->told.at_units) {
+        pager_disk_forget(pager, block, record->group);
+    }
+}
+
+static void loose_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    struct pager_record *record = &domain->records[op->read.slot];
+    if (status != QUIRE_OK) {
+        extent_give(domain, record);
+    }
+    if (op->asked && status != QUIRE_OK) {
+        lost(pager, op, status);
+    }
+    record->flags &= (uint8_t)~PAGER_RECORD_READING;
+    record->busy--;
+    pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LET_GO);
+}
+
+/* Read for the second time since it left memory: it stays. */
+static void promote(struct pager *pager, struct pager_block *block, uint8_t purpose) {
+    if (purpose != PAGER_READ_REWRITE && (block->flags & PAGER_BLOCK_FLEETING)) {
+        block->flags &= (uint8_t)~PAGER_BLOCK_FLEETING;
+        pager->disk->counters.disk_promoted++;
+    } else {
+        block->flags |= PAGER_BLOCK_FLEETING;
+    }
+}
+
+static void arrived(struct pager *pager, struct pager_op *op) {
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    struct pager_record *record = &domain->records[op->read.slot];
+    uint32_t block = record->block;
+    struct pager_where where;
+    record->offset = op->read.piece.offset;
+    pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LOADED);
+    if (pager_where_find(pager, block, record->group, &where)) {
+        record->flags |= PAGER_RECORD_CLEAN;
+    }
+    promote(pager, pager_block_at(pager, block), op->read.purpose);
+    if (op->read.rewrites) {
+        pager_empty_arrived(pager, domain, op->read.slot);
+    }
+    pager_block_file(pager, block);
+}
+
+static void failed(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    struct pager_record *record = &domain->records[op->read.slot];
+    extent_give(domain, record);
+    if (record->state == PAGER_DOOMED) {
+        record->busy--;
+        pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LET_GO);
+        return;
+    }
+    uint32_t block = record->block, group = record->group;
+    pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_UNLOAD);
+    if (op->asked || status == QUIRE_MISS) {
+        pager->disk->counters.disk_corrupt += status == QUIRE_CORRUPT;
+        pager->disk->counters.disk_read_errors += status == QUIRE_SYSTEM;
+        pager_disk_forget(pager, block, group);
+    }
+}
+
+void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_domain *domain = &pager->domains[op->read.domain];
+    struct pager_record *record = &domain->records[op->read.slot];
+    disk->reading_bytes -= whole_bytes(pager, record);
+    disk->rewrites_reading -= op->read.rewrites;
+    ahead_no_more(pager, op);
+    if (op->asked) {
+        pager_pace_end(&disk->pace[op->told.device], op->read.piece.size_bytes, op->read.estimate_ns, pager->now_ns - op->read.begun_ns,
+                       status == QUIRE_OK && op->told.n_ranges == 0);
+    }
+    if (op->asked || op->read.loose) {
+        pager_log_unhold(disk->log, op->told.segment);
+    }
+    pager_load_landed(pager, op, status, op->read.slot);
+    if (op->read.loose) {
+        loose_ended(pager, op, status);
+    } else {
+        record->flags &= (uint8_t)~PAGER_RECORD_READING;
+        if (status == QUIRE_OK && record->state == PAGER_LOADING) {
+            arrived(pager, op);
+        } else {
+            failed(pager, op, status == QUIRE_OK ? QUIRE_MISS : status);
+        }
+    }
+    pager_op_free(pager, op);
+}

@@ -1,0 +1,257 @@
+/*
+ * The index from the log: entries come a segment at a time from the newest to the oldest, while readers are served already. Of two records of one block and
+ * group the higher sequence counts; a tombstone buries whatever has a lower one, also what is only found later. Both are remembered until the end.
+ */
+#include "pager/disk/internal.h"
+#include "proto/layout.h"
+
+#include <stdlib.h>
+
+struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial) {
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        struct pager_ns *ns = pager->namespaces[i];
+        if (ns && ns->serial == serial) {
+            return ns->deleted ? NULL : ns;
+        }
+    }
+    return NULL;
+}
+
+enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial) {
+    quire_layout *layout = malloc(sizeof(*layout));
+    if (!layout) {
+        return QUIRE_NO_MEMORY;
+    }
+    enum quire_status status = quire_layout_decode(item->layout, item->layout_bytes, layout);
+    if (status == QUIRE_OK) {
+        status = pager_ns_restore(pager, item, layout, domain);
+    }
+    free(layout);
+    pager->next_serial = (uint32_t)quire_max_u64(pager->next_serial, quire_max_u64(next_serial, item->serial));
+    return status;
+}
+
+enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin) {
+    const struct pager_ns *ns = pager_ns_of_serial(pager, pin->serial);
+    if (!ns) {
+        return QUIRE_NOT_FOUND;
+    }
+    if (pager->disk->n_pins == pager->disk->pins_capacity) {
+        uint32_t capacity = pager->disk->pins_capacity ? 2 * pager->disk->pins_capacity : 256;
+        struct quire_meta_pin *grown = realloc(pager->disk->pins, capacity * sizeof(*grown));
+        if (!grown) {
+            return QUIRE_NO_MEMORY;
+        }
+        pager->disk->pins = grown;
+        pager->disk->pins_capacity = capacity;
+    }
+    pager->disk->pins[pager->disk->n_pins++] = *pin;
+    return QUIRE_OK;
+}
+
+void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
+                           uint32_t n_entries) {
+    pager_log_found(pager->disk->log, segment, state, epoch, used_units, n_entries);
+}
+
+/* ---- what is buried ------------------------------------------------------------------------------------------------------- */
+static uint64_t hash(uint32_t serial, const quire_key *key) {
+    uint64_t word[4], h = serial * 0x9e3779b97f4a7c15ull;
+    memcpy(word, key->b, sizeof(word));
+    for (unsigned i = 0; i < 4; i++) {
+        h = (h ^ word[i]) * 0xbf58476d1ce4e5b9ull;
+        h ^= h >> 29;
+    }
+    return h;
+}
+
+static struct pager_grave *grave_of(const struct pager_disk *disk, uint32_t serial, const quire_key *key) {
+    uint32_t mask = disk->graves_capacity - 1;
+    for (uint32_t i = (uint32_t)hash(serial, key) & mask;; i = (i + 1) & mask) {
+        struct pager_grave *grave = &disk->graves[i];
+        if (grave->sequence == 0 || (grave->serial == serial && quire_key_equal(&grave->key, key))) {
+            return grave;
+        }
+    }
+}
+
+static bool graves_grow(struct pager_disk *disk) {
+    struct pager_grave *old = disk->graves;
+    uint32_t n_old = disk->graves_capacity, capacity = n_old ? 2 * n_old : 1024;
+    struct pager_grave *grown = calloc(capacity, sizeof(*grown));
+    if (!grown) {
+        return false;
+    }
+    disk->graves = grown;
+    disk->graves_capacity = capacity;
+    for (uint32_t i = 0; i < n_old; i++) {
+        if (old[i].sequence) {
+            *grave_of(disk, old[i].serial, &old[i].key) = old[i];
+        }
+    }
+    free(old);
+    return true;
+}
+
+static uint64_t buried_up_to(const struct pager_disk *disk, const struct quire_log_entry *entry) {
+    return disk->graves ? grave_of(disk, entry->ns, &entry->key)->sequence : 0;
+}
+
+/* ---- entries -------------------------------------------------------------------------------------------------------------- */
+/* The place of a record's sequence, 0 when its block is new; NULL: no memory. */
+static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t group) {
+    uint64_t at = (uint64_t)block * QUIRE_MAX_GROUPS;
+    if (at >= disk->n_sequences) {
+        uint64_t n = quire_max_u64(at + QUIRE_MAX_GROUPS, quire_max_u64(65536, disk->n_sequences * 2));
+        uint64_t *grown = realloc(disk->sequences, n * sizeof(*grown));
+        if (!grown) {
+            return NULL;
+        }
+        memset(grown + disk->n_sequences, 0, (n - disk->n_sequences) * sizeof(*grown));
+        disk->sequences = grown;
+        disk->n_sequences = n;
+    }
+    return &disk->sequences[at + group];
+}
+
+static void bury(struct pager *pager, const struct quire_log_entry *entry) {
+    struct pager_disk *disk = pager->disk;
+    if (2 * (disk->n_graves + 1) > disk->graves_capacity && !graves_grow(disk)) {
+        disk->restore_failed = true; /* what it buries could come back: then nothing more is taken from the log */
+        return;
+    }
+    struct pager_grave *grave = grave_of(disk, entry->ns, &entry->key);
+    disk->n_graves += grave->sequence == 0;
+    uint64_t sequence = quire_max_u64(grave->sequence, entry->sequence);
+    *grave = (struct pager_grave){.key = entry->key, .serial = entry->ns, .sequence = sequence};
+    struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
+    uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
+    for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups; g++) {
+        const uint64_t *known = sequence_of(disk, block, g);
+        if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
+            pager_disk_forget(pager, block, g); /* found before, in a segment of a later epoch */
+            block = pager_index_find(pager->index, ns->number, &entry->key);
+        }
+    }
+}
+
+static bool is_sound(const struct pager_ns *ns, const struct quire_log_entry *entry) {
+    return entry->group < ns->n_groups && entry->n_tokens > 0 && entry->n_tokens <= ns->layout->block_tokens;
+}
+
+/* A block that is new to the index hangs below its parent, as a put's would. */
+static enum quire_status hang(struct pager *pager, struct pager_ns *ns, uint32_t block, const struct quire_log_entry *entry) {
+    uint32_t parent;
+    if (entry->flags & QUIRE_LOG_PARENT_UNKNOWN) {
+        pager_block_at(pager, block)->flags |= PAGER_BLOCK_ORPHAN_ROOT;
+    }
+    if (entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT)) {
+        return QUIRE_OK;
+    }
+    QUIRE_FORWARD(pager_block_obtain(pager, ns, &entry->parent, &parent));
+    enum quire_status status = pager_block_adopt(pager, block, parent);
+    if (status != QUIRE_OK && pager_block_at(pager, parent)->children == 0) {
+        pager_block_settle(pager, parent);
+    }
+    return status == QUIRE_RETRY ? QUIRE_OK : status;
+}
+
+/* The block's entry; one that stood there only for others to continue becomes a block. */
+static enum quire_status obtain(struct pager *pager, struct pager_ns *ns, const struct quire_log_entry *entry, uint32_t *block) {
+    QUIRE_FORWARD(pager_block_obtain(pager, ns, &entry->key, block));
+    struct pager_block *b = pager_block_at(pager, *block);
+    if (pager_block_stored(pager, *block) || (b->flags & PAGER_BLOCK_BUILDING)) {
+        return b->n_tokens == entry->n_tokens ? QUIRE_OK : QUIRE_MISMATCH;
+    }
+    for (uint32_t g = 0; g < QUIRE_MAX_GROUPS; g++) { /* its number may have been another's */
+        uint64_t *sequence = sequence_of(pager->disk, *block, g);
+        if (!sequence) {
+            return QUIRE_NO_MEMORY;
+        }
+        *sequence = 0;
+    }
+    b->n_tokens = entry->n_tokens;
+    b->used = 0;
+    b->flags |= PAGER_BLOCK_BUILDING; /* so that it stays while its parent is looked for */
+    enum quire_status status = b->parent == PAGER_NO_BLOCK ? hang(pager, ns, *block, entry) : QUIRE_OK;
+    b->flags &= (uint8_t)~PAGER_BLOCK_BUILDING;
+    if (status != QUIRE_OK) {
+        pager_block_settle(pager, *block);
+    }
+    return status;
+}
+
+static void take(struct pager *pager, uint32_t segment, const struct quire_log_entry *entry) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
+    uint32_t block;
+    if (!ns || !is_sound(ns, entry) || entry->sequence <= buried_up_to(disk, entry) || obtain(pager, ns, entry, &block) != QUIRE_OK) {
+        return;
+    }
+    const struct pager_domain *domain = &pager->domains[ns->domain];
+    uint64_t *known = sequence_of(disk, block, entry->group);
+    bool in_memory = pager_record_find(domain, pager_block_at(pager, block), entry->group) != PAGER_NO_RECORD;
+    bool on_disk = pager_where_groups(pager, block) >> entry->group & 1;
+    const struct pager_where where = {
+        .segment = segment,
+        .at_units = entry->at_units,
+        .size_units = quire_log_units(&disk->geometry, entry->size_bytes),
+        .error = entry->error,
+        .ancestry_error = entry->ancestry_error,
+        .group = entry->group,
+        .rung = entry->rung,
+    };
+    /* What was stored since the start is newer than anything that is found, and so is what has no number here. */
+    if (known && !in_memory && (!on_disk || (*known > 0 && *known < entry->sequence)) &&
+        pager_where_put(pager, block, &where) == QUIRE_OK) {
+        disk->counters.disk_restored++;
+        *known = entry->sequence;
+    } else if (!pager_block_stored(pager, block)) {
+        pager_block_settle(pager, block);
+    }
+}
+
+void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
+    pager_clock(pager, now_ns);
+    struct pager_disk *disk = pager->disk;
+    for (uint32_t i = n; i-- > 0 && disk->restoring && !disk->restore_failed;) {
+        pager->sequence = quire_max_u64(pager->sequence, entries[i].sequence);
+        if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
+            bury(pager, &entries[i]);
+        } else {
+            take(pager, segment, &entries[i]);
+        }
+    }
+}
+
+void pager_restore_free(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    free(disk->sequences);
+    free(disk->graves);
+    free(disk->pins);
+    disk->sequences = NULL;
+    disk->graves = NULL;
+    disk->pins = NULL;
+    disk->n_sequences = 0;
+    disk->n_graves = disk->graves_capacity = disk->n_pins = disk->pins_capacity = 0;
+}
+
+static void pin(struct pager *pager, const struct quire_meta_pin *pin) {
+    const struct pager_ns *ns = pager_ns_of_serial(pager, pin->serial);
+    uint32_t block = ns ? pager_index_find(pager->index, ns->number, &pin->key) : PAGER_NO_BLOCK;
+    if (block != PAGER_NO_BLOCK && pager_block_stored(pager, block) && pager_pin_note(pager, block)) {
+        uint64_t pins = (uint64_t)pager_block_at(pager, block)->pins + pin->pins;
+        pager_block_pin(pager, block, (uint16_t)quire_min_u64(pins, UINT16_MAX));
+    }
+}
+
+void pager_restore_end(struct pager *pager, uint64_t now_ns) {
+    pager_clock(pager, now_ns);
+    struct pager_disk *disk = pager->disk;
+    for (uint32_t i = 0; disk->restoring && i < disk->n_pins; i++) {
+        pin(pager, &disk->pins[i]);
+    }
+    disk->restoring = false;
+    pager_restore_free(pager);
+    pager_orphans_expect(pager);
+}

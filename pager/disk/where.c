@@ -1,0 +1,215 @@
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+#define UNITS_BITS 17u
+#define UNITS_MASK ((1u << UNITS_BITS) - 1)
+#define SEGMENT_SHIFT (2 * UNITS_BITS)
+#define SEGMENT_MASK (QUIRE_LOG_MAX_SEGMENTS - 1)
+#define PLACE_SET (1ull << 62)   /* the place itself */
+#define PLACE_NODES (1ull << 63) /* the first node's number, from 1 */
+static_assert(QUIRE_LOG_MAX_SEGMENT_UNITS == 1u << UNITS_BITS && SEGMENT_SHIFT + 22 <= 62, "a place fits");
+
+static uint64_t pack(const struct pager_where *where) {
+    return PLACE_SET | (uint64_t)where->segment << SEGMENT_SHIFT | (uint64_t)where->size_units << UNITS_BITS | where->at_units;
+}
+
+static struct pager_where unpack(uint64_t place) {
+    return (struct pager_where){
+        .segment = (uint32_t)(place >> SEGMENT_SHIFT) & SEGMENT_MASK,
+        .size_units = (uint32_t)(place >> UNITS_BITS) & UNITS_MASK,
+        .at_units = (uint32_t)place & UNITS_MASK,
+    };
+}
+
+static bool is_plain(const struct pager_where *where) {
+    return where->group == 0 && where->rung == QUIRE_RUNG_RAW && where->error == 0 && where->ancestry_error == 0;
+}
+
+static uint64_t place_of(const struct pager *pager, uint32_t block) { return pager->disk ? *pager_index_place(pager->index, block) : 0; }
+
+static struct pager_where_node *node_at(const struct pager *pager, uint32_t node) { return &pager->disk->places.nodes[node - 1]; }
+
+static struct pager_where of_node(const struct pager_where_node *node) {
+    struct pager_where where = unpack(node->place);
+    where.error = node->error;
+    where.ancestry_error = node->ancestry_error;
+    where.group = node->group;
+    where.rung = node->rung;
+    return where;
+}
+
+bool pager_where_any(const struct pager *pager, uint32_t block) { return place_of(pager, block) != 0; }
+
+bool pager_where_next(const struct pager *pager, uint32_t block, uint32_t *at, struct pager_where *where) {
+    uint64_t place = place_of(pager, block);
+    if (place == 0 || *at == UINT32_MAX) {
+        return false;
+    }
+    if (!(place & PLACE_NODES)) {
+        *where = unpack(place);
+        *at = UINT32_MAX;
+        return true;
+    }
+    const struct pager_where_node *node = node_at(pager, *at == 0 ? (uint32_t)place : *at);
+    *where = of_node(node);
+    *at = node->next ? node->next : UINT32_MAX;
+    return true;
+}
+
+uint32_t pager_where_groups(const struct pager *pager, uint32_t block) {
+    struct pager_where where;
+    uint32_t groups = 0;
+    for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
+        groups |= 1u << where.group;
+    }
+    return groups;
+}
+
+bool pager_where_find(const struct pager *pager, uint32_t block, uint32_t group, struct pager_where *where) {
+    for (uint32_t at = 0; pager_where_next(pager, block, &at, where);) {
+        if (where->group == group) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- nodes ---------------------------------------------------------------------------------------------------------------- */
+static uint32_t node_take(struct pager_where_nodes *places) {
+    uint32_t node = places->first_free;
+    if (node) {
+        places->first_free = places->nodes[node - 1].next;
+        return node;
+    }
+    if (places->n == places->capacity) {
+        uint32_t capacity = places->capacity ? 2 * places->capacity : 1024;
+        struct pager_where_node *grown = capacity < UINT32_MAX / 2 ? realloc(places->nodes, capacity * sizeof(*grown)) : NULL;
+        if (!grown) {
+            return 0;
+        }
+        places->nodes = grown;
+        places->capacity = capacity;
+    }
+    return ++places->n;
+}
+
+static void node_give(struct pager_where_nodes *places, uint32_t node) {
+    places->nodes[node - 1] = (struct pager_where_node){.next = places->first_free};
+    places->first_free = node;
+}
+
+/* In front of the others, which may be a plain place that becomes a node. */
+static enum quire_status node_add(struct pager *pager, uint64_t *place, const struct pager_where *where) {
+    struct pager_where_nodes *places = &pager->disk->places;
+    uint32_t node = node_take(places), second = 0;
+    if (node && *place && !(*place & PLACE_NODES) && !(second = node_take(places))) {
+        node_give(places, node);
+        node = 0;
+    }
+    if (!node) {
+        return QUIRE_NO_MEMORY;
+    }
+    if (second) {
+        *node_at(pager, second) = (struct pager_where_node){.place = *place};
+        *place = PLACE_NODES | second;
+    }
+    *node_at(pager, node) = (struct pager_where_node){
+        .place = pack(where),
+        .error = where->error,
+        .ancestry_error = where->ancestry_error,
+        .group = where->group,
+        .rung = where->rung,
+        .next = (uint32_t)*place,
+    };
+    *place = PLACE_NODES | node;
+    return QUIRE_OK;
+}
+
+static void node_remove(struct pager *pager, uint64_t *place, uint32_t group) {
+    uint32_t *link = NULL, node = (uint32_t)*place;
+    while (node_at(pager, node)->group != group) {
+        link = &node_at(pager, node)->next;
+        node = *link;
+    }
+    uint32_t next = node_at(pager, node)->next;
+    if (link) {
+        *link = next;
+    } else {
+        *place = next ? PLACE_NODES | next : 0;
+    }
+    node_give(&pager->disk->places, node);
+}
+
+/* ---- changes -------------------------------------------------------------------------------------------------------------- */
+static void count(struct pager *pager, uint32_t block, const struct pager_where *where, bool lives) {
+    struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
+    uint32_t bytes = where->size_units * pager->disk->geometry.unit_bytes;
+    (lives ? pager_log_live : pager_log_dead)(pager->disk->log, where->segment, bytes);
+    ns->disk_records += lives ? 1 : UINT64_MAX;
+    ns->disk_bytes += lives ? bytes : -(uint64_t)bytes;
+}
+
+static void take_out(struct pager *pager, uint32_t block, const struct pager_where *where) {
+    uint64_t *place = pager_index_place(pager->index, block);
+    count(pager, block, where, false);
+    if (*place & PLACE_NODES) {
+        node_remove(pager, place, where->group);
+    } else {
+        *place = 0;
+    }
+}
+
+enum quire_status pager_where_put(struct pager *pager, uint32_t block, const struct pager_where *where) {
+    uint64_t *place = pager_index_place(pager->index, block);
+    struct pager_where old;
+    bool replaces = pager_where_find(pager, block, where->group, &old);
+    bool was_stored = pager_block_stored(pager, block);
+    assert(where->size_units > 0 && where->size_units <= UNITS_MASK && where->at_units <= UNITS_MASK);
+    if (is_plain(where) && (*place == 0 || (replaces && !(*place & PLACE_NODES)))) {
+        if (replaces) {
+            count(pager, block, &old, false);
+        }
+        *place = pack(where);
+    } else {
+        if (replaces) { /* the node that it frees is the one that it gets */
+            take_out(pager, block, &old);
+        }
+        enum quire_status status = node_add(pager, place, where);
+        if (status != QUIRE_OK) {
+            pager->namespaces[pager_block_at(pager, block)->ns]->blocks -= was_stored && !pager_block_stored(pager, block);
+            return status;
+        }
+    }
+    count(pager, block, where, true);
+    pager->namespaces[pager_block_at(pager, block)->ns]->blocks += !was_stored;
+    return QUIRE_OK;
+}
+
+void pager_where_drop(struct pager *pager, uint32_t block, uint32_t group) {
+    struct pager_where where;
+    if (!pager_where_find(pager, block, group, &where)) {
+        return;
+    }
+    take_out(pager, block, &where);
+    pager->namespaces[pager_block_at(pager, block)->ns]->blocks -= !pager_block_stored(pager, block);
+}
+
+void pager_where_drop_all(struct pager *pager, uint32_t block) {
+    struct pager_where where;
+    for (uint32_t at = 0; pager_where_next(pager, block, &at, &where); at = 0) {
+        pager_where_drop(pager, block, where.group);
+    }
+}
+
+uint32_t pager_where_bytes(const struct pager *pager, uint32_t block, const struct pager_where *where) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    const quire_layout *layout = pager->namespaces[b->ns]->layout;
+    struct quire_record_shape shape;
+    if (where->rung == QUIRE_RUNG_RAW && !layout->opaque && b->n_tokens > 0 &&
+        quire_record_shape(layout, where->group, b->n_tokens, 0, &shape) == QUIRE_OK &&
+        quire_log_units(&pager->disk->geometry, shape.size_bytes) == where->size_units) {
+        return shape.size_bytes;
+    }
+    return where->size_units * pager->disk->geometry.unit_bytes;
+}

@@ -1,0 +1,44 @@
+/*
+ * Where a block's records lie on disk: eight bytes beside its index entry, which hold segment, place and size of one exact record of group 0, as
+ * nearly every block has. What is more than that (other groups, lossy records) hangs in a list of nodes. The books of the log follow every change.
+ */
+#ifndef PAGER_DISK_WHERE_H
+#define PAGER_DISK_WHERE_H
+
+#include "proto/base/base.h"
+
+struct pager;
+
+struct pager_where {
+    uint32_t segment, at_units, size_units;
+    float error, ancestry_error;
+    uint8_t group, rung;
+};
+
+struct pager_where_node {
+    uint64_t place;
+    float error, ancestry_error;
+    uint32_t next; /* in the block's list; in the list of free ones */
+    uint8_t group, rung;
+};
+
+struct pager_where_nodes {
+    struct pager_where_node *nodes;
+    uint32_t n, capacity, first_free; /* counted from 1; 0: none */
+};
+
+/* Without a disk no block has any of these. */
+bool pager_where_any(const struct pager *pager, uint32_t block);
+uint32_t pager_where_groups(const struct pager *pager, uint32_t block);
+bool pager_where_find(const struct pager *pager, uint32_t block, uint32_t group, struct pager_where *where);
+/* One after the other, groups in no order: *at starts at 0; false at the end. */
+bool pager_where_next(const struct pager *pager, uint32_t block, uint32_t *at, struct pager_where *where);
+/* Adds or replaces the group's. NO_MEMORY: unchanged. */
+enum quire_status pager_where_put(struct pager *pager, uint32_t block, const struct pager_where *where);
+/* The group's, or all, are no more; harmless when there is none. A record that was to be read from there is the caller's affair. */
+void pager_where_drop(struct pager *pager, uint32_t block, uint32_t group);
+void pager_where_drop_all(struct pager *pager, uint32_t block);
+/* The record's bytes: exact where its shape tells, else whole units. */
+uint32_t pager_where_bytes(const struct pager *pager, uint32_t block, const struct pager_where *where);
+
+#endif

@@ -1,0 +1,424 @@
+/*
+ * From memory to disk: what was stored waits in a list, a domain's each, until it is due or room is short, and leaves in batches. A record stays where
+ * it is while it is written; afterwards it is clean, and may leave memory without a write.
+ */
+#include "pager/disk/internal.h"
+
+#include <stdlib.h>
+
+/* Of one batch, so that records find room, too. */
+#define MAX_TOMBSTONES 256u
+/* Records in a list that are passed over because they are being moved. */
+#define MAX_PASSED 64u
+
+/* ---- the lists ------------------------------------------------------------------------------------------------------------ */
+static void enter(struct pager_domain *domain, uint32_t slot, bool first) {
+    struct pager_record *record = &domain->records[slot];
+    assert(pager_record_has_bytes(record) && !(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING)));
+    record->flags = (uint8_t)((record->flags & ~PAGER_RECORD_CLEAN) | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
+    record->dirty_prev = first ? PAGER_NO_RECORD : domain->dirty_last;
+    record->dirty_next = first ? domain->dirty_first : PAGER_NO_RECORD;
+    *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = slot;
+    *(record->dirty_next == PAGER_NO_RECORD ? &domain->dirty_last : &domain->records[record->dirty_next].dirty_prev) = slot;
+    domain->dirty_bytes += record->size_bytes;
+    domain->dirty_records++;
+}
+
+void pager_dirty_leave(struct pager_domain *domain, uint32_t slot) {
+    struct pager_record *record = &domain->records[slot];
+    if (!(record->flags & PAGER_RECORD_DIRTY)) {
+        return;
+    }
+    *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = record->dirty_next;
+    *(record->dirty_next == PAGER_NO_RECORD ? &domain->dirty_last : &domain->records[record->dirty_next].dirty_prev) = record->dirty_prev;
+    record->dirty_prev = record->dirty_next = PAGER_NO_RECORD;
+    record->flags &= (uint8_t)~PAGER_RECORD_DIRTY;
+    domain->dirty_bytes -= record->size_bytes;
+    domain->dirty_records--;
+}
+
+static uint32_t devices_in_use(const struct pager_disk *disk) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < disk->n_devices; i++) {
+        n += pager_log_device_in_use(disk->log, i);
+    }
+    return n;
+}
+
+/* A quarter of a segment, so that what is left over at its end stays small; but a large record may have one for itself. */
+static uint64_t batch_bytes(const struct pager_disk *disk) {
+    uint64_t segment_bytes = (uint64_t)disk->geometry.segment_units * disk->geometry.unit_bytes;
+    return quire_max_u64(quire_min_u64(disk->options.batch_bytes, segment_bytes / 4), disk->geometry.unit_bytes);
+}
+
+static bool fits(const struct pager_disk *disk, uint32_t size_bytes) {
+    uint64_t units = quire_log_units(&disk->geometry, size_bytes);
+    uint32_t books = 2 + quire_log_head_units(&disk->geometry, 1) + quire_log_footer_units(&disk->geometry, 1);
+    return units + books <= disk->geometry.segment_units;
+}
+
+void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk) {
+        return;
+    }
+    if (!fits(disk, domain->records[slot].size_bytes) || devices_in_use(disk) == 0) {
+        disk->counters.disk_declined++;
+        return;
+    }
+    enter(domain, slot, false);
+}
+
+void pager_dirty_first(struct pager_domain *domain, uint32_t slot) { enter(domain, slot, true); }
+
+/* It is not written after all: only memory has it. */
+static void decline(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    struct pager_record *record = &domain->records[slot];
+    pager_dirty_leave(domain, slot);
+    record->flags &= (uint8_t)~PAGER_RECORD_REWRITE;
+    pager->disk->counters.disk_declined++;
+    pager_block_file(pager, record->block);
+}
+
+/* ---- when ----------------------------------------------------------------------------------------------------------------- */
+void pager_write_due(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (disk->due_ns > pager->now_ns) {
+        return;
+    }
+    disk->due_sequence = disk->next_due_sequence;
+    disk->next_due_sequence = pager->sequence;
+    disk->due_ns = pager->now_ns + quire_max_u64(disk->options.write_delay_ms, 1) * QUIRE_NS_PER_MS;
+}
+
+/* Room is short: what is written is what can go. */
+static bool is_pressed(const struct pager_domain *domain) { return domain->reclaiming || domain->first_waiting; }
+
+static bool is_due(const struct pager_disk *disk, const struct pager_domain *domain, const struct pager_record *record) {
+    return disk->flushing || is_pressed(domain) || (record->flags & PAGER_RECORD_REWRITE) || record->sequence <= disk->due_sequence;
+}
+
+/* ---- gathering ------------------------------------------------------------------------------------------------------------ */
+struct gathering {
+    struct pager_carried carried[QUIRE_LOG_MAX_BATCH];
+    uint32_t n, n_tombstones;
+    uint64_t bytes;
+    bool rewriting; /* records of a segment that is being emptied, and nothing else but tombstones */
+};
+
+static bool may_write(struct pager *pager, const struct pager_domain *domain, const struct pager_record *record) {
+    (void)domain;
+    return record->state == PAGER_RESIDENT && record->busy == 0 && pager->namespaces[record->ns]->serial <= pager->disk->meta_serial;
+}
+
+static void gather_domain(struct pager *pager, uint32_t number, struct gathering *g) {
+    struct pager_domain *domain = &pager->domains[number];
+    uint64_t most = batch_bytes(pager->disk);
+    uint32_t passed = 0;
+    for (uint32_t slot = domain->dirty_first; slot != PAGER_NO_RECORD && passed < MAX_PASSED; slot = domain->records[slot].dirty_next) {
+        const struct pager_record *record = &domain->records[slot];
+        uint64_t bytes = pager_room_bytes(pager, record->size_bytes);
+        bool rewriting = record->flags & PAGER_RECORD_REWRITE;
+        if (g->n + g->n_tombstones == QUIRE_LOG_MAX_BATCH || (g->n > 0 && (g->bytes + bytes > most || rewriting != g->rewriting)) ||
+            (g->n == 0 && !is_due(pager->disk, domain, record))) {
+            return;
+        }
+        if (!may_write(pager, domain, record)) {
+            passed++;
+            continue;
+        }
+        g->rewriting = rewriting;
+        g->bytes += bytes;
+        g->carried[g->n++] = (struct pager_carried){.sequence = record->sequence, .domain = number, .slot = slot, .rewritten = rewriting};
+    }
+}
+
+static void gather(struct pager *pager, struct gathering *g) {
+    struct pager_disk *disk = pager->disk;
+    g->n = 0;
+    g->bytes = 0;
+    g->rewriting = false;
+    g->n_tombstones = disk->burying ? 0 : (uint32_t)quire_min_u64(disk->n_tombstones, MAX_TOMBSTONES);
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        gather_domain(pager, (disk->next_domain + i) % pager->n_domains, g);
+    }
+    disk->next_domain = (disk->next_domain + 1) % pager->n_domains;
+}
+
+/* ---- a batch -------------------------------------------------------------------------------------------------------------- */
+static void describe(const struct pager *pager, const struct pager_carried *carried, struct quire_log_entry *entry,
+                     struct pager_disk_piece *piece) {
+    const struct pager_domain *domain = &pager->domains[carried->domain];
+    const struct pager_record *record = &domain->records[carried->slot];
+    const struct pager_block *block = pager_block_at(pager, record->block);
+    bool unknown = block->flags & PAGER_BLOCK_ORPHAN_ROOT;
+    *entry = (struct quire_log_entry){
+        .key = block->key,
+        .sequence = record->sequence,
+        .ns = pager->namespaces[record->ns]->serial,
+        .size_bytes = record->size_bytes,
+        .error = record->error,
+        .ancestry_error = record->ancestry_error,
+        .n_tokens = block->n_tokens,
+        .group = record->group,
+        .rung = record->rung,
+        .kind = QUIRE_LOG_RECORD,
+        .flags = (uint8_t)(block->parent != PAGER_NO_BLOCK ? 0
+                           : unknown                       ? QUIRE_LOG_PARENT_UNKNOWN
+                                                           : QUIRE_LOG_ROOT),
+    };
+    if (block->parent != PAGER_NO_BLOCK) {
+        entry->parent = pager_block_at(pager, block->parent)->key;
+    }
+    *piece = (struct pager_disk_piece){.domain = carried->domain, .size_bytes = record->size_bytes, .offset = record->offset};
+}
+
+static void describe_tombstone(const struct pager_disk *disk, uint32_t i, struct quire_log_entry *entry) {
+    const struct pager_tombstone *t = &disk->tombstones[(disk->first_tombstone + i) % PAGER_DISK_MAX_TOMBSTONES];
+    *entry = (struct quire_log_entry){.key = t->key, .sequence = t->sequence, .ns = t->serial, .kind = QUIRE_LOG_TOMBSTONE};
+}
+
+static struct pager_op *batch_new(struct pager *pager, const struct gathering *g) {
+    struct pager_op *op = pager_op_new(pager, PAGER_OP_BATCH);
+    uint32_t n = g->n + g->n_tombstones;
+    if (!op) {
+        return NULL;
+    }
+    struct pager_disk_piece *pieces = malloc((g->n + 1) * sizeof(*pieces));
+    op->told.pieces = pieces;
+    op->told.entries = malloc(n * sizeof(*op->told.entries));
+    op->batch.carried = malloc((g->n + 1) * sizeof(*op->batch.carried));
+    if (!pieces || !op->told.entries || !op->batch.carried) {
+        pager_op_free(pager, op);
+        return NULL;
+    }
+    memcpy(op->batch.carried, g->carried, g->n * sizeof(*g->carried));
+    for (uint32_t i = 0; i < g->n; i++) {
+        describe(pager, &g->carried[i], &op->told.entries[i], &pieces[i]);
+    }
+    for (uint32_t i = 0; i < g->n_tombstones; i++) {
+        describe_tombstone(pager->disk, i, &op->told.entries[g->n + i]);
+    }
+    op->told.n = n;
+    op->told.n_pieces = g->n;
+    op->batch.record_bytes = g->bytes;
+    return op;
+}
+
+static void batch_place(struct pager *pager, struct pager_op *op, uint32_t n_tombstones) {
+    struct pager_disk *disk = pager->disk;
+    const struct pager_log_place *place = &op->batch.place;
+    op->told.device = pager_log_segment(disk->log, place->segment)->device;
+    op->told.segment = place->segment;
+    op->told.epoch = place->epoch;
+    op->told.at_units = place->at_units;
+    op->told.head_units = place->head_units;
+    op->told.size_units = place->size_units;
+    op->told.first = place->first;
+    op->told.tail_epoch = place->tail;
+    if (place->first) {
+        disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = pager_tick_now(pager);
+    }
+    if (n_tombstones > 0) {
+        disk->burying = true;
+        op->batch.buried = disk->buried + n_tombstones;
+        disk->counters.disk_tombstones += n_tombstones;
+    }
+    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
+        struct pager_domain *domain = &pager->domains[op->batch.carried[i].domain];
+        struct pager_record *record = &domain->records[op->batch.carried[i].slot];
+        pager_dirty_leave(domain, op->batch.carried[i].slot);
+        record->flags |= PAGER_RECORD_WRITING;
+        record->busy++;
+        disk->rewrites_writing += op->batch.carried[i].rewritten;
+    }
+    disk->writes++;
+    disk->writing_bytes += op->batch.record_bytes;
+    disk->counters.disk_writes++;
+    disk->counters.disk_written_bytes += (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes;
+}
+
+static void decline_all(struct pager *pager, const struct gathering *g) {
+    for (uint32_t i = 0; i < g->n; i++) {
+        decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
+    }
+}
+
+/* A drive wears out: beyond the budget writing waits, or, where memory is short, does not happen. True: look again. */
+static bool over_budget(struct pager *pager, const struct gathering *g) {
+    bool pressed = false;
+    for (uint32_t i = 0; i < g->n; i++) {
+        pressed |= is_pressed(&pager->domains[g->carried[i].domain]);
+    }
+    if (pressed && !g->rewriting) {
+        decline_all(pager, g);
+        return true;
+    }
+    return false;
+}
+
+/* True: something was written or decided, and there may be more. */
+static bool write_one(struct pager *pager, struct gathering *g) {
+    struct pager_disk *disk = pager->disk;
+    gather(pager, g);
+    if (g->n + g->n_tombstones == 0) {
+        return false;
+    }
+    if (g->n > 0 && pager_budget_next_ns(&disk->budget, pager->now_ns) > pager->now_ns) {
+        if (over_budget(pager, g)) {
+            return true;
+        }
+        g->n = 0; /* deletions are not made to wait */
+        g->bytes = 0;
+        if (g->n_tombstones == 0) {
+            return false;
+        }
+    }
+    struct pager_op *op = batch_new(pager, g);
+    if (!op) {
+        return false;
+    }
+    bool rewriting = g->rewriting || g->n == 0;
+    enum quire_status status = pager_log_append(disk->log, op->told.entries, op->told.n, rewriting, &op->batch.place);
+    if (status != QUIRE_OK) {
+        pager_op_free(pager, op);
+        if (status == QUIRE_TOO_LARGE && g->n > 0) {
+            decline_all(pager, g);
+            return true;
+        }
+        return false; /* no segment is clean: emptying one will tell */
+    }
+    (void)pager_budget_take(&disk->budget, g->bytes, pager->now_ns);
+    batch_place(pager, op, g->n_tombstones);
+    pager_op_ask(pager, op, PAGER_DISK_WRITE);
+    return true;
+}
+
+static void seal(struct pager *pager) {
+    const struct quire_log_entry *entries;
+    uint32_t n, segment;
+    while (pager->disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT &&
+           (segment = pager_log_to_seal(pager->disk->log, &entries, &n)) != PAGER_NO_SEGMENT) {
+        struct pager_op *op = pager_op_new(pager, PAGER_OP_SEAL);
+        if (!op) {
+            pager_log_sealed(pager->disk->log, segment, false);
+            return;
+        }
+        const struct pager_segment *s = pager_log_segment(pager->disk->log, segment);
+        op->told.device = s->device;
+        op->told.segment = segment;
+        op->told.epoch = s->epoch;
+        op->told.used_units = s->used_units;
+        op->told.entries = (struct quire_log_entry *)(uintptr_t)entries; /* the log's; nobody writes to them */
+        op->told.n = n;
+        pager->disk->counters.disk_written_bytes +=
+            (uint64_t)(quire_log_footer_units(&pager->disk->geometry, n) + 1) * pager->disk->geometry.unit_bytes;
+        pager_op_ask(pager, op, PAGER_DISK_SEAL);
+    }
+}
+
+/* All is written, and the last segments are sealed, or never will be. */
+static void end_flush(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_log_stats stats;
+    bool dirty = disk->writes > 0 || disk->n_tombstones > 0 || disk->meta_flying;
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        dirty |= pager->domains[i].dirty_records > 0;
+    }
+    if (dirty && devices_in_use(disk) > 0) {
+        return;
+    }
+    pager_log_close(disk->log, PAGER_NO_SEGMENT);
+    seal(pager);
+    pager_log_stats(disk->log, &stats);
+    if (stats.open == 0 && disk->in_flight == 0) {
+        disk->flushing = false;
+        pager_wish_ask(pager, &disk->flushed, PAGER_FLUSHED);
+    }
+}
+
+void pager_write_pump(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    struct gathering g;
+    pager_write_due(pager);
+    while (disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && pager->n_domains > 0 &&
+           write_one(pager, &g)) {
+    }
+    seal(pager);
+    if (disk->flushing) {
+        end_flush(pager);
+    }
+}
+
+/* ---- its end -------------------------------------------------------------------------------------------------------------- */
+static void written(struct pager *pager, const struct pager_op *op, uint32_t i, bool ok) {
+    const struct pager_carried *carried = &op->batch.carried[i];
+    const struct quire_log_entry *entry = &op->told.entries[i];
+    struct pager_domain *domain = &pager->domains[carried->domain];
+    struct pager_record *record = &domain->records[carried->slot];
+    record->busy--;
+    pager->disk->rewrites_writing -= carried->rewritten;
+    record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
+    if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
+        pager_record_step(pager, domain, carried->slot, PAGER_HAPPENS_LET_GO);
+        return;
+    }
+    const struct pager_where where = {
+        .segment = op->told.segment,
+        .at_units = entry->at_units,
+        .size_units = quire_log_units(&pager->disk->geometry, entry->size_bytes),
+        .error = entry->error,
+        .ancestry_error = entry->ancestry_error,
+        .group = entry->group,
+        .rung = entry->rung,
+    };
+    if (ok && pager_where_put(pager, record->block, &where) == QUIRE_OK) {
+        record->flags |= PAGER_RECORD_CLEAN;
+        *(carried->rewritten ? &pager->disk->counters.disk_rewritten_bytes : &pager->disk->counters.disk_admitted_bytes) +=
+            entry->size_bytes;
+        if (!carried->rewritten) {
+            pager_empty_admitted(pager, entry->size_bytes);
+        }
+    } else if (devices_in_use(pager->disk) > 0 && !ok) {
+        enter(domain, carried->slot, carried->rewritten);
+        return;
+    } else {
+        pager->disk->counters.disk_declined++;
+    }
+    pager_block_file(pager, record->block);
+}
+
+void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    struct pager_disk *disk = pager->disk;
+    if (op->batch.synced) {
+        pager_buried(pager, op->batch.buried, status);
+        pager_op_free(pager, op);
+        return;
+    }
+    bool ok = status == QUIRE_OK && pager_log_device_in_use(disk->log, op->told.device);
+    disk->writes--;
+    disk->writing_bytes -= op->batch.record_bytes;
+    disk->counters.disk_write_errors += !ok;
+    pager_log_appended(disk->log, &op->batch.place, op->told.entries, op->told.n, ok);
+    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
+        written(pager, op, i, ok);
+    }
+    if (op->batch.buried == 0) {
+        pager_op_free(pager, op);
+    } else if (ok) {
+        op->batch.synced = true;
+        op->asked = false;
+        disk->in_flight--;
+        pager_op_ask(pager, op, PAGER_DISK_SYNC);
+    } else {
+        pager_buried(pager, op->batch.buried, QUIRE_SYSTEM);
+        pager_op_free(pager, op);
+    }
+}
+
+void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    pager->disk->counters.disk_write_errors += status != QUIRE_OK;
+    pager_log_sealed(pager->disk->log, op->told.segment, status == QUIRE_OK);
+    op->told.entries = NULL;
+    pager_op_free(pager, op);
+}

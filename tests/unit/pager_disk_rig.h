@@ -1,0 +1,180 @@
+/*
+ * The rig with a disk that has no bytes: it remembers which entries were written where, says yes at once, or lets the story decide (`held_disk`).
+ */
+#ifndef PAGER_DISK_RIG_H
+#define PAGER_DISK_RIG_H
+
+#include "pager/disk.h"
+#include "tests/unit/pager_rig.h"
+
+#define DISK_SEGMENTS 64u
+
+struct rig_segment {
+    struct quire_log_entry entries[4096];
+    uint32_t n;
+    uint64_t epoch;
+    bool sealed;
+};
+
+struct rig_disk {
+    struct rig_segment segments[DISK_SEGMENTS];
+    struct pager_log_shape shape;
+    struct pager_disk_options options;
+    bool held; /* reads wait for the story */
+    enum quire_status read_status, write_status, sync_status, meta_status;
+    struct pager_event waiting[256];
+    uint32_t n_waiting;
+    uint32_t reads, writes, syncs, metas;
+    uint64_t durable_cookie, load_ticket, load_cookie;
+    enum quire_status durable_status, load_status;
+    bool flushed;
+    uint32_t n_items, n_pins;
+    struct quire_meta_pin pins[16];
+};
+
+static inline struct rig_disk *disk_of(struct rig *rig) { return rig->disk; }
+
+static inline void disk_wrote(struct rig_disk *disk, const struct pager_disk_wish *told) {
+    struct rig_segment *segment = &disk->segments[told->segment];
+    if (told->first) {
+        *segment = (struct rig_segment){.epoch = told->epoch};
+    }
+    cr_assert_eq(segment->epoch, told->epoch);
+    for (uint32_t i = 0; i < told->n; i++) {
+        cr_assert_lt(segment->n, 4096);
+        segment->entries[segment->n++] = told->entries[i];
+    }
+}
+
+static inline void disk_do(struct rig *rig, const struct pager_event *event) {
+    struct rig_disk *disk = disk_of(rig);
+    const struct pager_disk_wish *told = event->disk;
+    struct pager_disk_meta meta;
+    enum quire_status status = QUIRE_OK;
+    switch (event->type) {
+    case PAGER_DISK_WRITE:
+        disk->writes++;
+        status = disk->write_status;
+        if (status == QUIRE_OK) {
+            disk_wrote(disk, told);
+        }
+        break;
+    case PAGER_DISK_READ:
+        disk->reads++;
+        status = disk->read_status;
+        break;
+    case PAGER_DISK_SEAL:
+        disk->segments[told->segment].sealed = true;
+        break;
+    case PAGER_DISK_SYNC:
+        disk->syncs++;
+        status = disk->sync_status;
+        break;
+    case PAGER_DISK_META:
+        disk->metas++;
+        status = disk->meta_status;
+        if (status == QUIRE_OK) {
+            status = pager_disk_meta(rig->pager, event->ticket, &meta);
+            disk->n_items = meta.n_items;
+            disk->n_pins = meta.n_pins;
+            memcpy(disk->pins, meta.pins, quire_min_u64(meta.n_pins, 16) * sizeof(*meta.pins));
+        }
+        break;
+    case PAGER_DISK_ENTRIES:
+        cr_assert_eq(pager_disk_entries(rig->pager, event->ticket, disk->segments[told->segment].entries, disk->segments[told->segment].n),
+                     QUIRE_OK);
+        break;
+    default:
+        cr_assert_fail("no wish");
+    }
+    pager_complete(rig->pager, rig->now_ns, event->ticket, status);
+    pager_check(rig->pager);
+}
+
+static inline void disk_event(struct rig *rig, const struct pager_event *event) {
+    struct rig_disk *disk = disk_of(rig);
+    if (event->type == PAGER_DURABLE) {
+        disk->durable_cookie = event->cookie;
+        disk->durable_status = event->status;
+    } else if (event->type == PAGER_LOAD_DONE) {
+        disk->load_ticket = event->ticket;
+        disk->load_cookie = event->cookie;
+        disk->load_status = event->status;
+    } else if (event->type == PAGER_FLUSHED) {
+        disk->flushed = true;
+    } else if (event->type == PAGER_DISK_READ && disk->held) {
+        disk->waiting[disk->n_waiting++] = *event;
+    } else {
+        disk_do(rig, event);
+    }
+}
+
+/* The reads that wait, in the order in which they were asked for. */
+static inline void disk_let_go(struct rig *rig) {
+    struct rig_disk *disk = disk_of(rig);
+    for (uint32_t i = 0; i < disk->n_waiting; i++) {
+        disk_do(rig, &disk->waiting[i]);
+    }
+    disk->n_waiting = 0;
+    rig_pump(rig);
+}
+
+static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t segment_units) {
+    struct rig_disk *disk = calloc(1, sizeof(*disk));
+    disk->shape = (struct pager_log_shape){
+        .geometry = {.unit_bytes = 512, .segment_units = segment_units}, .n_devices = 1, .segments = {n_segments}, .reserve = 1};
+    pager_disk_options_default(&disk->options);
+    disk->options.write_delay_ms = 1000;
+    disk->options.clean_segments = 3;
+    rig->disk = disk;
+    rig->disk_event = disk_event;
+    cr_assert_eq(pager_disk_create(rig->pager, &disk->shape, &disk->options, 1ull << 40), QUIRE_OK);
+}
+
+static inline struct rig *disk_rig(uint64_t pool_bytes, const quire_layout *layout, uint32_t n_segments, uint32_t segment_units) {
+    struct rig *rig = rig_new(pool_bytes, layout);
+    disk_attach(rig, n_segments, segment_units);
+    for (uint32_t i = 0; i < n_segments; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    pager_restore_end(rig->pager, rig->now_ns);
+    rig_pump(rig);
+    return rig;
+}
+
+static inline void disk_rig_free(struct rig *rig) {
+    void *disk = rig->disk;
+    rig_free(rig);
+    free(disk);
+}
+
+static inline struct pager_disk_stats disk_stats(const struct rig *rig) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(rig->pager, &stats);
+    return stats;
+}
+
+static inline void disk_settle(struct rig *rig) {
+    for (unsigned i = 0; i < 5; i++) {
+        rig_pass(rig, 1100);
+    }
+}
+
+/* Brings grant i of the last lookup into memory: its status. */
+static inline enum quire_status disk_load(struct rig *rig, uint32_t i, struct quire_wire_grant *grant) {
+    struct rig_disk *disk = disk_of(rig);
+    struct pager_load_item item = {.slot = rig->grants[i].slot};
+    uint8_t status = QUIRE_PENDING;
+    disk->load_ticket = 0;
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, rig->reply.lease, &item, 1, 77, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    pager_check(rig->pager);
+    rig_pump(rig);
+    if (disk->load_ticket == 0) {
+        return QUIRE_PENDING;
+    }
+    cr_assert_eq(pager_load_result(rig->pager, disk->load_ticket, grant, &status, 1), QUIRE_OK);
+    pager_check(rig->pager);
+    return (enum quire_status)status;
+}
+
+#endif
