@@ -1,5 +1,6 @@
 #include "daemon/core_internal.h"
 
+#include "daemon/disk/disk.h"
 #include "proto/status.h"
 
 #include <errno.h>
@@ -70,7 +71,8 @@ static enum quire_status core_create_store(struct core *core, char *why, size_t 
                                                         : (uint32_t)(processors < 1   ? 1
                                                                      : processors > 4 ? 4
                                                                                       : processors);
-    return workpool_create(core->work_threads, CORE_JOBS, core_work_wake, core, &core->workpool);
+    QUIRE_FORWARD(workpool_create(core->work_threads, CORE_JOBS + DISK_JOBS, core_work_wake, core, &core->workpool));
+    return core->config.n_files > 0 ? disk_create(core, &core->disk_tier, why, why_bytes) : QUIRE_OK;
 }
 
 static enum quire_status core_setup(struct core *core, char *why, size_t why_bytes) {
@@ -122,6 +124,7 @@ void core_destroy(struct core **out) {
         return;
     }
     workpool_destroy(&core->workpool); /* first: what its jobs read and write is still there */
+    disk_destroy(&core->disk_tier);
     puts_teardown(core);
     savings_teardown(&core->savings);
     events_teardown(core);
@@ -202,7 +205,13 @@ static void core_tick(struct core *core) {
         pager_tick(core->pager, core->now_ns);
         events_populate(core);
     }
+    if (core->disk_tier != NULL) {
+        disk_turn(core->disk_tier);
+    }
     events_pump(core);
+    if (core->disk_tier != NULL) {
+        disk_submit(core->disk_tier);
+    }
     const struct ingest_counters *ingest = ingest_counters(core->ingest);
     core->counters.ingest_waits = ingest->waits;
     core->counters.ingest_refused = ingest->refused;
@@ -215,6 +224,9 @@ static uint64_t core_deadline(const struct core *core) {
     }
     uint64_t deadline_ns = quire_min_u64(core->next_check_ns, pager_next_deadline(core->pager));
     deadline_ns = quire_min_u64(deadline_ns, ingest_deadline(core->ingest));
+    if (core->disk_tier != NULL) {
+        deadline_ns = quire_min_u64(deadline_ns, disk_deadline(core->disk_tier));
+    }
     return core->draining ? quire_min_u64(deadline_ns, core->drain_until_ns) : deadline_ns;
 }
 
@@ -258,6 +270,20 @@ static void core_part(struct core *core) {
     core_run_leftovers(core);
 }
 
+/* Nothing new comes in; what is only in memory goes to disk while there is time. */
+static enum quire_status core_flush_disk(struct core *core) {
+    enum quire_status status = QUIRE_OK;
+    disk_flush(core->disk_tier);
+    core_tick(core);
+    while (status == QUIRE_OK && !disk_flushed(core->disk_tier) && loop_now_ns() < core->drain_until_ns) {
+        status = core_turn(core, core_deadline(core));
+    }
+    if (!disk_flushed(core->disk_tier)) {
+        log_warn("disk_not_flushed", "stopping: not everything reached the disk within drain_ms; the rest will be stored anew");
+    }
+    return status;
+}
+
 enum quire_status core_run(struct core *core) {
     enum quire_status status = QUIRE_OK;
     mailbox_attach(&core->mailbox);
@@ -269,6 +295,9 @@ enum quire_status core_run(struct core *core) {
     }
     while (status == QUIRE_OK && !core_drained(core) && loop_now_ns() < core->drain_until_ns) {
         status = core_turn(core, core_deadline(core));
+    }
+    if (status == QUIRE_OK && core->disk_tier != NULL) {
+        status = core_flush_disk(core);
     }
     if (status != QUIRE_OK) {
         log_error("loop_failed", "the event loop failed: %s", strerror(errno));
@@ -300,6 +329,9 @@ void core_apply_config(struct core *core, const struct config *config) {
     const struct ingest_limits limits = ingest_limits_of(running);
     ingest_set_limits(core->ingest, &limits);
     pager_set_options(core->pager, &running->pager);
+    if (core->disk_tier != NULL) {
+        disk_apply_config(core->disk_tier);
+    }
     log_setup(running->log_level, running->log_json);
 }
 

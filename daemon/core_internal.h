@@ -27,6 +27,7 @@
 #define CORE_MAX_DEADLINE_MS 60000
 
 struct core_job; /* jobs.h */
+struct disk;     /* disk/disk.h */
 
 struct core {
     struct config config;
@@ -54,7 +55,9 @@ struct core {
     struct quarantine quarantine;
     struct puts puts;
 
+    struct disk *disk_tier; /* NULL: there is none */
     struct core_job *jobs, *free_jobs;
+    uint32_t n_free_jobs;
     bool jobs_awaited;   /* a session is held for want of one */
     uint32_t populating; /* domain whose pool a worker is populating, or UINT32_MAX */
 

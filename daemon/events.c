@@ -1,6 +1,7 @@
 /* The pager's wishes become jobs of the work pool, their outcomes go back to the pager, and the outcomes of puts to their requests. */
 #include "daemon/core_internal.h"
 
+#include "daemon/disk/disk.h"
 #include "daemon/jobs.h"
 
 #include <stdlib.h>
@@ -19,6 +20,7 @@ enum quire_status events_setup(struct core *core) {
         core->jobs[i].next_free = core->free_jobs;
         core->free_jobs = &core->jobs[i];
     }
+    core->n_free_jobs = CORE_JOBS;
     return QUIRE_OK;
 }
 
@@ -34,6 +36,7 @@ struct core_job *job_take(struct core *core, void (*run)(struct work *work), voi
     struct core_job *job = core->free_jobs;
     if (job != NULL) {
         core->free_jobs = job->next_free;
+        core->n_free_jobs--;
         *job = (struct core_job){.core = core, .work = {.run = run, .done = done}};
     }
     return job;
@@ -54,6 +57,7 @@ void job_give(struct core_job *job) {
     job->work.run = NULL;
     job->next_free = core->free_jobs;
     core->free_jobs = job;
+    core->n_free_jobs++;
     job_wake(core);
 }
 
@@ -118,19 +122,44 @@ static struct core_job *events_job(struct core *core, const struct pager_event *
     return job;
 }
 
+/* True: it was no wish for a job. */
+static bool events_told(struct core *core, const struct pager_event *event) {
+    switch (event->type) {
+    case PAGER_FILL:
+    case PAGER_SEAL:
+    case PAGER_MOVE:
+        return false;
+    case PAGER_PUT_DONE:
+        puts_item_done(core, event->cookie, event->status, event->retry_after_ms);
+        return true;
+    case PAGER_FLUSHED:
+        disk_flush_ended(core->disk_tier, event->status);
+        return true;
+    case PAGER_DISK_WRITE:
+    case PAGER_DISK_READ:
+    case PAGER_DISK_SEAL:
+    case PAGER_DISK_SYNC:
+    case PAGER_DISK_META:
+    case PAGER_DISK_ENTRIES:
+        disk_begin(core->disk_tier, event);
+        return true;
+    case PAGER_LOAD_DONE: /* nothing here asks for them */
+    case PAGER_DURABLE:
+        return true;
+    }
+    return true;
+}
+
 void events_pump(struct core *core) {
     struct pager_event event;
     struct work *list = NULL, **link = &list;
-    uint32_t room = workpool_room(core->workpool);
-    while (room > 0 && pager_next_event(core->pager, &event)) {
-        if (event.type == PAGER_PUT_DONE) {
-            puts_item_done(core, event.cookie, event.status, event.retry_after_ms);
+    while (core->n_free_jobs > 0 && pager_next_event(core->pager, &event)) {
+        if (events_told(core, &event)) {
             continue;
         }
         struct core_job *job = events_job(core, &event);
         *link = &job->work;
         link = &job->work.next;
-        room--;
     }
     *link = NULL;
     workpool_submit(core->workpool, list);
@@ -147,6 +176,9 @@ static void events_populated(struct work *work) {
     struct core_job *job = LOOP_CONTAINER(work, struct core_job, work);
     struct core *core = job->core;
     core->populating = UINT32_MAX;
+    if (core->disk_tier != NULL) {
+        disk_populated(core->disk_tier, job->domain);
+    }
     bool later = core->pools[job->domain]->populate_later;
     job_give(job);
     if (!later) {
@@ -155,7 +187,7 @@ static void events_populated(struct work *work) {
 }
 
 void events_populate(struct core *core) {
-    for (uint32_t i = 0; i < core->n_pools && core->populating == UINT32_MAX && workpool_room(core->workpool) > 0; i++) {
+    for (uint32_t i = 0; i < core->n_pools && core->populating == UINT32_MAX && core->n_free_jobs > 0; i++) {
         struct pager_domain_stats stats;
         pager_domain_stats(core->pager, i, &stats);
         uint64_t ahead_bytes = quire_min_u64(core->pools[i]->size_bytes / 2, EVENTS_POPULATE_AHEAD_BYTES);

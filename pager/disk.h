@@ -144,12 +144,18 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
 /* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */
 bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+/* May a scrub look at the segment: full, and neither being emptied nor lost? Its epoch in any case. */
+bool pager_disk_sealed(const struct pager *pager, uint32_t segment, uint64_t *epoch);
+/* Does the index point to this record? */
+bool pager_disk_is_live(const struct pager *pager, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
 /* Writes what is dirty as soon as possible, closes the open segments, and syncs; PAGER_FLUSHED follows when all is on disk or has failed. */
 void pager_disk_flush(struct pager *pager, uint64_t now_ns);
 
 /* ---- restart -------------------------------------------------------------------------------------------------------------- */
 /* In this order: namespaces and pins; every segment's state; then entries, a segment at a time from the highest epoch to the lowest, each segment's from its end to
    its beginning; then end. Serving may begin after the segments' states. Nothing is collected before the end. */
+/* Serials below this one were given before, also when no namespace is left. */
+void pager_restore_serial(struct pager *pager, uint32_t next_serial);
 enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial);
 enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin);
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,

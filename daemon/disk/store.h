@@ -38,7 +38,7 @@ struct store_hooks {
     /* A namespace's layout and serial; NULL: there is none. */
     const quire_layout *(*layout)(void *ctx, uint16_t ns, uint32_t *serial);
     /* META: what is to be saved, allocated by malloc; freed by the store. */
-    enum quire_status (*meta)(void *ctx, uint8_t **bytes, size_t *size);
+    enum quire_status (*meta)(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size);
     /* On a worker: replaces the metadata file atomically. */
     enum quire_status (*meta_save)(void *ctx, const uint8_t *bytes, size_t size);
     void *ctx;

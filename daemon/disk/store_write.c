@@ -171,7 +171,7 @@ static void store_meta_saved(struct work *work) {
 
 void store_meta(struct store_slot *slot) {
     const struct store_hooks *hooks = &slot->store->hooks;
-    enum quire_status status = hooks->meta(hooks->ctx, &slot->memory, &slot->memory_bytes);
+    enum quire_status status = hooks->meta(hooks->ctx, slot->ticket, &slot->memory, &slot->memory_bytes);
     if (status == QUIRE_OK) {
         store_job(slot, store_run_meta, store_meta_saved);
     } else {

@@ -17,6 +17,10 @@ struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial) 
     return NULL;
 }
 
+void pager_restore_serial(struct pager *pager, uint32_t next_serial) {
+    pager->next_serial = (uint32_t)quire_max_u64(pager->next_serial, next_serial);
+}
+
 enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial) {
     quire_layout *layout = malloc(sizeof(*layout));
     if (!layout) {

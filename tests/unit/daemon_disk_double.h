@@ -146,8 +146,8 @@ static inline const quire_layout *double_layout(void *ctx, uint16_t ns, uint32_t
     *serial = 7u + ns;
     return tier->no_layout ? NULL : &tier->layout;
 }
-static inline enum quire_status double_meta(void *ctx, uint8_t **bytes, size_t *size) {
-    (void)ctx;
+static inline enum quire_status double_meta(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size) {
+    cr_assert_eq(ticket, ((struct double_tier *)ctx)->tickets);
     *bytes = (uint8_t *)strdup("what is to be saved");
     *size = strlen((char *)*bytes);
     return QUIRE_OK;

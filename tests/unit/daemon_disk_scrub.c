@@ -147,9 +147,12 @@ Test(daemon_disk_scrub, an_unreadable_record) {
     }
     double_turn(tier);
     tier->io.fail_reads = 2; /* all of them together, and then the first */
+    double_flip(tier, 2, (uint64_t)batch->entries[2].at_units * DOUBLE_UNIT, 1);
     scrub_run(tier, scrub, UINT64_MAX - 1);
-    cr_assert_eq(pager.n_damaged, 1);
+    cr_assert_eq(pager.n_damaged, 2);
     cr_assert_eq(memcmp(&pager.damaged[0], &batch->entries[0], sizeof pager.damaged[0]), 0);
+    cr_assert_eq(memcmp(&pager.damaged[1], &batch->entries[2], sizeof pager.damaged[1]), 0);
+    cr_assert_eq(scrub_progress(scrub)->pass_damaged, 1);
     cr_assert_eq(pager.n_failed, 1);
     cr_assert_eq(scrub_progress(scrub)->pass_unreadable, 1);
     cr_assert_eq(scrub_progress(scrub)->pass_records, 4);
@@ -245,15 +248,19 @@ Test(daemon_disk_scrub, asked_again_and_taken_back) {
     struct dice dice = dice_printed("scrub again");
     struct double_tier *tier = double_tier_open();
     struct pager_double pager = {.empties = UINT32_MAX};
-    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30), *other = sealed_batch(tier, &dice, &pager, 3, 6, 30);
     struct scrub *scrub = scrub_over(tier, &pager);
     scrub_verify_now(scrub, 0);
-    scrub_turn(scrub, tier->io.clock_ns);
+    while (scrub_progress(scrub)->pass_segments < 2) {
+        scrub_turn(scrub, tier->io.clock_ns);
+        double_turn(tier);
+    }
     scrub_verify_now(scrub, 0);
-    double_turn(tier);
     scrub_run(tier, scrub, UINT64_MAX - 1);
     cr_assert_eq(scrub_progress(scrub)->requests_done, 1);
-    cr_assert_eq(scrub_progress(scrub)->pass_records, batch->wish.n_pieces);
+    cr_assert_eq(scrub_progress(scrub)->pass_records, batch->wish.n_pieces + other->wish.n_pieces);
+    cr_assert_gt(scrub_progress(scrub)->records, scrub_progress(scrub)->pass_records, "from the beginning");
+    free(other);
     scrub_verify_now(scrub, 0);
     scrub_turn(scrub, tier->io.clock_ns);
     scrub_cancel(scrub);

@@ -1,0 +1,408 @@
+#include "daemon/disk/disk.h"
+
+#include "daemon/core_internal.h"
+#include "daemon/disk/faults.h"
+#include "daemon/disk/meta.h"
+#include "daemon/log.h"
+#include "proto/status.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DISK_REAP 256u
+/* The first look at the segments: longer than this and something is wrong. */
+#define DISK_STATES_MS 120000u
+/* Pools are made known to the backend in parts of this, as pages are taken: pinning takes them all. */
+#define DISK_REGISTER_BYTES (1ull << 30)
+#define DISK_REGISTER_PARTS 8u
+
+struct disk {
+    struct core *core;
+    struct disk_set *set;
+    struct disk_io *io;
+    char why[600]; /* this backend */
+    struct loop_source source;
+    struct disk_env env;
+    struct store *store;
+    struct restart *restart;
+    struct scrub *scrub;
+    bool more; /* entries to be told at once */
+    bool registered, register_ends;
+    uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
+    bool flushing, flushed, flush_failed;
+};
+
+/* ---- what the store asks -------------------------------------------------------------------------------------------------- */
+
+static void disk_complete(void *ctx, uint64_t ticket, enum quire_status status) {
+    struct core *core = ((struct disk *)ctx)->core;
+    pager_complete(core->pager, core->now_ns, ticket, status);
+}
+
+static enum quire_status disk_entries(void *ctx, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n) {
+    return pager_disk_entries(((struct disk *)ctx)->core->pager, ticket, entries, n);
+}
+
+/* The pager asks for the metadata next: it must not name this file before another deletion counts. */
+static void disk_device_lost(void *ctx, uint32_t device) {
+    struct disk *disk = ctx;
+    struct store_device told;
+    char why[160];
+    store_device(disk->store, device, &told);
+    snprintf(why, sizeof why, "it failed while in use: %s", strerror(told.last_error));
+    disk_set_take_out(disk->set, device, why);
+    if (disk->restart != NULL) {
+        restart_device_lost(disk->restart, device);
+    }
+    pager_disk_device_lost(disk->core->pager, disk->core->now_ns, device);
+}
+
+static const quire_layout *disk_layout(void *ctx, uint16_t ns, uint32_t *serial) {
+    const struct pager *pager = ((struct disk *)ctx)->core->pager;
+    *serial = pager_ns_serial(pager, ns);
+    return pager_ns_layout(pager, ns);
+}
+
+static enum quire_status disk_meta(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size) {
+    struct disk *disk = ctx;
+    struct pager_disk_meta meta;
+    QUIRE_FORWARD(pager_disk_meta(disk->core->pager, ticket, &meta));
+    return disk_set_encode_meta(disk->set, meta.next_serial, disk->set->generation << 40, meta.items, meta.n_items, meta.pins, meta.n_pins,
+                                bytes, size);
+}
+
+static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size) {
+    const struct disk *disk = ctx;
+    char why[512];
+    enum quire_status status = disk_meta_save(disk->set->meta_path, bytes, size, why, sizeof why);
+    if (status != QUIRE_OK) {
+        log_error("disk_meta_failed", "%s", why);
+    }
+    return status;
+}
+
+static void disk_run(void *ctx, struct work *list) { workpool_submit(((struct disk *)ctx)->core->workpool, list); }
+
+/* ---- what restart and scrub ask ------------------------------------------------------------------------------------------- */
+
+static void disk_found_segment(void *ctx, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
+                               uint32_t n_entries) {
+    pager_restore_segment(((struct disk *)ctx)->core->pager, segment, state, epoch, used_units, n_entries);
+}
+
+static void disk_may_serve(void *ctx) { (void)ctx; /* disk_create waits for it */ }
+
+static void disk_found_entries(void *ctx, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
+    struct core *core = ((struct disk *)ctx)->core;
+    pager_restore_entries(core->pager, core->now_ns, segment, entries, n);
+}
+
+static void disk_found_all(void *ctx) {
+    struct core *core = ((struct disk *)ctx)->core;
+    pager_restore_end(core->pager, core->now_ns);
+}
+
+static void disk_read_failed(void *ctx, uint32_t device, int error, uint64_t now_ns) {
+    store_read_failed(((struct disk *)ctx)->store, device, error, now_ns);
+}
+
+static bool disk_sealed(void *ctx, uint32_t segment, uint64_t *epoch) {
+    return pager_disk_sealed(((struct disk *)ctx)->core->pager, segment, epoch);
+}
+
+static bool disk_live(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    return pager_disk_is_live(((struct disk *)ctx)->core->pager, segment, epoch, entry);
+}
+
+static bool disk_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    struct core *core = ((struct disk *)ctx)->core;
+    return pager_disk_damaged(core->pager, core->now_ns, segment, epoch, entry);
+}
+
+/* ---- start ---------------------------------------------------------------------------------------------------------------- */
+
+static enum quire_status disk_create_io(struct disk *disk, char *why, size_t why_bytes) {
+    const struct config *config = &disk->core->config;
+    uint32_t depth = config->disk.io_depth * disk->set->n_files;
+    enum quire_status status = disk_io_create(config->disk.io_backend, depth, &disk->io, disk->why, sizeof disk->why);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "disk tier: %s", disk->why);
+        return status;
+    }
+    if (config->n_faults > 0 || config->allow_faults) {
+        QUIRE_FORWARD(faults_create(disk->io, &disk->io));
+    }
+    for (uint32_t i = 0; i < config->n_faults; i++) {
+        struct disk_fault_rule rule;
+        uint32_t id;
+        QUIRE_FORWARD(disk_fault_parse(config->faults[i], &rule, why, why_bytes));
+        QUIRE_FORWARD(faults_add(disk->io, &rule, &id));
+    }
+    log_info("disk_backend", "disk tier: %s", disk->why);
+    return QUIRE_OK;
+}
+
+static enum quire_status disk_create_env(struct disk *disk) {
+    struct store_set *set = &disk->env.set;
+    set->n_files = disk->set->n_files;
+    set->geometry = disk->set->geometry;
+    memcpy(set->set_id, disk->set->set_id, sizeof set->set_id);
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        const struct disk_set_file *file = &disk->set->files[i];
+        set->segments[i] = file->n_segments;
+        set->out[i] = !file->in_use || file->fd < 0;
+        set->fresh[i] = file->fresh;
+        if (!set->out[i]) {
+            QUIRE_FORWARD(disk->io->ops->add_file(disk->io, file->fd, &set->file[i]));
+        }
+    }
+    disk->env.io = disk->io;
+    disk->env.run = disk_run;
+    disk->env.ctx = disk;
+    return QUIRE_OK;
+}
+
+static enum quire_status disk_create_parts(struct disk *disk) {
+    const struct core *core = disk->core;
+    const struct store_hooks store_hooks = {.complete = disk_complete,
+                                            .entries = disk_entries,
+                                            .device_lost = disk_device_lost,
+                                            .layout = disk_layout,
+                                            .meta = disk_meta,
+                                            .meta_save = disk_save,
+                                            .ctx = disk};
+    const struct restart_hooks restart_hooks = {.segment = disk_found_segment,
+                                                .serve = disk_may_serve,
+                                                .entries = disk_found_entries,
+                                                .end = disk_found_all,
+                                                .read_failed = disk_read_failed,
+                                                .ctx = disk};
+    const struct scrub_hooks scrub_hooks = {
+        .sealed = disk_sealed, .live = disk_live, .damaged = disk_damaged, .read_failed = disk_read_failed, .ctx = disk};
+    struct store_pool pools[CONFIG_MAX_DOMAINS];
+    for (uint32_t i = 0; i < core->n_pools; i++) {
+        pools[i] = (struct store_pool){.base = core->pools[i]->base, .size_bytes = core->pools[i]->size_bytes};
+    }
+    QUIRE_FORWARD(store_create(&disk->env, pools, core->n_pools, &store_hooks, &disk->store));
+    QUIRE_FORWARD(restart_create(&disk->env, &restart_hooks, &disk->restart));
+    return scrub_create(&disk->env, &scrub_hooks, &disk->scrub);
+}
+
+static enum quire_status disk_create_log(struct disk *disk, uint64_t first_sequence) {
+    const struct store_set *set = &disk->env.set;
+    struct pager_log_shape shape = {.geometry = set->geometry, .n_devices = set->n_files, .reserve = 1};
+    memcpy(shape.segments, set->segments, sizeof shape.segments);
+    QUIRE_FORWARD(pager_disk_create(disk->core->pager, &shape, &disk->core->config.disk.pager, first_sequence));
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        if (set->out[i]) {
+            pager_disk_device_lost(disk->core->pager, disk->core->now_ns, i);
+        }
+    }
+    return QUIRE_OK;
+}
+
+static bool disk_domain(const struct core *core, const struct quire_meta_item *item, uint32_t *domain) {
+    for (*domain = 0; *domain < core->n_pools; ++*domain) {
+        const char *name = core->config.domains[*domain].name;
+        if (strlen(name) == item->domain_bytes && memcmp(name, item->domain, item->domain_bytes) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A namespace that cannot be had again is told: what is on disk of it is dead then. */
+static enum quire_status disk_restore_namespace(struct disk *disk, const struct quire_meta_item *item, uint32_t next_serial) {
+    uint32_t domain;
+    enum quire_status status = QUIRE_NOT_FOUND;
+    if (disk_domain(disk->core, item, &domain)) {
+        status = pager_restore_ns(disk->core->pager, item, domain, next_serial);
+    }
+    if (status != QUIRE_OK && status != QUIRE_NO_MEMORY) {
+        log_warn("disk_namespace_lost", "disk tier: namespace %.*s of domain %.*s is dropped: %s", (int)item->name_bytes, item->name,
+                 (int)item->domain_bytes, item->domain,
+                 status == QUIRE_NOT_FOUND ? "no such domain is configured" : quire_status_text(status));
+        status = QUIRE_OK;
+    }
+    return status;
+}
+
+static enum quire_status disk_restore_meta(struct disk *disk, const struct quire_meta_head *head) {
+    struct pager *pager = disk->core->pager;
+    struct quire_meta_item item;
+    size_t at = 0;
+    pager_restore_serial(pager, head->next_serial);
+    while (quire_meta_next(disk->set->meta, &at, &item)) {
+        QUIRE_FORWARD(disk_restore_namespace(disk, &item, head->next_serial));
+    }
+    for (uint32_t i = 0; i < head->n_pins; i++) {
+        struct quire_meta_pin pin;
+        quire_meta_pin_at(disk->set->meta, i, &pin);
+        if (pager_restore_pin(pager, &pin) == QUIRE_NO_MEMORY) {
+            return QUIRE_NO_MEMORY;
+        }
+    }
+    free(disk->set->meta);
+    disk->set->meta = NULL;
+    return QUIRE_OK;
+}
+
+static void disk_ready(struct loop_source *source, uint32_t events) {
+    struct disk *disk = LOOP_CONTAINER(source, struct disk, source);
+    (void)events;
+    disk->core->now_ns = loop_now_ns();
+    disk->io->ops->reap(disk->io, DISK_REAP);
+}
+
+/* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. */
+static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t why_bytes) {
+    const uint64_t until_ns = loop_now_ns() + DISK_STATES_MS * QUIRE_NS_PER_MS;
+    restart_begin(disk->restart);
+    while (!restart_progress(disk->restart)->serving) {
+        struct pollfd ready = {.fd = disk->io->ops->event_fd(disk->io), .events = POLLIN};
+        disk_env_flush(&disk->env);
+        if (poll(&ready, 1, 1000) > 0) {
+            disk_ready(&disk->source, 0);
+        }
+        if (loop_now_ns() > until_ns) {
+            snprintf(why, why_bytes, "disk tier: its segments could not be looked at within %u s; a drive may hang", DISK_STATES_MS / 1000);
+            return QUIRE_TIMEOUT;
+        }
+    }
+    disk_env_flush(&disk->env);
+    const struct restart_progress *p = restart_progress(disk->restart);
+    log_info("disk_serving", "disk tier: %u of %u segments hold something; serving begins while they are read", p->to_read, p->segments);
+    return QUIRE_OK;
+}
+
+static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_bytes) {
+    struct core *core = disk->core;
+    struct quire_meta_head head = {0};
+    QUIRE_FORWARD(disk_set_open(&core->config, &disk->set, why, why_bytes));
+    QUIRE_FORWARD(disk_create_io(disk, why, why_bytes));
+    QUIRE_FORWARD(disk_create_env(disk));
+    QUIRE_FORWARD(disk_create_parts(disk));
+    if (disk->set->meta != NULL) {
+        QUIRE_FORWARD(quire_meta_open(disk->set->meta, disk->set->meta_bytes, disk->set->set_id, &head));
+    }
+    QUIRE_FORWARD(disk_create_log(disk, quire_max_u64(disk->set->generation << 40, head.sequence)));
+    if (disk->set->meta != NULL) {
+        QUIRE_FORWARD(disk_restore_meta(disk, &head));
+    }
+    void *memory;
+    uint64_t bytes;
+    store_memory(disk->store, &memory, &bytes);
+    disk->io->ops->add_memory(disk->io, memory, bytes, &disk->registered);
+    disk->register_ends = !disk->registered;
+    QUIRE_FORWARD(disk_find_segments(disk, why, why_bytes));
+    scrub_set_rate(disk->scrub, core->config.disk.scrub_bytes_per_s);
+    disk->source = (struct loop_source){.fd = disk->io->ops->event_fd(disk->io), .events = EPOLLIN, .ready = disk_ready};
+    return loop_add(core->loop, &disk->source);
+}
+
+enum quire_status disk_create(struct core *core, struct disk **out, char *why, size_t why_bytes) {
+    struct disk *disk = calloc(1, sizeof *disk);
+    if (disk == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    disk->core = core;
+    disk->source.fd = -1;
+    *out = disk;
+    enum quire_status status = disk_setup(disk, why, why_bytes);
+    if (status != QUIRE_OK && why[0] == '\0') {
+        snprintf(why, why_bytes, "disk tier: %s", quire_status_text(status));
+    }
+    return status; /* the core destroys it, after the work pool */
+}
+
+void disk_destroy(struct disk **out) {
+    struct disk *disk = *out;
+    if (disk == NULL) {
+        return;
+    }
+    if (disk->source.fd >= 0) {
+        loop_remove(disk->core->loop, &disk->source);
+    }
+    bool clean = disk->flushed && !disk->flush_failed && store_in_flight(disk->store) == 0 && restart_progress(disk->restart)->ended;
+    if (disk->io != NULL) {
+        disk->io->ops->destroy(&disk->io);
+    }
+    scrub_destroy(&disk->scrub);
+    restart_destroy(&disk->restart);
+    store_destroy(&disk->store);
+    if (disk->set != NULL) {
+        disk_set_close(&disk->set, clean, 0);
+    }
+    free(disk);
+    *out = NULL;
+}
+
+/* ---- turns ---------------------------------------------------------------------------------------------------------------- */
+
+void disk_begin(struct disk *disk, const struct pager_event *event) { store_begin(disk->store, event); }
+
+void disk_turn(struct disk *disk) {
+    disk->more = restart_turn(disk->restart);
+    scrub_turn(disk->scrub, disk->core->now_ns);
+}
+
+void disk_submit(struct disk *disk) { disk_env_flush(&disk->env); }
+
+uint64_t disk_deadline(const struct disk *disk) { return disk->more ? 0 : scrub_deadline(disk->scrub); }
+
+void disk_populated(struct disk *disk, uint32_t domain) {
+    const struct pool *pool = disk->core->pools[domain];
+    uint64_t *from_bytes = &disk->registered_bytes[domain];
+    uint64_t part_bytes = quire_min_u64(DISK_REGISTER_BYTES, pool->size_bytes / DISK_REGISTER_PARTS);
+    bool all = pool->populated_bytes >= pool->size_bytes;
+    if (disk->register_ends || *from_bytes >= pool->populated_bytes || (!all && pool->populated_bytes - *from_bytes < part_bytes)) {
+        return;
+    }
+    bool registered = false;
+    disk->io->ops->add_memory(disk->io, pool->base + *from_bytes, pool->populated_bytes - *from_bytes, &registered);
+    *from_bytes = pool->populated_bytes;
+    disk->register_ends = !registered;
+    disk->registered = registered && disk->registered;
+}
+
+void disk_apply_config(struct disk *disk) {
+    const struct config *config = &disk->core->config;
+    pager_disk_set_options(disk->core->pager, &config->disk.pager);
+    scrub_set_rate(disk->scrub, config->disk.scrub_bytes_per_s);
+}
+
+void disk_flush(struct disk *disk) {
+    if (!disk->flushing) {
+        disk->flushing = true;
+        scrub_set_rate(disk->scrub, 0);
+        scrub_cancel(disk->scrub);
+        pager_disk_flush(disk->core->pager, disk->core->now_ns);
+    }
+}
+
+void disk_flush_ended(struct disk *disk, enum quire_status status) {
+    disk->flushed = true;
+    disk->flush_failed = status != QUIRE_OK;
+}
+
+bool disk_flushed(const struct disk *disk) { return disk->flushed; }
+
+/* ---- for operators -------------------------------------------------------------------------------------------------------- */
+
+const struct disk_set *disk_files(const struct disk *disk) { return disk->set; }
+
+struct disk_io *disk_backend(const struct disk *disk, const char **why, bool *registered) {
+    *why = disk->why;
+    *registered = disk->registered;
+    return disk->io;
+}
+
+struct store *disk_store(const struct disk *disk) {
+    return disk->store;
+}
+const struct restart_progress *disk_restart(const struct disk *disk) { return restart_progress(disk->restart); }
+struct scrub *disk_scrub(const struct disk *disk) {
+    return disk->scrub;
+}
