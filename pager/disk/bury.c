@@ -24,14 +24,6 @@ bool pager_may_bury(const struct pager *pager, uint32_t n) {
     return !pager->disk || pager->disk->n_tombstones + n <= PAGER_DISK_MAX_TOMBSTONES;
 }
 
-static bool no_device(const struct pager_disk *disk) {
-    bool none = true;
-    for (uint32_t i = 0; i < disk->n_devices; i++) {
-        none &= !pager_log_device_in_use(disk->log, i);
-    }
-    return none;
-}
-
 /* ---- barriers ------------------------------------------------------------------------------------------------------------- */
 static void barrier_end(struct pager *pager, struct pager_barrier **link, enum quire_status status) {
     struct pager_barrier *barrier = *link;
@@ -105,21 +97,20 @@ void pager_barriers_free(struct pager *pager) {
     }
 }
 
-/* Tombstones up to this number are on disk and synced; or were not written, and are tried again while there is a device. */
-void pager_buried(struct pager *pager, uint64_t number, enum quire_status status) {
+void pager_buried(struct pager *pager, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
-    disk->burying = false;
-    if (status == QUIRE_OK || no_device(disk)) {
-        uint32_t n = (uint32_t)(number - disk->buried);
-        disk->first_tombstone = (disk->first_tombstone + n) % PAGER_DISK_MAX_TOMBSTONES;
-        disk->n_tombstones -= n;
+    uint32_t n = disk->burying;
+    if (status != QUIRE_OK) {
+        barriers_look(pager, true, false);
     }
-    barriers_look(pager, status != QUIRE_OK, false);
-    if (status == QUIRE_OK || no_device(disk)) {
-        disk->buried = number;
-        barriers_look(pager, false, false);
-    }
+    disk->burying = 0;
+    disk->first_tombstone = (disk->first_tombstone + n) % PAGER_DISK_MAX_TOMBSTONES;
+    disk->n_tombstones -= n;
+    disk->buried += n;
+    barriers_look(pager, false, false);
 }
+
+void pager_burying_failed(struct pager *pager) { barriers_look(pager, true, false); }
 
 /* ---- metadata ------------------------------------------------------------------------------------------------------------- */
 void pager_meta_changed(struct pager *pager) {

@@ -41,6 +41,11 @@ static uint32_t cut_tick(const struct pager *pager) {
     return back > disk->n_opened ? 0 : disk->open_ticks[(disk->n_opened - back) % pager_log_segments(disk->log)];
 }
 
+/* The index is nearly full: then what is oldest goes, whether the disk has room or not. */
+static bool is_crowded(const struct pager *pager) {
+    return pager_index_count(pager->index) >= pager->options.max_blocks - pager->options.max_blocks / 64;
+}
+
 /* ---- one record ----------------------------------------------------------------------------------------------------------- */
 /* The record in memory is written again; it is told its number, which only the log knew. */
 static void rewrite_from_memory(struct pager *pager, struct pager_domain *domain, uint32_t slot, uint64_t sequence) {
@@ -110,7 +115,7 @@ static void look_at(struct pager *pager, const struct quire_log_entry *entry, ui
     const struct pager_domain *domain = pager_domain_of(pager, b);
     uint32_t slot = pager_record_find(domain, b, entry->group);
     bool stays = must_stay(pager, b, slot == PAGER_NO_RECORD ? NULL : &domain->records[slot]);
-    bool worth = b->used > cut && disk->tokens >= entry->size_bytes;
+    bool worth = b->used > cut && disk->tokens >= entry->size_bytes && !is_crowded(pager);
     if ((stays || worth) && rewrite(pager, block, entry)) {
         disk->tokens -= disk->tokens >= entry->size_bytes ? entry->size_bytes : disk->tokens;
     } else {
@@ -121,7 +126,8 @@ static void look_at(struct pager *pager, const struct quire_log_entry *entry, ui
 /* ---- one segment ---------------------------------------------------------------------------------------------------------- */
 static void begin(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    uint32_t segment = pager_log_to_empty(disk->log, disk->options.clean_segments);
+    bool urgent = is_crowded(pager) || (disk->burying > 0 && disk->graves_to_dig != 0);
+    uint32_t segment = pager_log_to_empty(disk->log, urgent ? UINT32_MAX : disk->options.clean_segments);
     if (segment == PAGER_NO_SEGMENT) {
         return;
     }

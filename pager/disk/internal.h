@@ -52,8 +52,8 @@ struct pager_op {
             struct pager_log_place place;
             struct pager_carried *carried; /* one a RECORD entry */
             uint64_t record_bytes;
-            uint64_t buried; /* the last of its tombstones' numbers; 0: it has none */
-            bool synced;     /* the batch is written, and its device being synced */
+            bool buries; /* tombstones, and nothing else */
+            bool synced; /* the batch is written, and its device being synced */
         } batch;
         struct {                          /* READ */
             struct pager_op *prev, *next; /* in a queue, while it waits for room */
@@ -132,7 +132,9 @@ struct pager_disk {
     struct pager_tombstone *tombstones; /* ring */
     uint32_t n_tombstones, first_tombstone;
     uint64_t buried_wanted, buried; /* numbers of tombstones: given out, durable */
-    bool burying;                   /* a batch with some is under way: one at a time, so that they become durable in order */
+    uint32_t burying;               /* so many of the first are on their way to every device */
+    uint32_t graves_to_dig;         /* devices that were not told yet, a bit each */
+    uint32_t graves_dug;            /* under way */
     uint64_t meta_wanted, meta_durable;
     uint32_t meta_serial; /* namespaces up to this serial are in the durable metadata */
     bool meta_flying;
@@ -200,7 +202,8 @@ bool pager_pin_note(struct pager *pager, uint32_t block); /* false: no memory, o
 void pager_meta_changed(struct pager *pager);
 void pager_meta_pump(struct pager *pager);
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
-void pager_buried(struct pager *pager, uint64_t number, enum quire_status status);
+void pager_buried(struct pager *pager, enum quire_status status); /* every device has those that were on their way; or there is none */
+void pager_burying_failed(struct pager *pager);                   /* it is tried again; whoever waits is told */
 void pager_barrier_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event);
 void pager_barriers_free(struct pager *pager);
 

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-/* Of one batch, so that records find room, too. */
+/* Of one batch. */
 #define MAX_TOMBSTONES 256u
 /* Records in a list that are passed over because they are being moved. */
 #define MAX_PASSED 64u
@@ -101,9 +101,9 @@ static bool is_due(const struct pager_disk *disk, const struct pager_domain *dom
 /* ---- gathering ------------------------------------------------------------------------------------------------------------ */
 struct gathering {
     struct pager_carried carried[QUIRE_LOG_MAX_BATCH];
-    uint32_t n, n_tombstones;
+    uint32_t n;
     uint64_t bytes;
-    bool rewriting; /* records of a segment that is being emptied, and nothing else but tombstones */
+    bool rewriting; /* records of a segment that is being emptied, and no others */
 };
 
 static bool may_write(struct pager *pager, const struct pager_domain *domain, const struct pager_record *record) {
@@ -119,7 +119,7 @@ static void gather_domain(struct pager *pager, uint32_t number, struct gathering
         const struct pager_record *record = &domain->records[slot];
         uint64_t bytes = pager_room_bytes(pager, record->size_bytes);
         bool rewriting = record->flags & PAGER_RECORD_REWRITE;
-        if (g->n + g->n_tombstones == QUIRE_LOG_MAX_BATCH || (g->n > 0 && (g->bytes + bytes > most || rewriting != g->rewriting)) ||
+        if (g->n == QUIRE_LOG_MAX_BATCH || (g->n > 0 && (g->bytes + bytes > most || rewriting != g->rewriting)) ||
             (g->n == 0 && !is_due(pager->disk, domain, record))) {
             return;
         }
@@ -138,7 +138,6 @@ static void gather(struct pager *pager, struct gathering *g) {
     g->n = 0;
     g->bytes = 0;
     g->rewriting = false;
-    g->n_tombstones = disk->burying ? 0 : (uint32_t)quire_min_u64(disk->n_tombstones, MAX_TOMBSTONES);
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         gather_domain(pager, (disk->next_domain + i) % pager->n_domains, g);
     }
@@ -178,34 +177,36 @@ static void describe_tombstone(const struct pager_disk *disk, uint32_t i, struct
     *entry = (struct quire_log_entry){.key = t->key, .sequence = t->sequence, .ns = t->serial, .kind = QUIRE_LOG_TOMBSTONE};
 }
 
-static struct pager_op *batch_new(struct pager *pager, const struct gathering *g) {
+static struct pager_op *batch_new(struct pager *pager, uint32_t n, uint32_t n_pieces) {
     struct pager_op *op = pager_op_new(pager, PAGER_OP_BATCH);
-    uint32_t n = g->n + g->n_tombstones;
     if (!op) {
         return NULL;
     }
-    struct pager_disk_piece *pieces = malloc((g->n + 1) * sizeof(*pieces));
-    op->told.pieces = pieces;
+    op->told.pieces = malloc((n_pieces + 1) * sizeof(*op->told.pieces));
     op->told.entries = malloc(n * sizeof(*op->told.entries));
-    op->batch.carried = malloc((g->n + 1) * sizeof(*op->batch.carried));
-    if (!pieces || !op->told.entries || !op->batch.carried) {
+    op->batch.carried = malloc((n_pieces + 1) * sizeof(*op->batch.carried));
+    op->told.n = n;
+    op->told.n_pieces = n_pieces;
+    if (!op->told.pieces || !op->told.entries || !op->batch.carried) {
         pager_op_free(pager, op);
         return NULL;
     }
-    memcpy(op->batch.carried, g->carried, g->n * sizeof(*g->carried));
-    for (uint32_t i = 0; i < g->n; i++) {
-        describe(pager, &g->carried[i], &op->told.entries[i], &pieces[i]);
-    }
-    for (uint32_t i = 0; i < g->n_tombstones; i++) {
-        describe_tombstone(pager->disk, i, &op->told.entries[g->n + i]);
-    }
-    op->told.n = n;
-    op->told.n_pieces = g->n;
-    op->batch.record_bytes = g->bytes;
     return op;
 }
 
-static void batch_place(struct pager *pager, struct pager_op *op, uint32_t n_tombstones) {
+static struct pager_op *batch_of_records(struct pager *pager, const struct gathering *g) {
+    struct pager_op *op = batch_new(pager, g->n, g->n);
+    for (uint32_t i = 0; op && i < g->n; i++) {
+        op->batch.carried[i] = g->carried[i];
+        describe(pager, &g->carried[i], &op->told.entries[i], (struct pager_disk_piece *)(uintptr_t)&op->told.pieces[i]);
+    }
+    if (op) {
+        op->batch.record_bytes = g->bytes;
+    }
+    return op;
+}
+
+static void batch_ask(struct pager *pager, struct pager_op *op) {
     struct pager_disk *disk = pager->disk;
     const struct pager_log_place *place = &op->batch.place;
     op->told.device = pager_log_segment(disk->log, place->segment)->device;
@@ -219,23 +220,76 @@ static void batch_place(struct pager *pager, struct pager_op *op, uint32_t n_tom
     if (place->first) {
         disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = pager_tick_now(pager);
     }
-    if (n_tombstones > 0) {
-        disk->burying = true;
-        op->batch.buried = disk->buried + n_tombstones;
-        disk->counters.disk_tombstones += n_tombstones;
-    }
+    disk->writes++;
+    disk->writing_bytes += op->batch.record_bytes;
+    disk->counters.disk_writes++;
+    disk->counters.disk_written_bytes += (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes;
+    pager_op_ask(pager, op, PAGER_DISK_WRITE);
+}
+
+/* The records stay where they are until the write has ended. */
+static void batch_take(struct pager *pager, const struct pager_op *op) {
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
         struct pager_domain *domain = &pager->domains[op->batch.carried[i].domain];
         struct pager_record *record = &domain->records[op->batch.carried[i].slot];
         pager_dirty_leave(domain, op->batch.carried[i].slot);
         record->flags |= PAGER_RECORD_WRITING;
         record->busy++;
-        disk->rewrites_writing += op->batch.carried[i].rewritten;
+        pager->disk->rewrites_writing += op->batch.carried[i].rewritten;
     }
-    disk->writes++;
-    disk->writing_bytes += op->batch.record_bytes;
-    disk->counters.disk_writes++;
-    disk->counters.disk_written_bytes += (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes;
+}
+
+/* ---- tombstones ----------------------------------------------------------------------------------------------------------- */
+/* One device's copy of the tombstones that are being buried. False: no place for it now. */
+static bool bury_on(struct pager *pager, uint32_t device) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_op *op = batch_new(pager, disk->burying, 0);
+    if (!op) {
+        return false;
+    }
+    for (uint32_t i = 0; i < disk->burying; i++) {
+        describe_tombstone(disk, i, &op->told.entries[i]);
+    }
+    if (pager_log_append(disk->log, device, op->told.entries, op->told.n, true, &op->batch.place) != QUIRE_OK) {
+        pager_op_free(pager, op);
+        return false;
+    }
+    op->batch.buries = true;
+    disk->counters.disk_tombstones += op->told.n;
+    disk->graves_to_dig &= ~(1u << device);
+    disk->graves_dug++;
+    batch_ask(pager, op);
+    return true;
+}
+
+/* A number of tombstones at a time goes to every device; the next when all have them, so that they become durable in order. */
+static void bury_pump(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (disk->burying == 0 && disk->n_tombstones > 0) {
+        disk->burying = (uint32_t)quire_min_u64(disk->n_tombstones, MAX_TOMBSTONES);
+        disk->graves_to_dig = (1u << disk->n_devices) - 1;
+    }
+    for (uint32_t d = 0; disk->burying > 0 && d < disk->n_devices; d++) {
+        if (!pager_log_device_in_use(disk->log, d)) {
+            disk->graves_to_dig &= ~(1u << d);
+        }
+        if ((disk->graves_to_dig >> d & 1) && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT) {
+            (void)bury_on(pager, d);
+        }
+    }
+    if (disk->burying > 0 && disk->graves_to_dig == 0 && disk->graves_dug == 0) {
+        pager_buried(pager, devices_in_use(disk) > 0 ? QUIRE_OK : QUIRE_SYSTEM);
+    }
+}
+
+/* One device's copy is on it and synced, or the device is no more; any other failure is tried again. */
+static void grave_dug(struct pager *pager, uint32_t device, bool ok) {
+    struct pager_disk *disk = pager->disk;
+    disk->graves_dug--;
+    if (!ok && pager_log_device_in_use(disk->log, device)) {
+        disk->graves_to_dig |= 1u << device;
+        pager_burying_failed(pager);
+    }
 }
 
 static void decline_all(struct pager *pager, const struct gathering *g) {
@@ -261,36 +315,27 @@ static bool over_budget(struct pager *pager, const struct gathering *g) {
 static bool write_one(struct pager *pager, struct gathering *g) {
     struct pager_disk *disk = pager->disk;
     gather(pager, g);
-    if (g->n + g->n_tombstones == 0) {
+    if (g->n == 0) {
         return false;
     }
-    if (g->n > 0 && pager_budget_next_ns(&disk->budget, pager->now_ns) > pager->now_ns) {
-        if (over_budget(pager, g)) {
-            return true;
-        }
-        g->n = 0; /* deletions are not made to wait */
-        g->bytes = 0;
-        if (g->n_tombstones == 0) {
-            return false;
-        }
+    if (pager_budget_next_ns(&disk->budget, pager->now_ns) > pager->now_ns) {
+        return over_budget(pager, g);
     }
-    struct pager_op *op = batch_new(pager, g);
+    struct pager_op *op = batch_of_records(pager, g);
     if (!op) {
         return false;
     }
-    bool rewriting = g->rewriting || g->n == 0;
-    enum quire_status status = pager_log_append(disk->log, op->told.entries, op->told.n, rewriting, &op->batch.place);
+    enum quire_status status = pager_log_append(disk->log, PAGER_ANY_DEVICE, op->told.entries, op->told.n, g->rewriting, &op->batch.place);
     if (status != QUIRE_OK) {
         pager_op_free(pager, op);
-        if (status == QUIRE_TOO_LARGE && g->n > 0) {
+        if (status == QUIRE_TOO_LARGE) {
             decline_all(pager, g);
-            return true;
         }
-        return false; /* no segment is clean: emptying one will tell */
+        return status == QUIRE_TOO_LARGE; /* else no segment is clean: emptying one will tell */
     }
     (void)pager_budget_take(&disk->budget, g->bytes, pager->now_ns);
-    batch_place(pager, op, g->n_tombstones);
-    pager_op_ask(pager, op, PAGER_DISK_WRITE);
+    batch_take(pager, op);
+    batch_ask(pager, op);
     return true;
 }
 
@@ -341,6 +386,7 @@ void pager_write_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     struct gathering g;
     pager_write_due(pager);
+    bury_pump(pager);
     while (disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && pager->n_domains > 0 &&
            write_one(pager, &g)) {
     }
@@ -391,7 +437,7 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
     if (op->batch.synced) {
-        pager_buried(pager, op->batch.buried, status);
+        grave_dug(pager, op->told.device, status == QUIRE_OK);
         pager_op_free(pager, op);
         return;
     }
@@ -403,17 +449,17 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
         written(pager, op, i, ok);
     }
-    if (op->batch.buried == 0) {
-        pager_op_free(pager, op);
-    } else if (ok) {
+    if (op->batch.buries && ok) {
         op->batch.synced = true;
         op->asked = false;
         disk->in_flight--;
         pager_op_ask(pager, op, PAGER_DISK_SYNC);
-    } else {
-        pager_buried(pager, op->batch.buried, QUIRE_SYSTEM);
-        pager_op_free(pager, op);
+        return;
     }
+    if (op->batch.buries) {
+        grave_dug(pager, op->told.device, false);
+    }
+    pager_op_free(pager, op);
 }
 
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {

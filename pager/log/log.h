@@ -2,9 +2,9 @@
  * The books of the log: which segment is open, where the next batch goes, what each segment still holds, which one is to be emptied next.
  *
  * Knows nothing of keys, bytes or time: pager/ tells it what to append and what died, and asks it what to do. Deterministic, not thread-safe. One
- * segment a device is open at a time; batches go to the open segments in turn, except that tombstones go to the one opened last: segments are
- * emptied strictly in the order in which they were opened (their epochs), so that a tombstone outlives whatever it buries. For the same reason none is
- * emptied while another's epoch is unknown.
+ * segment a device is open at a time; batches go to the open segments in turn. Tombstones are told to every device, since a device that is lost takes
+ * what it holds with it, and go to the segment that was opened there last: segments are emptied strictly in the order in which they were opened (their
+ * epochs), so a tombstone outlives whatever it buries on its device. For the same reason none is emptied while another's epoch is unknown.
  *
  *   CLEAN ─opened→ OPEN ─full→ SEALING ─footer written→ SEALED ─oldest, room is short→ EMPTYING ─nothing needed, nobody reads→ CLEAN
  *   any ─its device fails→ LOST
@@ -16,6 +16,7 @@
 #include "proto/base/base.h"
 
 #define PAGER_NO_SEGMENT UINT32_MAX
+#define PAGER_ANY_DEVICE UINT32_MAX
 /* A crash may lose the headers of the segments that were opened last, but not what was written behind them: after a start so many epochs are left out, so
    that none of theirs is given out again. */
 #define PAGER_LOG_EPOCH_GAP 1024u
@@ -69,26 +70,23 @@ struct pager_log_place {
     uint64_t tail;
 };
 /*
- * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries are kept for the footer. With
- * tombstones among them the newest segment is taken, and another opened when that one is open no more. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries are kept for the footer.
+ * ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when it is open no more: tombstones need that.
+ * `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
  * an empty segment; NO_MEMORY. May turn segments into SEALING.
  */
-enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry *entries, uint32_t n, bool rewriting,
+enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);
 /* The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left out of the footer
    (`entries` may be NULL), and the segment takes no more. */
 void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n,
                         bool ok);
-/* Bytes that could go into the open segments without opening another, in records of `bytes` and full batches: for those who plan a batch. */
-uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
 /* A SEALING segment whose batches are written and that was not given out yet; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed. */
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
 /* !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same. */
 void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
-/* The newest open segment's device: that tombstones were written to. */
-uint32_t pager_log_newest_open(const struct pager_log *log);
 
 /* ---- what lives ----------------------------------------------------------------------------------------------------------- */
 void pager_log_live(struct pager_log *log, uint32_t segment, uint32_t bytes); /* one more record that the index points to */

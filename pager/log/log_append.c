@@ -120,21 +120,19 @@ static enum quire_status choose_in_turn(struct pager_log *log, const struct batc
     return status;
 }
 
-/* What is buried may lie in any segment up to the newest, so nothing older will do, be it open or not. */
-static enum quire_status choose_newest(struct pager_log *log, const struct batch *batch, uint32_t *segment) {
-    uint32_t from = log->turn;
-    if (log->n_order > 0) {
-        *segment = pager_log_ordered(log, log->n_order - 1);
+/* What is buried may lie in any of the device's segments up to its newest, so nothing older will do, be it open or not. */
+static enum quire_status choose_newest(struct pager_log *log, uint32_t device, const struct batch *batch, uint32_t *segment) {
+    for (uint32_t i = log->n_order; i-- > 0;) {
+        *segment = pager_log_ordered(log, i);
+        if (log->rows[*segment].s.device != device) {
+            continue;
+        }
         if (takes(log, *segment, batch)) {
             return draft_reserve(log->rows[*segment].draft, batch->n);
         }
-        from = log->rows[*segment].s.device;
+        break;
     }
-    enum quire_status status = QUIRE_FULL;
-    for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
-        status = open_another(log, (from + i) % log->shape.n_devices, batch, segment);
-    }
-    return status;
+    return open_another(log, device, batch, segment);
 }
 
 /* Gives each record its place. A tombstone has none, but in the draft it has its batch's: that is how the batch is found again. */
@@ -154,9 +152,9 @@ static void write_down(struct pager_log *log, struct pager_log_row *row, struct 
     row->s.writing++;
 }
 
-enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry *entries, uint32_t n, bool rewriting,
+enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place) {
-    assert(n > 0 && n <= QUIRE_LOG_MAX_BATCH);
+    assert(n > 0 && n <= QUIRE_LOG_MAX_BATCH && (device == PAGER_ANY_DEVICE || device < log->shape.n_devices));
     struct batch batch = measure(log, entries, n, rewriting);
     uint32_t segment = PAGER_NO_SEGMENT;
     if (!fits(log, 1, 0, n, batch.units)) {
@@ -164,7 +162,8 @@ enum quire_status pager_log_append(struct pager_log *log, struct quire_log_entry
     }
     pager_log_settle(log);
     log->begun = true;
-    QUIRE_FORWARD(batch.buries ? choose_newest(log, &batch, &segment) : choose_in_turn(log, &batch, &segment));
+    assert(!batch.buries || device != PAGER_ANY_DEVICE);
+    QUIRE_FORWARD(device == PAGER_ANY_DEVICE ? choose_in_turn(log, &batch, &segment) : choose_newest(log, device, &batch, &segment));
     struct pager_log_row *row = &log->rows[segment];
     *place = (struct pager_log_place){.segment = segment,
                                       .epoch = row->s.epoch,
@@ -219,36 +218,6 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
     }
 }
 
-/* How many records of so many units go into what is left of a segment, in full batches and one that is not. */
-static uint64_t records_that_fit(const struct pager_log *log, const struct pager_segment *s, uint64_t record_units) {
-    const struct quire_log_geometry *g = &log->shape.geometry;
-    uint64_t from = 0, to = g->segment_units / record_units + 1;
-    while (to - from > 1) {
-        uint64_t n = from + (to - from) / 2, rest = n % QUIRE_LOG_MAX_BATCH;
-        uint64_t heads = n / QUIRE_LOG_MAX_BATCH * quire_log_head_units(g, QUIRE_LOG_MAX_BATCH) +
-                         (rest > 0 ? quire_log_head_units(g, (uint32_t)rest) : 0);
-        if (fits(log, s->used_units, s->n_entries, n, heads + n * record_units)) {
-            from = n;
-        } else {
-            to = n;
-        }
-    }
-    return from;
-}
-
-uint64_t pager_log_room(const struct pager_log *log, uint32_t bytes) {
-    uint64_t records = 0;
-    if (bytes == 0) {
-        return 0;
-    }
-    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
-        if (log->devices[d].open != PAGER_NO_SEGMENT) {
-            records += records_that_fit(log, &log->rows[log->devices[d].open].s, quire_log_units(&log->shape.geometry, bytes));
-        }
-    }
-    return records * bytes;
-}
-
 void pager_log_close(struct pager_log *log, uint32_t device) {
     for (uint32_t d = 0; d < log->shape.n_devices; d++) {
         if ((device == PAGER_NO_SEGMENT || device == d) && log->devices[d].open != PAGER_NO_SEGMENT) {
@@ -289,16 +258,4 @@ void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
         assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0);
         row->s.state = PAGER_SEGMENT_SEALED;
     }
-}
-
-uint32_t pager_log_newest_open(const struct pager_log *log) {
-    uint32_t newest = PAGER_NO_SEGMENT;
-    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
-        uint32_t open = log->devices[d].open;
-        if (open != PAGER_NO_SEGMENT &&
-            (newest == PAGER_NO_SEGMENT || log->rows[open].s.epoch > log->rows[log->devices[newest].open].s.epoch)) {
-            newest = d;
-        }
-    }
-    return newest;
 }

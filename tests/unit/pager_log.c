@@ -9,7 +9,7 @@ Test(log, footer_keeps_its_place) {
     uint32_t n = 0, end = 1;
     for (;; n++) {
         struct quire_log_entry entry = record_of(1 + n % 512);
-        cr_assert_eq(pager_log_append(log, &entry, 1, false, &place), QUIRE_OK);
+        cr_assert_eq(pager_log_append(log, PAGER_ANY_DEVICE, &entry, 1, false, &place), QUIRE_OK);
         pager_log_check(log);
         if (n > 0 && place.segment != last.segment) {
             break;
@@ -42,7 +42,7 @@ Test(log, too_large) {
     for (uint32_t i = 0; i < QUIRE_LOG_MAX_BATCH; i++) {
         many[i] = record_of(UINT32_MAX);
     }
-    cr_assert_eq(pager_log_append(log, many, QUIRE_LOG_MAX_BATCH, true, &place), QUIRE_TOO_LARGE);
+    cr_assert_eq(pager_log_append(log, PAGER_ANY_DEVICE, many, QUIRE_LOG_MAX_BATCH, true, &place), QUIRE_TOO_LARGE);
     pager_log_destroy(&log);
 }
 
@@ -64,30 +64,27 @@ Test(log, batches_go_round) {
     pager_log_destroy(&log);
 }
 
-/* Tombstones go where nothing newer can hold what they bury: to the newest open segment, and to a new one when the newest of all takes no more. */
+/* Tombstones go where nothing newer on their device can hold what they bury: to its newest segment, and to a new one when that takes no more. */
 Test(log, tombstones_go_to_the_newest) {
     struct pager_log *log = clean_log(3, 5, 200, 1);
+    struct quire_log_entry entry = tombstone();
     struct pager_log_place place;
-    cr_assert_eq(pager_log_newest_open(log), NONE);
-    uint32_t first = put_whole(log, 0); /* none is open: one is opened */
-    cr_assert_eq(pager_log_newest_open(log), pager_log_segment(log, first)->device);
-    for (uint32_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 6; i++) { /* one segment is open on each */
         put_whole(log, 1000);
     }
-    uint32_t newest = pager_log_newest_open(log);
-    for (uint32_t i = 0; i < 5; i++) {
-        cr_assert_eq(put(log, 0, false, &place), QUIRE_OK);
-        cr_assert_eq(pager_log_segment(log, place.segment)->device, newest);
-        cr_assert_eq(place.epoch, 3);
+    for (uint32_t d = 0; d < 3; d++) {
+        cr_assert_eq(pager_log_append(log, d, &entry, 1, true, &place), QUIRE_OK);
+        cr_assert_eq(pager_log_segment(log, place.segment)->device, d);
+        cr_assert(!place.first);
     }
-    /* The newest's write fails. Two older ones are open still, but what is to be buried may lie in the one that failed. */
+    /* The last one's write fails. What is to be buried may lie in the segment that failed: only a newer one will do. */
+    uint64_t failed = place.epoch;
     pager_log_appended(log, &place, NULL, 1, false);
-    cr_assert_eq(put(log, 0, false, &place), QUIRE_OK);
-    cr_assert(place.first && place.epoch == 4);
-    /* A batch with one tombstone among records goes there, too. */
+    cr_assert_eq(pager_log_append(log, 2, &entry, 1, true, &place), QUIRE_OK);
+    cr_assert(place.first && place.epoch > failed && pager_log_segment(log, place.segment)->device == 2);
+    /* Among records it has no place of its own. */
     struct quire_log_entry mixed[3] = {record_of(700), tombstone(), record_of(512)};
-    cr_assert_eq(pager_log_append(log, mixed, 3, false, &place), QUIRE_OK);
-    cr_assert_eq(place.epoch, 4);
+    cr_assert_eq(pager_log_append(log, 1, mixed, 3, false, &place), QUIRE_OK);
     cr_assert(mixed[0].at_units == place.at_units + 1 && mixed[1].at_units == 0 && mixed[2].at_units == place.at_units + 3);
     pager_log_check(log);
     pager_log_destroy(&log);
@@ -105,7 +102,7 @@ Test(log, footers) {
         for (uint32_t i = 0; i < 3; i++) {
             batches[b][i] = i == 0 ? tombstone() : record_of(600 * (b + i));
         }
-        cr_assert_eq(pager_log_append(log, batches[b], 3, false, &places[b]), QUIRE_OK);
+        cr_assert_eq(pager_log_append(log, 0, batches[b], 3, false, &places[b]), QUIRE_OK);
         cr_assert_eq(places[b].segment, places[0].segment);
         for (uint32_t i = 1; i < 3; i++) {
             batches[b][i].check = 100 * b + i;
@@ -153,35 +150,6 @@ Test(log, full_closes_nothing) {
     pager_log_destroy(&log);
 }
 
-/* What the room is said to be goes in, and one more opens another segment. */
-Test(log, room) {
-    const uint32_t sizes[] = {1, 512, 513, 4000, 100000};
-    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(sizes); i++) {
-        struct pager_log *log = clean_log(1, 4, 4000, 1);
-        struct quire_log_entry batch[QUIRE_LOG_MAX_BATCH];
-        struct pager_log_place place;
-        cr_assert_eq(pager_log_room(log, sizes[i]), 0);
-        cr_assert_eq(put(log, 512, false, &place), QUIRE_OK);
-        uint64_t room = pager_log_room(log, sizes[i]) / sizes[i];
-        cr_assert(room >= 3500 / (sizes[i] / 512 + 2) && pager_log_room(log, sizes[i]) % sizes[i] == 0);
-        while (room > 0) {
-            uint32_t n = (uint32_t)quire_min_u64(room, QUIRE_LOG_MAX_BATCH);
-            for (uint32_t k = 0; k < n; k++) {
-                batch[k] = record_of(sizes[i]);
-            }
-            cr_assert_eq(pager_log_append(log, batch, n, false, &place), QUIRE_OK);
-            cr_assert_eq(place.epoch, 1, "size %u", sizes[i]);
-            room -= n;
-        }
-        cr_assert_eq(pager_log_room(log, sizes[i]), 0);
-        cr_assert_eq(put(log, sizes[i], false, &place), QUIRE_OK);
-        cr_assert_eq(place.epoch, 2);
-        cr_assert_eq(pager_log_room(log, 0), 0);
-        pager_log_check(log);
-        pager_log_destroy(&log);
-    }
-}
-
 /* Before the end all open segments are closed, or one device's. */
 Test(log, close) {
     struct pager_log *log = clean_log(3, 4, 100, 1);
@@ -198,7 +166,6 @@ Test(log, close) {
     for (uint32_t d = 0; d < 3; d++) {
         cr_assert_eq(state_of(log, segments[d]), PAGER_SEGMENT_SEALED);
     }
-    cr_assert_eq(pager_log_newest_open(log), NONE);
     pager_log_destroy(&log);
 }
 

@@ -41,17 +41,17 @@ static inline struct quire_log_entry tombstone(void) {
     return entry;
 }
 
-/* Appends one record, or one tombstone for 0 bytes; its write is under way. */
+/* Appends one record, or, for 0 bytes, one tombstone on the first device; its write is under way. */
 static inline enum quire_status put(struct pager_log *log, uint32_t size_bytes, bool rewriting, struct pager_log_place *place) {
     struct quire_log_entry entry = size_bytes > 0 ? record_of(size_bytes) : tombstone();
-    return pager_log_append(log, &entry, 1, rewriting, place);
+    return pager_log_append(log, size_bytes > 0 ? PAGER_ANY_DEVICE : 0, &entry, 1, rewriting, place);
 }
 
 /* The same, and it is written. */
 static inline uint32_t put_whole(struct pager_log *log, uint32_t size_bytes) {
     struct quire_log_entry entry = size_bytes > 0 ? record_of(size_bytes) : tombstone();
     struct pager_log_place place;
-    cr_assert_eq(pager_log_append(log, &entry, 1, false, &place), QUIRE_OK);
+    cr_assert_eq(pager_log_append(log, size_bytes > 0 ? PAGER_ANY_DEVICE : 0, &entry, 1, false, &place), QUIRE_OK);
     pager_log_appended(log, &place, &entry, 1, true);
     pager_log_check(log);
     return place.segment;

@@ -90,7 +90,7 @@ Test(log_empty, tail) {
     struct pager_log_place place;
     for (uint64_t i = 0; i < 20; i++) {
         struct quire_log_entry entry = record_of(WHOLE);
-        cr_assert_eq(pager_log_append(log, &entry, 1, false, &place), QUIRE_OK);
+        cr_assert_eq(pager_log_append(log, PAGER_ANY_DEVICE, &entry, 1, false, &place), QUIRE_OK);
         cr_assert(place.first && place.epoch == i + 1 && place.tail == (i < 4 ? 1 : i - 2), "at %lu: %lu", (unsigned long)i,
                   (unsigned long)place.tail);
         pager_log_appended(log, &place, &entry, 1, true);
@@ -157,7 +157,7 @@ Test(log_empty, device_lost_at_any_moment) {
     uint32_t n;
     for (uint32_t i = 0; i < 8; i++) {
         whole[i] = record_of(i == 7 || i == 6 ? 512 : WHOLE);
-        cr_assert_eq(pager_log_append(log, &whole[i], 1, false, &places[i]), QUIRE_OK);
+        cr_assert_eq(pager_log_append(log, PAGER_ANY_DEVICE, &whole[i], 1, false, &places[i]), QUIRE_OK);
         pager_log_live(log, places[i].segment, WHOLE);
     }
     for (uint32_t i = 0; i < 4; i++) {

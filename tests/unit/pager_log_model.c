@@ -44,11 +44,12 @@ static uint32_t count(const struct model *m, uint8_t state, uint32_t device) {
 
 static bool holds_something(const struct pager_segment *s) { return s->state > PAGER_SEGMENT_CLEAN && s->state < PAGER_SEGMENT_LOST; }
 
-/* Lowest or highest epoch of those that hold something. */
-static uint32_t extreme(const struct model *m, bool highest) {
+/* Lowest or highest epoch of those that hold something, on a device, or on any. */
+static uint32_t extreme(const struct model *m, bool highest, uint32_t device) {
     uint32_t found = NONE;
     for (uint32_t i = 0; i < m->n; i++) {
-        if (holds_something(&m->rows[i]) && (found == NONE || (m->rows[i].epoch > m->rows[found].epoch) == highest)) {
+        if (holds_something(&m->rows[i]) && (device == NONE || m->rows[i].device == device) &&
+            (found == NONE || (m->rows[i].epoch > m->rows[found].epoch) == highest)) {
             found = i;
         }
     }
@@ -89,9 +90,10 @@ static void compare(const struct model *m) {
 
 /* ---- appending ------------------------------------------------------------------------------------------------------------ */
 
-static void check_refusal(const struct model *m, const struct m_batch *b, bool buries, bool rewriting, uint32_t units) {
-    uint32_t newest = extreme(m, true);
-    bool may_open = count(m, PAGER_SEGMENT_CLEAN, NONE) > (rewriting ? 0 : m->shape.reserve);
+static void check_refusal(const struct model *m, const struct m_batch *b, uint32_t device, bool rewriting, uint32_t units) {
+    bool buries = device != NONE;
+    uint32_t newest = extreme(m, true, device);
+    bool may_open = count(m, PAGER_SEGMENT_CLEAN, NONE) > (rewriting ? 0 : m->shape.reserve) && count(m, PAGER_SEGMENT_CLEAN, device) > 0;
     cr_assert(!may_open, "refused though there are clean segments");
     for (uint32_t i = 0; i < m->n; i++) {
         cr_assert(m->rows[i].state != PAGER_SEGMENT_OPEN || (buries && i != newest) || !would_fit(m, i, b->n, units),
@@ -99,7 +101,7 @@ static void check_refusal(const struct model *m, const struct m_batch *b, bool b
     }
 }
 
-static void check_place(struct model *m, const struct m_batch *b, bool buries, bool rewriting, uint32_t units, uint32_t clean) {
+static void check_place(struct model *m, const struct m_batch *b, uint32_t device, bool rewriting, uint32_t units, uint32_t clean) {
     const struct pager_log_place *p = &b->place;
     struct pager_segment *s = &m->rows[p->segment];
     if (p->first) {
@@ -114,13 +116,21 @@ static void check_place(struct model *m, const struct m_batch *b, bool buries, b
     }
     cr_assert(s->state == PAGER_SEGMENT_OPEN && p->epoch == s->epoch && p->at_units == s->used_units);
     cr_assert(would_fit(m, p->segment, b->n, units) && p->size_units == units && p->head_units == units_of(64 + 112ull * b->n));
-    cr_assert(!buries || extreme(m, true) == p->segment, "a tombstone that may go before what it buries");
-    cr_assert_eq(p->tail, m->rows[extreme(m, false)].epoch);
+    cr_assert(device == NONE || extreme(m, true, device) == p->segment, "a tombstone that may go before what it buries");
+    cr_assert_eq(p->tail, m->rows[extreme(m, false, NONE)].epoch);
     uint32_t at = p->at_units + p->head_units;
     for (uint32_t i = 0; i < b->n; i++) {
         cr_assert_eq(b->entries[i].at_units, b->entries[i].size_bytes > 0 ? at : 0);
         at += units_of(b->entries[i].size_bytes);
     }
+}
+
+static bool any_in_use(const struct model *m) {
+    bool any = false;
+    for (uint32_t d = 0; d < m->shape.n_devices; d++) {
+        any |= pager_log_device_in_use(m->log, d);
+    }
+    return any;
 }
 
 static enum quire_status append(struct model *m, bool small) {
@@ -130,13 +140,17 @@ static enum quire_status append(struct model *m, bool small) {
     }
     cr_assert_lt(slot, MAX_BATCHES);
     struct m_batch *b = &m->batches[slot];
-    bool buries = !small && below(m, 4) == 0, rewriting = !small && below(m, 4) == 0;
+    bool buries = !small && any_in_use(m) && below(m, 4) == 0, rewriting = !small && below(m, 4) == 0;
     b->n = small ? 1 : 1 + below(m, MAX_ENTRIES);
     for (uint32_t i = 0; i < b->n; i++) {
         b->entries[i] = buries && (i == 0 || below(m, 2)) ? tombstone() : record_of(1 + below(m, small ? 100 : largest));
     }
     uint32_t units = batch_units(b->entries, b->n), clean = count(m, PAGER_SEGMENT_CLEAN, NONE);
-    enum quire_status status = pager_log_append(m->log, b->entries, b->n, rewriting, &b->place);
+    uint32_t device = NONE;
+    while (buries && (device == NONE || !pager_log_device_in_use(m->log, device))) {
+        device = below(m, m->shape.n_devices);
+    }
+    enum quire_status status = pager_log_append(m->log, device, b->entries, b->n, rewriting, &b->place);
     bool too_large = 1 + units + units_of(112ull * b->n) + 1 > m->shape.geometry.segment_units;
     cr_assert_eq(too_large, status == QUIRE_TOO_LARGE);
     m->counts[0] += status == QUIRE_OK;
@@ -144,11 +158,11 @@ static enum quire_status append(struct model *m, bool small) {
     if (status != QUIRE_OK) {
         cr_assert(too_large || status == QUIRE_FULL);
         if (!too_large) {
-            check_refusal(m, b, buries, rewriting, units);
+            check_refusal(m, b, device, rewriting, units);
         }
         return status;
     }
-    check_place(m, b, buries, rewriting, units, clean);
+    check_place(m, b, device, rewriting, units, clean);
     struct pager_segment *s = &m->rows[b->place.segment];
     s->used_units += units;
     s->n_entries += b->n;
@@ -302,7 +316,7 @@ static void unhold(struct model *m, uint32_t i) {
 }
 
 static void empty(struct model *m, uint32_t wanted) {
-    uint32_t oldest = extreme(m, false), expected = NONE;
+    uint32_t oldest = extreme(m, false, NONE), expected = NONE;
     if (count(m, PAGER_SEGMENT_CLEAN, NONE) < wanted && oldest != NONE && m->rows[oldest].state == PAGER_SEGMENT_SEALED) {
         expected = oldest;
     }
