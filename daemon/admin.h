@@ -32,6 +32,9 @@ enum quire_status admin_counters(const struct admin_call *call);
 enum quire_status admin_config(const struct admin_call *call);
 enum quire_status admin_reload(const struct admin_call *call);
 
+/* admin_disk.c: fills the tier that all domains share, and the reply's section about it. There is a disk tier. */
+enum quire_status admin_disk(const struct admin_call *call, Quire__Wire__TierInfo *tier);
+
 /* admin_blocks.c */
 enum quire_status admin_ns_list(const struct admin_call *call);
 enum quire_status admin_ns_delete(const struct admin_call *call);

@@ -1,6 +1,8 @@
 /* The daemon at a glance, its figures, its configuration. */
 #include "daemon/admin.h"
 
+#include "pager/disk.h"
+
 #include "proto/status.h"
 
 #include <stdio.h>
@@ -67,8 +69,9 @@ static void admin_tier(const struct admin_call *call, uint32_t domain, Quire__Wi
 
 static enum quire_status admin_tiers(const struct admin_call *call) {
     uint32_t n = call->core->n_pools;
-    Quire__Wire__TierInfo *tiers = arena_zalloc(call->arena, n, sizeof *tiers);
-    call->reply->tiers = arena_zalloc(call->arena, n, sizeof *call->reply->tiers);
+    bool disk = call->core->disk_tier != NULL && (admin_is_operator(call) || call->session->member);
+    Quire__Wire__TierInfo *tiers = arena_zalloc(call->arena, n + 1, sizeof *tiers);
+    call->reply->tiers = arena_zalloc(call->arena, n + 1, sizeof *call->reply->tiers);
     if (tiers == NULL || call->reply->tiers == NULL) {
         return QUIRE_NO_MEMORY;
     }
@@ -77,6 +80,10 @@ static enum quire_status admin_tiers(const struct admin_call *call) {
             admin_tier(call, i, &tiers[i]);
             call->reply->tiers[call->reply->n_tiers++] = &tiers[i];
         }
+    }
+    if (disk) {
+        QUIRE_FORWARD(admin_disk(call, &tiers[n]));
+        call->reply->tiers[call->reply->n_tiers++] = &tiers[n];
     }
     return QUIRE_OK;
 }
@@ -123,7 +130,7 @@ static void admin_counter(const struct admin_call *call, Quire__Wire__Counter *a
 
 enum quire_status admin_counters(const struct admin_call *call) {
 #define X(name, help) +1
-    enum { N = 0 PAGER_COUNTERS(X) CORE_COUNTERS(X) + 2 * (0 CORE_HISTOGRAMS(X)) + QUIRE_MISS_COUNT + 1 };
+    enum { N = 0 PAGER_COUNTERS(X) PAGER_DISK_COUNTERS(X) CORE_COUNTERS(X) + 2 * (0 CORE_HISTOGRAMS(X)) + QUIRE_MISS_COUNT + 1 };
 #undef X
     const struct pager_counters *pager = pager_counters(call->core->pager);
     const struct core_counters *core = core_counters(call->core);
@@ -136,6 +143,13 @@ enum quire_status admin_counters(const struct admin_call *call) {
 #define X(name, help) admin_counter(call, all, (char *)#name, (double)pager->name, help);
     PAGER_COUNTERS(X)
 #undef X
+    struct pager_disk_stats disk;
+    pager_disk_stats(call->core->pager, &disk);
+    if (disk.counters != NULL) {
+#define X(name, help) admin_counter(call, all, (char *)#name, (double)disk.counters->name, help);
+        PAGER_DISK_COUNTERS(X)
+#undef X
+    }
     for (int reason = 1; reason < QUIRE_MISS_COUNT; reason++) {
         admin_counter(call, all, arena_printf(call->arena, "misses_%s", quire_miss_name((enum quire_miss)reason)),
                       (double)(pager->misses[reason] + call->core->reader_misses[reason]), quire_miss_text((enum quire_miss)reason));

@@ -1,8 +1,8 @@
 #include "daemon/disk/disk.h"
 
 #include "daemon/core_internal.h"
-#include "daemon/disk/faults.h"
 #include "daemon/disk/meta.h"
+#include "daemon/disk/rehearse.h"
 #include "daemon/log.h"
 #include "proto/status.h"
 
@@ -22,6 +22,7 @@ struct disk {
     struct core *core;
     struct disk_set *set;
     struct disk_io *io;
+    struct rehearsal rehearsal;
     char why[600]; /* this backend */
     struct loop_source source;
     struct disk_env env;
@@ -131,14 +132,9 @@ static enum quire_status disk_create_io(struct disk *disk, char *why, size_t why
         snprintf(why, why_bytes, "disk tier: %s", disk->why);
         return status;
     }
-    if (config->n_faults > 0 || config->allow_faults) {
+    if (rehearse_wanted(config)) {
         QUIRE_FORWARD(faults_create(disk->io, &disk->io));
-    }
-    for (uint32_t i = 0; i < config->n_faults; i++) {
-        struct disk_fault_rule rule;
-        uint32_t id;
-        QUIRE_FORWARD(disk_fault_parse(config->faults[i], &rule, why, why_bytes));
-        QUIRE_FORWARD(faults_add(disk->io, &rule, &id));
+        rehearse_apply(&disk->rehearsal, disk->io, config);
     }
     log_info("disk_backend", "disk tier: %s", disk->why);
     return QUIRE_OK;
@@ -371,6 +367,7 @@ void disk_apply_config(struct disk *disk) {
     const struct config *config = &disk->core->config;
     pager_disk_set_options(disk->core->pager, &config->disk.pager);
     scrub_set_rate(disk->scrub, config->disk.scrub_bytes_per_s);
+    rehearse_apply(&disk->rehearsal, disk->io, config);
 }
 
 void disk_flush(struct disk *disk) {

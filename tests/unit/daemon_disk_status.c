@@ -1,0 +1,140 @@
+/* What an operator sees of the disk tier while a real core runs on a real file: status, counters, metrics, and what a reload changes. */
+#include "daemon/admin.h"
+#include "daemon/disk/disk.h"
+#include "daemon/metrics.h"
+#include "daemon_frames.h"
+
+#include <stdlib.h>
+
+static struct frames_daemon daemon_;
+static struct frames_client client;
+static char folder[] = "/tmp/quire-disk-XXXXXX";
+static char file[128];
+
+static void start(void) {
+    frames_config(&daemon_);
+    cr_assert_not_null(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/log0", folder);
+    snprintf(daemon_.config.files[0].path, sizeof daemon_.config.files[0].path, "%s", file);
+    daemon_.config.files[0].size_bytes = 32 << 20;
+    daemon_.config.n_files = 1;
+    daemon_.config.disk.segment_bytes = 1 << 20;
+    daemon_.config.disk.pager.batch_bytes = 256 << 10;
+    daemon_.config.disk.pager.write_delay_ms = 1;
+    daemon_.config.allow_faults = true;
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+}
+
+static void stop(void) {
+    char command[128];
+    frames_close(&client);
+    frames_stop(&daemon_);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    cr_expect_eq(system(command), 0);
+}
+
+static Quire__Wire__AdminReply *ask(uint32_t verb) {
+    Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
+    request.verb = verb;
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_ADMIN_REPLY, frames_send(&client, QUIRE_MSG_ADMIN, &request.base));
+    Quire__Wire__AdminReply *reply = quire__wire__admin_reply__unpack(NULL, answer.frame.body_bytes, answer.body);
+    cr_assert_not_null(reply);
+    cr_assert_eq(reply->status, QUIRE_OK);
+    frames_answer_free(&answer);
+    return reply;
+}
+
+static double counter(const char *name) {
+    Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_COUNTERS);
+    double value = -1;
+    for (size_t i = 0; i < reply->n_counters; i++) {
+        value = strcmp(reply->counters[i]->name, name) == 0 ? reply->counters[i]->value : value;
+    }
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    return value;
+}
+
+static bool all_written(struct core *core, uint64_t records) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.log.live_records == records && stats.writing_bytes == 0 && stats.dirty_records == 0;
+}
+
+/* Ten blocks are stored; soon they are on disk, and status, counters and metrics say so with the same figures. */
+Test(daemon_disk_status, what_is_stored_shows, .init = start) {
+    frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
+    cr_assert(frames_until(&daemon_, all_written, 10), "not on disk");
+    Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
+    cr_assert_eq(reply->n_tiers, 2);
+    const Quire__Wire__TierInfo *tier = reply->tiers[1];
+    cr_expect_str_eq(tier->name, "disk");
+    cr_expect_eq(tier->capacity_bytes, 32 << 20);
+    cr_expect_eq(tier->records, 10);
+    cr_expect_gt(tier->live_bytes, 0);
+    cr_expect(tier->used_bytes > tier->live_bytes && tier->used_bytes <= 1 << 20, "part of one segment");
+    const Quire__Wire__DiskInfo *disk = reply->disk;
+    cr_assert_not_null(disk);
+    cr_expect_str_eq(disk->state, "serving");
+    cr_expect(strcmp(disk->backend, "io_uring") == 0 || strcmp(disk->backend, "threads") == 0, "%s", disk->backend);
+    cr_expect_neq(disk->backend_why[0], '\0');
+    cr_expect(disk->segments == 32 && disk->clean_segments == 31 && disk->lost_segments == 0 && disk->segment_bytes == 1 << 20);
+    cr_expect_geq(disk->write_amplification, 1);
+    cr_expect_eq(disk->faults, 0);
+    cr_assert_eq(disk->n_files, 1);
+    cr_expect_str_eq(disk->files[0]->path, file);
+    cr_expect(disk->files[0]->in_use && disk->files[0]->writes > 0 && disk->files[0]->written_bytes > 0);
+    cr_expect_eq(disk->files[0]->size_bytes, 32 << 20);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    cr_expect_gt(counter("disk_writes"), 0);
+    cr_expect_gt(counter("disk_admitted_bytes"), 0);
+    cr_expect_eq(counter("disk_corrupt"), 0);
+    stop();
+}
+
+struct question {
+    char *text;
+    size_t bytes;
+};
+static void write_metrics(struct core *core, void *arg) {
+    struct question *question = arg;
+    FILE *to = open_memstream(&question->text, &question->bytes);
+    metrics_write(core, to);
+    fclose(to);
+}
+
+/* Prometheus finds the counters and the gauges of the disk tier. */
+Test(daemon_disk_status, metrics, .init = start) {
+    struct question question = {0};
+    cr_assert_eq(core_call(daemon_.core, write_metrics, &question, FRAMES_WAIT_MS), QUIRE_OK);
+    static const char *const lines[] = {"quire_tier_capacity_bytes{tier=\"disk\",domain=\"\"} 33554432\n",
+                                        "quire_disk_clean_segments 32\n",
+                                        "quire_disk_written_bytes_total 0\n",
+                                        "quire_disk_write_amplification 0.0000\n",
+                                        "quire_disk_estimate_error ",
+                                        "quire_disk_file_in_use{path=\""};
+    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(lines); i++) {
+        cr_expect_not_null(strstr(question.text, lines[i]), "'%s' is not in:\n%s", lines[i], question.text);
+    }
+    free(question.text);
+    stop();
+}
+
+static void reload(struct core *core, void *arg) { core_apply_config(core, arg); }
+
+/* A reload puts rules of faults in place of those before, and they are counted for all to see. */
+Test(daemon_disk_status, faults_by_reload, .init = start) {
+    static struct config wanted;
+    wanted = daemon_.config;
+    for (uint32_t n = 2; n != UINT32_MAX; n--) {
+        wanted.n_faults = n;
+        snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms");
+        snprintf(wanted.faults[1], sizeof wanted.faults[1], "write:delay=1ms");
+        cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+        Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
+        cr_expect_eq(reply->disk->faults, n);
+        quire__wire__admin_reply__free_unpacked(reply, NULL);
+    }
+    stop();
+}
