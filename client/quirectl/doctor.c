@@ -307,8 +307,9 @@ static void check_io_uring(const struct doctor_view *view, struct doctor_finding
         return;
     }
     bool used = strcmp(disk->backend, "io_uring") == 0;
-    find(finding, used ? DOCTOR_OK : DOCTOR_WARN, "quired reads and writes by %s%s%.150s", disk->backend,
-         disk->backend_why[0] != '\0' ? ": " : "", disk->backend_why);
+    char backend[200];
+    format_backend(disk, backend, sizeof backend);
+    find(finding, used ? DOCTOR_OK : DOCTOR_WARN, "quired reads and writes by %s", backend);
     if (!used) {
         advise(finding,
                "threads do the same with more work for the processors: allow io_uring in the container's seccomp profile, or sysctl "

@@ -61,3 +61,11 @@ double format_counter(const Quire__Wire__AdminReply *reply, const char *name) {
     }
     return 0;
 }
+
+void format_backend(const Quire__Wire__DiskInfo *disk, char *text, size_t text_bytes) {
+    if (strncmp(disk->backend_why, disk->backend, strlen(disk->backend)) == 0) {
+        snprintf(text, text_bytes, "%s", disk->backend_why[0] != '\0' ? disk->backend_why : disk->backend);
+    } else {
+        snprintf(text, text_bytes, "%s%s%s", disk->backend, disk->backend_why[0] != '\0' ? ": " : "", disk->backend_why);
+    }
+}

@@ -18,4 +18,7 @@ void format_bar(uint64_t part, uint64_t light, uint64_t whole, unsigned width, c
 /* The value of a counter, 0 when it is not there. */
 double format_counter(const Quire__Wire__AdminReply *reply, const char *name);
 
+/* How the disk is read and written, and why: "io_uring, completions deferred", "threads: io_uring is switched off here". */
+void format_backend(const Quire__Wire__DiskInfo *disk, char *text, size_t text_bytes);
+
 #endif

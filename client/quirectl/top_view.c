@@ -108,8 +108,8 @@ static void draw_tiers(const struct top_sample *now, unsigned width, FILE *to) {
         quire_human_size(tier->pinned_bytes, pinned, sizeof pinned);
         format_bar(tier->used_bytes, 0, tier->capacity_bytes, bar_width, bar);
         format_percent(tier->used_bytes, tier->capacity_bytes, percent);
-        fprintf(to, "%-6.6s %-10.10s %s %7s  %s of %s, leased %s, pinned %s\n", tier->name, tier->domain, bar, percent, used, size, leased,
-                pinned);
+        fprintf(to, "%-6.6s %-10.10s %s %7s  %s of %s, leased %s, pinned %s\n", tier->name, tier->domain[0] != '\0' ? tier->domain : "all",
+                bar, percent, used, size, leased, pinned);
     }
     quire_human_size(daemon->ingest_lent_bytes, used, sizeof used);
     quire_human_size(daemon->ingest_max_bytes, size, sizeof size);

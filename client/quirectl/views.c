@@ -14,7 +14,7 @@ void view_tiers(const Quire__Wire__AdminReply *reply, FILE *to) {
     for (size_t i = 0; i < reply->n_tiers; i++) {
         const Quire__Wire__TierInfo *tier = reply->tiers[i];
         table_cell(&table, "%s", tier->name);
-        table_cell(&table, "%s", tier->domain);
+        table_cell(&table, "%s", tier->domain[0] != '\0' ? tier->domain : "all");
         table_size(&table, tier->capacity_bytes);
         format_percent(tier->used_bytes, tier->capacity_bytes, percent);
         table_cell(&table, "%s", percent);
@@ -49,19 +49,24 @@ static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
 
 void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
     const Quire__Wire__DiskInfo *disk = reply->disk;
-    char dirty[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES];
+    char dirty[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES], backend[400];
     if (disk == NULL) {
         return;
     }
     quire_human_size(disk->dirty_bytes, dirty, sizeof dirty);
     quire_human_count(disk->restored_records, records, sizeof records);
-    fprintf(to, "\ndisk        %u of %u segments clean%s, %s to be written; by %s%s%s\n", disk->clean_segments, disk->segments,
-            disk->emptying ? ", one being emptied" : "", dirty, disk->backend, disk->backend_why[0] != '\0' ? ": " : "", disk->backend_why);
+    format_backend(disk, backend, sizeof backend);
+    fprintf(to, "\ndisk        %u of %u segments clean%s, %s to be written; by %s\n", disk->clean_segments, disk->segments,
+            disk->emptying ? ", one being emptied" : "", dirty, backend);
     if (strcmp(disk->state, "restoring") == 0) {
         fprintf(to, "restoring   %u of %u segments, %s records so far\n", disk->restored_segments, disk->restore_segments, records);
     }
-    fprintf(to, "wear        written %.2f times what was stored; fetch times told are off by %.0f %%\n", disk->write_amplification,
-            disk->estimate_error * 100);
+    if (disk->write_amplification > 0) {
+        fprintf(to, "wear        written %.2f times what was stored\n", disk->write_amplification);
+    }
+    if (disk->estimate_error > 0) {
+        fprintf(to, "estimates   fetch times told to workers are off by %.0f %%\n", disk->estimate_error * 100);
+    }
     if (disk->faults > 0) {
         fprintf(to, "faults      %u rule%s make it fail: see `quirectl fault`\n", disk->faults, disk->faults == 1 ? "" : "s");
     }

@@ -269,7 +269,8 @@ Test(quirectl_views, disk_at_a_glance) {
     fclose(to);
     tells(text, "disk        5 of 32 segments clean, 3 MiB to be written; by threads: io_uring is not allowed\n");
     tells(text, "restoring   7 of 20 segments, 12,345 records so far\n");
-    tells(text, "wear        written 1.07 times what was stored; fetch times told are off by 20 %\n");
+    tells(text, "wear        written 1.07 times what was stored\n");
+    tells(text, "estimates   fetch times told to workers are off by 20 %\n");
     tells(text, "/nvme1/log1  1 GiB  out of use");
     tells(text, "a write failed (Input/output error)");
     tells(text, "1048576 TiB     0 %");
@@ -371,8 +372,9 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     tells(look("disk", &view).text, "2 files in use, read and written directly");
     tells(look("io_uring", &view).text, "quired reads and writes by threads: io_uring is not allowed");
     cr_expect_eq(look("io_uring", &view).level, DOCTOR_WARN);
-    more.disk.backend = (char *)"io_uring", more.disk.backend_why = (char *)"";
+    more.disk.backend = (char *)"io_uring", more.disk.backend_why = (char *)"io_uring, plain";
     cr_expect_eq(look("io_uring", &view).level, DOCTOR_OK);
+    tells(look("io_uring", &view).text, "quired reads and writes by io_uring, plain");
     tells(look("locked memory", &view).text, "the pools are not registered with io_uring");
     more.disk.memory_registered = true;
     cr_expect_null(strstr(look("locked memory", &view).text, "not registered"));
