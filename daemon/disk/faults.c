@@ -238,6 +238,7 @@ static void meet_fate(struct faults_io *faults, struct victim *victim, struct di
 }
 
 /* ---- delays ------------------------------------------------------------------------------------------------------------------- */
+/* Setting the timer also clears what it told. */
 static void arm(const struct faults_io *faults) {
     uint64_t due_ns = faults->delayed != NULL ? faults->delayed->due_ns : 0;
     struct itimerspec when = {.it_value = {(time_t)(due_ns / QUIRE_NS_PER_S), (long)(due_ns % QUIRE_NS_PER_S)}};
@@ -317,7 +318,6 @@ static void faults_submit(struct disk_io *io, struct disk_op *ops) {
 static uint32_t faults_reap(struct disk_io *io, uint32_t max) {
     struct faults_io *faults = faults_of(io);
     disk_event_clear(faults->event);
-    disk_event_clear(faults->timer);
     end_delays(faults);
     uint32_t count = disk_op_hand_out(&faults->ended, max, &faults->n_ended);
     if (count < max) {

@@ -213,6 +213,23 @@ Test(daemon_disk_faults, a_delay_lets_others_overtake) {
     }
 }
 
+/* Whoever waits longer does not hold up whoever waits less, in whichever order they came. */
+Test(daemon_disk_faults, delays_end_in_the_order_of_time) {
+    struct rig rig;
+    struct rig_op slow, quick[2];
+    EACH_RIG(&rig) {
+        add(&rig, "read:delay=10ms");
+        add(&rig, "read:delay=10min,offset=0-4KiB");
+        rig.io->ops->submit(rig.io, rig_op(&quick[0], DISK_READ, rig.file, RIG_BLOCK, after, RIG_BLOCK));
+        rig.io->ops->submit(rig.io, rig_op(&slow, DISK_READ, rig.file, 0, after, RIG_BLOCK));
+        rig.io->ops->submit(rig.io, rig_op(&quick[1], DISK_READ, rig.file, RIG_BLOCK, after, RIG_BLOCK));
+        while (rig.io->ops->in_flight(rig.io) > 1) {
+            rig_turn(&rig, UINT32_MAX);
+        }
+        cr_assert(quick[0].ended == 1 && quick[1].ended == 1 && slow.ended == 0);
+    }
+}
+
 /* A delay that comes before an error: late, and failed. */
 Test(daemon_disk_faults, delays_join_with_the_first_other_action) {
     struct rig rig;
@@ -444,6 +461,7 @@ Test(daemon_disk_faults, mistakes_are_named) {
         {"read:error=EIO,probability=1.000001", "probability=1.000001"},
         {"read:error=EIO,probability=2", "probability=2"},
         {"read:error=EIO,probability=0.0000001", "probability=0.0000001"},
+        {"read:error=EIO,probability=0.0100001", "probability=0.0100001"},
         {"read:error=EIO,probability=.5", "probability=.5"},
         {"read:error=EIO,probability=0.", "probability=0."},
         {"read:error=EIO,probability=0.5x", "probability=0.5x"},
