@@ -222,6 +222,7 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         soil(pager, &pager->domains[i]);
     }
+    pager_write_give_up(pager);
     pager_meta_changed(pager); /* it tells which devices are trusted */
     pager_orphans_expect(pager);
 }

@@ -194,6 +194,7 @@ void pager_write_pump(struct pager *pager);
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_due(struct pager *pager);
+void pager_write_give_up(struct pager *pager); /* there is no device any more: only memory has what is dirty */
 
 /* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
 void pager_bury(struct pager *pager, uint32_t block); /* before it is dropped for good */

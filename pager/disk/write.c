@@ -80,6 +80,14 @@ static void decline(struct pager *pager, struct pager_domain *domain, uint32_t s
     pager_block_file(pager, record->block);
 }
 
+void pager_write_give_up(struct pager *pager) {
+    for (uint32_t i = 0; i < pager->n_domains && devices_in_use(pager->disk) == 0; i++) {
+        while (pager->domains[i].dirty_first != PAGER_NO_RECORD) {
+            decline(pager, &pager->domains[i], pager->domains[i].dirty_first);
+        }
+    }
+}
+
 /* ---- when ----------------------------------------------------------------------------------------------------------------- */
 void pager_write_due(struct pager *pager) {
     struct pager_disk *disk = pager->disk;

@@ -109,3 +109,128 @@ Test(disk, deletions_last) {
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 6), QUIRE_OK);
     disk_rig_free(rig);
 }
+
+/* The only device is lost: what was only there is a miss, what memory has stays and may be evicted as if there had never been a disk. */
+Test(disk, the_only_device_is_lost) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    for (uint32_t i = 0; i < 30; i++) {
+        store(rig, 1 + i * 10, 10);
+        disk_settle(rig);
+    }
+    store(rig, 301, 10);
+    cr_assert_gt(disk_stats(rig).dirty_records, 0);
+    pager_disk_device_lost(rig->pager, rig->now_ns, 0);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_eq(rig_prefix(rig, 1, 2, 3), 0);
+    cr_assert_eq(rig_prefix(rig, 301, 302, 303), 3);
+    rig_release(rig, rig->reply.lease);
+    for (uint32_t i = 40; i < 60; i++) {
+        store(rig, 1 + i * 10, 10); /* the pool goes round */
+    }
+    uint8_t status;
+    quire_key key = rig_key(595);
+    cr_assert_eq(pager_keys(rig->pager, rig->now_ns, rig->session, rig->ns, QUIRE_WIRE_DELETE, key.b, 1, &status), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 9), QUIRE_PENDING);
+    rig_pump(rig);
+    cr_assert_eq(disk_of(rig)->durable_cookie, 9);
+    disk_rig_free(rig);
+}
+
+/* What is read only once leaves memory before what is used; what is read again stays. */
+Test(disk, read_once_goes_first) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    struct quire_wire_grant grant;
+    for (uint32_t i = 0; i < 40; i++) {
+        store(rig, 1 + i * 10, 10);
+        disk_settle(rig);
+    }
+    cr_assert_eq(rig_prefix(rig, 1), 1);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+    store(rig, 1001, 1); /* one has to leave for it */
+    disk_settle(rig);
+    store(rig, 1002, 1);
+    cr_assert_eq(rig_prefix(rig, 1), 1);
+    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+    cr_assert_eq(disk_stats(rig).counters->disk_promoted, 1);
+    store(rig, 1003, 1);
+    disk_settle(rig);
+    store(rig, 1004, 1);
+    cr_assert_eq(rig_prefix(rig, 1), 1);
+    cr_assert_neq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
+    rig_release(rig, rig->reply.lease);
+    disk_rig_free(rig);
+}
+
+/* Two readers, one read. A reader that leaves, or whose time is up, takes nothing from the other. */
+Test(disk, one_read_for_all) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    uint64_t other, tickets[3] = {0};
+    struct quire_wire_grant grant;
+    uint8_t status;
+    for (uint32_t i = 0; i < 40; i++) {
+        store(rig, 1 + i * 10, 10);
+        disk_settle(rig);
+    }
+    cr_assert_eq(pager_session_open(rig->pager, rig->domain, &other), QUIRE_OK);
+    disk->held = true;
+    rig_prefix(rig, 1);
+    struct pager_load_item item = {.slot = rig->grants[0].slot};
+    uint64_t mine = rig->reply.lease;
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, mine, &item, 1, 1, rig->now_ns + 50 * RIG_MS), QUIRE_OK);
+    rig_look(rig, other, QUIRE_WIRE_LEASE_PREFIX, (uint32_t[]){1, 0});
+    uint64_t theirs = rig->reply.lease;
+    cr_assert_eq(rig->grants[0].slot, item.slot);
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, other, theirs, &item, 1, 2, rig->now_ns + 500 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    cr_assert_eq(disk->n_waiting, 1);
+    rig_pass(rig, 100); /* the first one's time is up */
+    cr_assert_eq(disk->load_cookie, 1);
+    tickets[1] = disk->load_ticket;
+    cr_assert_eq(pager_load_result(rig->pager, tickets[1], &grant, &status, 1), QUIRE_OK);
+    cr_assert_eq(status, QUIRE_TIMEOUT);
+    cr_assert_eq(pager_release(rig->pager, rig->session, mine), QUIRE_OK);
+    disk_let_go(rig);
+    cr_assert_eq(disk->load_cookie, 2);
+    cr_assert_eq(pager_load_result(rig->pager, disk->load_ticket, &grant, &status, 1), QUIRE_OK);
+    cr_assert_eq(status, QUIRE_OK);
+    cr_assert_neq(grant.offset, QUIRE_WIRE_AWAY);
+    cr_assert_eq(disk->reads, 1);
+    cr_assert_eq(disk_stats(rig).counters->disk_read_shared, 1);
+    pager_session_close(rig->pager, other, false);
+    disk_rig_free(rig);
+}
+
+/* Fewer heads are wanted: less is read, into a place that only this lease sees. */
+Test(disk, a_part_is_read_alone) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    struct quire_wire_grant grant;
+    uint8_t status;
+    for (uint32_t i = 0; i < 40; i++) {
+        store(rig, 1 + i * 10, 10);
+        disk_settle(rig);
+    }
+    rig_prefix(rig, 1);
+    uint64_t before = disk_stats(rig).counters->disk_read_bytes;
+    struct pager_load_item item = {.slot = rig->grants[0].slot, .partial = true, .rect = {.first_layer = 1, .n_layers = 1, .n_heads = 2}};
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, rig->reply.lease, &item, 1, 1, rig->now_ns + 50 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    cr_assert_eq(pager_load_result(rig->pager, disk->load_ticket, &grant, &status, 1), QUIRE_OK);
+    cr_assert_eq(status, QUIRE_OK);
+    cr_assert(grant.slot != item.slot && grant.offset != QUIRE_WIRE_AWAY);
+    cr_assert_eq(disk_stats(rig).counters->disk_partial_reads, 1);
+    cr_assert_lt(disk_stats(rig).counters->disk_read_bytes - before, grant.size / 2);
+    cr_assert_eq(pager_lease_grant(rig->pager, rig->session, rig->reply.lease, item.slot, &grant), QUIRE_OK);
+    cr_assert_eq(grant.offset, QUIRE_WIRE_AWAY, "the whole of it is not there");
+    rig_release(rig, rig->reply.lease);
+    disk_rig_free(rig);
+}
