@@ -521,7 +521,7 @@ Test(daemon_disk_io, io_uring_is_chosen_where_it_works) {
 static void limit_locked_memory(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-    setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){64 << 10, 64 << 10});
+    setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){1 << 20, 1 << 20});
     cr_assert_eq(syscall(SYS_capget, &header, data), 0);
     data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
     cr_assert_eq(syscall(SYS_capset, &header, data), 0);
