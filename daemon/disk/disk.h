@@ -20,7 +20,7 @@ struct disk;
 /* Jobs of the disk tier in the work pool at once, at most: beside the core's own. */
 #define DISK_JOBS (STORE_SLOTS + RESTART_AHEAD + 1)
 
-/* Once pager, pools and work pool are there. `why` says what and what to do. Returns when every segment's state is known. */
+/* Once pager, pools and work pool are there, on the thread that will run the loop: a ring of io_uring's belongs to one thread. `why` says what and what to do. Returns when every segment's state is known. */
 enum quire_status disk_create(struct core *core, struct disk **disk, char *why, size_t why_bytes);
 /* After the work pool: nothing runs any more; waits for what the system has. */
 void disk_destroy(struct disk **disk);

@@ -54,10 +54,10 @@ enum quire_status verify_record(const uint8_t *bytes, uint32_t size, const struc
     struct quire_record record;
     uint64_t check;
     if (quire_record_open_tagged(bytes, size, wanted->layout, wanted->layout_tag, wanted->key, &record) != QUIRE_OK ||
-        record.header.size_bytes != size || record.header.group != wanted->group) {
+        size - record.header.size_bytes >= QUIRE_LOG_UNIT_MAX || record.header.group != wanted->group) {
         return QUIRE_CORRUPT;
     }
-    if (wanted->check != 0 && (quire_log_record_check(bytes, size, &check) != QUIRE_OK || check != wanted->check)) {
+    if (wanted->check != 0 && (quire_log_record_check(bytes, record.header.size_bytes, &check) != QUIRE_OK || check != wanted->check)) {
         return QUIRE_CORRUPT;
     }
     enum quire_status status = wanted->rect == NULL ? quire_record_verify(&record) : verify_rect(&record, wanted->rect);

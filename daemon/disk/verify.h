@@ -19,7 +19,7 @@ struct verify_wanted {
     uint64_t check;         /* the entry's; 0: unknown */
     const quire_rect *rect; /* NULL: every lane */
 };
-/* OK, or CORRUPT: also when the bytes are another record's. */
+/* OK, or CORRUPT: also when the bytes are another record's. The record may end within the last unit of `size`. */
 enum quire_status verify_record(const uint8_t *bytes, uint32_t size, const struct verify_wanted *wanted);
 
 #endif

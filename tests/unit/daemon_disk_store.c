@@ -99,6 +99,11 @@ Test(daemon_disk_store, a_flipped_bit_is_corrupt) {
     cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_OK, "nothing is known of its sum");
     batch->entries[0].group = 1;
     cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "another group");
+    batch->entries[0].group = 0;
+    batch->entries[0].size_bytes = double_units(first.size_bytes) * DOUBLE_UNIT;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_OK, "its length is known in units only");
+    batch->entries[0].size_bytes = first.size_bytes + QUIRE_LOG_UNIT_MAX;
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_CORRUPT, "much longer than it is");
     free(batch);
     double_tier_close(tier);
 }

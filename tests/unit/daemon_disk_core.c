@@ -1,0 +1,226 @@
+/* A whole daemon with a disk tier: what it stored is there again after a restart, bit for bit, and what fails costs only what was there. */
+#include "daemon_frames.h"
+
+#include "daemon/disk/disk.h"
+#include "pager/disk.h"
+
+#include <sys/stat.h>
+
+#define BLOCKS 40
+
+static struct frames_daemon daemon_;
+static struct frames_client client;
+static char path[160];
+
+static void config(uint32_t n_files) {
+    frames_config(&daemon_);
+    daemon_.config.disk.segment_bytes = 256 << 10;
+    daemon_.config.disk.scrub_bytes_per_s = 0;
+    daemon_.config.disk.io_backend =
+        DISK_IO_THREADS; /* the loop's thread is not the one that creates the core here; a ring would belong to that one */
+    daemon_.config.disk.pager.write_delay_ms = 1;
+    for (uint32_t i = 0; i < n_files; i++) {
+        snprintf(daemon_.config.files[i].path, sizeof daemon_.config.files[i].path, "%s.log%u", path, i);
+        daemon_.config.files[i].size_bytes = 4 << 20;
+    }
+    daemon_.config.n_files = n_files;
+}
+static void begin(void) {
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%.100s/quire-core-%d", folder != NULL ? folder : "/tmp", (int)getpid());
+}
+static void forget_files(uint32_t n_files) {
+    for (uint32_t i = 0; i < n_files; i++) {
+        char file[200];
+        snprintf(file, sizeof file, "%s.log%u", path, i);
+        unlink(file);
+        snprintf(file, sizeof file, "%s.log%u.meta", path, i);
+        unlink(file);
+    }
+}
+static uint32_t start(void) {
+    frames_start(&daemon_);
+    frames_open(&client, &daemon_);
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    return frames_ns_open(&client, "n", QUIRE_OK);
+}
+static void stop(void) {
+    frames_close(&client);
+    frames_stop(&daemon_);
+}
+
+/* Asked on the loop thread. */
+static bool restored(struct core *core, uint64_t n) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return !stats.restoring && stats.counters->disk_restored == n;
+}
+static bool written(struct core *core, uint64_t n) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.dirty_records == 0 && stats.writing_bytes == 0 && stats.log.live_records == n;
+}
+static bool clean(struct core *core, uint64_t yes) { return disk_files(core->disk_tier)->clean == (yes != 0); }
+static bool lost(struct core *core, uint64_t device) {
+    struct store_device told;
+    store_device(disk_store(core->disk_tier), (uint32_t)device, &told);
+    return told.lost && !disk_files(core->disk_tier)->files[device].in_use;
+}
+static bool verified(struct core *core, uint64_t records) {
+    const struct scrub_progress *p = scrub_progress(disk_scrub(core->disk_tier));
+    return p->requests_done > 0 && p->pass_records == records;
+}
+static void verify(struct core *core, void *arg) {
+    (void)arg;
+    scrub_verify_now(disk_scrub(core->disk_tier), 0);
+}
+
+/* A lease on everything, and a wish that all of it be in memory. */
+static struct {
+    uint64_t session, lease;
+    uint32_t n;
+    struct quire_wire_grant grants[BLOCKS];
+} held;
+static void load_all(struct core *core, void *arg) {
+    uint32_t *hits = arg;
+    uint8_t keys[BLOCKS * QUIRE_KEY_BYTES], misses[BLOCKS];
+    struct pager_load_item items[BLOCKS];
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        quire_key key = frames_key(i + 1);
+        memcpy(keys + i * QUIRE_KEY_BYTES, key.b, QUIRE_KEY_BYTES);
+    }
+    cr_assert_eq(pager_session_open(core->pager, 0, &held.session), QUIRE_OK);
+    const struct pager_lease_request request = {.session = held.session, .keys = keys, .n_keys = BLOCKS};
+    struct pager_lease_reply reply = {.misses = misses, .grants = held.grants, .grants_capacity = BLOCKS};
+    cr_assert_eq(pager_lease(core->pager, core->now_ns, &request, &reply), QUIRE_OK);
+    *hits = reply.hits;
+    held.lease = reply.lease;
+    held.n = reply.n_grants;
+    for (uint32_t i = 0; i < held.n; i++) {
+        items[i] = (struct pager_load_item){.slot = held.grants[i].slot};
+    }
+    if (held.n > 0) {
+        cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, held.lease, items, held.n, 1, UINT64_MAX), QUIRE_OK);
+    }
+}
+static bool loaded(struct core *core, uint64_t n) {
+    uint32_t resident = 0;
+    for (uint32_t i = 0; i < held.n; i++) {
+        struct pager_block_info info;
+        quire_key key = frames_key(i + 1);
+        cr_assert_eq(pager_block_info(core->pager, core->now_ns, 0, &key, &info), QUIRE_OK);
+        resident += info.n_records == 1 && strcmp(info.records[0].state, "resident") == 0;
+    }
+    return resident == n;
+}
+/* Compares each record in the pool with what frames_store had put in. */
+static bool right(struct core *core, uint64_t n) {
+    quire_layout layout;
+    frames_layout(&layout);
+    for (uint32_t i = 0; i < n; i++) {
+        struct pager_block_info info;
+        struct quire_record record;
+        quire_key key = frames_key(i + 1);
+        cr_assert_eq(pager_block_info(core->pager, core->now_ns, 0, &key, &info), QUIRE_OK);
+        const uint8_t *bytes = core->pools[0]->base + info.records[0].offset;
+        cr_assert_eq(quire_record_open(bytes, info.records[0].size_bytes, &layout, &key, &record), QUIRE_OK);
+        cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+        for (uint32_t b = 0; b < 32; b++) {
+            cr_assert_eq(bytes[quire_record_lane_offset(&record.shape, 0) + b], (uint8_t)(b * 7 + (i + 1) * 31));
+        }
+    }
+    return true;
+}
+
+/* Forty blocks, stopped in good order and started again: they hit, are read from the disk when asked for, and are what they were. */
+Test(daemon_disk_core, blocks_survive_a_restart) {
+    begin();
+    config(2);
+    frames_store(&client, start(), BLOCKS);
+    stop();
+    config(2);
+    start();
+    uint32_t hits;
+    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    cr_assert(frames_until(&daemon_, clean, 1));
+    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert_eq(hits, BLOCKS);
+    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
+    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    cr_assert_eq(core_call(daemon_.core, verify, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert(frames_until(&daemon_, verified, BLOCKS));
+    stop();
+    forget_files(2);
+}
+
+/* A daemon that is not stopped but ends (its process, in a child) leaves what was written; the set was not closed. */
+Test(daemon_disk_core, blocks_survive_a_death) {
+    begin();
+    config(1);
+    pid_t child = frames_fork();
+    if (child == 0) {
+        frames_store(&client, start(), BLOCKS);
+        frames_until(&daemon_, written, BLOCKS);
+        _exit(0);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    unlink(daemon_.config.socket_path);
+    char lock[160];
+    snprintf(lock, sizeof lock, "%s.lock", daemon_.config.socket_path);
+    unlink(lock);
+    start();
+    uint32_t hits;
+    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    cr_assert(frames_until(&daemon_, clean, 0));
+    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert_eq(hits, BLOCKS);
+    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
+    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    stop();
+    forget_files(1);
+}
+
+/* Another daemon on the same files is refused, and told who holds them. */
+Test(daemon_disk_core, two_daemons_on_one_file) {
+    begin();
+    config(1);
+    start();
+    struct frames_daemon first = daemon_;
+    struct core *other = NULL;
+    char why[512];
+    config(1);
+    cr_assert_eq(core_create(&daemon_.config, &other, why, sizeof why), QUIRE_IN_USE);
+    cr_assert_neq(strstr(why, path), NULL, "%s", why);
+    char lock[160];
+    snprintf(lock, sizeof lock, "%s.lock", daemon_.config.socket_path);
+    unlink(lock);
+    rmdir(daemon_.folder);
+    daemon_ = first;
+    stop();
+    forget_files(1);
+}
+
+/* One of two files fails every write: it is out of use, and so it stays known to be at the next start; the blocks are on the other one. */
+Test(daemon_disk_core, a_file_that_fails) {
+    begin();
+    config(2);
+    strcpy(daemon_.config.faults[0], "write:error=EIO,file=1,offset=1MiB-");
+    daemon_.config.n_faults = 1;
+    uint32_t ns = start();
+    frames_store(&client, ns, BLOCKS);
+    cr_assert(frames_until(&daemon_, lost, 1));
+    cr_assert(frames_until(&daemon_, written, BLOCKS));
+    stop();
+    config(2);
+    start();
+    uint32_t hits;
+    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert_eq(hits, BLOCKS);
+    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
+    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    stop();
+    forget_files(2);
+}
