@@ -145,7 +145,7 @@ static void lay_out(struct opening *o) {
         const struct config_file *named = &o->config->files[o->place_of[i]];
         struct disk_set_file *file = &set->files[i];
         memcpy(file->path, named->path, sizeof file->path);
-        file->n_segments = file->cut_at = (uint32_t)(named->size_bytes / o->config->disk.segment_bytes);
+        file->n_segments = (uint32_t)(named->size_bytes / o->config->disk.segment_bytes);
         file->first_number = set->n_segments;
         set->n_segments += file->n_segments;
     }
@@ -297,23 +297,6 @@ static void leave_out(struct disk_set *set, uint32_t i, const char *why) {
     log_warn("disk_out_of_use", "%s: out of use, what is only there is a miss: %s", file->path, why);
 }
 
-/* Cut short: the rest is as good as it was. */
-static void make_whole(struct opening *o, uint32_t i) {
-    struct disk_set_file *file = &o->set->files[i];
-    uint64_t had = o->found[o->place_of[i]].size_bytes, bytes = segment_bytes(o->set);
-    char why[SET_FILE_WHY_BYTES];
-    if (had >= file_bytes(o->set, i)) {
-        return;
-    }
-    file->cut_at = had <= QUIRE_LOG_FIRST_SEGMENT ? 0 : (uint32_t)((had - QUIRE_LOG_FIRST_SEGMENT) / bytes);
-    if (set_file_extend(file->path, file->fd, file_bytes(o->set, i), why, sizeof why) != QUIRE_OK) {
-        leave_out(o->set, i, why);
-        return;
-    }
-    log_warn("disk_cut_short", "%s: had been cut short; it is whole again, what was in %u of its %u segments is lost", file->path,
-             file->n_segments - file->cut_at, file->n_segments);
-}
-
 static enum quire_status load_meta(struct opening *o) {
     struct disk_set *set = o->set;
     enum quire_status status = disk_meta_load(set->meta_path, set->set_id, &set->meta, &set->meta_bytes, o->why, o->why_bytes);
@@ -372,6 +355,9 @@ static enum quire_status take_file(struct opening *o, uint32_t i) {
     if (!is_current(o->set, i, &found->superblock)) {
         return remake(o, i, "it was out of use, what it held may have been deleted since");
     }
+    if (found->size_bytes < file_bytes(o->set, i)) {
+        return remake(o, i, "it had been cut short, and deletions that were told there would be forgotten");
+    }
     if (found->damaged) {
         log_warn("disk_superblock_damaged", "%s: one copy of its superblock was damaged, it is written again", file->path);
     }
@@ -380,7 +366,6 @@ static enum quire_status take_file(struct opening *o, uint32_t i) {
     file->next_copy = 1 - found->copy;
     file->fd = found->fd;
     found->fd = -1;
-    make_whole(o, i);
     return QUIRE_OK;
 }
 
@@ -411,7 +396,7 @@ static enum quire_status take_set(struct opening *o) {
     }
     for (uint32_t i = 0; i < set->n_files; i++) {
         QUIRE_FORWARD(take_file(o, i));
-        set->clean = set->clean && set->files[i].in_use && !set->files[i].fresh && set->files[i].cut_at == set->files[i].n_segments;
+        set->clean = set->clean && set->files[i].in_use && !set->files[i].fresh;
     }
     return QUIRE_OK;
 }

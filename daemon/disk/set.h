@@ -11,9 +11,9 @@
  *   missing, a folder or drive that     taken out of use, the others go on: what is only there is a miss. With no other: refused
  *   does not answer
  *   an empty file in its place          made anew: how an operator says that the drive was replaced
- *   cut short                           made whole again: what was in the segments behind its end is lost
  *   was out of use, or is older than    made anew: what it holds may have been deleted since
  *   the metadata
+ *   cut short                           made anew: what the rest holds may have been deleted, and only its lost end told so
  *
  * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file whose superblock has
  * generation 0 was made and never used. The generation grows at each start and at each clean stop, written to the copies in turn: one of them is always whole.
@@ -33,7 +33,6 @@ struct disk_set_file {
     bool fresh;  /* made at this start: its segments are clean */
     uint8_t file_id[16];
     uint32_t n_segments, first_number;
-    uint32_t cut_at;    /* segments of this file from here on were lost with the end of the file; n_segments: none */
     uint32_t next_copy; /* of the superblock: where the next generation goes */
     char why[480];      /* out of use, or not direct: for people */
 };

@@ -238,11 +238,11 @@ static enum quire_status make_folders(const char *path, char *why, size_t why_by
     return QUIRE_OK;
 }
 
-static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, uint64_t had_bytes, char *why, size_t why_bytes) {
+static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
     char wanted[QUIRE_UNITS_BYTES], free_text[QUIRE_UNITS_BYTES];
     struct statvfs facts;
     uint64_t free_bytes = fstatvfs(fd, &facts) == 0 ? (uint64_t)facts.f_bavail * facts.f_frsize : 0;
-    quire_human_size(size_bytes - had_bytes, wanted, sizeof wanted);
+    quire_human_size(size_bytes, wanted, sizeof wanted);
     quire_human_size(free_bytes, free_text, sizeof free_text);
     snprintf(why, why_bytes, "%s: needs %s, %s are free on its file system: make room, or give a smaller size or another path", path,
              wanted, free_text);
@@ -250,7 +250,7 @@ static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, 
 }
 
 /* All of the space at once: a write never finds the file system full. */
-static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, uint64_t had_bytes, char *why, size_t why_bytes) {
+static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
     int rc;
     do {
         rc = fallocate(fd, 0, 0, (off_t)size_bytes);
@@ -263,23 +263,11 @@ static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, 
     }
     int error = errno;
     if (error == ENOSPC || error == EDQUOT) {
-        if (ftruncate(fd, (off_t)had_bytes) != 0) { /* what was taken already; a file without a name goes anyway */
-            error = errno;
-        }
-        return no_room(path, fd, size_bytes, had_bytes, why, why_bytes);
+        return no_room(path, fd, size_bytes, why, why_bytes);
     }
     snprintf(why, why_bytes, "%s: cannot be given its size (%s)%s", path, strerror(error),
              error == EFBIG ? ": its file system has no files as large: give several smaller ones" : "");
     return QUIRE_SYSTEM;
-}
-
-enum quire_status set_file_extend(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
-    struct stat facts;
-    if (fstat(fd, &facts) != 0) {
-        snprintf(why, why_bytes, "%s: %s", path, strerror(errno));
-        return QUIRE_SYSTEM;
-    }
-    return reserve(path, fd, size_bytes, quire_min_u64((uint64_t)facts.st_size, size_bytes), why, why_bytes);
 }
 
 static void making_name(const char *path, char name[PATH_MAX]) { snprintf(name, PATH_MAX, "%s" MAKING, path); }
@@ -290,7 +278,7 @@ enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, 
     QUIRE_FORWARD(make_folders(path, why, why_bytes));
     *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (*fd < 0) {
-        snprintf(why, why_bytes, "%s: cannot be made (%s): user %u must be able to write to its folder", path, strerror(errno),
+        snprintf(why, why_bytes, "%s: cannot be made (%s): its folder must be one that user %u can write to", path, strerror(errno),
                  (unsigned)geteuid());
         return errno == EACCES || errno == EPERM ? QUIRE_DENIED : QUIRE_SYSTEM;
     }
@@ -304,7 +292,7 @@ enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, 
         snprintf(why, why_bytes, "%s: cannot be emptied (%s)", name, strerror(errno));
         status = QUIRE_SYSTEM;
     } else {
-        status = reserve(path, *fd, size_bytes, 0, why, why_bytes);
+        status = reserve(path, *fd, size_bytes, why, why_bytes);
     }
     if (status != QUIRE_OK) {
         set_file_unmake(path, fd);

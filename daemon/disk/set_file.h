@@ -37,8 +37,6 @@ void set_file_close(struct set_file *file);
 enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes);
 enum quire_status set_file_name(const char *path, int fd, bool replace, char *why, size_t why_bytes);
 void set_file_unmake(const char *path, int *fd);
-/* Gives a file its whole length again. */
-enum quire_status set_file_extend(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes);
 
 /* Writes one copy and syncs it. On failure errno tells why. */
 enum quire_status set_file_write_superblock(int fd, uint32_t copy, const struct quire_log_superblock *superblock);
