@@ -63,7 +63,7 @@ bool disk_op_valid(const struct disk_op *op, uint32_t n_files) {
 
 struct iovec *disk_progress_iov(struct disk_progress *progress, struct disk_op *op, uint32_t *n_iov) {
     *n_iov = op->n_iov - progress->iov;
-    return &op->iov[progress->iov];
+    return op->iov != NULL ? &op->iov[progress->iov] : NULL; /* a sync has none */
 }
 
 void disk_progress_restore(struct disk_progress *progress, struct disk_op *op) {

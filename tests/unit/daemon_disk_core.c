@@ -224,3 +224,31 @@ Test(daemon_disk_core, a_file_that_fails) {
     stop();
     forget_files(2);
 }
+
+static void verify_and_stop(struct core *core, void *arg) {
+    (void)arg;
+    scrub_verify_now(disk_scrub(core->disk_tier), 0);
+    core_stop(core);
+}
+
+/* Started and stopped at once, while its segments are being read, or verified: nothing is left over, and nothing is lost. */
+Test(daemon_disk_core, stopped_while_it_reads) {
+    begin();
+    config(2);
+    frames_store(&client, start(), BLOCKS);
+    stop();
+    for (uint32_t i = 0; i < 8; i++) {
+        config(2);
+        daemon_.config.drain_ms = i % 4 == 0 ? 0 : 5000;
+        frames_start(&daemon_);
+        if (i % 2 == 0) {
+            core_call(daemon_.core, verify_and_stop, NULL, FRAMES_WAIT_MS);
+        }
+        frames_stop(&daemon_);
+    }
+    config(2);
+    start();
+    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    stop();
+    forget_files(2);
+}
