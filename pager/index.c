@@ -2,7 +2,7 @@
  * Extendible hashing. A 32-bit tag, drawn from ns and key by a seeded hash, says everything about a slot's place: its top bits lead through the
  * directory to a segment of 4,096 slots, its low bits to a home bucket of eight slots, one cache line. A full bucket spills
  * into the next one of the segment; slots of a bucket are packed to its front. A removal pulls spilled slots back, so no
- * tombstones exist. A segment that is three quarters full splits by its tags alone: about 3,000 slots move, no entry is touched.
+ * tombstones exist. A segment that is seven eighths full splits by its tags alone: about 3,600 slots move, no entry is touched.
  */
 #include "pager/index.h"
 #include "pager/arena.h"
@@ -14,7 +14,7 @@
 #define SEGMENT_BUCKETS 512u
 #define SEGMENT_SLOTS (BUCKET_SLOTS * SEGMENT_BUCKETS)
 #define SEGMENT_BYTES (SEGMENT_SLOTS * sizeof(uint64_t))
-#define SPLIT_AT (SEGMENT_SLOTS / 4 * 3)
+#define SPLIT_AT (SEGMENT_SLOTS / 8 * 7)
 /* Taken only when a segment cannot split; one bucket stays with room, so that every probe ends. */
 #define SEGMENT_FULL (SEGMENT_SLOTS - BUCKET_SLOTS)
 #define TAG_BITS 32u
