@@ -24,7 +24,10 @@ static enum quire_status insert(struct pager *pager, struct pager_ns *ns, const 
     for (unsigned i = 0; status == QUIRE_FULL && i < 4 && pager_evict_one(pager, &pager->domains[ns->domain]); i++) {
         status = pager_index_insert(pager->index, ns->number, key, block);
     }
-    ns->entries += status == QUIRE_OK;
+    if (status == QUIRE_OK) {
+        ns->entries++;
+        pager_block_at(pager, *block)->flags |= pager->disk ? pager->disk->rooted : 0;
+    }
     return status;
 }
 

@@ -17,6 +17,7 @@
 
 enum pager_block_flags {
     PAGER_BLOCK_ORPHAN_ROOT = 1, /* parent unknown (external key): nothing to hang below */
+    PAGER_BLOCK_ROOTED = 2,      /* the disk's: follows a pass for orphans */
     PAGER_BLOCK_LISTED = 4,      /* in an age list */
     PAGER_BLOCK_BUILDING = 8,    /* a record of it is under construction */
     PAGER_BLOCK_FLEETING = 16,   /* read from disk once since it left memory: leaves again before others, stays when it is read again */

@@ -178,7 +178,7 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
     if (disk->emptying.told) {
         next_ns = quire_min_u64(next_ns, disk->emptying.at < disk->emptying.n ? disk->emptying.again_ns : pager->now_ns + QUIRE_NS_PER_MS);
     }
-    return disk->orphans ? pager->now_ns : next_ns;
+    return disk->orphans ? quire_min_u64(next_ns, disk->orphans_urgent ? pager->now_ns : disk->orphans_ns) : next_ns;
 }
 
 void pager_disk_flush(struct pager *pager, uint64_t now_ns) {

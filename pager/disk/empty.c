@@ -205,10 +205,12 @@ static void wait(struct pager *pager) {
     const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
     if (segment->live_records == 0 || segment->state != PAGER_SEGMENT_EMPTYING) {
         end(pager);
-    } else if (is_rewriting(pager) || disk->orphans) {
+    } else if (is_rewriting(pager)) {
         return;
+    } else if (disk->orphans) {
+        disk->orphans_urgent = true;
     } else if (!disk->emptying.swept) {
-        disk->emptying.swept = true;
+        disk->emptying.swept = disk->orphans_urgent = true;
         pager_orphans_expect(pager);
     } else { /* only what must stay is left: once more */
         disk->emptying.swept = false;
@@ -247,6 +249,14 @@ void pager_empty_pump(struct pager *pager) {
 }
 
 /* ---- orphans -------------------------------------------------------------------------------------------------------------- */
+/*
+ * One pass over the index follows every block that only the disk has upwards, to its root or to one that was followed in this pass: then all that was
+ * without a root when the pass began is found in it, at about two looks a block. It goes a little at a time, and rests before the next pass.
+ */
+#define STEP_BLOCKS 512u
+#define STEP_NS QUIRE_NS_PER_MS
+#define REST_NS QUIRE_NS_PER_S
+
 void pager_orphans_expect(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     if (!disk) {
@@ -275,39 +285,89 @@ static bool drop_lost(struct pager *pager, uint32_t block) {
     return false;
 }
 
-/* What it continues is gone from every tier. In memory it leaves first; on disk alone it leaves now. */
-static void look_for_parent(struct pager *pager, uint32_t block) {
-    struct pager_disk *disk = pager->disk;
-    struct pager_block *b = pager_block_at(pager, block);
+static bool was_followed(const struct pager *pager, const struct pager_block *block) {
+    return (block->flags & PAGER_BLOCK_ROOTED) == pager->disk->rooted;
+}
+
+static void note_followed(const struct pager *pager, struct pager_block *block) {
+    block->flags = (uint8_t)((block->flags & ~PAGER_BLOCK_ROOTED) | pager->disk->rooted);
+}
+
+static bool is_only_on_disk(const struct pager_block *block) {
+    return block->record == PAGER_NO_RECORD && block->pins == 0 && !(block->flags & PAGER_BLOCK_BUILDING);
+}
+
+/* Of a block that only the disk has: the next one upwards that is to be followed, PAGER_NO_BLOCK: it has a root, or is an orphan. */
+static uint32_t next_upwards(const struct pager *pager, const struct pager_block *b) {
+    const struct pager_block *parent = b->parent == PAGER_NO_BLOCK ? NULL : pager_block_at(pager, b->parent);
+    return parent && is_only_on_disk(parent) && !was_followed(pager, parent) && !pager_block_is_orphan(pager, b) ? b->parent
+                                                                                                                 : PAGER_NO_BLOCK;
+}
+
+/* From the block up to the one whose parent is gone. */
+static void drop_upwards(struct pager *pager, uint32_t block) {
     uint64_t bytes;
-    if (!pager_block_stored(pager, block) || !pager_block_is_orphan(pager, b) || (b->flags & PAGER_BLOCK_BUILDING)) {
+    for (uint32_t next; block != PAGER_NO_BLOCK; block = next) {
+        next = next_upwards(pager, pager_block_at(pager, block));
+        pager->disk->counters.disk_orphans++;
+        pager_block_drop(pager, block, PAGER_GHOST_EVICTED, &bytes);
+    }
+}
+
+/* What it continues is gone from every tier. In memory it leaves first; on disk alone it leaves now, and what is between, too. */
+static void follow(struct pager *pager, uint32_t block) {
+    struct pager_block *b = pager_block_at(pager, block), *last = b;
+    if (!pager_block_stored(pager, block) || !is_only_on_disk(b)) {
+        note_followed(pager, b);
+        if ((b->flags & PAGER_BLOCK_LISTED) && b->age != PAGER_AGE_ORPHANS && pager_block_is_orphan(pager, b)) {
+            pager_age_remove(&pager_domain_of(pager, b)->ages, pager->index, block);
+            pager_block_file(pager, block);
+        }
         return;
     }
-    if (b->record == PAGER_NO_RECORD && b->pins == 0) {
-        disk->orphans_found = true;
-        disk->counters.disk_orphans++;
-        pager_block_drop(pager, block, PAGER_GHOST_EVICTED, &bytes);
-    } else if ((b->flags & PAGER_BLOCK_LISTED) && b->age != PAGER_AGE_ORPHANS) {
-        pager_age_remove(&pager_domain_of(pager, b)->ages, pager->index, block);
-        pager_block_file(pager, block);
+    uint32_t next = next_upwards(pager, last);
+    for (uint32_t i = 0; i < PAGER_WALK_MAX && next != PAGER_NO_BLOCK; i++) { /* what is higher up than that has a turn of its own */
+        last = pager_block_at(pager, next);
+        next = next_upwards(pager, last);
     }
+    if (pager_block_is_orphan(pager, last)) {
+        drop_upwards(pager, block);
+        return;
+    }
+    while (b != last) {
+        next = next_upwards(pager, b);
+        note_followed(pager, b);
+        b = pager_block_at(pager, next);
+    }
+    note_followed(pager, b);
+}
+
+static void pass_ended(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    disk->orphans = disk->orphans_again;
+    disk->orphans_again = disk->orphans_urgent = false;
+    disk->orphan_cursor = 0;
+    disk->orphans_ns = pager->now_ns + REST_NS;
+    disk->rooted ^= PAGER_BLOCK_ROOTED; /* the next pass asks anew */
 }
 
 void pager_orphans_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    for (uint32_t i = 0; disk->orphans && !disk->restoring && i < PAGER_SWEEP_BUDGET; i++) {
+    if (!disk->orphans || disk->restoring || (disk->orphans_ns > pager->now_ns && !disk->orphans_urgent)) {
+        return;
+    }
+    disk->orphans_ns = pager->now_ns + STEP_NS;
+    for (uint32_t i = disk->orphans_urgent ? PAGER_SWEEP_BUDGET : STEP_BLOCKS; i > 0; i--) {
         uint32_t block;
         disk->orphan_cursor = pager_index_next(pager->index, disk->orphan_cursor, &block);
-        if (disk->orphan_cursor == PAGER_NO_BLOCK) { /* children may stand before their parents: until a pass finds none */
-            disk->orphans = disk->orphans_again || disk->orphans_found;
-            disk->orphans_again = disk->orphans_found = false;
-            disk->orphan_cursor = 0;
-            continue;
+        if (disk->orphan_cursor == PAGER_NO_BLOCK) {
+            pass_ended(pager);
+            return;
         }
         while (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE) && drop_lost(pager, block)) {
         }
         if (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE)) {
-            look_for_parent(pager, block);
+            follow(pager, block);
         }
     }
 }

@@ -154,8 +154,11 @@ struct pager_disk {
     struct pager_emptying emptying;
     double tokens;                               /* bytes that may be rewritten */
     uint32_t rewrites_reading, rewrites_writing; /* under way */
-    bool orphans, orphans_again, orphans_found;
+    bool orphans, orphans_again;                 /* a pass through the index is due, or under way; another one is */
+    bool orphans_urgent;                         /* emptying waits for it */
+    uint8_t rooted;                              /* PAGER_BLOCK_ROOTED as the current pass sets it */
     uint32_t orphan_cursor;
+    uint64_t orphans_ns; /* when it goes on */
 
     /* restart */
     bool restoring;
