@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct bench_subject *const subjects[] = {&bench_local, &bench_ttft};
+static const struct bench_subject *const subjects[] = {&bench_local, &bench_disk, &bench_ttft};
 
 uint64_t bench_now_ns(void) {
     struct timespec now;
@@ -86,7 +86,7 @@ int bench_fail(const struct bench_case *c, const char *format, ...) {
 }
 
 static void usage(FILE *to) {
-    fprintf(to, "usage: quire-bench SUBJECT [--case NAME] [--json] [--model M.gguf]\n\n"
+    fprintf(to, "usage: quire-bench SUBJECT [--case NAME] [--json] [--model M.gguf] [--dir DIR] [--trace FILE]\n\n"
                 "Measures a subject and its ceiling in the same run, interleaved, and prints the ratio.\n\n");
     for (size_t i = 0; i < QUIRE_ARRAY_LEN(subjects); i++) {
         fprintf(to, "%s: %s\n", subjects[i]->name, subjects[i]->what);
@@ -97,8 +97,11 @@ static void usage(FILE *to) {
     }
     fprintf(to,
             "\n  --case NAME   only this case        --json   one object a line\n"
-            "  --bin DIR     where the programs are; default: where quire-bench itself is\n\n"
-            "Examples:\n  quire-bench local\n  quire-bench local --case fetch_2MiB --json\n  quire-bench ttft --model SmolLM2-135M.gguf\n\n"
+            "  --bin DIR     where the programs are; default: where quire-bench itself is\n"
+            "  --dir DIR     where disk makes its files, a few GiB, removed afterwards; default: $TMPDIR, else /tmp\n"
+            "  --trace FILE  requests of a chat service; default: $QUIRE_TRACE, else ../shared/data/mooncake_conversation_trace.jsonl\n\n"
+            "Examples:\n  quire-bench local\n  quire-bench local --case fetch_2MiB --json\n"
+            "  quire-bench disk --dir /var/lib/quire\n  quire-bench ttft --model SmolLM2-135M.gguf\n\n"
             "Exit status: 0 measured, 1 a case could not run, 2 wrong usage.\n");
 }
 
@@ -136,8 +139,9 @@ static const char *own_folder(void) {
 int main(int argc, char **argv) {
     static const struct option longs[] = {{"case", required_argument, NULL, 'c'},  {"json", no_argument, NULL, 'j'},
                                           {"model", required_argument, NULL, 'm'}, {"bin", required_argument, NULL, 'b'},
+                                          {"dir", required_argument, NULL, 'd'},   {"trace", required_argument, NULL, 't'},
                                           {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    struct bench_options options = {.model = getenv("QUIRE_MODEL")};
+    struct bench_options options = {.model = getenv("QUIRE_MODEL"), .dir = getenv("TMPDIR"), .trace = getenv("QUIRE_TRACE")};
     for (int flag; (flag = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
         switch (flag) {
         case 'c':
@@ -152,6 +156,12 @@ int main(int argc, char **argv) {
         case 'b':
             options.bin = optarg;
             break;
+        case 'd':
+            options.dir = optarg;
+            break;
+        case 't':
+            options.trace = optarg;
+            break;
         case 'h':
             usage(stdout);
             return 0;
@@ -163,6 +173,8 @@ int main(int argc, char **argv) {
     if (options.bin == NULL) {
         options.bin = own_folder();
     }
+    options.dir = options.dir != NULL ? options.dir : "/tmp";
+    options.trace = options.trace != NULL ? options.trace : "../shared/data/mooncake_conversation_trace.jsonl";
     if (optind + 1 != argc) {
         usage(stderr);
         return 2;

@@ -19,6 +19,8 @@ struct bench_options {
     const char *only;  /* NULL: all cases */
     const char *model; /* for ttft */
     const char *bin;   /* folder of the programs */
+    const char *dir;   /* for disk: where its files are made */
+    const char *trace; /* for disk */
 };
 
 struct bench_case {
@@ -35,6 +37,7 @@ struct bench_subject {
     uint32_t n_cases;
 };
 
+extern const struct bench_subject bench_disk;
 extern const struct bench_subject bench_local;
 extern const struct bench_subject bench_ttft;
 

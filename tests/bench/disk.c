@@ -1,0 +1,11 @@
+#include "tests/bench/disk.h"
+#include "proto/base/base.h"
+
+static const struct bench_case cases[] = {
+    {"write_amplification_chat20",
+     "a chat trace through the real pager and log, a disk of 20 % of its blocks and memory for 1 %: bytes written / first admitted",
+     "<= 1.15", disk_trace},
+    {"bytes_per_disk_block", "memory for a block that only the disk has", "<= 96 bytes", disk_block_bytes},
+};
+
+const struct bench_subject bench_disk = {"disk", "the disk tier", cases, QUIRE_ARRAY_LEN(cases)};

@@ -1,0 +1,10 @@
+/* The cases of `quire-bench disk`, one function each; the table is in disk.c. */
+#ifndef BENCH_DISK_H
+#define BENCH_DISK_H
+
+#include "tests/bench/bench.h"
+
+int disk_trace(const struct bench_options *options, const struct bench_case *self);
+int disk_block_bytes(const struct bench_options *options, const struct bench_case *self);
+
+#endif
