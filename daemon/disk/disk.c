@@ -341,12 +341,16 @@ void disk_begin(struct disk *disk, const struct pager_event *event) { store_begi
 
 void disk_turn(struct disk *disk) {
     disk->more = restart_turn(disk->restart);
-    scrub_turn(disk->scrub, disk->core->now_ns);
+    if (restart_progress(disk->restart)->ended) { /* before that nobody knows what is needed */
+        scrub_turn(disk->scrub, disk->core->now_ns);
+    }
 }
 
 void disk_submit(struct disk *disk) { disk_env_flush(&disk->env); }
 
-uint64_t disk_deadline(const struct disk *disk) { return disk->more ? 0 : scrub_deadline(disk->scrub); }
+uint64_t disk_deadline(const struct disk *disk) {
+    return disk->more ? 0 : restart_progress(disk->restart)->ended ? scrub_deadline(disk->scrub) : UINT64_MAX;
+}
 
 void disk_populated(struct disk *disk, uint32_t domain) {
     const struct pool *pool = disk->core->pools[domain];
