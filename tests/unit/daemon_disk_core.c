@@ -3,8 +3,12 @@
 
 #include "daemon/disk/disk.h"
 #include "pager/disk.h"
+#include "tests/unit/pager_random.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
 
 #define BLOCKS 40
 
@@ -59,6 +63,12 @@ static bool written(struct core *core, uint64_t n) {
     struct pager_disk_stats stats;
     pager_disk_stats(core->pager, &stats);
     return stats.dirty_records == 0 && stats.writing_bytes == 0 && stats.log.live_records == n;
+}
+static bool settled(struct core *core, uint64_t arg) {
+    struct pager_disk_stats stats;
+    (void)arg;
+    pager_disk_stats(core->pager, &stats);
+    return stats.dirty_records == 0 && stats.writing_bytes == 0;
 }
 static bool clean(struct core *core, uint64_t yes) { return disk_files(core->disk_tier)->clean == (yes != 0); }
 static bool lost(struct core *core, uint64_t device) {
@@ -250,5 +260,120 @@ Test(daemon_disk_core, stopped_while_it_reads) {
     start();
     cr_assert(frames_until(&daemon_, restored, BLOCKS));
     stop();
+    forget_files(2);
+}
+
+/* ---- deaths at random ----------------------------------------------------------------------------------------------------- */
+
+#define ROUNDS 8
+static struct {
+    char name[16]; /* of the namespace */
+    uint32_t hits;
+} looked;
+
+/* Leases each block by itself, and wants it in memory. */
+static void load_each(struct core *core, void *arg) {
+    uint16_t ns;
+    (void)arg;
+    looked.hits = 0;
+    if (pager_ns_find(core->pager, looked.name, &ns) != QUIRE_OK) {
+        return;
+    }
+    cr_assert_eq(pager_session_open(core->pager, 0, &held.session), QUIRE_OK);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        quire_key key = frames_key(i + 1);
+        uint8_t miss;
+        const struct pager_lease_request request = {.session = held.session, .ns = ns, .keys = key.b, .n_keys = 1};
+        struct pager_lease_reply reply = {.misses = &miss, .grants = held.grants, .grants_capacity = 1};
+        cr_assert_eq(pager_lease(core->pager, core->now_ns, &request, &reply), QUIRE_OK);
+        if (reply.hits == 1) {
+            const struct pager_load_item item = {.slot = held.grants[0].slot};
+            cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, reply.lease, &item, 1, i, UINT64_MAX), QUIRE_OK);
+            looked.hits++;
+        }
+    }
+}
+/* How many are in memory now; each of them is what was stored. */
+static bool each_right(struct core *core, uint64_t at_least) {
+    uint16_t ns;
+    uint32_t resident = 0;
+    if (pager_ns_find(core->pager, looked.name, &ns) != QUIRE_OK) {
+        return at_least == 0;
+    }
+    quire_layout layout;
+    frames_layout(&layout);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        struct pager_block_info info;
+        struct quire_record record;
+        quire_key key = frames_key(i + 1);
+        cr_assert_eq(pager_block_info(core->pager, core->now_ns, ns, &key, &info), QUIRE_OK);
+        if (info.n_records == 0 || strcmp(info.records[0].state, "resident") != 0) {
+            continue;
+        }
+        const uint8_t *bytes = core->pools[0]->base + info.records[0].offset;
+        cr_assert_eq(quire_record_open(bytes, info.records[0].size_bytes, &layout, &key, &record), QUIRE_OK);
+        cr_assert_eq(quire_record_verify(&record), QUIRE_OK);
+        cr_assert_eq(bytes[quire_record_lane_offset(&record.shape, 0) + 5], (uint8_t)(35 + (i + 1) * 31));
+        resident++;
+    }
+    return resident >= at_least;
+}
+static bool nothing_corrupt(struct core *core, uint64_t arg) {
+    struct pager_disk_stats stats;
+    (void)arg;
+    pager_disk_stats(core->pager, &stats);
+    return stats.counters->disk_corrupt == 0;
+}
+static bool all_restored(struct core *core, uint64_t arg) {
+    struct pager_disk_stats stats;
+    (void)arg;
+    pager_disk_stats(core->pager, &stats);
+    return !stats.restoring;
+}
+
+/*
+ * A daemon dies again and again, in the midst of storing or just afterwards, each time with another namespace. After each death: whatever hits is bit for bit what
+ * was stored, and what had been written before a death is there after it and after all later ones.
+ */
+Test(daemon_disk_core, deaths_at_random, .timeout = 100) {
+    struct dice dice = dice_printed("deaths");
+    const char *more = getenv("QUIRE_TEST_ROUNDS");
+    uint32_t rounds = more != NULL ? (uint32_t)atoi(more) : ROUNDS;
+    uint32_t sure[512] = {0};
+    cr_assert_leq(rounds, QUIRE_ARRAY_LEN(sure));
+    begin();
+    for (uint32_t round = 0; round < rounds; round++) {
+        bool wait = dice_below(&dice, 2) == 0;
+        uint64_t after_us = dice_below(&dice, 30000);
+        snprintf(looked.name, sizeof looked.name, "n%u", round);
+        config(2);
+        pid_t child = frames_fork();
+        if (child == 0) {
+            frames_start(&daemon_);
+            frames_open(&client, &daemon_);
+            quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+            const struct itimerval at = {.it_value = {.tv_usec = (suseconds_t)(after_us + 1)}};
+            setitimer(ITIMER_REAL, wait ? &(struct itimerval){0} : &at, NULL);
+            frames_store(&client, frames_ns_open(&client, looked.name, QUIRE_OK), BLOCKS);
+            frames_until(&daemon_, all_restored, 0);
+            frames_until(&daemon_, settled, 0);
+            _exit(0);
+        }
+        int status;
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert((WIFEXITED(status) && WEXITSTATUS(status) == 0) || (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM), "%d", status);
+        sure[round] = WIFEXITED(status) ? BLOCKS : 0;
+        unlink(daemon_.config.socket_path);
+        start();
+        cr_assert(frames_until(&daemon_, all_restored, 0));
+        for (uint32_t i = round < 3 ? 0 : round - 3; i <= round; i++) {
+            snprintf(looked.name, sizeof looked.name, "n%u", i);
+            cr_assert_eq(core_call(daemon_.core, load_each, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+            cr_assert_geq(looked.hits, sure[i], "round %u, namespace %u: %u of %u", round, i, looked.hits, sure[i]);
+            cr_assert(frames_until(&daemon_, each_right, looked.hits), "round %u, namespace %u", round, i);
+        }
+        cr_assert(frames_until(&daemon_, nothing_corrupt, 0));
+        stop();
+    }
     forget_files(2);
 }
