@@ -30,6 +30,38 @@ enum quire_status quire_log_record_check(const uint8_t *record, size_t size, uin
     return QUIRE_OK;
 }
 
+/* Every size is looked at before it is used, although the entry's sum has vouched for them: a sum is no proof against intent. */
+static enum quire_status verify_lanes(const uint8_t *record, const struct quire_record_header *header) {
+    uint64_t directory_bytes = (uint64_t)header->n_lane_groups * sizeof(struct quire_lane_entry);
+    if (!quire_in_range(sizeof(*header), directory_bytes, header->size_bytes)) {
+        return QUIRE_CORRUPT;
+    }
+    for (uint32_t i = 0; i < header->n_lane_groups; i++) {
+        struct quire_lane_entry lane;
+        memcpy(&lane, record + sizeof(*header) + i * sizeof(lane), sizeof(lane));
+        if (!quire_in_range(lane.offset_bytes, lane.size_bytes, header->size_bytes) ||
+            quire_checksum(record + lane.offset_bytes, lane.size_bytes) != lane.check) {
+            return QUIRE_CORRUPT;
+        }
+    }
+    return QUIRE_OK;
+}
+
+enum quire_status quire_log_record_verify(const uint8_t *record, const struct quire_log_entry *entry) {
+    struct quire_record_header header;
+    uint64_t check;
+    if (entry->size_bytes < sizeof(header)) {
+        return QUIRE_CORRUPT;
+    }
+    memcpy(&header, record, sizeof(header));
+    if (header.magic != QUIRE_RECORD_MAGIC || header.size_bytes != entry->size_bytes || header.group != entry->group ||
+        !quire_key_equal(&header.key, &entry->key) || quire_log_record_check(record, entry->size_bytes, &check) != QUIRE_OK ||
+        check != entry->check) {
+        return QUIRE_CORRUPT;
+    }
+    return verify_lanes(record, &header);
+}
+
 static bool known_rung(uint8_t rung) {
     switch (rung) {
 #define X(name, value, text) case value:

@@ -104,6 +104,11 @@ static inline uint32_t quire_log_units(const struct quire_log_geometry *g, uint6
 }
 /* The sum that belongs into entry.check. `record` is a sealed record of at least a header; CORRUPT when its sizes make no sense. */
 enum quire_status quire_log_record_check(const uint8_t *record, size_t size, uint64_t *check);
+/*
+ * Does what lies at an entry's place agree with it, down to the last lane? No layout is needed: the entry's sum vouches for header and directory, and these
+ * for the lanes. `record` holds entry->size_bytes. OK or CORRUPT.
+ */
+enum quire_status quire_log_record_verify(const uint8_t *record, const struct quire_log_entry *entry);
 
 /* ---- segments and batches ------------------------------------------------------------------------------------------------- */
 struct quire_log_segment_header { /* the segment's first unit */

@@ -1,6 +1,5 @@
 #include "daemon/disk/scrub.h"
 
-#include "daemon/disk/verify.h"
 #include "daemon/disk/walk.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
@@ -152,7 +151,7 @@ static void scrub_run_verify(struct work *work) {
         const struct quire_log_entry *entry = &scrub->walk.entries[i];
         if (scrub->verdicts[i] != SCRUB_PASSED_OVER) {
             uint64_t from_bytes = disk_set_bytes(&scrub->env->set, entry->at_units - scrub->from_units);
-            scrub->verdicts[i] = verify_entry(scrub->memory + from_bytes, entry) == QUIRE_OK ? SCRUB_WHOLE : SCRUB_DAMAGED;
+            scrub->verdicts[i] = quire_log_record_verify(scrub->memory + from_bytes, entry) == QUIRE_OK ? SCRUB_WHOLE : SCRUB_DAMAGED;
         }
     }
 }

@@ -1,6 +1,7 @@
 #include "daemon/disk/set_file.h"
 
 #include "daemon/disk/io.h"
+#include "proto/base/lock_holder.h"
 #include "proto/base/units.h"
 
 #include <errno.h>
@@ -11,36 +12,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAKING ".quire-new" /* nobody else's files end so */
 
 /* ---- locks ---------------------------------------------------------------------------------------------------------------- */
-
-/* Who holds the lock, as far as the kernel shows it here; 0: it does not. */
-static long lock_holder(int fd) {
-    char line[256];
-    struct stat facts;
-    long holder = 0;
-    FILE *file = fopen("/proc/locks", "re");
-    if (file == NULL || fstat(fd, &facts) != 0) {
-        facts.st_ino = 0;
-    }
-    while (file != NULL && holder == 0 && fgets(line, sizeof line, file) != NULL) {
-        long pid;
-        unsigned device_major, device_minor;
-        unsigned long long inode;
-        if (sscanf(line, "%*d: FLOCK %*s %*s %ld %x:%x:%llu", &pid, &device_major, &device_minor, &inode) == 4 && inode == facts.st_ino &&
-            device_major == major(facts.st_dev) && device_minor == minor(facts.st_dev) && pid > 0) {
-            holder = pid;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return holder;
-}
 
 static enum quire_status lock(const char *path, int fd, char *why, size_t why_bytes) {
     char who[64] = "another process, in another container perhaps,";
@@ -51,7 +27,7 @@ static enum quire_status lock(const char *path, int fd, char *why, size_t why_by
         snprintf(why, why_bytes, "%s: cannot be locked (%s): give a path on a file system of this machine", path, strerror(errno));
         return QUIRE_SYSTEM;
     }
-    long holder = lock_holder(fd);
+    long holder = quire_lock_holder(fd);
     if (holder == (long)getpid()) {
         snprintf(who, sizeof who, "this quired under another path");
     } else if (holder > 0) {

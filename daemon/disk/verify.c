@@ -1,39 +1,6 @@
 #include "daemon/disk/verify.h"
 
-#include "codec/checksum.h"
 #include "proto/base/base.h"
-
-/* Every size is looked at before it is used, although the entry's sum has vouched for them: a sum is no proof against intent. */
-static enum quire_status verify_lanes(const uint8_t *bytes, const struct quire_record_header *header) {
-    uint64_t directory_bytes = (uint64_t)header->n_lane_groups * sizeof(struct quire_lane_entry);
-    if (!quire_in_range(sizeof *header, directory_bytes, header->size_bytes)) {
-        return QUIRE_CORRUPT;
-    }
-    for (uint32_t i = 0; i < header->n_lane_groups; i++) {
-        struct quire_lane_entry lane;
-        memcpy(&lane, bytes + sizeof *header + i * sizeof lane, sizeof lane);
-        if (!quire_in_range(lane.offset_bytes, lane.size_bytes, header->size_bytes) ||
-            quire_checksum(bytes + lane.offset_bytes, lane.size_bytes) != lane.check) {
-            return QUIRE_CORRUPT;
-        }
-    }
-    return QUIRE_OK;
-}
-
-enum quire_status verify_entry(const uint8_t *bytes, const struct quire_log_entry *entry) {
-    struct quire_record_header header;
-    uint64_t check;
-    if (entry->size_bytes < sizeof header) {
-        return QUIRE_CORRUPT;
-    }
-    memcpy(&header, bytes, sizeof header);
-    if (header.magic != QUIRE_RECORD_MAGIC || header.size_bytes != entry->size_bytes || header.group != entry->group ||
-        !quire_key_equal(&header.key, &entry->key) || quire_log_record_check(bytes, entry->size_bytes, &check) != QUIRE_OK ||
-        check != entry->check) {
-        return QUIRE_CORRUPT;
-    }
-    return verify_lanes(bytes, &header);
-}
 
 static enum quire_status verify_rect(const struct quire_record *record, const quire_rect *rect) {
     uint32_t kinds = record->shape.v_lane_bytes > 0 ? 2 : 1;

@@ -1,15 +1,11 @@
 /*
- * Is a record what it should be? Two questions: does it agree with its entry in the log (no layout needed: the entry's sum vouches for header and
- * directory, and these for the lanes), and is it the record that a reader of a namespace asked for. Pure; for the work pool.
+ * Is a record the one that a reader of a namespace asked for? (Whether it agrees with its entry in the log: quire_log_record_verify.) Pure; for the work pool.
  */
 #ifndef DAEMON_DISK_VERIFY_H
 #define DAEMON_DISK_VERIFY_H
 
 #include "codec/log.h"
 #include "codec/record.h"
-
-/* `bytes` holds the record that the entry tells of, entry->size_bytes long. OK or CORRUPT. */
-enum quire_status verify_entry(const uint8_t *bytes, const struct quire_log_entry *entry);
 
 struct verify_wanted {
     const quire_layout *layout;

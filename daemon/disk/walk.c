@@ -1,6 +1,5 @@
 #include "daemon/disk/walk.h"
 
-#include "daemon/disk/verify.h"
 #include "daemon/loop.h"
 
 #include <stdlib.h>
@@ -95,7 +94,7 @@ static void walk_run_verify(struct work *work) {
     for (walk->n_good = 0; walk->n_good < walk->batch.n_entries; walk->n_good++) {
         const struct quire_log_entry *entry = &walk->heads[walk->n_good];
         uint64_t from_bytes = disk_set_bytes(&walk->env->set, entry->at_units - walk->batch.at_units);
-        if (entry->kind == QUIRE_LOG_RECORD && verify_entry(walk->memory + from_bytes, entry) != QUIRE_OK) {
+        if (entry->kind == QUIRE_LOG_RECORD && quire_log_record_verify(walk->memory + from_bytes, entry) != QUIRE_OK) {
             break;
         }
     }
