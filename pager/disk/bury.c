@@ -135,6 +135,7 @@ void pager_meta_pump(struct pager *pager) {
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
     disk->meta_flying = false;
+    disk->meta_fails = status != QUIRE_OK;
     if (status == QUIRE_OK) {
         disk->meta_durable = op->meta.generation;
         disk->meta_serial = op->meta.serial;

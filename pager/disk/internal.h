@@ -136,8 +136,8 @@ struct pager_disk {
     uint32_t graves_to_dig;         /* devices that were not told yet, a bit each */
     uint32_t graves_dug;            /* under way */
     uint64_t meta_wanted, meta_durable;
-    uint32_t meta_serial; /* namespaces up to this serial are in the durable metadata */
-    bool meta_flying;
+    uint32_t meta_serial;         /* namespaces up to this serial are in the durable metadata */
+    bool meta_flying, meta_fails; /* under way; the last one failed */
     uint64_t meta_again_ns;
     struct quire_meta_item *meta_items;
     struct quire_meta_pin *meta_pins;

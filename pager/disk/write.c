@@ -114,24 +114,36 @@ struct gathering {
     bool rewriting; /* records of a segment that is being emptied, and no others */
 };
 
-static bool may_write(struct pager *pager, const struct pager_domain *domain, const struct pager_record *record) {
-    (void)domain;
-    return record->state == PAGER_RESIDENT && record->busy == 0 && pager->namespaces[record->ns]->serial <= pager->disk->meta_serial;
+static bool is_named(const struct pager *pager, const struct pager_record *record) {
+    return pager->namespaces[record->ns]->serial <= pager->disk->meta_serial;
+}
+
+static bool may_write(const struct pager *pager, const struct pager_record *record) {
+    return record->state == PAGER_RESIDENT && record->busy == 0 && is_named(pager, record);
+}
+
+/* Metadata that cannot be written names no new namespace: what that stores would stand in everyone's way, in the list and in memory. */
+static bool is_hopeless(const struct pager *pager, const struct pager_record *record) {
+    return pager->disk->meta_fails && !is_named(pager, record);
 }
 
 static void gather_domain(struct pager *pager, uint32_t number, struct gathering *g) {
     struct pager_domain *domain = &pager->domains[number];
     uint64_t most = batch_bytes(pager->disk);
     uint32_t passed = 0;
-    for (uint32_t slot = domain->dirty_first; slot != PAGER_NO_RECORD && passed < MAX_PASSED; slot = domain->records[slot].dirty_next) {
+    for (uint32_t slot = domain->dirty_first, next; slot != PAGER_NO_RECORD && passed < MAX_PASSED; slot = next) {
         const struct pager_record *record = &domain->records[slot];
+        next = record->dirty_next;
         uint64_t bytes = pager_room_bytes(pager, record->size_bytes);
         bool rewriting = record->flags & PAGER_RECORD_REWRITE;
         if (g->n == QUIRE_LOG_MAX_BATCH || (g->n > 0 && (g->bytes + bytes > most || rewriting != g->rewriting)) ||
             (g->n == 0 && !is_due(pager->disk, domain, record))) {
             return;
         }
-        if (!may_write(pager, domain, record)) {
+        if (!may_write(pager, record)) {
+            if (is_hopeless(pager, record)) {
+                decline(pager, domain, slot);
+            }
             passed++;
             continue;
         }
@@ -393,10 +405,14 @@ static void end_flush(struct pager *pager) {
 void pager_write_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     struct gathering g;
+    uint64_t declined = disk->counters.disk_declined;
     pager_write_due(pager);
     bury_pump(pager);
     while (disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && pager->n_domains > 0 &&
            write_one(pager, &g)) {
+    }
+    if (disk->counters.disk_declined != declined) {
+        pager_room_serve_all(pager); /* what is not written after all may give way */
     }
     seal(pager);
     if (disk->flushing) {

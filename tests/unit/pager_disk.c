@@ -138,6 +138,40 @@ Test(disk, the_only_device_is_lost) {
     disk_rig_free(rig);
 }
 
+/*
+ * Metadata cannot be written (its folder is gone, its file system full): a namespace that it does not name lives in memory alone, which goes round, and the
+ * others are written as before.
+ */
+Test(disk, metadata_cannot_be_written) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    uint16_t named = rig->ns;
+    store(rig, 1, 10);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).log.live_records, 10);
+
+    disk_of(rig)->meta_status = QUIRE_SYSTEM;
+    char why[200];
+    cr_assert_eq(pager_ns_open(rig->pager, rig->domain, "new", &layout, "s", 1, &rig->ns, why, sizeof(why)), QUIRE_OK);
+    for (uint32_t i = 0; i < 40; i++) {
+        store(rig, 101 + i * 10, 10); /* several times what the pool holds */
+    }
+    uint16_t unnamed = rig->ns;
+    rig->ns = named;
+    store(rig, 1001, 10);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_eq(disk_stats(rig).log.live_records, 20);
+
+    disk_of(rig)->meta_status = QUIRE_OK;
+    disk_settle(rig);
+    rig->ns = unnamed;
+    store(rig, 2001, 10);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).log.live_records, 30);
+    disk_rig_free(rig);
+}
+
 /* What is read only once leaves memory before what is used; what is read again stays. */
 Test(disk, read_once_goes_first) {
     quire_layout layout = rig_layout();
