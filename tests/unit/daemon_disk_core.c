@@ -74,7 +74,9 @@ static bool clean(struct core *core, uint64_t yes) { return disk_files(core->dis
 static bool lost(struct core *core, uint64_t device) {
     struct store_device told;
     store_device(disk_store(core->disk_tier), (uint32_t)device, &told);
-    return told.lost && !disk_files(core->disk_tier)->files[device].in_use;
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return told.lost && !disk_files(core->disk_tier)->files[device].in_use && stats.log.devices_lost == 1;
 }
 static bool verified(struct core *core, uint64_t records) {
     const struct scrub_progress *p = scrub_progress(disk_scrub(core->disk_tier));
@@ -261,6 +263,30 @@ Test(daemon_disk_core, stopped_while_it_reads) {
     cr_assert(frames_until(&daemon_, restored, BLOCKS));
     stop();
     forget_files(2);
+}
+
+static void delete_namespace(struct core *core, void *arg) {
+    uint64_t blocks;
+    (void)arg;
+    cr_assert_eq(pager_ns_delete(core->pager, "n", &blocks), QUIRE_OK);
+    cr_assert_eq(blocks, BLOCKS);
+}
+
+/* The only namespace is deleted, and at the next start one of its name made anew: at no start after that does it have what the first one held. */
+Test(daemon_disk_core, a_deleted_namespace_stays_deleted) {
+    begin();
+    config(1);
+    frames_store(&client, start(), BLOCKS);
+    cr_assert(frames_until(&daemon_, written, BLOCKS));
+    cr_assert_eq(core_call(daemon_.core, delete_namespace, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    stop();
+    for (uint32_t i = 0; i < 2; i++) {
+        config(1);
+        start();
+        cr_assert(frames_until(&daemon_, restored, 0));
+        stop();
+    }
+    forget_files(1);
 }
 
 /* ---- deaths at random ----------------------------------------------------------------------------------------------------- */
