@@ -33,6 +33,7 @@ struct disk {
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
     bool flushing, flushed, flush_failed;
+    bool meta_fails; /* the job's that saves it */
 };
 
 /* ---- what the store asks -------------------------------------------------------------------------------------------------- */
@@ -74,13 +75,18 @@ static enum quire_status disk_meta(void *ctx, uint64_t ticket, uint8_t **bytes, 
                                 bytes, size);
 }
 
+/* On a worker, one at a time. It is tried again each second: told when that begins, and when it ends. */
 static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size) {
-    const struct disk *disk = ctx;
+    struct disk *disk = ctx;
     char why[512];
     enum quire_status status = disk_meta_save(disk->set->meta_path, bytes, size, why, sizeof why);
-    if (status != QUIRE_OK) {
-        log_error("disk_meta_failed", "%s", why);
+    if (status != QUIRE_OK && !disk->meta_fails) {
+        log_error("disk_meta_failed", "%s; until it can be, no deletion and no pin is durable, and new namespaces live in memory alone",
+                  why);
+    } else if (status == QUIRE_OK && disk->meta_fails) {
+        log_info("disk_meta_saved", "%s: can be replaced again", disk->set->meta_path);
     }
+    disk->meta_fails = status != QUIRE_OK;
     return status;
 }
 

@@ -271,8 +271,10 @@ static enum quire_status make_set(struct opening *o) {
     QUIRE_FORWARD(random_id(set->set_id, o->why, o->why_bytes));
     for (uint32_t i = 0; i < set->n_files; i++) {
         if (o->found[o->place_of[i]].state == SET_FILE_SILENT) {
-            snprintf(o->why, o->why_bytes, "%s: %s: a set is made of all its files, give another path", set->files[i].path,
-                     o->found[o->place_of[i]].why);
+            snprintf(
+                o->why, o->why_bytes,
+                "%s: %s. No other file of a set can be used, and to make one all are needed: repair its file system, or give another path",
+                set->files[i].path, o->found[o->place_of[i]].why);
             return QUIRE_SYSTEM;
         }
     }
