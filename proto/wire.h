@@ -32,7 +32,11 @@ enum quire_wire_admin {
     QUIRE_ADMIN_EVICT = 7,
     QUIRE_ADMIN_CONFIG = 8,
     QUIRE_ADMIN_COUNTERS = 9,
-    QUIRE_ADMIN_RELOAD = 10
+    QUIRE_ADMIN_RELOAD = 10,
+    QUIRE_ADMIN_VERIFY = 11, /* number: 1 begins to verify everything on disk; 0 tells how far it is */
+    QUIRE_ADMIN_FAULT_LIST = 12,
+    QUIRE_ADMIN_FAULT_ADD = 13,  /* text: the rule */
+    QUIRE_ADMIN_FAULT_CLEAR = 14 /* number: the rule's id, 0: all */
 };
 
 /* A grant's offset when the record is only on disk: LOAD it first. */

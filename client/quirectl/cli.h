@@ -16,7 +16,7 @@
 /* X(name, value, text): documented in the manual page and by --help. */
 #define CLI_EXIT_TABLE(X)                                                                                                                  \
     X(OK, 0, "done")                                                                                                                       \
-    X(FAILED, 1, "the daemon or the system refused, or a check of doctor failed")                                                          \
+    X(FAILED, 1, "the daemon or the system refused, a check of doctor failed, or verify found damage")                                     \
     X(USAGE, 2, "the command line is wrong")                                                                                               \
     X(NO_DAEMON, 3, "no quired answers at the socket")                                                                                     \
     X(NOT_FOUND, 4, "no such namespace, session or block; for lookup: a key missed")                                                       \

@@ -51,6 +51,33 @@ const struct command commands[] = {
      "Examples:\n  quirectl counters miss\n  quirectl counters --nonzero\n", cmd_counters},
     {"metrics", "[PART]... [--nonzero]", "--nonzero", "the same",
      "For Prometheus use the address that `quirectl status` shows.\n\nExamples:\n  quirectl metrics evict\n", cmd_counters},
+    {"verify", "[PATH...] [--repair]", "--repair", "is everything on disk whole? with paths without a daemon",
+     "Without paths the daemon reads everything on disk now and drops what is damaged. With the paths of the set's files (all of\n"
+     "them, as `tiers: file:` names them) the files are read as a restart would read them; no daemon may use them meanwhile.\n"
+     "Each damage is one line. --repair writes what lets readers pass over it: what is damaged stays lost, nothing else changes.\n"
+     "Exit status 1 when something is damaged (with --repair: still).\n\n"
+     "Examples:\n  quirectl verify\n  quirectl verify /nvme0/log0 /nvme1/log1\n  quirectl verify --repair /nvme0/log0 /nvme1/log1\n",
+     cmd_verify},
+    {"log dump", "PATH... [--segment N] [--records] [--from N] [--limit N]", "--segment --records --from --limit",
+     "what the disk tier's files hold, read without a daemon",
+     "Shows files and segments, with --records the records and deletions in them. At most --limit rows (default 200) at once;\n"
+     "--from goes on where the last call stopped. Reads only; a daemon may run meanwhile, what it writes shows or not.\n\n"
+     "Examples:\n  quirectl log dump /nvme0/log0\n  quirectl log dump /nvme0/log0 --segment 7 --records\n"
+     "  quirectl log dump /nvme0/log0 --records --from 200 | less -S\n",
+     cmd_log_dump},
+    {"fault list", "", "", "the rules that make the disk fail, and how often each did", "Examples:\n  quirectl fault list\n",
+     cmd_fault_list},
+    {"fault add", "RULE", "", "let the disk fail by a rule, to rehearse",
+     "Only when quired was started with --allow-faults. A rule is OPERATION:ACTION[,WHERE|WHEN]...\n"
+     "  OPERATION  read, write, sync\n"
+     "  ACTION     delay=TIME, error=EIO (ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT), tear=failure, tear=success,\n"
+     "             corrupt=BITS, fill=SIZE\n"
+     "  WHERE      file=N, offset=FROM-TO\n"
+     "  WHEN       probability=P, seed=N, count=N\n\n"
+     "Examples:\n  quirectl fault add read:delay=20ms\n  quirectl fault add read:error=EIO,probability=0.01,file=0\n"
+     "  quirectl fault add write:tear=success,count=1\n",
+     cmd_fault_add},
+    {"fault clear", "[ID]", "", "end a rule, or all", "Examples:\n  quirectl fault clear\n  quirectl fault clear 3\n", cmd_fault_clear},
     {"doctor", "", "", "check this machine and the daemon, and say what to do",
      "Each check is ok, warn or fail; exit status 1 when one fails. Works without a daemon.\n\nExamples:\n  quirectl doctor\n", cmd_doctor},
     {"help", "[COMMAND]", "--names", "about a command", "Examples:\n  quirectl help why-miss\n", cmd_help},

@@ -42,6 +42,11 @@ enum cli_exit cmd_config(struct cli *cli, int argc, char **argv);
 enum cli_exit cmd_config_reload(struct cli *cli, int argc, char **argv);
 enum cli_exit cmd_counters(struct cli *cli, int argc, char **argv);
 enum cli_exit cmd_top(struct cli *cli, int argc, char **argv);
+enum cli_exit cmd_log_dump(struct cli *cli, int argc, char **argv);
+enum cli_exit cmd_verify(struct cli *cli, int argc, char **argv);
+enum cli_exit cmd_fault_list(struct cli *cli, int argc, char **argv);
+enum cli_exit cmd_fault_add(struct cli *cli, int argc, char **argv);
+enum cli_exit cmd_fault_clear(struct cli *cli, int argc, char **argv);
 enum cli_exit cmd_doctor(struct cli *cli, int argc, char **argv);
 enum cli_exit cmd_help(struct cli *cli, int argc, char **argv);
 

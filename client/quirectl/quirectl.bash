@@ -10,7 +10,7 @@ _quirectl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     case ${COMP_WORDS[i]} in
       -s | --socket) socket=(--socket "${COMP_WORDS[i + 1]}"); ((i++)) ;;
-      -t | --timeout | --ns | --key | --tokens | --bytes | --domain | --interval) ((i++)) ;;
+      -t | --timeout | --ns | --key | --tokens | --bytes | --domain | --interval | --segment | --from | --limit) ((i++)) ;;
       -*) ;;
       *) words+=("${COMP_WORDS[i]}") ;;
     esac
@@ -18,7 +18,7 @@ _quirectl() {
   case $before in
     -s | --socket | --tokens) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return 0 ;;
     --ns) mapfile -t COMPREPLY < <(compgen -W "$(quirectl --timeout 500ms "${socket[@]}" ns list --names 2>/dev/null)" -- "$word"); return 0 ;;
-    -t | --timeout | --key | --bytes | --domain | --interval) return 0 ;;
+    -t | --timeout | --key | --bytes | --domain | --interval | --segment | --from | --limit) return 0 ;;
   esac
   [ "${words[0]-}" = help ] && words=("${words[@]:1}") && globals=""
   command=$(printf '%s\n' "$names" | sed -n "s/^\(${words[0]-none} ${words[1]-none}\|${words[0]-none}\): .*/\1/p" | sort -r | head -n 1)
@@ -35,6 +35,13 @@ _quirectl() {
   case $command in
     "ns show" | "ns delete")
       mapfile -t COMPREPLY < <(compgen -W "$(quirectl --timeout 500ms "${socket[@]}" ns list --names 2>/dev/null)" -- "$word")
+      ;;
+    verify | "log dump")
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      ;;
+    "fault add")
+      mapfile -t COMPREPLY < <(compgen -W "read:delay= read:error= read:corrupt= write:delay= write:error= write:tear= write:corrupt= write:fill= sync:delay= sync:error=" -- "$word")
+      compopt -o nospace 2>/dev/null
       ;;
   esac
 }
