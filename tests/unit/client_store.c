@@ -155,12 +155,12 @@ Test(client_store, cost, .init = start, .fini = stop, .timeout = 60) {
     quire_seq_destroy(&seq);
 }
 
-/* A daemon that says RETRY for ever: the call ends by its deadline, and the sources tell what they were told. */
+/* A daemon that says RETRY for ever: the call ends by its deadline, and the sources tell what they were told; or that one more put was under way then. */
 Test(client_store, never, .init = start, .fini = stop, .timeout = 60) {
     quire_source sources[2];
     memset(answers, QUIRE_RETRY, sizeof(answers));
-    cr_assert_eq(store_two(sources, 60, NULL), QUIRE_TIMEOUT);
-    cr_assert_eq(sources[0].status, QUIRE_RETRY);
+    cr_assert_eq(store_two(sources, 400, NULL), QUIRE_TIMEOUT);
+    cr_assert(sources[0].status == QUIRE_RETRY || sources[0].status == QUIRE_TIMEOUT);
     cr_assert_gt(atomic_load(&puts_seen), 1u);
 }
 
