@@ -92,7 +92,17 @@ enum session_verdict admin_request(struct session *session, const struct quire_f
         session_fail(session, frame->request_id, QUIRE_INVALID, 0, "the ADMIN request cannot be read");
         return SESSION_DONE;
     }
+    bool deletes = request->verb == QUIRE_ADMIN_NS_DELETE;
+    if (deletes && !durable_has_room(session)) {
+        session_fail(session, frame->request_id, QUIRE_RETRY, DURABLE_RETRY_MS,
+                     "too many requests wait until what they changed is durable");
+        return SESSION_DONE;
+    }
     admin_answer(core, session, request, &reply);
+    if (deletes && reply.status == QUIRE_OK) {
+        durable_admin(session, frame->request_id, reply.text);
+        return SESSION_DONE;
+    }
     session_send(session, QUIRE_MSG_ADMIN_REPLY, frame->request_id, &reply.base, NULL, 0);
     return SESSION_DONE;
 }

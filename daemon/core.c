@@ -64,6 +64,7 @@ static enum quire_status core_create_store(struct core *core, char *why, size_t 
     }
     QUIRE_FORWARD(ingest_create(&limits, &ingest_session_ops, &core->ingest));
     QUIRE_FORWARD(puts_setup(&core->puts));
+    QUIRE_FORWARD(loads_setup(&core->loads));
     QUIRE_FORWARD(savings_setup(&core->savings, core->config.pager.max_namespaces));
     QUIRE_FORWARD(events_setup(core));
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -126,6 +127,8 @@ void core_destroy(struct core **out) {
     workpool_destroy(&core->workpool); /* first: what its jobs read and write is still there */
     disk_destroy(&core->disk_tier);
     puts_teardown(core);
+    loads_teardown(core);
+    durable_teardown(core);
     savings_teardown(&core->savings);
     events_teardown(core);
     ingest_destroy(&core->ingest);
@@ -247,7 +250,7 @@ static void core_begin_drain(struct core *core) {
 }
 
 static bool core_drained(const struct core *core) {
-    if (puts_count(&core->puts) > 0) {
+    if (puts_count(&core->puts) > 0 || loads_count(&core->loads) > 0 || core->durable.n > 0) {
         return false;
     }
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {

@@ -73,6 +73,7 @@ const struct core_counters *core_counters(const struct core *core);
 #define CORE_HISTOGRAMS(X)                                                                                                                 \
     X(lease_us, "from a lease request read to its answer written")                                                                         \
     X(put_us, "from a put request read to its answer written")                                                                             \
+    X(load_us, "from a request for records on disk read to its answer written")                                                            \
     X(fill_us, "a copy with checksum in the work pool")
 #define CORE_HISTOGRAM_BUCKETS 24
 struct core_histogram {

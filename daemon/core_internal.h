@@ -10,7 +10,9 @@
 
 #include "daemon/arena.h"
 #include "daemon/core.h"
+#include "daemon/durable.h"
 #include "daemon/ingest.h"
+#include "daemon/loads.h"
 #include "daemon/local.h"
 #include "daemon/loop.h"
 #include "daemon/mailbox.h"
@@ -54,6 +56,8 @@ struct core {
     struct session *run_head, *run_tail;
     struct quarantine quarantine;
     struct puts puts;
+    struct loads loads;
+    struct durable durable;
 
     struct disk *disk_tier; /* NULL: there is none */
     struct core_job *jobs, *free_jobs;

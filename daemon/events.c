@@ -132,6 +132,12 @@ static bool events_told(struct core *core, const struct pager_event *event) {
     case PAGER_PUT_DONE:
         puts_item_done(core, event->cookie, event->status, event->retry_after_ms);
         return true;
+    case PAGER_LOAD_DONE:
+        loads_done(core, event);
+        return true;
+    case PAGER_DURABLE:
+        durable_told(core, event);
+        return true;
     case PAGER_FLUSHED:
         disk_flush_ended(core->disk_tier, event->status);
         return true;
@@ -142,9 +148,6 @@ static bool events_told(struct core *core, const struct pager_event *event) {
     case PAGER_DISK_META:
     case PAGER_DISK_ENTRIES:
         disk_begin(core->disk_tier, event);
-        return true;
-    case PAGER_LOAD_DONE: /* nothing here asks for them */
-    case PAGER_DURABLE:
         return true;
     }
     return true;

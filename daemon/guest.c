@@ -84,6 +84,10 @@ enum session_verdict guest_read(struct session *session, const struct quire_fram
         return SESSION_DONE;
     }
     enum quire_status status = pager_lease_grant(core->pager, session->id, message->lease, message->slot, &grant);
+    if (status == QUIRE_OK && grant.offset == QUIRE_WIRE_AWAY) {
+        guest_refuse(session, frame->request_id, QUIRE_MISS, "the record is only on disk: LOAD it first");
+        return SESSION_DONE;
+    }
     if (status == QUIRE_OK && (message->size == 0 || !quire_in_range(message->offset, message->size, grant.size))) {
         status = QUIRE_INVALID;
     }

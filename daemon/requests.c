@@ -1,6 +1,7 @@
 /* One function a message type. Each unpacks into the core's arena, checks what the client says, asks the pager and answers. */
 #include "daemon/core_internal.h"
 
+#include "pager/disk.h"
 #include "proto/layout.h"
 #include "proto/status.h"
 
@@ -31,6 +32,7 @@ static void request_welcome(struct session *session, uint64_t request) {
     Quire__Wire__HelloAck ack = QUIRE__WIRE__HELLO_ACK__INIT;
     ack.major = QUIRE_PROTO_MAJOR;
     ack.minor = QUIRE_PROTO_MINOR;
+    ack.features = QUIRE_FEATURE_LOAD;
     ack.epoch = core->epoch;
     ack.session = session->id;
     ack.version = (char *)QUIRE_PACKAGE_VERSION;
@@ -78,6 +80,7 @@ static enum session_verdict request_hello(struct session *session, const struct 
         return SESSION_DONE;
     }
     session->state = SESSION_OPEN;
+    session->loads = (hello->features & QUIRE_FEATURE_LOAD) != 0;
     log_debug("session_opened", "session %llu: %s, pid %d, uid %u, %s of %s", (unsigned long long)session->id, session->client,
               (int)session->pid, (unsigned)session->uid, session->member ? "member" : "guest", core->config.domains[session->domain].name);
     request_welcome(session, frame->request_id);
@@ -188,6 +191,28 @@ static enum session_verdict request_ns_open(struct session *session, const struc
 
 /* ---- reading -------------------------------------------------------------------------------------------------------------- */
 
+/* A client that does not know of records without an address: what is away is a miss to it, and so is all that it asked for together. */
+static void request_hide_away(struct session *session, uint32_t n_keys, struct pager_lease_reply *reply) {
+    bool away = false;
+    for (uint32_t i = 0; i < reply->n_grants; i++) {
+        away = away || reply->grants[i].offset == QUIRE_WIRE_AWAY;
+    }
+    reply->estimates_us = NULL;
+    if (!away) {
+        return;
+    }
+    pager_release(session->core->pager, session->id, reply->lease);
+    reply->lease = reply->tokens = 0;
+    reply->hits = reply->n_grants = 0;
+    memset(reply->misses, QUIRE_MISS_EVICTED, n_keys);
+}
+
+/* Without a word when nothing is away. They never fall from one key to the next. */
+static ProtobufCBinaryData request_estimates(const struct pager_lease_reply *reply, size_t n_keys) {
+    bool some = reply->estimates_us != NULL && n_keys > 0 && reply->estimates_us[n_keys - 1] > 0;
+    return (ProtobufCBinaryData){.len = some ? n_keys * sizeof *reply->estimates_us : 0, .data = (uint8_t *)reply->estimates_us};
+}
+
 static enum quire_status request_lease_ask(struct session *session, const Quire__Wire__Lease *lease, struct pager_lease_reply *reply,
                                            const char **text) {
     struct core *core = session->core;
@@ -210,10 +235,14 @@ static enum quire_status request_lease_ask(struct session *session, const Quire_
     reply->grants_capacity = lease->flags & QUIRE_WIRE_LEASE_PROBE ? 0 : request.n_keys * quire_max_u64(layout->n_groups, 1);
     reply->misses = arena_alloc(&core->arena, request.n_keys);
     reply->grants = arena_alloc(&core->arena, reply->grants_capacity * sizeof *reply->grants);
-    if (reply->misses == NULL || reply->grants == NULL) {
+    reply->estimates_us = core->disk_tier != NULL ? arena_alloc(&core->arena, request.n_keys * sizeof *reply->estimates_us) : NULL;
+    if (reply->misses == NULL || reply->grants == NULL || (core->disk_tier != NULL && reply->estimates_us == NULL)) {
         return QUIRE_NO_MEMORY;
     }
     QUIRE_FORWARD(pager_lease(core->pager, core->now_ns, &request, reply));
+    if (core->disk_tier != NULL && !session->loads) {
+        request_hide_away(session, request.n_keys, reply);
+    }
     savings_hit(&core->savings, request.ns, pager_ns_serial(core->pager, request.ns), reply->tokens, core->config.prefill_tokens_per_s);
     return QUIRE_OK;
 }
@@ -236,6 +265,7 @@ static enum session_verdict request_lease(struct session *session, const struct 
         grants.hits = reply.hits;
         grants.misses = (ProtobufCBinaryData){.len = reply.hits < n_keys ? n_keys : 0, .data = reply.misses};
         grants.grants = (ProtobufCBinaryData){.len = reply.n_grants * sizeof *reply.grants, .data = (uint8_t *)reply.grants};
+        grants.seen = request_estimates(&reply, n_keys);
     } else {
         grants.text = (char *)(text != NULL ? text : quire_status_text(status));
         grants.retry_after_ms = status == QUIRE_RETRY ? 10 : 0;
@@ -264,7 +294,7 @@ static enum session_verdict request_release(struct session *session, const struc
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 
-static enum quire_status request_keys_check(const struct session *session, const Quire__Wire__Keys *keys, uint16_t *ns) {
+static enum quire_status request_keys_check(const struct session *session, const Quire__Wire__Keys *keys, uint16_t *ns, const char **text) {
     if (keys->keys.len % QUIRE_KEY_BYTES != 0 || keys->keys.len / QUIRE_KEY_BYTES > QUIRE_MAX_BATCH || keys->verb < QUIRE_WIRE_TOUCH ||
         keys->verb > QUIRE_WIRE_UNPIN) {
         return QUIRE_INVALID;
@@ -272,11 +302,25 @@ static enum quire_status request_keys_check(const struct session *session, const
     if (!session->member && keys->verb != QUIRE_WIRE_TOUCH) {
         return QUIRE_DENIED; /* guests use what is there; they do not decide what stays */
     }
+    if (keys->verb != QUIRE_WIRE_TOUCH && !durable_has_room(session)) {
+        *text = "too many requests wait until what they changed is durable";
+        return QUIRE_RETRY;
+    }
     return request_ns(session, keys->ns, ns);
+}
+
+/* After a start, while what is on disk is still being found: what is not there may come yet, so nothing was done to it. */
+static void request_keys_too_early(const struct core *core, uint8_t *statuses, uint32_t n_keys) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    for (uint32_t i = 0; stats.restoring && i < n_keys; i++) {
+        statuses[i] = statuses[i] == QUIRE_MISS ? QUIRE_RETRY : statuses[i];
+    }
 }
 
 static enum session_verdict request_keys(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
     struct core *core = session->core;
+    const char *text = NULL;
     uint16_t ns;
     (void)read_ns;
     Quire__Wire__Keys *keys = quire__wire__keys__unpack(&core->arena.allocator, frame->body_bytes, body);
@@ -286,17 +330,23 @@ static enum session_verdict request_keys(struct session *session, const struct q
     uint32_t n_keys = (uint32_t)(keys->keys.len / QUIRE_KEY_BYTES);
     Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
     uint8_t *statuses = arena_zalloc(&core->arena, n_keys, 1);
-    enum quire_status status = statuses == NULL ? QUIRE_NO_MEMORY : request_keys_check(session, keys, &ns);
+    enum quire_status status = statuses == NULL ? QUIRE_NO_MEMORY : request_keys_check(session, keys, &ns, &text);
     if (status == QUIRE_OK) {
         status = pager_keys(core->pager, core->now_ns, session->id, ns, (enum quire_wire_keys_verb)keys->verb, keys->keys.data, n_keys,
                             statuses);
+    }
+    if (status == QUIRE_OK && keys->verb != QUIRE_WIRE_TOUCH) {
+        request_keys_too_early(core, statuses, n_keys);
+        durable_keys(session, frame->request_id, (enum quire_wire_keys_verb)keys->verb, statuses, n_keys);
+        return SESSION_DONE;
     }
     acks.status = status;
     acks.epoch = core->epoch;
     if (status == QUIRE_OK) {
         acks.statuses = (ProtobufCBinaryData){.len = n_keys, .data = statuses};
     } else {
-        acks.text = (char *)quire_status_text(status);
+        acks.text = (char *)(text != NULL ? text : quire_status_text(status));
+        acks.retry_after_ms = status == QUIRE_RETRY ? DURABLE_RETRY_MS : 0;
         core->counters.requests_failed++;
     }
     session_send(session, QUIRE_MSG_ACKS, frame->request_id, &acks.base, NULL, 0);
@@ -331,7 +381,7 @@ static enum session_verdict request_admin(struct session *session, const struct 
     return admin_request(session, frame, body);
 }
 
-/* Only waiting for an ingest window can be called off; everything else is answered at once or ends soon by itself. */
+/* Waiting for an ingest window and for records from disk can be called off; everything else is answered at once or ends soon by itself. */
 static enum session_verdict request_cancel(struct session *session, const struct quire_frame *frame, const uint8_t *body,
                                            uint64_t read_ns) {
     (void)read_ns;
@@ -340,6 +390,7 @@ static enum session_verdict request_cancel(struct session *session, const struct
         return request_malformed(session, frame);
     }
     ingest_cancel(session->core->ingest, session, cancel->request);
+    loads_cancel(session, cancel->request);
     return SESSION_DONE;
 }
 
@@ -367,6 +418,7 @@ static const struct request_entry {
     [QUIRE_MSG_ADMIN] = {request_admin, true},
     [QUIRE_MSG_CANCEL] = {request_cancel, true},
     [QUIRE_MSG_GOODBYE] = {request_goodbye, true},
+    [QUIRE_MSG_LOAD] = {loads_request, false},
 };
 
 enum session_verdict request_handle(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {

@@ -12,6 +12,11 @@ static bool session_stalled(const struct session *session) {
 }
 static bool session_has_stash(const struct session *session) { return session->stash_at < session->stash_bytes; }
 
+/* Is something under way whose answer it waits for? */
+static bool session_expects(const struct session *session) {
+    return session->put_items > 0 || session->read_bytes > 0 || session->load_items > 0 || session->durable_waits > 0;
+}
+
 /* Reads when there is nothing left over and nothing to wait for; writes when something is queued. */
 void session_want(struct session *session) {
     if (session->state == SESSION_ENDED) {
@@ -20,7 +25,7 @@ void session_want(struct session *session) {
     bool reads = !session->held && !session->leaving && !session_has_stash(session) && !session_stalled(session);
     uint32_t events = (reads ? (uint32_t)EPOLLIN : 0) | (session->tx_head != NULL ? (uint32_t)EPOLLOUT : 0);
     loop_want(session->core->loop, &session->source, events);
-    if (session->leaving && session->tx_head == NULL && session->put_items == 0 && session->read_bytes == 0) {
+    if (session->leaving && session->tx_head == NULL && !session_expects(session)) {
         session_end(session, SESSION_END_GOODBYE);
     } else if (session_has_stash(session) && !session->held && !session_stalled(session)) {
         core_runnable(session->core, session);
@@ -355,7 +360,7 @@ void session_check_time(struct session *session, uint64_t now_ns) {
     } else if (session->reserve && now_ns > session->active_ns + core->stall_ns) {
         session_kick(session, QUIRE_TIMEOUT, "idle on a place kept for operating");
     } else if (core->config.idle_timeout_ms != 0 && now_ns > session->active_ns + core->config.idle_timeout_ms * QUIRE_NS_PER_MS &&
-               session->put_items == 0 && session->read_bytes == 0) {
+               !session_expects(session)) {
         session_kick(session, QUIRE_TIMEOUT, "idle for longer than idle_timeout_ms");
     }
 }

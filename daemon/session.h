@@ -77,6 +77,9 @@ struct session {
     uint16_t ns[SESSION_MAX_NS];
     uint32_t n_ns;
     uint32_t put_items;  /* outstanding */
+    uint32_t load_items; /* likewise */
+    uint32_t durable_waits;
+    bool loads;          /* knows LOAD */
     uint64_t read_bytes; /* copies for a guest under way */
     uint64_t opened_ns, active_ns;
     uint64_t requests;

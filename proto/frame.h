@@ -21,6 +21,9 @@
 #define QUIRE_BODY_MAX (2u << 20)
 #define QUIRE_BULK_MAX (1ull << 32)
 
+/* Bits of HELLO's and HELLO_ACK's `features`. */
+#define QUIRE_FEATURE_LOAD 1u /* understands grants that are AWAY, and LOAD; to a client without it what is only on disk is a miss */
+
 /* X(name, value): requests odd-numbered comments tell the reply. Values are the wire's: append only. */
 #define QUIRE_MSG_TABLE(X)                                                                                                                 \
     X(ERROR, 1)          /* daemon → client: Error; the request of that id failed as a whole */                                          \
@@ -43,7 +46,8 @@
     X(ADMIN, 18)         /* AdminRequest → ADMIN_REPLY */                                                                                \
     X(ADMIN_REPLY, 19)   /* */                                                                                                             \
     X(CANCEL, 20)        /* one-way: the request of that id is of no interest any more */                                                  \
-    X(GOODBYE, 21)       /* either way: the sender closes in good order */
+    X(GOODBYE, 21)       /* either way: the sender closes in good order */                                                                 \
+    X(LOAD, 22)          /* Load → GRANTS: leased records that are only on disk come into memory */
 
 enum quire_msg {
 #define X(name, value) QUIRE_MSG_##name = value,

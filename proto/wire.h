@@ -39,7 +39,7 @@ enum quire_wire_admin {
     QUIRE_ADMIN_FAULT_CLEAR = 14 /* number: the rule's id, 0: all */
 };
 
-/* A grant's offset when the record is only on disk: LOAD it first. */
+/* A grant's offset when the record is only on disk: LOAD it first. Only for sessions with QUIRE_FEATURE_LOAD. */
 #define QUIRE_WIRE_AWAY UINT64_MAX
 
 /* One record under a lease. offset is within the pool mapping; the generation of `slot` must still be `generation` after use. */
@@ -53,6 +53,20 @@ struct quire_wire_grant {
     uint8_t rung;
 };
 static_assert(sizeof(struct quire_wire_grant) == 24, "wire format");
+
+enum quire_wire_load_flags {
+    QUIRE_WIRE_LOAD_PARTIAL =
+        1 /* only `rect` is wanted: where less is read then, the answer's grant is of another slot, which holds only that */
+};
+
+/* One record under a lease that is to be in memory. Records in the order of their grants are found fastest. */
+struct quire_wire_load {
+    uint32_t slot; /* as granted */
+    uint8_t flags;
+    uint8_t reserved[3];
+    quire_rect rect; /* with PARTIAL */
+};
+static_assert(sizeof(struct quire_wire_load) == 16, "wire format");
 
 enum quire_wire_put_flags {
     QUIRE_WIRE_PUT_PARENT_UNKNOWN = 1, /* external key: nothing is known of what comes before */

@@ -112,7 +112,7 @@ static void load_all(struct core *core, void *arg) {
         items[i] = (struct pager_load_item){.slot = held.grants[i].slot};
     }
     if (held.n > 0) {
-        cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, held.lease, items, held.n, 1, UINT64_MAX), QUIRE_OK);
+        cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, held.lease, items, held.n, LOADS_NOBODY, UINT64_MAX), QUIRE_OK);
     }
 }
 static bool loaded(struct core *core, uint64_t n) {
@@ -314,7 +314,7 @@ static void load_each(struct core *core, void *arg) {
         cr_assert_eq(pager_lease(core->pager, core->now_ns, &request, &reply), QUIRE_OK);
         if (reply.hits == 1) {
             const struct pager_load_item item = {.slot = held.grants[0].slot};
-            cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, reply.lease, &item, 1, i, UINT64_MAX), QUIRE_OK);
+            cr_assert_eq(pager_load(core->pager, core->now_ns, held.session, reply.lease, &item, 1, LOADS_NOBODY, UINT64_MAX), QUIRE_OK);
             looked.hits++;
         }
     }

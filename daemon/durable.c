@@ -1,0 +1,151 @@
+#include "daemon/durable.h"
+
+#include "daemon/core_internal.h"
+#include "pager/disk.h"
+
+#include <stdlib.h>
+
+#define DURABLE_TEXT_BYTES 160
+
+struct durable_wait {
+    struct session *session;
+    uint64_t request;
+    enum quire_wire_keys_verb verb; /* 0: a namespace's deletion */
+    char text[DURABLE_TEXT_BYTES];
+    uint32_t n_keys;
+    uint8_t statuses[];
+};
+
+/* ---- answers -------------------------------------------------------------------------------------------------------------- */
+
+static const char *durable_advice(enum quire_wire_keys_verb verb) {
+    switch (verb) {
+    case QUIRE_WIRE_PIN:
+        return "pinned, but the disk did not take it: the pin ends with quired; see `quirectl doctor`, then unpin and pin again";
+    case QUIRE_WIRE_UNPIN:
+        return "unpinned, but the disk did not take it: after a restart the pin may be back; see `quirectl doctor`";
+    default:
+        return "gone from memory, but the disk did not take the deletion: after a restart it may be back; see `quirectl doctor`, then "
+               "delete "
+               "again";
+    }
+}
+
+/* A key that was not there may be one whose deletion the disk did not take before. */
+static bool durable_depends(enum quire_wire_keys_verb verb, uint8_t status) {
+    return status == QUIRE_OK || (verb == QUIRE_WIRE_DELETE && status == QUIRE_MISS);
+}
+
+static void durable_answer_keys(struct durable_wait *wait, enum quire_status status) {
+    Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
+    for (uint32_t i = 0; status != QUIRE_OK && i < wait->n_keys; i++) {
+        wait->statuses[i] = durable_depends(wait->verb, wait->statuses[i]) ? QUIRE_SYSTEM : wait->statuses[i];
+    }
+    acks.epoch = wait->session->core->epoch;
+    acks.text = (char *)(status != QUIRE_OK ? durable_advice(wait->verb) : "");
+    acks.statuses = (ProtobufCBinaryData){.len = wait->n_keys, .data = wait->statuses};
+    session_send(wait->session, QUIRE_MSG_ACKS, wait->request, &acks.base, NULL, 0);
+}
+
+static void durable_answer_admin(struct durable_wait *wait, enum quire_status status) {
+    Quire__Wire__AdminReply reply = QUIRE__WIRE__ADMIN_REPLY__INIT;
+    reply.status = status != QUIRE_OK ? QUIRE_SYSTEM : QUIRE_OK;
+    reply.text = (char *)(status != QUIRE_OK ? durable_advice(wait->verb) : wait->text);
+    session_send(wait->session, QUIRE_MSG_ADMIN_REPLY, wait->request, &reply.base, NULL, 0);
+}
+
+static void durable_answer(struct durable_wait *wait, enum quire_status status) {
+    struct session *session = wait->session;
+    session->core->counters.requests_failed += status != QUIRE_OK;
+    if (wait->verb != 0) {
+        durable_answer_keys(wait, status);
+    } else {
+        durable_answer_admin(wait, status);
+    }
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------------------------- */
+
+bool durable_has_room(const struct session *session) {
+    return session->core->durable.n < DURABLE_MAX_WAITS && session->durable_waits < DURABLE_SESSION_WAITS;
+}
+
+static void durable_free(struct core *core, uint32_t slot) {
+    struct durable_wait *wait = core->durable.slots[slot];
+    struct session *session = wait->session;
+    core->durable.slots[slot] = NULL;
+    core->durable.n--;
+    session->durable_waits--;
+    free(wait);
+    session_want(session); /* it may have been leaving */
+    session_unref(session);
+}
+
+void durable_teardown(struct core *core) {
+    for (uint32_t i = 0; i < DURABLE_MAX_WAITS; i++) {
+        if (core->durable.slots[i] != NULL) {
+            durable_free(core, i);
+        }
+    }
+}
+
+static struct durable_wait *durable_create(struct session *session, uint64_t request, uint32_t n_keys) {
+    struct durable_wait *wait = calloc(1, sizeof *wait + n_keys);
+    if (wait == NULL) {
+        session_fail(session, request, QUIRE_NO_MEMORY, 0, "done, but there is no memory to wait until it is durable");
+        return NULL;
+    }
+    wait->session = session;
+    wait->request = request;
+    wait->n_keys = n_keys;
+    return wait;
+}
+
+static void durable_begin(struct durable_wait *wait) {
+    struct session *session = wait->session;
+    struct core *core = session->core;
+    uint32_t slot = 0;
+    while (slot < DURABLE_MAX_WAITS && core->durable.slots[slot] != NULL) {
+        slot++;
+    }
+    assert(slot < DURABLE_MAX_WAITS); /* durable_has_room was asked */
+    enum quire_status status = pager_durable(core->pager, core->now_ns, slot);
+    if (status != QUIRE_PENDING) {
+        durable_answer(wait, status);
+        free(wait);
+        return;
+    }
+    core->durable.slots[slot] = wait;
+    core->durable.n++;
+    session->durable_waits++;
+    session_ref(session);
+}
+
+void durable_keys(struct session *session, uint64_t request, enum quire_wire_keys_verb verb, const uint8_t *statuses, uint32_t n_keys) {
+    struct durable_wait *wait = durable_create(session, request, n_keys);
+    if (wait != NULL) {
+        wait->verb = verb;
+        memcpy(wait->statuses, statuses, n_keys);
+        durable_begin(wait);
+    }
+}
+
+void durable_admin(struct session *session, uint64_t request, const char *text) {
+    struct durable_wait *wait = durable_create(session, request, 0);
+    if (wait != NULL) {
+        snprintf(wait->text, sizeof wait->text, "%s", text);
+        durable_begin(wait);
+    }
+}
+
+void durable_told(struct core *core, const struct pager_event *event) {
+    assert(event->cookie < DURABLE_MAX_WAITS && core->durable.slots[event->cookie] != NULL);
+    struct durable_wait *wait = core->durable.slots[event->cookie];
+    if (event->status != QUIRE_OK) {
+        log_error("not_durable", "session %llu: %s", (unsigned long long)wait->session->id, durable_advice(wait->verb));
+    }
+    if (wait->session->state != SESSION_ENDED) {
+        durable_answer(wait, event->status);
+    }
+    durable_free(core, (uint32_t)event->cookie);
+}
