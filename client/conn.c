@@ -91,12 +91,14 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     request_fail_all(client, QUIRE_DISCONNECTED, text);
     fail_stalled(client, &client->stalled_conn, status, text);
     fail_stalled(client, &client->stalled_space, status, text);
+    fail_stalled(client, &client->stalled_load, status, text);
 }
 
 static enum quire_status say_hello(quire_client *client) {
     Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
     hello.major = QUIRE_PROTO_MAJOR;
     hello.minor = QUIRE_PROTO_MINOR;
+    hello.features = QUIRE_FEATURE_LOAD;
     hello.client = client->name;
     hello.last_epoch = client->last_epoch;
     return tx_frame(client, QUIRE_MSG_HELLO, 0, &hello.base);
@@ -255,6 +257,7 @@ void conn_io(quire_client *client) {
     if (client->next_wake_ns <= now_ns) {
         client->next_wake_ns = UINT64_MAX;
         job_wake_list(client, &client->stalled_space);
+        job_wake_list(client, &client->stalled_load);
     }
     job_expire(client, now_ns);
 }

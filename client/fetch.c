@@ -64,8 +64,12 @@ static enum quire_status copy_record(const quire_lease *lease, const uint8_t *by
     return layout->opaque ? copy_opaque(&record, dest, verify) : copy_lanes(layout, &record, dest, verify);
 }
 
+static bool exists(const quire_lease *lease, const quire_dest *dest) {
+    return dest->key_index < lease->n_keys && dest->group < (lease->ns->layout.opaque ? 1 : lease->ns->layout.n_groups);
+}
+
 static const struct quire_wire_grant *find(const quire_lease *lease, const quire_dest *dest) {
-    if (dest->key_index >= lease->n_keys || dest->group >= (lease->ns->layout.opaque ? 1 : lease->ns->layout.n_groups)) {
+    if (!exists(lease, dest)) {
         error_set(QUIRE_INVALID, "key %u or group %u is not of this lookup", dest->key_index, dest->group);
         return NULL;
     }
@@ -76,12 +80,29 @@ static const struct quire_wire_grant *find(const quire_lease *lease, const quire
     return grant;
 }
 
-/* What was read while the bytes were being reused is no finding, whatever it looked like. */
-static enum quire_status fetch_mapped(const quire_lease *lease, quire_dest *dest) {
-    const struct quire_wire_grant *grant = find(lease, dest);
+/* Where a destination's record is. PENDING: it is being read from disk; else why it has no place. */
+static enum quire_status locate(const quire_lease *lease, const struct load *load, const quire_dest *dest,
+                                const struct quire_wire_grant **place) {
+    const struct quire_wire_grant *grant = *place = find(lease, dest);
+    quire_rect rect;
     if (grant == NULL) {
         return quire_last_status();
     }
+    if (grant->offset != QUIRE_WIRE_AWAY) {
+        return QUIRE_OK;
+    }
+    if (lease_rect(lease, dest->group, &dest->rect, &rect) != QUIRE_OK) {
+        return error_set(QUIRE_INVALID, "key %u: the rectangle leaves the group", dest->key_index);
+    }
+    *place = lease_place(lease, grant, &rect);
+    enum quire_status status = *place != NULL ? QUIRE_OK : load_outcome(load, (uint32_t)(grant - lease->grants));
+    return status == QUIRE_OK || status == QUIRE_PENDING ? status : load_error(dest->key_index, status);
+}
+
+/* What was read while the bytes were being reused is no finding, whatever it looked like. */
+static enum quire_status fetch_mapped(const quire_lease *lease, const struct load *load, quire_dest *dest) {
+    const struct quire_wire_grant *grant;
+    QUIRE_FORWARD(locate(lease, load, dest, &grant));
     enum quire_status status = copy_record(lease, lease->pool->base + grant->offset, grant->size, dest, lease->verify);
     if (!pool_stands(lease->pool, grant->slot, grant->generation)) {
         return error_set(QUIRE_STALE, "key %u: its bytes were reused while they were read", dest->key_index);
@@ -137,6 +158,21 @@ static enum quire_status check(const quire_lease *lease, const quire_dest *dests
     return QUIRE_OK;
 }
 
+/* ---- from disk ------------------------------------------------------------------------------------------------------------- */
+/* What the destinations need that is not in memory. What is wrong with one of them is said when its turn comes. */
+static enum quire_status plan_loads(const quire_lease *lease, const quire_dest *dests, uint32_t n_dests, struct load *load) {
+    for (uint32_t i = 0; lease->n_away > 0 && i < n_dests; i++) {
+        const quire_dest *dest = &dests[i];
+        const struct quire_wire_grant *grant = exists(lease, dest) ? lease_grant(lease, dest->key_index, dest->group) : NULL;
+        quire_rect rect;
+        if (grant != NULL && lease_rect(lease, dest->group, &dest->rect, &rect) == QUIRE_OK) {
+            QUIRE_FORWARD(load_want(load, lease, grant, &rect, n_dests - i));
+        }
+    }
+    load_sort(load, lease);
+    return QUIRE_OK;
+}
+
 /* ---- jobs ----------------------------------------------------------------------------------------------------------------- */
 static void prepare(struct job *job, quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq) {
     atomic_fetch_add_explicit(&lease->refs, 1, memory_order_relaxed);
@@ -145,7 +181,9 @@ static void prepare(struct job *job, quire_lease *lease, quire_dest *dests, uint
 
 void fetch_drop(struct job *job) {
     free(job->u.fetch.copy);
+    free(job->u.fetch.load.items);
     job->u.fetch.copy = NULL;
+    job->u.fetch.load.items = NULL;
     lease_unref(job->u.fetch.lease);
 }
 
@@ -153,12 +191,27 @@ void fetch_end(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
     enum quire_status status = outcome(client, fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
     job->status = job->status == QUIRE_OK ? status : job->status;
+    load_abandon(client, &fetch->load);
     fetch_drop(job);
 }
 
 static void remember_text(struct job *job, enum quire_status status) {
     if (status != QUIRE_OK && job->text[0] == '\0') {
         strncpy(job->text, quire_last_error(), sizeof(job->text) - 1);
+    }
+}
+
+/* The destinations were gone through. Those that waited have another turn when something came; at the end the job is done. */
+static void pass_ended(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    const struct load *load = &fetch->load;
+    if (load->known > load->seen) {
+        fetch->next = 0;
+        job_wake(client, job);
+    } else if (load->known == load->n) {
+        job_finish(client, job, QUIRE_OK, NULL);
+    } else {
+        load_wait(client, job);
     }
 }
 
@@ -169,17 +222,21 @@ static void advance_mapped(quire_client *client, struct job *job) {
     client_unlock(client);
     while (fetch->next < fetch->n_dests && copied < FETCH_STEP_BYTES) {
         quire_dest *dest = &fetch->dests[fetch->next++];
-        enum quire_status status = fetch_mapped(fetch->lease, dest);
-        remember_text(job, status);
-        settle(dest, status, fetch->seq);
-        copied += dest->bytes_copied;
+        enum quire_status status = dest->status == QUIRE_PENDING ? fetch_mapped(fetch->lease, &fetch->load, dest) : QUIRE_PENDING;
+        if (status != QUIRE_PENDING) {
+            remember_text(job, status);
+            settle(dest, status, fetch->seq);
+            copied += dest->bytes_copied;
+        }
     }
     client_lock(client);
     if (job->abort != QUIRE_OK) {
         return;
     }
     if (fetch->next == fetch->n_dests) {
-        job_finish(client, job, QUIRE_OK, NULL);
+        pass_ended(client, job);
+    } else if (clock_ns() >= job->deadline_ns) {
+        job_abort(client, job, QUIRE_TIMEOUT, "the deadline passed before all was copied");
     } else {
         job_wake(client, job);
     }
@@ -216,14 +273,23 @@ static void scatter_copy(quire_client *client, struct job *job) {
 
 static void advance_guest(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
+    if (job->request != 0 || client->conn.bulk_job == job) {
+        return; /* a slice is on its way: what came is of the disk */
+    }
     while (job->abort == QUIRE_OK && fetch->next < fetch->n_dests) {
-        const struct quire_wire_grant *grant = find(fetch->lease, &fetch->dests[fetch->next]);
+        const quire_dest *dest = &fetch->dests[fetch->next];
+        const struct quire_wire_grant *grant;
+        enum quire_status status = dest->status == QUIRE_PENDING ? locate(fetch->lease, &fetch->load, dest, &grant) : QUIRE_PENDING;
+        if (status == QUIRE_PENDING) {
+            fetch->next++;
+            continue;
+        }
         if (fetch->lease->serial != client->conn.serial || client->conn.state != CONN_UP) {
             job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
             return;
         }
-        if (grant == NULL) {
-            next_dest(job, quire_last_status());
+        if (status != QUIRE_OK) {
+            next_dest(job, status);
         } else if (fetch->copy == NULL) {
             fetch->copy_bytes = grant->size;
             fetch->copy_have = 0;
@@ -239,7 +305,7 @@ static void advance_guest(quire_client *client, struct job *job) {
         }
     }
     if (job->abort == QUIRE_OK) {
-        job_finish(client, job, QUIRE_OK, NULL);
+        pass_ended(client, job);
     }
 }
 
@@ -265,6 +331,14 @@ void fetch_on_bulk_end(quire_client *client, struct job *job) {
 }
 
 void fetch_advance(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    if (!fetch->planned && plan_loads(fetch->lease, fetch->dests, fetch->n_dests, &fetch->load) != QUIRE_OK) {
+        job_finish(client, job, QUIRE_NO_MEMORY, "out of memory for a request");
+        return;
+    }
+    fetch->planned = true;
+    load_ask(client, job); /* and what is in memory is copied meanwhile */
+    fetch->load.seen = fetch->next == 0 ? fetch->load.known : fetch->load.seen;
     if (job->u.fetch.lease->pool != NULL) {
         advance_mapped(client, job);
     } else {
@@ -273,7 +347,7 @@ void fetch_advance(quire_client *client, struct job *job) {
 }
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------------- */
-/* A member's blocking fetch is copies and nothing else: no lock, no job, any number of threads at once. */
+/* A member's blocking fetch of what is in memory is copies and nothing else: no lock, no job, any number of threads at once. */
 static enum quire_status fetch_now(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint64_t deadline_ns) {
     enum quire_status rest = QUIRE_TIMEOUT;
     for (uint32_t i = 0; i < n_dests; i++) {
@@ -281,7 +355,7 @@ static enum quire_status fetch_now(quire_lease *lease, quire_dest *dests, uint32
             error_set(QUIRE_TIMEOUT, "the deadline passed after %u of %u destinations", i, n_dests);
             break;
         }
-        settle(&dests[i], fetch_mapped(lease, &dests[i]), seq);
+        settle(&dests[i], fetch_mapped(lease, NULL, &dests[i]), seq);
     }
     return outcome(lease->client, dests, n_dests, rest);
 }
@@ -298,13 +372,22 @@ enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_
     clear_results(dests, n_dests);
     quire_client *client = lease->client;
     uint64_t deadline_ns = deadline_after(client, deadline_ms);
+    struct load load = {0};
     if (lease->pool != NULL) {
-        return fetch_now(lease, dests, n_dests, seq, deadline_ns);
+        status = plan_loads(lease, dests, n_dests, &load);
+        if (status != QUIRE_OK) {
+            return outcome(client, dests, n_dests, status);
+        }
+        if (load.n == 0) {
+            return fetch_now(lease, dests, n_dests, seq, deadline_ns);
+        }
     }
     struct job job;
     client_enter(client);
     job_init(&job, JOB_FETCH, deadline_ns);
     prepare(&job, lease, dests, n_dests, seq);
+    job.u.fetch.load = load;
+    job.u.fetch.planned = lease->pool != NULL;
     status = job_run(client, &job);
     client_leave(client);
     return status;

@@ -42,8 +42,9 @@
 #define STORE_CHUNK_BYTES (2u << 20)  /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
 #define STORE_CHUNK_ITEMS 256u
 #define STORE_CHUNKS_IN_FLIGHT 4u
-#define FETCH_STEP_BYTES (16u << 20) /* copied before other jobs have a turn */
-#define READ_SLICE_BYTES (1u << 20)  /* guests read records in slices */
+#define FETCH_STEP_BYTES (16u << 20)  /* copied before other jobs have a turn */
+#define READ_SLICE_BYTES (1u << 20)   /* guests read records in slices */
+#define LOAD_AGAIN_NS QUIRE_NS_PER_MS /* when the socket takes no more */
 #define INGEST_SEGMENTS_MAX 64
 
 /* ---- mappings ------------------------------------------------------------------------------------------------------------- */
@@ -71,13 +72,29 @@ struct window {
 };
 
 /* ---- jobs ----------------------------------------------------------------------------------------------------------------- */
-enum job_kind { JOB_CONNECT, JOB_NS_OPEN, JOB_LOOKUP, JOB_FETCH, JOB_STORE, JOB_KEYS, JOB_ADMIN, JOB_KINDS };
+enum job_kind { JOB_CONNECT, JOB_NS_OPEN, JOB_LOOKUP, JOB_FETCH, JOB_LOAD, JOB_STORE, JOB_KEYS, JOB_ADMIN, JOB_KINDS };
+
+/* Records of a lease that are to come from disk, and what became of each. */
+struct load {
+    struct load_item {
+        uint32_t grant; /* of the lease; ascending */
+        bool partial;   /* only rect is wanted */
+        uint8_t status; /* PENDING: not known yet */
+        quire_rect rect;
+    } * items;
+    uint32_t n, asked, known; /* the first `known` have their status; those up to `asked` are asked for */
+    uint32_t seen;            /* of those known, as the job looked last: what it may read without the lock */
+    uint64_t request;         /* outstanding; 0: none */
+    uint64_t again_ns;        /* not asked before: the daemon was busy */
+};
 
 struct job_fetch {
     quire_lease *lease;
     quire_dest *dests;
     uint32_t n_dests, next;
     quire_seq *seq;
+    bool planned;
+    struct load load;
     uint8_t *copy; /* a guest's copy of the record that is being read */
     uint32_t copy_bytes, copy_have;
 };
@@ -121,6 +138,10 @@ struct job {
             quire_lookup_result *result;
         } lookup;
         struct job_fetch fetch;
+        struct {
+            quire_lease *lease;
+            struct load *load;
+        } load;
         struct job_store store;
         struct {
             quire_ns *ns;
@@ -237,8 +258,8 @@ struct quire_client {
     uint64_t job_serial;
     struct job **heap; /* all unfinished jobs by deadline */
     uint32_t n_heap, heap_capacity;
-    struct link runnable, stalled_conn, stalled_space, done;
-    uint64_t next_wake_ns; /* when stalled stores look again; UINT64_MAX: on an event */
+    struct link runnable, stalled_conn, stalled_space, stalled_load, done;
+    uint64_t next_wake_ns; /* when stalled stores and loads look again; UINT64_MAX: on an event */
 
     struct link waiters;
     struct waiter *leader;
@@ -285,7 +306,10 @@ struct quire_lease {
     bool verify;
     uint64_t bytes; /* of the leased records */
     uint32_t n_keys, n_grants;
+    uint32_t n_away; /* grants of records that were only on disk */
     quire_key *keys;
+    _Atomic(struct learned *) *learned; /* a grant: where it is now; NULL when nothing was away */
+    struct learned_batch *learned_batches;
     struct quire_wire_grant grants[];
 };
 
@@ -339,6 +363,8 @@ void tx_flush(quire_client *client);
 struct request *request_new(quire_client *client, enum quire_msg type, struct job *job);
 struct request *request_find(quire_client *client, uint64_t id);
 void request_free(quire_client *client, struct request *request);
+/* Its answer is of no interest any more: the daemon is told. Nothing for 0, and for one that was answered. */
+void request_abandon(quire_client *client, uint64_t id);
 /* Sends the one request of a job and remembers it. The job waits, or has failed. */
 void request_send(quire_client *client, struct job *job, enum quire_msg type, const ProtobufCMessage *body);
 /* The connection is gone: forgets all. Jobs that waited for an answer end. */
@@ -422,6 +448,29 @@ void release_flush(quire_client *client);
 /* Puts what waits to be released in front of the frame that is about to be sent. */
 void release_before(quire_client *client);
 
+/* ---- load.c --------------------------------------------------------------------------------------------------------------- */
+/* For a new lease: counts what is away, and makes room for where it will be. NO_MEMORY. */
+enum quire_status lease_expect_loads(quire_lease *lease);
+void lease_forget_loads(quire_lease *lease);
+/* The rectangle that a destination means, of its group; all zero for opaque blocks. INVALID. */
+enum quire_status lease_rect(const quire_lease *lease, uint8_t group, const quire_rect *asked, quire_rect *rect);
+/* Where this much of a record lies in memory; NULL: only on disk. Without the lock. */
+const struct quire_wire_grant *lease_place(const quire_lease *lease, const struct quire_wire_grant *grant, const quire_rect *rect);
+/* Adds a record to what is to be loaded, when it is away; the first of at_most calls makes room for all. Then load_sort, once. */
+enum quire_status load_want(struct load *load, const quire_lease *lease, const struct quire_wire_grant *grant, const quire_rect *rect,
+                            uint32_t at_most);
+void load_sort(struct load *load, const quire_lease *lease);
+/* Why a record has no place: PENDING: that is not known yet. */
+enum quire_status load_outcome(const struct load *load, uint32_t grant);
+/* Says so for people. */
+enum quire_status load_error(uint32_t key_index, enum quire_status status);
+/* For a job under way: asks for what was not asked for, unless an answer is outstanding; stalls while it is too early to ask again. */
+void load_ask(quire_client *client, struct job *job);
+void load_wait(quire_client *client, struct job *job);
+void load_abandon(quire_client *client, struct load *load);
+void load_on_grants(quire_client *client, struct job *job, const uint8_t *body, size_t size);
+void load_on_error(quire_client *client, struct job *job, enum quire_status status, uint32_t retry_after_ms);
+
 void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body);
 void fetch_on_bulk_end(quire_client *client, struct job *job);
 void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size);
@@ -444,14 +493,16 @@ void connect_advance(quire_client *client, struct job *job);
 void ns_advance(quire_client *client, struct job *job);
 void lookup_advance(quire_client *client, struct job *job);
 void fetch_advance(quire_client *client, struct job *job);
+void load_advance(quire_client *client, struct job *job);
 void store_advance(quire_client *client, struct job *job);
 void keys_advance(quire_client *client, struct job *job);
 void admin_advance(quire_client *client, struct job *job);
 void lookup_end(quire_client *client, struct job *job);
 void fetch_end(quire_client *client, struct job *job);
+void load_end(quire_client *client, struct job *job);
 /* Lets go of what an unfinished fetch holds, and says nothing to its caller. */
 void fetch_drop(struct job *job);
-void store_end(quire_client *client, struct job *job);
+void store_settle(quire_client *client, struct job *job);
 
 void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);
 /* What is to be told of its cost, once; 0: nothing. NULL is fine. */

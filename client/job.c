@@ -15,8 +15,8 @@ static const struct {
 } kinds[JOB_KINDS] = {
     [JOB_CONNECT] = {connect_advance, NULL, true},     [JOB_NS_OPEN] = {ns_advance, NULL, true},
     [JOB_LOOKUP] = {lookup_advance, lookup_end, true}, [JOB_FETCH] = {fetch_advance, fetch_end, false},
-    [JOB_STORE] = {store_advance, store_end, false},   [JOB_KEYS] = {keys_advance, NULL, true},
-    [JOB_ADMIN] = {admin_advance, NULL, true},
+    [JOB_LOAD] = {load_advance, load_end, true},       [JOB_STORE] = {store_advance, store_settle, false},
+    [JOB_KEYS] = {keys_advance, NULL, true},           [JOB_ADMIN] = {admin_advance, NULL, true},
 };
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------------------ */
@@ -155,6 +155,7 @@ void job_forget_all(quire_client *client) {
     list_init(&client->runnable);
     list_init(&client->stalled_conn);
     list_init(&client->stalled_space);
+    list_init(&client->stalled_load);
     list_init(&client->done);
 }
 
@@ -242,22 +243,13 @@ void job_advance(quire_client *client, struct job *job) {
 
 /* The answer to what was asked is of no interest any more. A put's answer is: it says when the ingest memory is free again. */
 static void abandon(quire_client *client, struct job *job) {
-    struct request *request = request_find(client, job->request);
+    uint64_t id = job->request;
     job->request = 0;
     if (client->conn.bulk_job == job) {
         client->conn.bulk_job = NULL;
         client->conn.bulk_to = NULL;
     }
-    if (request == NULL) {
-        return;
-    }
-    Quire__Wire__Cancel cancel = QUIRE__WIRE__CANCEL__INIT;
-    cancel.request = request->id;
-    request->job = NULL;
-    request_free(client, request);
-    if (client->conn.state == CONN_UP && tx_frame(client, QUIRE_MSG_CANCEL, 0, &cancel.base) == QUIRE_OK) {
-        tx_flush(client);
-    }
+    request_abandon(client, id);
 }
 
 void job_finish(quire_client *client, struct job *job, enum quire_status status, const char *format, ...) {

@@ -13,7 +13,7 @@ static enum quire_status check(const quire_ns *ns, const quire_lookup_args *args
     if (args->n_keys > QUIRE_MAX_BATCH) {
         return error_set(QUIRE_TOO_LARGE, "%u keys are more than %d in one call", args->n_keys, QUIRE_MAX_BATCH);
     }
-    if ((args->flags & ~(uint32_t)(QUIRE_LOOKUP_EACH | QUIRE_LOOKUP_PROBE | QUIRE_LOOKUP_FLOOR)) != 0) {
+    if ((args->flags & ~(uint32_t)(QUIRE_LOOKUP_EACH | QUIRE_LOOKUP_PROBE | QUIRE_LOOKUP_FLOOR | QUIRE_LOOKUP_FETCH)) != 0) {
         return error_set(QUIRE_INVALID, "lookup: unknown flags 0x%x", args->flags);
     }
     return QUIRE_OK;
@@ -56,7 +56,8 @@ quire_job quire_submit_lookup(quire_ns *ns, const quire_lookup_args *args, uint8
 static uint32_t wire_flags(uint32_t flags) {
     return ((flags & QUIRE_LOOKUP_EACH) == 0 ? QUIRE_WIRE_LEASE_PREFIX : 0u) |
            ((flags & QUIRE_LOOKUP_PROBE) != 0 ? QUIRE_WIRE_LEASE_PROBE : 0u) |
-           ((flags & QUIRE_LOOKUP_FLOOR) != 0 ? QUIRE_WIRE_LEASE_FLOOR : 0u);
+           ((flags & QUIRE_LOOKUP_FLOOR) != 0 ? QUIRE_WIRE_LEASE_FLOOR : 0u) |
+           ((flags & QUIRE_LOOKUP_FETCH) != 0 ? QUIRE_WIRE_LEASE_FETCH : 0u);
 }
 
 void lookup_advance(quire_client *client, struct job *job) {
@@ -82,6 +83,24 @@ void lookup_advance(quire_client *client, struct job *job) {
     request_send(client, job, QUIRE_MSG_LEASE, &lease.base);
 }
 
+/* NULL: there is no answer. */
+static void fill_estimates(const struct job *job, const Quire__Wire__Grants *reply) {
+    const quire_lookup_args *args = &job->u.lookup.args;
+    const uint8_t *seen = reply != NULL && reply->seen.len > 0 ? reply->seen.data : NULL;
+    size_t size = args->n_keys * sizeof(uint32_t);
+    if (args->estimates_us != NULL && seen != NULL) {
+        memcpy(args->estimates_us, seen, size);
+    } else if (args->estimates_us != NULL) {
+        memset(args->estimates_us, 0, size);
+    }
+    for (uint32_t i = args->n_keys; seen != NULL && reply->hits > 0 && i-- > 0;) {
+        if (reply->misses.len == 0 || reply->misses.data[i] == QUIRE_MISS_NONE) {
+            memcpy(&job->u.lookup.result->fetch_us, seen + i * sizeof(uint32_t), sizeof(uint32_t));
+            return;
+        }
+    }
+}
+
 void lookup_end(quire_client *client, struct job *job) {
     quire_lookup_result *result = job->u.lookup.result;
     result->status = job->status;
@@ -93,6 +112,7 @@ void lookup_end(quire_client *client, struct job *job) {
         if (job->u.lookup.misses != NULL) {
             memset(job->u.lookup.misses, QUIRE_MISS_TIMEOUT, job->u.lookup.args.n_keys);
         }
+        fill_estimates(job, NULL);
     }
 }
 
@@ -108,7 +128,8 @@ static bool grants_hold(const quire_client *client, const quire_ns *ns, quire_le
         if (grant->key_index >= lease->n_keys || grant->group >= n_groups || place <= before || grant->size > QUIRE_MAX_RECORD_BYTES) {
             return false;
         }
-        if (pool != NULL && (!quire_in_range(grant->offset, grant->size, pool->bytes) || grant->slot >= pool->n_slots)) {
+        bool away = grant->offset == QUIRE_WIRE_AWAY;
+        if (pool != NULL && ((!away && !quire_in_range(grant->offset, grant->size, pool->bytes)) || grant->slot >= pool->n_slots)) {
             return false;
         }
         before = place;
@@ -122,6 +143,17 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     size_t keys_bytes = (size_t)args->n_keys * QUIRE_KEY_BYTES;
     quire_lease *lease = malloc(sizeof(*lease) + reply->grants.len + keys_bytes);
     if (lease == NULL) {
+        return NULL;
+    }
+    lease->n_grants = (uint32_t)(reply->grants.len / sizeof(struct quire_wire_grant));
+    if (reply->grants.len > 0) {
+        memcpy(lease->grants, reply->grants.data, reply->grants.len);
+    }
+    lease->n_away = 0;
+    lease->learned = NULL;
+    lease->learned_batches = NULL;
+    if (lease_expect_loads(lease) != QUIRE_OK) {
+        free(lease);
         return NULL;
     }
     uint32_t lease_ms = client->conn.lease_ms;
@@ -140,10 +172,6 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->verify = client->conn.verify;
     lease->bytes = 0;
     lease->n_keys = args->n_keys;
-    lease->n_grants = (uint32_t)(reply->grants.len / sizeof(struct quire_wire_grant));
-    if (reply->grants.len > 0) {
-        memcpy(lease->grants, reply->grants.data, reply->grants.len);
-    }
     lease->keys = (quire_key *)(void *)((uint8_t *)lease->grants + reply->grants.len);
     memcpy(lease->keys, args->keys, keys_bytes);
     link_append(&client->leases, &lease->link);
@@ -155,7 +183,8 @@ static bool well_formed(const quire_client *client, const struct job *job, const
     size_t size = sizeof(struct quire_wire_grant), n_grants = reply->grants.len / size;
     bool probe = (args->flags & QUIRE_LOOKUP_PROBE) != 0;
     return reply->grants.len % size == 0 && n_grants <= (size_t)args->n_keys * QUIRE_MAX_GROUPS && reply->hits <= args->n_keys &&
-           (reply->misses.len == 0 || reply->misses.len == args->n_keys) && reply->epoch == client->conn.epoch &&
+           (reply->misses.len == 0 || reply->misses.len == args->n_keys) &&
+           (reply->seen.len == 0 || reply->seen.len == args->n_keys * sizeof(uint32_t)) && reply->epoch == client->conn.epoch &&
            (probe || reply->hits == 0 || reply->lease != 0) && (reply->lease != 0 || n_grants == 0);
 }
 
@@ -197,6 +226,7 @@ static void take_grants(quire_client *client, struct job *job, const Quire__Wire
         }
     }
     fill_misses(job, reply);
+    fill_estimates(job, reply);
     result->hits = reply->hits;
     result->lease = lease;
     job_finish(client, job, QUIRE_OK, NULL);
@@ -287,6 +317,7 @@ static bool drop(quire_lease *lease) {
     }
     pool_unref(&lease->pool);
     ns_unref(lease->ns);
+    lease_forget_loads(lease);
     lease->magic = 0;
     free(lease);
     return true;

@@ -188,7 +188,8 @@ enum quire_status quire_seq_set_cost(quire_seq *seq, double us_per_token);
 enum quire_lookup_flags {
     QUIRE_LOOKUP_EACH = 1,  /* each key for itself; default: the longest usable prefix of the chain */
     QUIRE_LOOKUP_PROBE = 2, /* take no lease: says what is there now, promises nothing */
-    QUIRE_LOOKUP_FLOOR = 4  /* max_error counts: what is stored less faithfully is a miss */
+    QUIRE_LOOKUP_FLOOR = 4, /* max_error counts: what is stored less faithfully is a miss */
+    QUIRE_LOOKUP_FETCH = 8  /* all of it will be fetched whole, in order: the daemon may begin to read what is on disk */
 };
 
 typedef struct quire_lookup_args {
@@ -200,6 +201,13 @@ typedef struct quire_lookup_args {
     float max_error;
     uint32_t lease_ms;    /* new uses end after this; bytes in use stay. 0: the daemon's default */
     uint32_t deadline_ms; /* 0: the client's default */
+    /*
+     * Where the daemon keeps blocks on disk, too, a hit may be there: it is leased like any other and comes into memory when it is fetched. May be
+     * NULL; else n_keys elements: microseconds from now until the block of a key that hits will have been read if all before it are asked
+     * for at once, 0 when it and all before it are in memory. An estimate from what the disks did lately and have to do already, no promise;
+     * the copy from memory comes on top. Compare it with what computing the same tokens takes.
+     */
+    uint32_t *estimates_us;
 } quire_lookup_args;
 
 typedef struct quire_lookup_result {
@@ -207,6 +215,7 @@ typedef struct quire_lookup_result {
     uint32_t hits;            /* blocks of the prefix, or keys that hit */
     uint32_t retry_after_ms;  /* with RETRY */
     quire_lease *lease;       /* NULL with PROBE, on no hit and on failure; release it */
+    uint32_t fetch_us;        /* the last hit's estimate (estimates_us): until everything that hit can be in memory; 0: it is */
 } quire_lookup_result;
 
 /* misses: n_keys bytes (enum quire_miss, NONE = hit), may be NULL. Beyond the result's own status: INVALID and TOO_LARGE (n_keys) for the
@@ -250,8 +259,13 @@ typedef struct quire_dest {
 
 /*
  * Copies blocks under a lease into the caller's memory. OK when every destination is; else the first failure, and each
- * destination's own status tells: MISS (not leased), STALE (expired, reconnected, or the bytes were reused: look up again), CORRUPT,
- * INVALID (no such key, or outside the region), TOO_LARGE (opaque_bytes), TIMEOUT. `seq` (may be NULL) learns the fidelity delivered.
+ * destination's own status tells: MISS (not leased, or not to be had from disk any more: evicted there, or damaged), STALE (expired,
+ * reconnected, or the bytes were reused: look up again), CORRUPT, INVALID (no such key, or outside the region), TOO_LARGE (opaque_bytes),
+ * TIMEOUT, FULL (no room in memory to read it into from disk). `seq` (may be NULL) learns the fidelity delivered.
+ *
+ * What is only on disk is asked for by one request for all destinations of the call, or less of it when less is wanted: chosen layers and heads
+ * are read by themselves where that is worth it. What is in memory is copied meanwhile. The call waits for the disk until its deadline; a
+ * submitted one never does. What was read once stays in memory until the lease is released, and later calls under it need not ask again.
  */
 enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms);
 quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms, void *user);
@@ -270,11 +284,12 @@ typedef struct quire_view {
 /*
  * Fills *view with where the block lies; nothing is copied. MISS: that key and group are not leased. STALE: the lease has expired, its
  * connection is gone, or the bytes were reused. CORRUPT, MISMATCH, VERSION: the record there is not what was asked for. DENIED: no member of the trust
- * domain. INVALID: no such key index. On failure view->record is NULL. The pointers are the daemon's and go with the lease (or
+ * domain. INVALID: no such key index. A block that is only on disk is read first, within the client's default deadline: MISS, FULL, TIMEOUT as in
+ * quire_fetch. On failure view->record is NULL. The pointers are the daemon's and go with the lease (or
  * quire_close); a quire_view itself is the caller's, and for one thread at a time.
  */
 enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view);
-/* The same for many: view i is of key key_indices[i] (NULL: i) and layer group groups[i] (NULL: 0). Each stands for itself: those that began
+/* The same for many, with one request for all that are only on disk: view i is of key key_indices[i] (NULL: i) and layer group groups[i] (NULL: 0). Each stands for itself: those that began
    are to be read even when others failed. statuses: n_views bytes (enum quire_status), may be NULL. OK when all are, else the first failure. */
 enum quire_status quire_view_begin_many(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
                                         quire_view *views, uint8_t *statuses);
@@ -324,8 +339,14 @@ quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sou
                              uint32_t *retry_after_ms, void *user);
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
-/* statuses: n_keys bytes (enum quire_status), may be NULL. touch: counts as use. delete: gone for new readers at once, durable.
-   pin: not evicted until unpinned; pins are counted. */
+/*
+ * statuses: n_keys bytes (enum quire_status), may be NULL. touch: counts as use. delete: gone for new readers at once. pin: not evicted until
+ * unpinned; pins are counted.
+ * Where the daemon keeps blocks on disk, delete, pin and unpin are answered when the disk has them: what was deleted with OK never comes back,
+ * whenever the machine fails, and a pin outlives the daemon. SYSTEM: done in memory, but the disk would not take it, and quire_last_error() says
+ * what to do. After TIMEOUT or DISCONNECTED it may be either way. RETRY: nothing was done, because too many wait, or because the daemon has
+ * just started and may still find the block on its disks.
+ */
 enum quire_status quire_touch(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
 enum quire_status quire_delete(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
 enum quire_status quire_pin(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);

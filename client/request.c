@@ -50,6 +50,20 @@ void request_free(quire_client *client, struct request *request) {
     client->live_requests--;
 }
 
+void request_abandon(quire_client *client, uint64_t id) {
+    struct request *request = request_find(client, id);
+    if (request == NULL) {
+        return;
+    }
+    Quire__Wire__Cancel cancel = QUIRE__WIRE__CANCEL__INIT;
+    cancel.request = request->id;
+    request->job = NULL;
+    request_free(client, request);
+    if (client->conn.state == CONN_UP && tx_frame(client, QUIRE_MSG_CANCEL, 0, &cancel.base) == QUIRE_OK) {
+        tx_flush(client);
+    }
+}
+
 void request_send(quire_client *client, struct job *job, enum quire_msg type, const ProtobufCMessage *body) {
     struct request *request = request_new(client, type, job);
     if (request == NULL) {

@@ -22,6 +22,8 @@ static void on_error(quire_client *client, uint64_t id, const uint8_t *body, siz
         request_free(client, request);
         if (was.chunk != NULL) {
             store_on_error(client, was.chunk, status, error->retry_after_ms);
+        } else if (was.type == QUIRE_MSG_LOAD) {
+            load_on_error(client, was.job, status, error->retry_after_ms);
         } else if (was.type == QUIRE_MSG_INGEST_GET) {
             ingest_on_error(client, status, error->retry_after_ms, error->text);
         } else if (was.job != NULL) {
@@ -68,6 +70,10 @@ static void dispatch(quire_client *client, const struct quire_frame *frame, cons
     case QUIRE_MSG_GRANTS:
         if (request_find(client, id) == NULL) {
             lookup_on_late_grants(client, body, size);
+        } else if (request_find(client, id)->type == QUIRE_MSG_LOAD) {
+            if (take_request(client, id, QUIRE_MSG_LOAD, &request)) {
+                load_on_grants(client, request.job, body, size);
+            }
         } else if (take_request(client, id, QUIRE_MSG_LEASE, &request)) {
             lookup_on_grants(client, request.job, body, size);
         }

@@ -384,7 +384,7 @@ void store_advance(quire_client *client, struct job *job) {
     }
 }
 
-void store_end(quire_client *client, struct job *job) {
+void store_settle(quire_client *client, struct job *job) {
     struct job_store *store = &job->u.store;
     enum quire_status rest = job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status, first = QUIRE_OK;
     for (uint32_t i = 0; i < client->n_requests && store->in_flight > 0; i++) {

@@ -1,7 +1,41 @@
 /* Views: pointers into the mapped pool under a lease. The mapping outlives the daemon and the connection; the bytes are vouched for at the end. */
 #include "client/internal.h"
 
-enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view) {
+#include <stdlib.h>
+
+/* ---- from disk ------------------------------------------------------------------------------------------------------------- */
+/* All that the views need and that is away is brought into memory by one request. OK: each one's outcome is known. */
+static enum quire_status load_records(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
+                                      struct load *load) {
+    if (lease->n_away == 0 || lease->pool == NULL || !quire_lease_valid(lease)) {
+        return QUIRE_OK;
+    }
+    for (uint32_t i = 0; i < n_views; i++) {
+        uint8_t group = groups == NULL ? 0 : groups[i];
+        const struct quire_wire_grant *grant = lease_grant(lease, key_indices == NULL ? i : key_indices[i], group);
+        quire_rect whole;
+        if (grant != NULL && lease_rect(lease, group, &(quire_rect){0}, &whole) == QUIRE_OK) {
+            QUIRE_FORWARD(load_want(load, lease, grant, &whole, n_views - i));
+        }
+    }
+    load_sort(load, lease);
+    if (load->n == 0) {
+        return QUIRE_OK;
+    }
+    struct job job;
+    client_enter(lease->client);
+    job_init(&job, JOB_LOAD, deadline_after(lease->client, 0));
+    job.u.load.lease = lease;
+    job.u.load.load = load;
+    enum quire_status status = job_run(lease->client, &job);
+    client_leave(lease->client);
+    return status;
+}
+
+/* ---- views ----------------------------------------------------------------------------------------------------------------- */
+/* Of a record that is in memory by now, or else `loaded` says that it could not be loaded at all. */
+static enum quire_status begin(quire_lease *lease, const struct load *load, enum quire_status loaded, uint32_t key_index, uint8_t group,
+                               quire_view *view) {
     if (view != NULL) {
         memset(view, 0, sizeof(*view));
     }
@@ -17,6 +51,14 @@ enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8
     const struct quire_wire_grant *grant = lease_grant(lease, key_index, group);
     if (grant == NULL) {
         return error_set(QUIRE_MISS, "key %u was not leased for group %u", key_index, group);
+    }
+    if (grant->offset == QUIRE_WIRE_AWAY) {
+        const quire_rect whole = lease->ns->layout.opaque ? (quire_rect){0} : quire_layout_whole(&lease->ns->layout, group);
+        uint32_t number = (uint32_t)(grant - lease->grants);
+        grant = lease_place(lease, grant, &whole);
+        if (grant == NULL) {
+            return load_error(key_index, loaded != QUIRE_OK ? loaded : load_outcome(load, number));
+        }
     }
     struct quire_record record;
     const uint8_t *bytes = lease->pool->base + grant->offset;
@@ -42,20 +84,30 @@ enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8
     return QUIRE_OK;
 }
 
+enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view) {
+    struct load load = {0};
+    enum quire_status loaded = lease == NULL ? QUIRE_INVALID : load_records(lease, &key_index, &group, 1, &load);
+    enum quire_status status = begin(lease, &load, loaded, key_index, group, view);
+    free(load.items);
+    return status;
+}
+
 enum quire_status quire_view_begin_many(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
                                         quire_view *views, uint8_t *statuses) {
     if (lease == NULL || (views == NULL && n_views > 0)) {
         return error_set(QUIRE_INVALID, "views: no lease or no views");
     }
-    enum quire_status first = QUIRE_OK;
+    struct load load = {0};
+    enum quire_status first = QUIRE_OK, loaded = load_records(lease, key_indices, groups, n_views, &load);
     for (uint32_t i = 0; i < n_views; i++) {
         uint32_t key_index = key_indices == NULL ? i : key_indices[i];
-        enum quire_status status = quire_view_begin(lease, key_index, groups == NULL ? 0 : groups[i], &views[i]);
+        enum quire_status status = begin(lease, &load, loaded, key_index, groups == NULL ? 0 : groups[i], &views[i]);
         if (statuses != NULL) {
             statuses[i] = (uint8_t)status;
         }
         first = first == QUIRE_OK ? status : first;
     }
+    free(load.items);
     return first;
 }
 

@@ -288,7 +288,8 @@ void store_reuse(struct store *store, struct store_run *run, const uint32_t *tok
     }
     const struct store_tail *last = &store->last_tail;
     run->goes_on = last->tokens != NULL && n - 1 > last->n_tokens && memcmp(tokens, last->tokens, last->n_tokens * sizeof(*tokens)) == 0;
-    const quire_lookup_args args = {.keys = run->keys, .n_keys = (uint32_t)quire_min_u64(run->n_keys, QUIRE_MAX_BATCH)};
+    const quire_lookup_args args = {
+        .keys = run->keys, .n_keys = (uint32_t)quire_min_u64(run->n_keys, QUIRE_MAX_BATCH), .flags = QUIRE_LOOKUP_FETCH};
     quire_lookup_result found = {0};
     if (quire_lookup(store->ns, &args, NULL, &found) != QUIRE_OK) {
         note(store, "look-up failed: %s", quire_last_error());

@@ -41,9 +41,10 @@ struct twin {
     bool unsealed;                                                      /* its pool could shrink under the client */
     bool small;                                                         /* its pool is smaller than it says */
     uint32_t hello_major;
-    uint32_t ns_status; /* what NS_OPEN is refused with; 0: it is not */
-    bool ns_error;      /* ... as an ERROR */
-    int arg;            /* the test's */
+    uint32_t ns_status;   /* what NS_OPEN is refused with; 0: it is not */
+    bool ns_error;        /* ... as an ERROR */
+    int arg;              /* the test's */
+    void (*fill)(int fd); /* writes what lies in the pool; NULL: zeroes */
 };
 
 static inline int twin_memory(size_t bytes, bool sealed) {
@@ -96,6 +97,9 @@ static inline void twin_hello(struct twin *twin, int fd) {
     ack.lease_ms = 30000;
     ack.ingest_max_bytes = 1u << 20;
     int fds[2] = {twin_memory(twin->small ? 4096 : DOUBLE_POOL_BYTES, !twin->unsealed), twin_memory(DOUBLE_SLOTS * 4, true)};
+    if (twin->fill != NULL) {
+        twin->fill(fds[0]);
+    }
     twin_send(fd, QUIRE_MSG_HELLO_ACK, 0, &ack.base, 0, fds, twin->guest ? 0 : 2);
     close(fds[0]);
     close(fds[1]);

@@ -30,6 +30,8 @@ struct quired {
     bool verify;
     uint32_t lease_ms;
     uint64_t ingest_bytes, ingest_window_bytes;
+    uint64_t disk_bytes; /* 0: no disk tier; else one file of that size */
+    const char *fault;   /* a rule of daemon/disk/faults.h for it */
 };
 
 static struct core *quired_core;
@@ -54,6 +56,16 @@ static inline void quired_child(const struct quired *quired) {
     if (quired->ingest_bytes != 0) {
         config.ingest_bytes = quired->ingest_bytes;
         config.ingest_window_bytes = quired->ingest_window_bytes;
+    }
+    if (quired->disk_bytes != 0) {
+        snprintf(config.files[0].path, sizeof(config.files[0].path), "%s/log0", quired->folder);
+        config.files[0].size_bytes = quired->disk_bytes;
+        config.n_files = 1;
+        config.disk.segment_bytes = 1u << 20;
+        config.disk.pager.batch_bytes = 256u << 10;
+        config.disk.pager.write_delay_ms = 1;
+        config.n_faults = quired->fault != NULL;
+        snprintf(config.faults[0], sizeof(config.faults[0]), "%s", quired->fault != NULL ? quired->fault : "");
     }
     if (quired->guest) {
         config.domains[0].n_guests = 1;
@@ -119,6 +131,10 @@ static inline int quired_stop(struct quired *quired) {
     unlink(quired->path);
     char lock[128];
     snprintf(lock, sizeof(lock), "%s.lock", quired->path);
+    unlink(lock);
+    snprintf(lock, sizeof(lock), "%s/log0", quired->folder);
+    unlink(lock);
+    snprintf(lock, sizeof(lock), "%s/log0.meta", quired->folder);
     unlink(lock);
     rmdir(quired->folder);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
