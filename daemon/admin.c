@@ -50,6 +50,10 @@ static const struct admin_verb {
     [QUIRE_ADMIN_CONFIG] = {admin_config, ADMIN_FOR_OPERATORS}, /* it has the salts */
     [QUIRE_ADMIN_COUNTERS] = {admin_counters, ADMIN_FOR_MEMBERS},
     [QUIRE_ADMIN_RELOAD] = {admin_reload, ADMIN_FOR_OPERATORS},
+    [QUIRE_ADMIN_VERIFY] = {admin_verify, ADMIN_FOR_OPERATORS},
+    [QUIRE_ADMIN_FAULT_LIST] = {admin_fault_list, ADMIN_FOR_OPERATORS},
+    [QUIRE_ADMIN_FAULT_ADD] = {admin_fault_add, ADMIN_FOR_OPERATORS},
+    [QUIRE_ADMIN_FAULT_CLEAR] = {admin_fault_clear, ADMIN_FOR_OPERATORS},
 };
 
 static enum quire_status admin_do(const struct admin_call *call) {

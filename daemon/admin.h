@@ -35,6 +35,12 @@ enum quire_status admin_reload(const struct admin_call *call);
 /* admin_disk.c: fills the tier that all domains share, and the reply's section about it. There is a disk tier. */
 enum quire_status admin_disk(const struct admin_call *call, Quire__Wire__TierInfo *tier);
 
+/* admin_verify.c: what an operator does to the disk tier. The faults only when quired was started with --allow-faults. */
+enum quire_status admin_verify(const struct admin_call *call);
+enum quire_status admin_fault_list(const struct admin_call *call);
+enum quire_status admin_fault_add(const struct admin_call *call);
+enum quire_status admin_fault_clear(const struct admin_call *call);
+
 /* admin_blocks.c */
 enum quire_status admin_ns_list(const struct admin_call *call);
 enum quire_status admin_ns_delete(const struct admin_call *call);

@@ -33,6 +33,8 @@ static enum quire_status admin_ns_fill(const struct admin_call *call, const stru
     ns->blocks = info->blocks;
     ns->records = info->records;
     ns->bytes = info->bytes;
+    ns->disk_records = info->disk_records;
+    ns->disk_bytes = info->disk_bytes;
     ns->pinned_blocks = info->pinned_blocks;
     ns->hits = info->hits;
     ns->misses = info->misses;
@@ -124,15 +126,14 @@ static const char *admin_advice(const struct pager_block_info *info) {
     return "";
 }
 
-static enum quire_status admin_record(const struct admin_call *call, const struct pager_record_info *info, const char *tier,
-                                      Quire__Wire__BlockInfo *block) {
+static enum quire_status admin_record(const struct admin_call *call, const struct pager_record_info *info, Quire__Wire__BlockInfo *block) {
     Quire__Wire__RecordInfo *record = arena_alloc(call->arena, sizeof *record);
     if (record == NULL) {
         return QUIRE_NO_MEMORY;
     }
     quire__wire__record_info__init(record);
     record->group = info->group;
-    record->tier = (char *)tier;
+    record->tier = (char *)(strcmp(info->state, "disk") == 0 ? "disk" : "host");
     record->state = admin_text(call, info->state);
     record->offset = info->offset;
     record->bytes = info->size_bytes;
@@ -142,6 +143,8 @@ static enum quire_status admin_record(const struct admin_call *call, const struc
     record->error = info->error;
     record->ancestry_error = info->ancestry_error;
     record->generation = info->generation;
+    record->on_disk = info->on_disk;
+    record->segment = info->segment;
     block->records[block->n_records++] = record;
     return QUIRE_OK;
 }
@@ -167,7 +170,7 @@ static enum quire_status admin_block_fill(const struct admin_call *call, const s
         return QUIRE_NO_MEMORY;
     }
     for (uint32_t i = 0; i < info->n_records; i++) {
-        QUIRE_FORWARD(admin_record(call, &info->records[i], "host", block));
+        QUIRE_FORWARD(admin_record(call, &info->records[i], block));
     }
     call->reply->blocks[call->reply->n_blocks++] = block;
     return QUIRE_OK;

@@ -101,8 +101,10 @@ static void add_places(const struct pager *pager, uint32_t block, struct pager_b
     for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
         bool told = false;
         for (uint32_t i = 0; i < info->n_records; i++) {
-            told |= info->records[i].group == where.group;
-            info->records[i].on_disk |= info->records[i].group == where.group;
+            if (info->records[i].group == where.group) {
+                told = info->records[i].on_disk = true;
+                info->records[i].segment = where.segment;
+            }
         }
         if (!told && info->n_records < PAGER_BLOCK_RECORDS_MAX) {
             info->records[info->n_records++] = (struct pager_record_info){

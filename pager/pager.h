@@ -268,8 +268,8 @@ struct pager_record_info {
     uint32_t size_bytes, refs, generation;
     uint64_t sequence;
     float error, ancestry_error;
-    bool on_disk; /* state "disk": only there; offset is then in `segment` */
-    uint32_t segment;
+    bool on_disk;     /* state "disk": only there; offset is then in `segment` */
+    uint32_t segment; /* on_disk */
 };
 struct pager_block_info {
     quire_key key, parent;

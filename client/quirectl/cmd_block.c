@@ -32,9 +32,10 @@ cJSON *block_json(const Quire__Wire__BlockInfo *block) {
 
 /* ---- show ---------------------------------------------------------------------------------------------------------------------- */
 static void show_records(const Quire__Wire__BlockInfo *block, FILE *to) {
-    static const char *const titles[] = {"GROUP", "TIER", "STATE", "SIZE", "OFFSET", "READERS", "RUNG", "ERROR", "SEQUENCE", "GENERATION"};
+    static const char *const titles[] = {"GROUP", "TIER",  "STATE",    "SIZE",       "OFFSET", "READERS",
+                                         "RUNG",  "ERROR", "SEQUENCE", "GENERATION", "ON DISK"};
     struct table table;
-    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "rllrrrlrrr");
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "rllrrrlrrrl");
     for (size_t i = 0; i < block->n_records; i++) {
         const Quire__Wire__RecordInfo *record = block->records[i];
         table_cell(&table, "%u", record->group);
@@ -47,6 +48,7 @@ static void show_records(const Quire__Wire__BlockInfo *block, FILE *to) {
         table_cell(&table, "%g", (double)record->error);
         table_cell(&table, "%llu", (unsigned long long)record->sequence);
         table_cell(&table, "%u", record->generation);
+        table_cell(&table, record->on_disk ? "segment %u" : "–", record->segment);
     }
     table_end(&table, 2, 0, to);
 }

@@ -147,6 +147,11 @@ static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout
     quire_human_count(ns->blocks, count, sizeof count);
     fprintf(to, "holds        %s blocks in %llu records, %s; %llu pinned\n", count, (unsigned long long)ns->records, size,
             (unsigned long long)ns->pinned_blocks);
+    if (ns->disk_records > 0) {
+        quire_human_size(ns->disk_bytes, size, sizeof size);
+        quire_human_count(ns->disk_records, count, sizeof count);
+        fprintf(to, "on disk      %s records, %s\n", count, size);
+    }
     uint64_t asked = ns->hits + ns->misses;
     format_percent(ns->hits, asked, percent);
     quire_human_count(ns->tokens_reused, count, sizeof count);

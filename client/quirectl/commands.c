@@ -18,7 +18,7 @@ const struct command commands[] = {
      "Readers that hold a lease keep their bytes until they release them. Asks first; --yes does not ask.\n\n"
      "Examples:\n  quirectl ns delete smollm2\n",
      cmd_ns_delete},
-    {"block show", "KEY... --ns NAME", "--ns", "where a block is: records, pins, who refers to it",
+    {"block show", "KEY... --ns NAME", "--ns", "where a block is: records in memory and on disk, pins, who refers to it",
      "A key is 64 hexadecimal digits. A block that is not there is shown with the reason.\n\n"
      "Examples:\n  quirectl block show 3f2a…(64 digits) --ns smollm2\n",
      cmd_block_show},

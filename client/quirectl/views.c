@@ -75,17 +75,18 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
 }
 
 void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
-    static const char *const titles[] = {"NAMESPACE", "DOMAIN",        "BLOCKS", "SIZE",    "PINNED",
+    static const char *const titles[] = {"NAMESPACE", "DOMAIN",        "BLOCKS", "SIZE",    "ON DISK", "PINNED",
                                          "HIT RATE",  "TOKENS REUSED", "STORED", "EVICTED", "POLICY"};
     struct table table;
     char percent[FORMAT_BYTES];
-    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "llrrrrrrrl");
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "llrrrrrrrrl");
     for (size_t i = 0; i < reply->n_namespaces; i++) {
         const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];
         table_cell(&table, "%s", ns->name);
         table_cell(&table, "%s", ns->domain);
         table_count(&table, ns->blocks);
         table_size(&table, ns->bytes);
+        table_size(&table, ns->disk_bytes);
         table_count(&table, ns->pinned_blocks);
         format_percent(ns->hits, ns->hits + ns->misses, percent);
         table_cell(&table, "%s", percent);
