@@ -75,6 +75,18 @@ void bench_note(const struct bench_options *options, const char *format, ...) {
     fflush(stdout);
 }
 
+void bench_trace(const struct bench_options *options, const char *format, ...) {
+    if (!options->verbose) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "    ");
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+}
+
 int bench_fail(const struct bench_case *c, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -97,6 +109,7 @@ static void usage(FILE *to) {
     }
     fprintf(to,
             "\n  --case NAME   only this case        --json   one object a line\n"
+            "  --verbose     each round of the disk's cases, to standard error\n"
             "  --bin DIR     where the programs are; default: where quire-bench itself is\n"
             "  --dir DIR     where disk makes its files, a few GiB, removed afterwards; default: $TMPDIR, else /tmp\n"
             "  --trace FILE  requests of a chat service; default: $QUIRE_TRACE, else ../shared/data/mooncake_conversation_trace.jsonl\n\n"
@@ -137,10 +150,10 @@ static const char *own_folder(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option longs[] = {{"case", required_argument, NULL, 'c'},  {"json", no_argument, NULL, 'j'},
-                                          {"model", required_argument, NULL, 'm'}, {"bin", required_argument, NULL, 'b'},
-                                          {"dir", required_argument, NULL, 'd'},   {"trace", required_argument, NULL, 't'},
-                                          {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"case", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},      {"model", required_argument, NULL, 'm'},
+        {"bin", required_argument, NULL, 'b'},  {"dir", required_argument, NULL, 'd'}, {"trace", required_argument, NULL, 't'},
+        {"verbose", no_argument, NULL, 'v'},    {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
     struct bench_options options = {.model = getenv("QUIRE_MODEL"), .dir = getenv("TMPDIR"), .trace = getenv("QUIRE_TRACE")};
     for (int flag; (flag = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
         switch (flag) {
@@ -155,6 +168,9 @@ int main(int argc, char **argv) {
             break;
         case 'b':
             options.bin = optarg;
+            break;
+        case 'v':
+            options.verbose = true;
             break;
         case 'd':
             options.dir = optarg;

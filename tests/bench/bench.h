@@ -46,6 +46,8 @@ void bench_report(const struct bench_options *options, const char *subject, cons
                   double ceiling, double ratio);
 /* A remark below a line for people; nothing with --json. */
 void bench_note(const struct bench_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A round's figures, with --verbose. */
+void bench_trace(const struct bench_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int bench_fail(const struct bench_case *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 uint64_t bench_now_ns(void);

@@ -2,6 +2,9 @@
 #include "proto/base/base.h"
 
 static const struct bench_case cases[] = {
+    {"store_stream", "payload bytes demoted to disk, blocks of 2 MiB; ceiling: bare sequential writes of 2 MiB", ">= 0.95",
+     disk_store_stream},
+    {"store_small", "the same with blocks of 24 KiB", ">= 0.90", disk_store_small},
     {"write_amplification_chat20",
      "a chat trace through the real pager and log, a disk of 20 % of its blocks and memory for 1 %: bytes written / first admitted",
      "<= 1.15", disk_trace},

@@ -4,6 +4,8 @@
 
 #include "tests/bench/bench.h"
 
+int disk_store_stream(const struct bench_options *options, const struct bench_case *self);
+int disk_store_small(const struct bench_options *options, const struct bench_case *self);
 int disk_trace(const struct bench_options *options, const struct bench_case *self);
 int disk_block_bytes(const struct bench_options *options, const struct bench_case *self);
 
