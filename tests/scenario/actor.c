@@ -36,8 +36,9 @@ static const char help_text[] =
     "                                            cost: what a token took, in microseconds; a failure has retry=MILLISECONDS behind its "
     "status\n"
     "part NUMBER PUT_ID LAYER LAYERS HEAD HEADS  one part of a block\n"
-    "lookup SLOT FIRST COUNT [each] [probe]      ok HITS REASONS\n"
+    "lookup SLOT FIRST COUNT [each] [probe]      ok HITS REASONS; with fetch_us: how long it will take to be fetched, behind them\n"
     "fetch SLOT [HITS]                           copies and compares what the lookup hit\n"
+    "fetch SLOT lanes=LAYER,LAYERS,HEAD,HEADS    of each block only these lanes\n"
     "view SLOT | viewcheck SLOT | release SLOT   zero-copy: begin, look again (also after the daemon died) and end\n"
     "touch|delete|pin|unpin FIRST COUNT          ok STATUSES\n"
     "hammer MILLISECONDS FIRST COUNT             stores and fetches at random; ok HITS MISSES FAILURES; a wrong byte ends it all\n"
@@ -234,6 +235,9 @@ static void do_lookup(char **words, int n) {
     for (uint32_t i = 0; i < count; i++) {
         printf("%s%u", i != 0 ? "," : "", misses[i]);
     }
+    if (has_word(words, n, "fetch_us")) {
+        printf(" %u", result.fetch_us);
+    }
     printf("\n");
 }
 
@@ -270,11 +274,40 @@ static enum quire_status fetch_one(quire_lease *lease, uint32_t index, uint32_t 
     return status;
 }
 
+/* Likewise, only some lanes; beside them nothing may be written. */
+static enum quire_status fetch_lanes(quire_lease *lease, uint32_t index, uint32_t number, const quire_rect *rect) {
+    uint8_t *copy = calloc(1, me.block_bytes), *want = calloc(1, me.block_bytes);
+    uint64_t lane = (uint64_t)head_stride();
+    void *k[QUIRE_MAX_LAYERS], *v[QUIRE_MAX_LAYERS];
+    lanes(copy, rect->first_layer, rect->n_layers, rect->first_head, k, v);
+    quire_dest dest = {.key_index = index, .rect = *rect, .k_base = k, .v_base = v, .region = copy, .region_bytes = me.block_bytes};
+    dest.k_head_stride = dest.v_head_stride = head_stride();
+    dest.k_token_stride = dest.v_token_stride = token_stride();
+    enum quire_status status = quire_fetch(lease, &dest, 1, NULL, 2000);
+    content(number, want, me.block_bytes);
+    for (uint32_t i = 0; i < me.block_bytes / lane; i++) { /* lanes are [layer][K, V][head] */
+        uint32_t head = i % me.layout.group[0].n_kv_heads, layer = i / me.layout.group[0].n_kv_heads / 2;
+        if (layer - rect->first_layer >= rect->n_layers || head - rect->first_head >= rect->n_heads) {
+            memset(want + i * lane, 0, lane);
+        }
+    }
+    if (status == QUIRE_OK && memcmp(copy, want, me.block_bytes) != 0) {
+        printf("WRONG BYTES in lanes of block %u\n", number);
+        fflush(stdout);
+        abort();
+    }
+    free(copy);
+    free(want);
+    return status;
+}
+
 static void do_fetch(char **words, int n) {
     struct held *held = slot_of(words[1]);
-    uint32_t count = n > 2 ? (uint32_t)atoi(words[2]) : held->count;
+    quire_rect rect;
+    bool part = n > 2 && sscanf(words[2], "lanes=%hu,%hu,%hu,%hu", &rect.first_layer, &rect.n_layers, &rect.first_head, &rect.n_heads) == 4;
+    uint32_t count = n > 2 && !part ? (uint32_t)atoi(words[2]) : held->count;
     for (uint32_t i = 0; i < count; i++) {
-        enum quire_status status = fetch_one(held->lease, i, held->first + i);
+        enum quire_status status = part ? fetch_lanes(held->lease, i, held->first + i, &rect) : fetch_one(held->lease, i, held->first + i);
         if (status != QUIRE_OK) {
             printf("err %s block %u: %s\n", quire_status_name(status), held->first + i, quire_last_error());
             return;
