@@ -53,6 +53,7 @@ static enum pager_state sealing(struct pager *pager, struct pager_domain *domain
 
 /* Nobody holds it, or it has left its block: the disk goes on knowing it, the slot does not. */
 static enum pager_state away(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_happening happening) {
+    uint32_t block = domain->records[slot].block;
     switch (happening) {
     case PAGER_HAPPENS_LOAD:
         domain->records[slot].busy++;
@@ -61,14 +62,16 @@ static enum pager_state away(struct pager *pager, struct pager_domain *domain, u
         if (domain->records[slot].refs > 0) {
             return PAGER_AWAY;
         }
-        if (pager_block_is_orphan(pager, pager_block_at(pager, domain->records[slot].block))) {
+        if (pager_block_is_orphan(pager, pager_block_at(pager, block))) {
             pager_orphans_expect(pager); /* it stayed only because it was held */
         }
+        pager_record_unlink(pager, domain, slot);
+        pager_block_file(pager, block); /* its other groups in memory may go now */
         break;
     default:
         assert(happening == PAGER_HAPPENS_DROP);
+        pager_record_unlink(pager, domain, slot);
     }
-    pager_record_unlink(pager, domain, slot);
     return doomed(pager, domain, slot, happening);
 }
 

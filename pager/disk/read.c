@@ -230,7 +230,9 @@ void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
         }
     }
     pager_where_drop(pager, block, group);
-    if (!pager_block_stored(pager, block)) {
+    if (pager_block_stored(pager, block)) {
+        pager_block_file(pager, block);
+    } else {
         struct pager_ns *ns = pager->namespaces[b->ns];
         pager_ghost_add(&pager->ghosts, ns->serial, &b->key, ns->deleted ? PAGER_GHOST_NONE : PAGER_GHOST_EVICTED);
         if (b->pins > 0) {
