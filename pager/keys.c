@@ -18,8 +18,8 @@ static enum quire_status delete_block(struct pager *pager, uint32_t block) {
     if (b->pins > 0) {
         return QUIRE_IN_USE;
     }
+    pager_bury(pager, pager->namespaces[b->ns], &b->key);
     if (stored) {
-        pager_bury(pager, block);
         pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
         pager->counters.deleted_blocks++;
     }
@@ -74,6 +74,9 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
         quire_key key;
         memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
         uint32_t block = pager_index_find(pager->index, ns, &key);
+        if (block == PAGER_NO_BLOCK && verb == QUIRE_WIRE_DELETE) {
+            pager_bury(pager, n, &key); /* who is told that it is not here must not find it later */
+        }
         statuses[i] = (uint8_t)(block == PAGER_NO_BLOCK ? QUIRE_MISS : verbs[verb](pager, block));
     }
     pager_room_serve_all(pager);

@@ -5,19 +5,18 @@
 #include <stdlib.h>
 
 /* ---- tombstones ----------------------------------------------------------------------------------------------------------- */
-void pager_bury(struct pager *pager, uint32_t block) {
+void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
     struct pager_disk *disk = pager->disk;
-    const struct pager_block *b = pager_block_at(pager, block);
     if (!disk) {
         return;
     }
     assert(disk->n_tombstones < PAGER_DISK_MAX_TOMBSTONES); /* pager_keys looks first */
-    disk->tombstones[(disk->first_tombstone + disk->n_tombstones++) % PAGER_DISK_MAX_TOMBSTONES] = (struct pager_tombstone){
-        .key = b->key,
-        .serial = pager->namespaces[b->ns]->serial,
-        .sequence = ++pager->sequence,
-    };
+    const struct pager_tombstone tombstone = {.key = *key, .serial = ns->serial, .sequence = ++pager->sequence};
+    disk->tombstones[(disk->first_tombstone + disk->n_tombstones++) % PAGER_DISK_MAX_TOMBSTONES] = tombstone;
     disk->buried_wanted++;
+    if (disk->restoring) {
+        pager_restore_bury(pager, &tombstone);
+    }
 }
 
 bool pager_may_bury(const struct pager *pager, uint32_t n) {

@@ -200,7 +200,8 @@ void pager_write_due(struct pager *pager);
 void pager_write_give_up(struct pager *pager); /* there is no device any more: only memory has what is dirty */
 
 /* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
-void pager_bury(struct pager *pager, uint32_t block); /* before it is dropped for good */
+/* A block is deleted, or was not there: the log may hold what the index has forgotten, or has not found yet. */
+void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
 bool pager_may_bury(const struct pager *pager, uint32_t n);
 bool pager_pin_note(struct pager *pager, uint32_t block); /* false: no memory, or too many */
 void pager_meta_changed(struct pager *pager);
@@ -249,5 +250,7 @@ enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_
 
 /* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
 void pager_restore_free(struct pager *pager);
+/* Deleted while the log is still being read. */
+void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone);
 
 #endif

@@ -118,16 +118,25 @@ static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t g
     return &disk->sequences[at + group];
 }
 
+/* 0: no memory. Then what it buries could come back: nothing more is taken from the log. */
+static uint64_t dig(struct pager_disk *disk, uint32_t serial, const quire_key *key, uint64_t sequence) {
+    if (2 * (disk->n_graves + 1) > disk->graves_capacity && !graves_grow(disk)) {
+        disk->restore_failed = true;
+        return 0;
+    }
+    struct pager_grave *grave = grave_of(disk, serial, key);
+    disk->n_graves += grave->sequence == 0;
+    *grave = (struct pager_grave){.key = *key, .serial = serial, .sequence = quire_max_u64(grave->sequence, sequence)};
+    return grave->sequence;
+}
+
+void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone) {
+    (void)dig(pager->disk, tombstone->serial, &tombstone->key, tombstone->sequence);
+}
+
 static void bury(struct pager *pager, const struct quire_log_entry *entry) {
     struct pager_disk *disk = pager->disk;
-    if (2 * (disk->n_graves + 1) > disk->graves_capacity && !graves_grow(disk)) {
-        disk->restore_failed = true; /* what it buries could come back: then nothing more is taken from the log */
-        return;
-    }
-    struct pager_grave *grave = grave_of(disk, entry->ns, &entry->key);
-    disk->n_graves += grave->sequence == 0;
-    uint64_t sequence = quire_max_u64(grave->sequence, entry->sequence);
-    *grave = (struct pager_grave){.key = entry->key, .serial = entry->ns, .sequence = sequence};
+    uint64_t sequence = dig(disk, entry->ns, &entry->key, entry->sequence);
     struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
     uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
     for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups; g++) {
