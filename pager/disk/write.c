@@ -282,11 +282,21 @@ static bool bury_on(struct pager *pager, uint32_t device) {
     return true;
 }
 
+/* So many of them fit into a segment, however small: header, head, footer and trailer. */
+static uint32_t most_tombstones(const struct pager_disk *disk) {
+    const struct quire_log_geometry *g = &disk->geometry;
+    uint32_t n = MAX_TOMBSTONES;
+    while (n > 1 && 2 + quire_log_head_units(g, n) + quire_log_footer_units(g, n) > g->segment_units) {
+        n /= 2;
+    }
+    return n;
+}
+
 /* A number of tombstones at a time goes to every device; the next when all have them, so that they become durable in order. */
 static void bury_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     if (disk->burying == 0 && disk->n_tombstones > 0) {
-        disk->burying = (uint32_t)quire_min_u64(disk->n_tombstones, MAX_TOMBSTONES);
+        disk->burying = (uint32_t)quire_min_u64(disk->n_tombstones, most_tombstones(disk));
         disk->graves_to_dig = (1u << disk->n_devices) - 1;
     }
     for (uint32_t d = 0; disk->burying > 0 && d < disk->n_devices; d++) {
