@@ -13,9 +13,12 @@ void pager_disk_options_default(struct pager_disk_options *options) {
 
 bool pager_has_disk(const struct pager *pager) { return pager->disk != NULL; }
 
-static struct pager_disk_options sane(struct pager_disk_options options) {
+/* Segments kept clean are some of many: where there are few, those that writing needs. */
+static struct pager_disk_options sane(const struct pager_disk *disk, struct pager_disk_options options) {
+    uint32_t least = disk->reserve + 1;
+    options.clean_segments = (uint32_t)quire_min_u64(options.clean_segments, pager_log_segments(disk->log) / 4);
     options.writes_in_flight = (uint32_t)quire_min_u64(quire_max_u64(options.writes_in_flight, 1), PAGER_DISK_WRITE_SHARE / 2);
-    options.clean_segments = (uint32_t)quire_max_u64(options.clean_segments, 2);
+    options.clean_segments = (uint32_t)quire_max_u64(options.clean_segments, least);
     options.reinsert_pct = (uint32_t)quire_min_u64(options.reinsert_pct, 90);
     options.drive_writes_per_day = options.drive_writes_per_day > 0 ? options.drive_writes_per_day : 0;
     return options;
@@ -31,7 +34,7 @@ static void budget(struct pager *pager) {
 
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options) {
     if (pager->disk) {
-        pager->disk->options = sane(*options);
+        pager->disk->options = sane(pager->disk, *options);
         budget(pager);
     }
 }
@@ -54,9 +57,9 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
         return QUIRE_NO_MEMORY;
     }
     struct pager_disk *disk = pager->disk;
-    disk->options = sane(*options);
     disk->geometry = shape->geometry;
     disk->n_devices = shape->n_devices;
+    disk->reserve = shape->reserve;
     disk->emptying.segment = PAGER_NO_SEGMENT;
     disk->restoring = true;
     disk->meta_wanted = 1; /* what there is already */
@@ -67,6 +70,7 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
         pager_disk_destroy(pager);
         return status;
     }
+    disk->options = sane(disk, *options);
     for (uint32_t i = 0; i < QUIRE_LOG_MAX_FILES; i++) {
         pager_pace_init(&disk->pace[i]);
     }
@@ -153,11 +157,14 @@ void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status stat
 }
 
 void pager_disk_pump(struct pager *pager) {
-    pager_meta_pump(pager);
-    pager_write_pump(pager);
-    pager_read_pump(pager);
-    pager_empty_pump(pager);
-    pager_orphans_pump(pager);
+    do {
+        pager->disk->again = false;
+        pager_meta_pump(pager);
+        pager_write_pump(pager);
+        pager_read_pump(pager);
+        pager_empty_pump(pager);
+        pager_orphans_pump(pager);
+    } while (pager->disk->again);
 }
 
 uint64_t pager_disk_deadline(const struct pager *pager) {
@@ -174,6 +181,12 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
     }
     if (disk->restoring) {
         return next_ns;
+    }
+    if (disk->emptying.segment == PAGER_NO_SEGMENT && disk->rest_ns > pager->now_ns) {
+        next_ns = quire_min_u64(next_ns, disk->rest_ns);
+    }
+    if (disk->emptying.segment != PAGER_NO_SEGMENT && !disk->emptying.asked) {
+        next_ns = quire_min_u64(next_ns, disk->emptying.again_ns);
     }
     if (disk->emptying.told) {
         next_ns = quire_min_u64(next_ns, disk->emptying.at < disk->emptying.n ? disk->emptying.again_ns : pager->now_ns + QUIRE_NS_PER_MS);

@@ -11,6 +11,10 @@
 #include <stdlib.h>
 
 #define RECENT 0.575
+/* What must stay is let go all the same when nothing has left the segment for so long: there is no room for it in memory, and deletions wait for the segment. */
+#define PATIENCE_NS (10 * QUIRE_NS_PER_S)
+/* When the disk is full of what must stay, emptying moves it round and round, and wears the drive out: then it goes slowly. */
+#define FUTILE_REST_NS QUIRE_NS_PER_S
 
 /* ---- the cut -------------------------------------------------------------------------------------------------------------- */
 static double bucket_bytes(const struct pager_disk *disk) {
@@ -65,10 +69,11 @@ void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint3
     }
 }
 
+static bool is_patient(const struct pager *pager) { return pager->now_ns - pager->disk->emptying.progress_ns < PATIENCE_NS; }
+
 /* Who holds it, or pinned it, keeps it, whatever the budget says. */
 static bool must_stay(const struct pager *pager, const struct pager_block *block, const struct pager_record *record) {
-    (void)pager;
-    return block->pins > 0 || (record && record->refs > 0) || (record && record->state == PAGER_LOADING);
+    return is_patient(pager) && (block->pins > 0 || (record && (record->refs > 0 || record->state == PAGER_LOADING)));
 }
 
 static bool rewrite(struct pager *pager, uint32_t block, const struct quire_log_entry *entry) {
@@ -126,13 +131,23 @@ static void look_at(struct pager *pager, const struct quire_log_entry *entry, ui
 /* ---- one segment ---------------------------------------------------------------------------------------------------------- */
 static void begin(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
+    if (disk->rest_ns > pager->now_ns) {
+        return;
+    }
     bool urgent = is_crowded(pager) || (disk->burying > 0 && disk->graves_to_dig != 0);
     uint32_t segment = pager_log_to_empty(disk->log, urgent ? UINT32_MAX : disk->options.clean_segments);
     if (segment == PAGER_NO_SEGMENT) {
         return;
     }
     free(disk->emptying.entries);
-    disk->emptying = (struct pager_emptying){.segment = segment, .epoch = pager_log_segment(disk->log, segment)->epoch};
+    disk->emptying = (struct pager_emptying){
+        .segment = segment,
+        .epoch = pager_log_segment(disk->log, segment)->epoch,
+        .left = UINT32_MAX,
+        .progress_ns = pager->now_ns,
+        .clean = pager_log_clean(disk->log),
+        .admitted_bytes = disk->counters.disk_admitted_bytes,
+    };
 }
 
 static void ask(struct pager *pager) {
@@ -173,7 +188,7 @@ void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_st
     if (disk->emptying.segment == op->told.segment) {
         if (status != QUIRE_OK || !disk->emptying.told) {
             disk->emptying.n = 0;
-            disk->emptying.told = true;
+            disk->emptying.told = disk->emptying.failed = true;
         }
     }
     pager_op_free(pager, op);
@@ -186,6 +201,10 @@ static void end(struct pager *pager) {
         pager_log_emptied(disk->log, disk->emptying.segment);
         disk->counters.disk_emptied++;
     }
+    bool gained = pager_log_clean(disk->log) > disk->emptying.clean || disk->counters.disk_admitted_bytes > disk->emptying.admitted_bytes;
+    disk->futile = gained ? 0 : disk->futile + 1;
+    disk->rest_ns = disk->futile > pager_log_segments(disk->log) ? pager->now_ns + FUTILE_REST_NS : 0;
+    disk->again = true; /* there is a clean segment now */
     free(disk->emptying.entries);
     disk->emptying = (struct pager_emptying){.segment = PAGER_NO_SEGMENT};
 }
@@ -203,6 +222,10 @@ static bool is_rewriting(const struct pager *pager) {
 static void wait(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
+    if (segment->live_records < disk->emptying.left) {
+        disk->emptying.left = segment->live_records;
+        disk->emptying.progress_ns = pager->now_ns;
+    }
     if (segment->live_records == 0 || segment->state != PAGER_SEGMENT_EMPTYING) {
         end(pager);
     } else if (is_rewriting(pager)) {
@@ -216,6 +239,9 @@ static void wait(struct pager *pager) {
         disk->emptying.swept = false;
         disk->emptying.at = 0;
         disk->emptying.again_ns = pager->now_ns + QUIRE_NS_PER_MS;
+        if (disk->emptying.failed) {
+            disk->emptying.asked = disk->emptying.told = disk->emptying.failed = false;
+        }
     }
 }
 
@@ -234,7 +260,7 @@ void pager_empty_pump(struct pager *pager) {
         end(pager); /* its device was lost */
         return;
     }
-    if (!disk->emptying.asked) {
+    if (!disk->emptying.asked && disk->emptying.again_ns <= pager->now_ns) {
         ask(pager);
     }
     if (disk->emptying.told && disk->emptying.again_ns <= pager->now_ns) {
@@ -270,7 +296,8 @@ static bool in_lost_segment(const struct pager *pager, uint32_t block, const str
     const struct pager_disk *disk = pager->disk;
     const struct pager_segment *segment = pager_log_segment(disk->log, where->segment);
     return segment->state == PAGER_SEGMENT_LOST || segment->state == PAGER_SEGMENT_CLEAN ||
-           (where->segment == disk->emptying.segment && disk->emptying.swept && pager_block_at(pager, block)->pins == 0);
+           (where->segment == disk->emptying.segment && disk->emptying.swept &&
+            (pager_block_at(pager, block)->pins == 0 || !is_patient(pager)));
 }
 
 /* The block may be gone afterwards. True: something of it went. */

@@ -98,7 +98,12 @@ struct pager_emptying {
     uint32_t n, at;
     bool asked, told; /* for the entries; they are here */
     bool swept;       /* the index was searched for what no footer told */
+    bool failed;      /* the entries could not be read: they are asked for again */
     uint64_t again_ns;
+    uint32_t left;        /* records, when it was last looked */
+    uint64_t progress_ns; /* when they became fewer */
+    uint32_t clean;       /* as it began: segments, and bytes ever admitted */
+    uint64_t admitted_bytes;
 };
 
 struct pager_read_queue {
@@ -111,7 +116,7 @@ struct pager_disk {
     struct pager_log *log;
     uint32_t *open_ticks; /* ring: when segments were opened, since the start */
     uint64_t n_opened;
-    uint32_t n_devices;
+    uint32_t n_devices, reserve;
     struct pager_pace pace[QUIRE_LOG_MAX_FILES];
     struct pager_budget budget;
     struct pager_where_nodes places;
@@ -149,9 +154,13 @@ struct pager_disk {
     struct pager_read_queue loads_queue, ahead_queue;
     uint64_t ahead_bytes; /* read ahead, asked for or queued */
     uint64_t reading_bytes;
+    bool starved; /* what is to be written again finds no room in memory */
+    bool again;   /* what was done makes something else possible */
 
     /* emptying */
     struct pager_emptying emptying;
+    uint32_t futile;                             /* segments emptied in a row that made no room */
+    uint64_t rest_ns;                            /* until then none is, when those were all */
     double tokens;                               /* bytes that may be rewritten */
     uint32_t rewrites_reading, rewrites_writing; /* under way */
     bool orphans, orphans_again;                 /* a pass through the index is due, or under way; another one is */

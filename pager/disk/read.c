@@ -192,7 +192,8 @@ static bool serve(struct pager *pager, struct pager_op *op) {
     }
     uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
     if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
-        if (op->read.purpose == PAGER_READ_LOAD || op->read.waiting) {
+        pager->disk->starved |= op->read.rewrites;
+        if (op->read.waiting) {
             return false;
         }
         pull(pager->disk, op);
@@ -200,6 +201,7 @@ static bool serve(struct pager *pager, struct pager_op *op) {
         return true;
     }
     pull(pager->disk, op);
+    pager->disk->starved &= !op->read.rewrites;
     start(pager, op, extent);
     return true;
 }

@@ -341,6 +341,24 @@ static bool over_budget(struct pager *pager, const struct gathering *g) {
     return false;
 }
 
+/*
+ * No segment is left for what is written again: emptying waits for these, and they for what it makes clean. They stay in memory, to be written when there is
+ * one; what the segment holds of them is given up.
+ */
+static void give_up_places(struct pager *pager, const struct gathering *g) {
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct pager_domain *domain = &pager->domains[g->carried[i].domain];
+        struct pager_record *record = &domain->records[g->carried[i].slot];
+        struct pager_where where;
+        pager_dirty_leave(domain, g->carried[i].slot);
+        record->flags &= (uint8_t)~PAGER_RECORD_REWRITE;
+        enter(domain, g->carried[i].slot, false);
+        if (pager_where_find(pager, record->block, record->group, &where) && where.segment == pager->disk->emptying.segment) {
+            pager_where_drop(pager, record->block, record->group);
+        }
+    }
+}
+
 /* True: something was written or decided, and there may be more. */
 static bool write_one(struct pager *pager, struct gathering *g) {
     struct pager_disk *disk = pager->disk;
@@ -360,8 +378,16 @@ static bool write_one(struct pager *pager, struct gathering *g) {
         pager_op_free(pager, op);
         if (status == QUIRE_TOO_LARGE) {
             decline_all(pager, g);
+        } else if (status == QUIRE_FULL && g->rewriting) {
+            give_up_places(pager, g);
+        } else { /* no segment is clean: emptying one will tell, unless it waits for room that these take up */
+            if (status == QUIRE_FULL && disk->starved) {
+                disk->starved = false;
+                decline_all(pager, g);
+            }
+            return false;
         }
-        return status == QUIRE_TOO_LARGE; /* else no segment is clean: emptying one will tell */
+        return true;
     }
     (void)pager_budget_take(&disk->budget, g->bytes, pager->now_ns);
     batch_take(pager, op);
