@@ -1,0 +1,423 @@
+/*
+ * Many lives of a daemon, each from a seed:
+ *
+ *     sim [--seeds FROM..TO | --seed N] [--steps N] [--seconds S] [--verbose]
+ *
+ * After every step it is asked whether what the pager says and does can be true (sim_model.h); now and then the pager recounts its books; now and then all
+ * become calm, and then everything that was begun must come to an end. A seed that fails is named, and fails again in the same way.
+ */
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_restart.h"
+#include "tests/sim/sim_server.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define STEPS 3000u
+#define CALM_NS (120 * QUIRE_NS_PER_S)
+/* Ticks in a row that are due at once. */
+#define MOST_SPINS 20000u
+/* Every so many seeds one is run twice. */
+#define REPLAY_EVERY 32u
+
+/* ---- one step ------------------------------------------------------------------------------------------------------------- */
+static void pump(struct sim *sim) {
+    struct pager_event event;
+    while (sim->pager && pager_next_event(sim->pager, &event)) {
+        switch (event.type) {
+        case PAGER_FILL:
+        case PAGER_SEAL:
+        case PAGER_MOVE:
+            sim_executor_begin(sim, &event);
+            break;
+        case PAGER_PUT_DONE:
+        case PAGER_LOAD_DONE:
+        case PAGER_DURABLE:
+            sim_server_outcome(sim, &event);
+            break;
+        case PAGER_FLUSHED:
+            sim->flushed = true;
+            break;
+        default:
+            sim_store_begin(sim, &event);
+        }
+    }
+}
+
+static void check(struct sim *sim) {
+    struct pager_disk_stats stats;
+    if (!sim->pager) {
+        return;
+    }
+    sim_model_watch(sim);
+    pager_check(sim->pager);
+    pager_disk_stats(sim->pager, &stats);
+    SIM_REQUIRE(sim, stats.restoring || stats.log.clean + stats.log.open + stats.log.sealed + stats.log.lost == stats.log.segments);
+}
+
+/* False: nothing is to happen any more. */
+static bool step(struct sim *sim) {
+    uint64_t due_ns = sim->pager ? pager_next_deadline(sim->pager) : UINT64_MAX, next_ns = sim_agenda_next(&sim->agenda);
+    bool now_and_then = sim->pager && !sim->calm && sim_roll(sim, 100) == 0;
+    if (due_ns == UINT64_MAX && next_ns == UINT64_MAX) {
+        return false;
+    }
+    if (quire_min_u64(due_ns, next_ns) > sim->now_ns) {
+        sim->now_ns = quire_min_u64(due_ns, next_ns);
+        sim->spins = 0;
+    }
+    if (due_ns <= sim->now_ns || now_and_then) {
+        SIM_REQUIRE(sim, ++sim->spins < MOST_SPINS);
+        pager_tick(sim->pager, sim->now_ns);
+        pump(sim);
+    }
+    if (next_ns <= sim->now_ns) {
+        sim_agenda_run(sim);
+        pump(sim);
+    }
+    if (++sim->counts->steps % 16 == 0) {
+        check(sim);
+    }
+    return true;
+}
+
+/* ---- lives ---------------------------------------------------------------------------------------------------------------- */
+static void note_counters(struct sim *sim) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(sim->pager, &stats);
+    sim->counts->restored += stats.counters->disk_restored;
+    sim->counts->emptied += stats.counters->disk_emptied;
+    sim->counts->rewritten += stats.counters->disk_rewritten_bytes > 0;
+    sim->counts->tombstones += stats.counters->disk_tombstones;
+    sim->counts->declined += stats.counters->disk_declined;
+    sim->counts->orphans += stats.counters->disk_orphans;
+}
+
+static void start(struct sim *sim, struct sim_task *task) {
+    (void)task;
+    sim->restored = false;
+    sim_restart(sim);
+}
+
+/* What was in memory is gone; what was not synced meets its fate. */
+static void die(struct sim *sim) {
+    note_counters(sim);
+    pager_destroy(&sim->pager);
+    sim_agenda_reap(sim);
+    sim_executor_reset(sim);
+    sim_model_crash(sim);
+    sim_clients_cut(sim);
+    sim_disk_crash(sim);
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        sim->disk.devices[i].dead = sim->disk.devices[i].dead && sim_chance(sim, 60);
+    }
+    sim_after(sim, sim_between(sim, 1, 100) * SIM_MS, sim_task_new(sim, sizeof(struct sim_task), false, start));
+}
+
+static bool is_quiet(const struct sim *sim) {
+    const struct sim_model *model = &sim->model;
+    struct pager_disk_stats stats;
+    pager_disk_stats(sim->pager, &stats);
+    return model->open_puts == 0 && model->open_loads == 0 && model->open_barriers == 0 && sim->executor.in_flight == 0 &&
+           !stats.restoring && (stats.dirty_records == 0 || stats.log.devices == stats.log.devices_lost);
+}
+
+static void say_state(struct sim *sim) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(sim->pager, &stats);
+    sim_say(sim,
+            "puts %u, loads %u, barriers %u, in flight %u, dirty %llu, reading %llu, restoring %d, clean %u, open %u, sealed %u, lost %u",
+            sim->model.open_puts, sim->model.open_loads, sim->model.open_barriers, sim->executor.in_flight,
+            (unsigned long long)stats.dirty_records, (unsigned long long)stats.reading_bytes, stats.restoring, stats.log.clean,
+            stats.log.open, stats.log.sealed, stats.log.lost);
+}
+
+static bool is_limited(const struct sim *sim) {
+    return sim->config.disk.write_budget_bytes_per_s > 0 || sim->config.disk.drive_writes_per_day > 0;
+}
+
+/* Does anybody hold or pin anything? What must stay may fill memory and disk for as long as that is so. */
+static bool is_held(const struct sim *sim) {
+    struct pager_ns_info info;
+    uint64_t pinned = 0;
+    for (uint32_t cursor = 0; pager_ns_next(sim->pager, &cursor, &info);) {
+        pinned += info.pinned_blocks;
+    }
+    return sim->model.n_holds > 0 || pinned > 0;
+}
+
+/* Nobody wants anything new, nothing fails: then all that was begun ends, and what is dirty is written. */
+static void calm_down(struct sim *sim) {
+    sim_say(sim, "calm");
+    sim->calm = true;
+    for (uint64_t until_ns = sim->now_ns + CALM_NS; sim->now_ns < until_ns && (!sim->pager || !is_quiet(sim));) {
+        if (!step(sim)) {
+            break;
+        }
+    }
+    check(sim);
+    say_state(sim);
+    SIM_REQUIRE(sim, sim->pager && sim->model.open_puts == 0);
+    SIM_REQUIRE(sim, sim->model.open_loads == 0);
+    SIM_REQUIRE(sim, sim->model.open_barriers == 0);
+    SIM_REQUIRE(sim, is_quiet(sim) || is_limited(sim) || is_held(sim));
+}
+
+/* ---- a stop in good order ------------------------------------------------------------------------------------------------- */
+static void part_from_all(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->config.n_clients; i++) {
+        sim_clients_gone(sim, i, false);
+        sim_clients_gone(sim, i, false);
+    }
+    pump(sim);
+}
+
+/* A bit for each group of each key that is on disk, and whose ancestors are. Parents stand before their children. */
+static void find_on_disk(struct sim *sim, uint8_t *found) {
+    for (uint32_t s = 0; s < sim->config.n_spaces; s++) {
+        uint16_t ns = sim_server_space(sim, s);
+        for (uint32_t i = 0; i < sim->config.n_keys; i++) {
+            struct pager_block_info info;
+            uint8_t *bits = &found[s * sim->config.n_keys + i];
+            int parent = sim->model.spaces[s].keys[i].parent;
+            *bits = 0;
+            if ((parent < 0 || found[s * sim->config.n_keys + (uint32_t)parent]) &&
+                pager_block_info(sim->pager, sim->now_ns, ns, &sim->model.spaces[s].keys[i].key, &info) == QUIRE_OK) {
+                for (uint32_t r = 0; r < info.n_records; r++) {
+                    *bits |= (uint8_t)(info.records[r].on_disk ? 1u << info.records[r].group : 0);
+                }
+            }
+        }
+    }
+}
+
+static void compare_found(struct sim *sim, const uint8_t *before) {
+    uint32_t n = sim->config.n_spaces * sim->config.n_keys;
+    uint8_t *now = calloc(n, 1);
+    find_on_disk(sim, now);
+    for (uint32_t i = 0; i < n; i++) {
+        if ((now[i] & before[i]) != before[i]) {
+            sim_say(sim, "space %u, key %u: groups %x were on disk, %x are found", i / sim->config.n_keys, i % sim->config.n_keys,
+                    before[i], now[i]);
+        }
+        SIM_REQUIRE(sim, (now[i] & before[i]) == before[i]); /* what was flushed is found again */
+    }
+    free(now);
+}
+
+static void stop(struct sim *sim) {
+    uint8_t *found = calloc(sim->config.n_spaces * sim->config.n_keys, 1);
+    sim_say(sim, "stop");
+    sim->counts->stops++;
+    sim->calm = true;
+    part_from_all(sim);
+    for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim->restored && sim->now_ns < until_ns && step(sim);) {
+    }
+    sim->flushed = false;
+    pager_disk_flush(sim->pager, sim->now_ns);
+    pump(sim);
+    for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim->flushed && sim->now_ns < until_ns && step(sim);) {
+    }
+    SIM_REQUIRE(sim, sim->flushed || is_limited(sim));
+    bool all_well = sim->flushed && sim->config.rot == SIM_ROT_NONE && sim->config.pager.max_blocks == 4096;
+    find_on_disk(sim, found);
+    pump(sim);
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        all_well &= !sim->executor.devices[i].told_lost && !sim->disk.devices[i].dead;
+    }
+    die(sim);
+    for (sim->restored = false; !sim->restored;) {
+        SIM_REQUIRE(sim, step(sim));
+    }
+    if (all_well) {
+        compare_found(sim, found);
+        pump(sim);
+    }
+    free(found);
+    sim->calm = false;
+    sim_clients_wake(sim);
+}
+
+/* ---- fate ----------------------------------------------------------------------------------------------------------------- */
+static void roll_fate(struct sim *sim) {
+    const struct sim_config *config = &sim->config;
+    if (!sim->pager) {
+        return;
+    }
+    if (sim_roll(sim, 1000) < config->rot_permille) {
+        sim->model.blind |= config->rot == SIM_ROT_ANYWHERE;
+        sim_disk_rot(sim);
+    }
+    if (config->deaths_permille > 0 && sim_roll(sim, 1000) < config->deaths_permille) {
+        sim_store_kill(sim, sim_roll(sim, config->shape.n_devices));
+    }
+    if (sim_roll(sim, 1000) < config->crash_permille) {
+        if (sim_chance(sim, 15)) {
+            stop(sim);
+        } else {
+            sim_say(sim, "crash");
+            sim->counts->crashes++;
+            die(sim);
+        }
+    }
+    if (sim_roll(sim, 1000) < 2) {
+        calm_down(sim);
+        sim->calm = false;
+        sim_clients_wake(sim);
+    }
+}
+
+/* ---- a seed --------------------------------------------------------------------------------------------------------------- */
+static void create(struct sim *sim) {
+    sim_config_roll(sim);
+    for (uint32_t i = 0; i < sim->config.n_domains; i++) {
+        sim->domains[i].pool = aligned_alloc(4096, sim->config.pool_bytes);
+        sim->domains[i].generations = calloc(sim->config.n_slots, sizeof(*sim->domains[i].generations));
+        SIM_REQUIRE(sim, sim->domains[i].pool && sim->domains[i].generations);
+        memset(sim->domains[i].pool, 0, sim->config.pool_bytes);
+    }
+    sim_disk_create(sim);
+    sim_model_create(sim);
+    sim_trace_watch(sim);
+    sim_restart(sim);
+    sim_clients_wake(sim);
+}
+
+static void destroy(struct sim *sim) {
+    sim_trace_watch(NULL);
+    pager_destroy(&sim->pager);
+    sim_executor_reset(sim);
+    sim_agenda_free(&sim->agenda);
+    sim_model_destroy(sim);
+    sim_disk_destroy(&sim->disk);
+    for (uint32_t i = 0; i < SIM_MAX_DOMAINS; i++) {
+        free(sim->domains[i].pool);
+        free(sim->domains[i].generations);
+    }
+}
+
+/* In the end everybody leaves, all is deleted, and nothing is left. */
+static void leave(struct sim *sim) {
+    struct pager_memory memory;
+    struct pager_disk_stats disk;
+    calm_down(sim);
+    part_from_all(sim);
+    for (uint32_t i = 0; i < sim->config.n_domains; i++) {
+        struct pager_domain_stats stats;
+        pager_domain_stats(sim->pager, i, &stats);
+        SIM_REQUIRE(sim, stats.leased_bytes == 0 && stats.quarantined_bytes == 0 && sim->model.n_holds == 0);
+    }
+    sim_server_unpin_all(sim);
+    pump(sim);
+    calm_down(sim);
+    for (uint32_t i = 0; i < sim->config.n_spaces; i++) {
+        sim_server_delete_space(sim, i);
+        pump(sim);
+    }
+    calm_down(sim);
+    for (uint32_t i = 0; i < sim->config.n_domains; i++) {
+        struct pager_domain_stats stats;
+        pager_domain_stats(sim->pager, i, &stats);
+        SIM_REQUIRE(sim, stats.used_bytes == 0 && stats.records == 0 && stats.live_bytes == 0 && stats.pinned_bytes == 0);
+    }
+    pager_memory(sim->pager, &memory);
+    pager_disk_stats(sim->pager, &disk);
+    SIM_REQUIRE(sim, memory.blocks == 0 && disk.log.live_records == 0 && disk.log.live_bytes == 0 && disk.reading_bytes == 0);
+    note_counters(sim);
+}
+
+static uint64_t run_seed(uint64_t seed, uint64_t steps, bool verbose, struct sim_counts *counts) {
+    struct sim *sim = calloc(1, sizeof(*sim));
+    *sim = (struct sim){.seed = seed, .dice = {seed}, .counts = counts, .now_ns = SIM_MS};
+    sim->trace.hash = 0xcbf29ce484222325ull;
+    sim->trace.verbose = verbose;
+    create(sim);
+    pump(sim);
+    for (uint64_t i = 0; i < steps; i++) {
+        SIM_REQUIRE(sim, step(sim));
+        if (i % 16 == 0) {
+            roll_fate(sim);
+        }
+    }
+    leave(sim);
+    uint64_t hash = sim->trace.hash;
+    destroy(sim);
+    free(sim);
+    return hash;
+}
+
+/* ---- many of them --------------------------------------------------------------------------------------------------------- */
+struct options {
+    uint64_t from, to, steps;
+    double seconds;
+    bool verbose;
+};
+
+static bool parse(int argc, char **argv, struct options *options) {
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        char *end = NULL;
+        if (strcmp(argv[i], "--verbose") == 0) {
+            options->verbose = true;
+            continue;
+        }
+        i++;
+        if (strcmp(argv[i - 1], "--seeds") == 0) {
+            options->from = strtoull(value, &end, 0);
+            if (strncmp(end, "..", 2) != 0) {
+                return false;
+            }
+            options->to = strtoull(end + 2, &end, 0);
+        } else if (strcmp(argv[i - 1], "--seed") == 0) {
+            options->from = options->to = strtoull(value, &end, 0);
+        } else if (strcmp(argv[i - 1], "--steps") == 0) {
+            options->steps = strtoull(value, &end, 0);
+        } else if (strcmp(argv[i - 1], "--seconds") == 0) {
+            options->seconds = strtod(value, &end);
+        } else {
+            return false;
+        }
+        if (*value == 0 || *end != 0) {
+            return false;
+        }
+    }
+    return options->from <= options->to;
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv) {
+    struct options options = {.from = 1, .to = UINT64_MAX, .steps = STEPS};
+    struct sim_counts counts = {0};
+    if (!parse(argc, argv, &options)) {
+        fprintf(stderr, "usage: sim [--seeds FROM..TO | --seed N] [--steps N] [--seconds S] [--verbose]\n");
+        return 2;
+    }
+    double began = seconds_now();
+    uint64_t seed = options.from, n = 0, replayed = 0;
+    for (bool more = true; more; more = seed++ < options.to && (options.seconds <= 0 || seconds_now() - began < options.seconds)) {
+        uint64_t hash = run_seed(seed, options.steps, options.verbose, &counts);
+        if (seed % REPLAY_EVERY == 0) {
+            struct sim_counts again = {0};
+            if (run_seed(seed, options.steps, false, &again) != hash) {
+                fprintf(stderr, "sim: failed: seed %" PRIu64 " went another way the second time\n", seed);
+                return 1;
+            }
+            replayed++;
+        }
+        n++;
+        if (options.from == options.to) {
+            printf("sim: seed %" PRIu64 ": trace %016" PRIx64 "\n", seed, hash);
+        }
+    }
+    printf("sim: %" PRIu64 " seeds clean, %" PRIu64 " to %" PRIu64 ", %" PRIu64 " of them replayed, in %.1f s\n", n, options.from,
+           options.from + n - 1, replayed, seconds_now() - began);
+#define X(name) printf("  %s %" PRIu64 "\n", #name, counts.name);
+    SIM_COUNTS(X)
+#undef X
+    return 0;
+}

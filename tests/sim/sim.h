@@ -1,0 +1,95 @@
+/*
+ * The simulator's world: one daemon's pager and log, its disk, its clients and the network between them, all of it in one process, with one
+ * clock that is only ever set forward, and dice whose seed says everything that happens. The same seed gives the same life, to the last event.
+ *
+ *   sim_agenda    what happens when           sim_disk      bytes that a crash may lose     sim_clients   who wants what
+ *   sim_trace     what happened last          sim_executor  fills, seals, moves             sim_server    what the daemon does about it
+ *   sim_config    how this world is made      sim_store     the disk's wishes on bytes      sim_model     what is true, whatever the pager says
+ *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim           the loop, crashes, quiet times
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "codec/record.h"
+#include "pager/disk.h"
+#include "tests/sim/sim_agenda.h"
+#include "tests/sim/sim_clients.h"
+#include "tests/sim/sim_config.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_executor.h"
+#include "tests/sim/sim_model.h"
+#include "tests/sim/sim_trace.h"
+#include "tests/unit/pager_random.h"
+
+#include <stdatomic.h>
+
+#define SIM_MS QUIRE_NS_PER_MS
+
+struct sim_domain {
+    uint8_t *pool;
+    _Atomic uint32_t *generations;
+};
+
+/* How often what happened, over all seeds: a simulator in which nothing happens finds nothing. X(name) */
+#define SIM_COUNTS(X)                                                                                                                      \
+    X(steps)                                                                                                                               \
+    X(puts)                                                                                                                                \
+    X(hits)                                                                                                                                \
+    X(grants)                                                                                                                              \
+    X(bytes_verified)                                                                                                                      \
+    X(loads)                                                                                                                               \
+    X(loaded)                                                                                                                              \
+    X(partial)                                                                                                                             \
+    X(deletions)                                                                                                                           \
+    X(acknowledged)                                                                                                                        \
+    X(crashes)                                                                                                                             \
+    X(stops)                                                                                                                               \
+    X(restored)                                                                                                                            \
+    X(writes)                                                                                                                              \
+    X(reads)                                                                                                                               \
+    X(corrupt)                                                                                                                             \
+    X(emptied)                                                                                                                             \
+    X(rewritten)                                                                                                                           \
+    X(tombstones)                                                                                                                          \
+    X(declined)                                                                                                                            \
+    X(orphans)                                                                                                                             \
+    X(devices_lost)
+
+struct sim_counts {
+#define X(name) uint64_t name;
+    SIM_COUNTS(X)
+#undef X
+};
+
+struct sim {
+    uint64_t seed, now_ns;
+    uint64_t life; /* the daemon's: grows with each start */
+    struct dice dice;
+    struct sim_config config;
+    struct sim_agenda agenda;
+    struct sim_trace trace;
+    struct sim_domain domains[SIM_MAX_DOMAINS];
+    struct sim_disk disk;
+    struct sim_executor executor;
+    struct sim_model model;
+    struct sim_clients clients;
+    struct pager *pager; /* NULL: the daemon is down */
+    bool calm;           /* no faults, nobody wants anything new */
+    bool flushed, restored;
+    uint64_t spins; /* ticks in a row that did not let time pass */
+    struct sim_counts *counts;
+};
+
+static inline uint32_t sim_roll(struct sim *sim, uint32_t n) { return (uint32_t)dice_below(&sim->dice, n); }
+static inline bool sim_chance(struct sim *sim, uint32_t percent) { return sim_roll(sim, 100) < percent; }
+/* [from, to] */
+static inline uint32_t sim_between(struct sim *sim, uint32_t from, uint32_t to) { return from + sim_roll(sim, to - from + 1); }
+
+#define SIM_REQUIRE(sim, condition)                                                                                                        \
+    do {                                                                                                                                   \
+        if (!(condition)) {                                                                                                                \
+            sim_fail(sim, __FILE__, __LINE__, #condition);                                                                                 \
+        }                                                                                                                                  \
+    } while (0)
+
+#endif

@@ -1,0 +1,158 @@
+#include "tests/sim/sim.h"
+
+#include <stdlib.h>
+
+static uint64_t segment_bytes(const struct sim *sim) {
+    const struct quire_log_geometry *g = &sim->config.shape.geometry;
+    return (uint64_t)g->unit_bytes * g->segment_units;
+}
+
+void sim_disk_format(struct sim *sim, uint32_t device) {
+    struct sim_device *d = &sim->disk.devices[device];
+    memset(d->now, 0, d->size);
+    memset(d->safe, 0, d->size);
+    memset(d->file_id, 0, sizeof(d->file_id));
+    d->file_id[0] = (uint8_t)(device + 1);
+    uint32_t id = ++sim->disk.file_ids;
+    memcpy(d->file_id + 1, &id, sizeof(id));
+}
+
+void sim_disk_create(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        struct sim_device *d = &sim->disk.devices[i];
+        d->size = segment_bytes(sim) * sim->config.shape.segments[i];
+        d->now = malloc(d->size);
+        d->safe = malloc(d->size);
+        SIM_REQUIRE(sim, d->now && d->safe);
+        sim_disk_format(sim, i);
+    }
+}
+
+static void forget_writes(struct sim_device *d) {
+    for (uint32_t i = 0; i < d->n; i++) {
+        free(d->writes[i].bytes);
+    }
+    d->n = 0;
+}
+
+void sim_disk_destroy(struct sim_disk *disk) {
+    for (uint32_t i = 0; i < SIM_MAX_DEVICES; i++) {
+        struct sim_device *d = &disk->devices[i];
+        forget_writes(d);
+        free(d->writes);
+        free(d->now);
+        free(d->safe);
+    }
+    free(disk->meta);
+    free(disk->meta_maybe);
+    *disk = (struct sim_disk){0};
+}
+
+uint64_t sim_disk_locate(const struct sim *sim, uint32_t segment, uint32_t at_units, uint32_t *device) {
+    for (*device = 0; segment >= sim->config.shape.segments[*device]; ++*device) {
+        segment -= sim->config.shape.segments[*device];
+    }
+    return segment * segment_bytes(sim) + (uint64_t)at_units * sim->config.shape.geometry.unit_bytes;
+}
+
+uint64_t sim_disk_write_begin(struct sim *sim, uint32_t device, uint64_t offset, const uint8_t *bytes, uint32_t size) {
+    struct sim_device *d = &sim->disk.devices[device];
+    SIM_REQUIRE(sim, offset % SIM_SECTOR == 0 && size % SIM_SECTOR == 0 && size > 0 && quire_in_range(offset, size, d->size));
+    if (d->n == d->capacity) {
+        d->capacity = d->capacity ? 2 * d->capacity : 64;
+        d->writes = realloc(d->writes, d->capacity * sizeof(*d->writes));
+        SIM_REQUIRE(sim, d->writes != NULL);
+    }
+    struct sim_write *write = &d->writes[d->n++];
+    *write = (struct sim_write){.id = ++sim->disk.order, .offset = offset, .size = size, .bytes = malloc(size)};
+    SIM_REQUIRE(sim, write->bytes != NULL);
+    memcpy(write->bytes, bytes, size);
+    return write->id;
+}
+
+void sim_disk_write_end(struct sim *sim, uint32_t device, uint64_t id) {
+    struct sim_device *d = &sim->disk.devices[device];
+    for (uint32_t i = 0; i < d->n; i++) {
+        if (d->writes[i].id == id) {
+            d->writes[i].ended = ++sim->disk.order;
+            memcpy(d->now + d->writes[i].offset, d->writes[i].bytes, d->writes[i].size);
+            return;
+        }
+    }
+    SIM_REQUIRE(sim, !"a write that was begun");
+}
+
+uint64_t sim_disk_sync_begin(struct sim *sim) { return ++sim->disk.order; }
+
+void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp) {
+    struct sim_device *d = &sim->disk.devices[device];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < d->n; i++) {
+        if (d->writes[i].ended != 0 && d->writes[i].ended < stamp) {
+            memcpy(d->safe + d->writes[i].offset, d->writes[i].bytes, d->writes[i].size);
+            free(d->writes[i].bytes);
+        } else {
+            d->writes[kept++] = d->writes[i];
+        }
+    }
+    d->n = kept;
+}
+
+void sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size) {
+    const struct sim_device *d = &sim->disk.devices[device];
+    assert(quire_in_range(offset, size, d->size));
+    memcpy(to, d->now + offset, size);
+}
+
+/* `keep`: of a hundred writes so many survive whole, half of the others in pieces. */
+static void crash_device(struct sim *sim, struct sim_device *d, uint32_t keep) {
+    for (uint32_t i = 0; i < d->n; i++) {
+        const struct sim_write *write = &d->writes[i];
+        bool whole = sim_chance(sim, keep), torn = !whole && keep > 0 && sim_chance(sim, 50);
+        for (uint32_t at = 0; (whole || torn) && at < write->size; at += SIM_SECTOR) {
+            if (whole || sim_chance(sim, 60)) {
+                memcpy(d->safe + write->offset + at, write->bytes + at, SIM_SECTOR);
+            }
+        }
+    }
+    memcpy(d->now, d->safe, d->size);
+    forget_writes(d);
+}
+
+void sim_disk_crash(struct sim *sim) {
+    static const uint32_t keeps[] = {0, 30, 60, 90, 100};
+    struct sim_disk *disk = &sim->disk;
+    uint32_t keep = keeps[sim_roll(sim, QUIRE_ARRAY_LEN(keeps))];
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        crash_device(sim, &disk->devices[i], keep);
+    }
+    if (disk->meta_maybe && sim_chance(sim, 50)) {
+        free(disk->meta);
+        disk->meta = disk->meta_maybe;
+        disk->meta_bytes = disk->meta_maybe_bytes;
+        disk->meta_maybe = NULL;
+    }
+    free(disk->meta_maybe);
+    disk->meta_maybe = NULL;
+}
+
+void sim_disk_rot(struct sim *sim) {
+    uint32_t device = sim_roll(sim, sim->config.shape.n_devices), unit_bytes = sim->config.shape.geometry.unit_bytes;
+    struct sim_device *d = &sim->disk.devices[device];
+    uint64_t units = d->size / unit_bytes, unit = dice_below(&sim->dice, units);
+    bool fit = sim->config.rot != SIM_ROT_RECORDS;
+    for (uint64_t i = 0; i < units && !fit; i++) { /* the first unit of a record: never what the log says of it */
+        uint32_t magic;
+        unit = (unit + 1) % units;
+        memcpy(&magic, d->now + unit * unit_bytes, sizeof(magic));
+        fit = magic == QUIRE_RECORD_MAGIC;
+    }
+    if (!fit) {
+        return;
+    }
+    uint64_t at = unit * unit_bytes + sim_roll(sim, unit_bytes);
+    uint8_t flip = (uint8_t)(1u << sim_roll(sim, 8));
+    d->now[at] ^= flip;
+    d->safe[at] ^= flip;
+    sim_say(sim, "rot: device %u, byte %llu", device, (unsigned long long)at);
+}

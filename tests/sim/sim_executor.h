@@ -1,0 +1,41 @@
+/*
+ * Carries out what the pager wishes, on bytes, after a while and in no order: fills, seals and moves here, the disk's wishes in sim_store.c, which does
+ * as daemon/disk/store.h says. Outcomes go to the server.
+ */
+#ifndef SIM_EXECUTOR_H
+#define SIM_EXECUTOR_H
+
+#include "tests/sim/sim_agenda.h"
+#include "tests/sim/sim_config.h"
+
+#define SIM_WRITES 512u
+
+struct sim_wish;
+struct sim_executor_device {
+    bool told_lost; /* the pager was told */
+    uint32_t read_errors;
+    uint64_t writing[SIM_WRITES]; /* orders of those under way */
+    uint32_t n_writing;
+    struct sim_wish *syncs[PAGER_DISK_MAX_IN_FLIGHT]; /* that wait for them */
+    uint32_t n_syncs;
+};
+
+struct sim_executor {
+    struct sim_executor_device devices[SIM_MAX_DEVICES];
+    uint32_t in_flight; /* wishes of the disk */
+    uint64_t order;
+    uint64_t slow_until_ns;
+    bool meta_flying;
+};
+
+void sim_executor_begin(struct sim *sim, const struct pager_event *event);
+/* The daemon has died. */
+void sim_executor_reset(struct sim *sim);
+
+/* sim_store.c */
+void sim_store_begin(struct sim *sim, const struct pager_event *event);
+void sim_store_reset(struct sim *sim);
+/* A drive fails for good: whoever asks it for something hears of it. */
+void sim_store_kill(struct sim *sim, uint32_t device);
+
+#endif

@@ -1,0 +1,251 @@
+#include "tests/sim/sim_restart.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_walk.h"
+
+#include <stdlib.h>
+
+struct row { /* a segment that holds something */
+    uint64_t epoch;
+    uint32_t segment;
+    bool headless;
+};
+
+struct restore { /* memory: the rows */
+    struct sim_task task;
+    struct row *rows;
+    uint32_t n_rows, row;
+    uint32_t left; /* entries of the present row that are not told yet: the first so many */
+    bool begun;
+};
+
+/* ---- the set -------------------------------------------------------------------------------------------------------------- */
+/* Members are those in the metadata; one that is missing is no member any more, one that is none is made anew. True: anything changed. */
+static void join_files(struct sim *sim, uint8_t files[][16], bool *fresh, bool *out) {
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        struct sim_device *d = &sim->disk.devices[i];
+        out[i] = d->dead;
+        fresh[i] = !d->dead && memcmp(files[i], d->file_id, 16) != 0;
+        if (fresh[i]) {
+            sim_disk_format(sim, i);
+        }
+        memset(files[i], 0, 16);
+        if (!out[i]) {
+            memcpy(files[i], d->file_id, 16);
+        }
+    }
+}
+
+/* The metadata with other members. */
+static void save_members(struct sim *sim, const struct quire_meta_head *old, const uint8_t (*files)[16]) {
+    struct sim_disk *disk = &sim->disk;
+    struct quire_meta_item *items = calloc(old->n_namespaces + 1u, sizeof(*items));
+    struct quire_meta_pin *pins = calloc(old->n_pins + 1u, sizeof(*pins));
+    size_t at = 0, size = 0;
+    uint32_t n = 0;
+    for (struct quire_meta_item item; disk->meta && quire_meta_next(disk->meta, &at, &item);) {
+        items[n++] = item;
+    }
+    SIM_REQUIRE(sim, n == old->n_namespaces);
+    for (uint32_t i = 0; i < old->n_pins; i++) {
+        quire_meta_pin_at(disk->meta, i, &pins[i]);
+    }
+    struct quire_meta_head head = *old;
+    head.n_files = sim->config.shape.n_devices;
+    head.generation = sim->life;
+    memcpy(head.set_id, sim_set_id, sizeof(head.set_id));
+    SIM_REQUIRE(sim, quire_meta_encode(&head, items, pins, files, NULL, 0, &size) == QUIRE_TOO_LARGE);
+    uint8_t *bytes = malloc(size);
+    SIM_REQUIRE(sim, quire_meta_encode(&head, items, pins, files, bytes, size, &size) == QUIRE_OK);
+    free(items);
+    free(pins);
+    free(disk->meta);
+    disk->meta = bytes;
+    disk->meta_bytes = size;
+}
+
+/* ---- the pager ------------------------------------------------------------------------------------------------------------ */
+static void make_pager(struct sim *sim) {
+    static const char *const names[] = {"one", "two"};
+    uint32_t domain;
+    SIM_REQUIRE(sim, pager_create(&sim->config.pager, dice_next(&sim->dice), sim->life, &sim->pager) == QUIRE_OK);
+    for (uint32_t i = 0; i < sim->config.n_domains; i++) {
+        for (uint64_t at = 0; at < sim->config.pool_bytes; at += 4096) { /* nothing of the last life is found */
+            memset(sim->domains[i].pool + at, 0x5a, 64);
+        }
+        SIM_REQUIRE(sim, pager_domain_add(sim->pager, names[i], sim->config.pool_bytes, sim->domains[i].generations, sim->config.n_slots,
+                                          &domain) == QUIRE_OK);
+    }
+}
+
+static void restore_meta(struct sim *sim, const struct quire_meta_head *head) {
+    struct quire_meta_item item;
+    size_t at = 0;
+    pager_restore_serial(sim->pager, head->next_serial);
+    while (sim->disk.meta && quire_meta_next(sim->disk.meta, &at, &item)) {
+        uint32_t domain = item.domain_bytes == 3 && memcmp(item.domain, "two", 3) == 0;
+        SIM_REQUIRE(sim, pager_restore_ns(sim->pager, &item, domain, head->next_serial) == QUIRE_OK);
+    }
+    for (uint32_t i = 0; i < head->n_pins; i++) {
+        struct quire_meta_pin pin;
+        quire_meta_pin_at(sim->disk.meta, i, &pin);
+        enum quire_status status = pager_restore_pin(sim->pager, &pin);
+        SIM_REQUIRE(sim, status == QUIRE_OK || status == QUIRE_NOT_FOUND);
+    }
+}
+
+/* ---- segments ------------------------------------------------------------------------------------------------------------- */
+static struct row judge(struct sim *sim, uint32_t segment, uint64_t *tail_epoch, uint32_t *used_units, uint32_t *n_entries) {
+    const struct quire_log_geometry *g = &sim->config.shape.geometry;
+    struct quire_log_segment_header header;
+    struct quire_log_trailer trailer;
+    struct row row = {.segment = segment};
+    uint8_t *unit = malloc(g->unit_bytes);
+    uint32_t device;
+    uint64_t offset = sim_disk_locate(sim, segment, 0, &device);
+    *used_units = *n_entries = 0;
+    sim_disk_read(sim, device, offset, unit, g->unit_bytes);
+    bool begins = quire_log_segment_header_decode(g, unit, sim_set_id, segment, &header) == QUIRE_OK;
+    sim_disk_read(sim, device, offset + (uint64_t)(g->segment_units - 1) * g->unit_bytes, unit, g->unit_bytes);
+    bool ends = quire_log_trailer_decode(g, unit, sim_set_id, segment, &trailer) == QUIRE_OK;
+    free(unit);
+    if (begins) {
+        row.epoch = header.epoch;
+        *used_units = g->segment_units;
+        *tail_epoch = quire_max_u64(*tail_epoch, header.tail_epoch);
+        ends = ends && trailer.epoch == header.epoch;
+    }
+    if (ends) {
+        row.epoch = trailer.epoch;
+        *used_units = trailer.used_units;
+        *n_entries = trailer.n_entries;
+        row.headless = !begins;
+    }
+    return row;
+}
+
+static int by_epoch(const void *a, const void *b) {
+    uint64_t x = ((const struct row *)a)->epoch, y = ((const struct row *)b)->epoch;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void find_segments(struct sim *sim, const bool *fresh, const bool *out, struct restore *restore) {
+    uint32_t n = 0, device, *facts;
+    uint64_t tail_epoch = 0;
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        n += sim->config.shape.segments[i];
+    }
+    struct row *rows = calloc(n, sizeof(*rows));
+    facts = calloc(2ull * n, sizeof(*facts));
+    for (uint32_t i = 0; i < n; i++) {
+        (void)sim_disk_locate(sim, i, 0, &device);
+        rows[i].segment = i;
+        if (!out[device] && !fresh[device]) {
+            rows[i] = judge(sim, i, &tail_epoch, &facts[2 * i], &facts[2 * i + 1]);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        (void)sim_disk_locate(sim, i, 0, &device);
+        if (out[device]) {
+            continue;
+        }
+        bool clean = rows[i].epoch == 0 || rows[i].epoch < tail_epoch;
+        pager_restore_segment(sim->pager, i, clean ? PAGER_SEGMENT_CLEAN : PAGER_SEGMENT_SEALED, rows[i].epoch, clean ? 0 : facts[2 * i],
+                              clean ? 0 : facts[2 * i + 1]);
+        if (!clean) {
+            sim_say(sim, "segment %u holds something of epoch %llu%s", i, (unsigned long long)rows[i].epoch,
+                    rows[i].headless ? ", headless" : "");
+            rows[restore->n_rows++] = rows[i];
+        }
+    }
+    free(facts);
+    qsort(rows, restore->n_rows, sizeof(*rows), by_epoch);
+    restore->rows = restore->task.memory = rows;
+}
+
+/* ---- entries -------------------------------------------------------------------------------------------------------------- */
+static void restore_run(struct sim *sim, struct sim_task *task);
+
+static void go_on(struct sim *sim, struct restore *restore) {
+    struct restore *next = sim_task_new(sim, sizeof(*next), true, restore_run);
+    struct sim_task own = next->task;
+    *next = *restore;
+    next->task = own;
+    next->task.memory = restore->task.memory;
+    restore->task.memory = NULL;
+    sim_after(sim, sim_between(sim, 1000, 3000000), next);
+}
+
+static void tombstones_only(struct quire_log_entry *entries, uint32_t *n) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < *n; i++) {
+        if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
+            entries[kept++] = entries[i];
+        }
+    }
+    *n = kept;
+}
+
+/* A segment's entries are told in pieces, one a turn; it is read anew for each: nobody writes to it meanwhile. */
+static void restore_run(struct sim *sim, struct sim_task *task) {
+    struct restore *restore = (struct restore *)task;
+    if (restore->row == restore->n_rows) {
+        sim_say(sim, "restored");
+        pager_restore_end(sim->pager, sim->now_ns);
+        sim->restored = true;
+        return;
+    }
+    const struct row *row = &restore->rows[restore->row];
+    uint32_t n, device;
+    struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, &n);
+    (void)sim_disk_locate(sim, row->segment, 0, &device);
+    if (row->headless || sim->executor.devices[device].told_lost) {
+        tombstones_only(entries, &n);
+    }
+    restore->left = restore->begun ? (uint32_t)quire_min_u64(restore->left, n) : n;
+    restore->begun = true;
+    uint32_t step = (uint32_t)quire_min_u64(restore->left, sim_between(sim, 1, 40));
+    restore->left -= step;
+    if (step > 0) {
+        for (uint32_t i = restore->left; i < restore->left + step; i++) {
+            sim_say(sim, "entry: kind %u, ns %u, key %02x%02x%02x, group %u, sequence %llx, segment %u", entries[i].kind, entries[i].ns,
+                    entries[i].key.b[0], entries[i].key.b[1], entries[i].key.b[2], entries[i].group,
+                    (unsigned long long)entries[i].sequence, row->segment);
+        }
+        pager_restore_entries(sim->pager, sim->now_ns, row->segment, entries + restore->left, step);
+    }
+    free(entries);
+    if (restore->left == 0) {
+        restore->row++;
+        restore->begun = false;
+    }
+    go_on(sim, restore);
+}
+
+void sim_restart(struct sim *sim) {
+    struct quire_meta_head head = {0};
+    uint8_t files[QUIRE_LOG_MAX_FILES][16] = {{0}};
+    bool fresh[SIM_MAX_DEVICES] = {false}, out[SIM_MAX_DEVICES] = {false};
+    if (sim->disk.meta) {
+        SIM_REQUIRE(sim, quire_meta_open(sim->disk.meta, sim->disk.meta_bytes, sim_set_id, &head) == QUIRE_OK);
+        for (uint32_t i = 0; i < head.n_files; i++) {
+            quire_meta_file_at(sim->disk.meta, i, files[i]);
+        }
+    }
+    sim->life++;
+    sim_say(sim, "life %llu begins", (unsigned long long)sim->life);
+    join_files(sim, files, fresh, out);
+    save_members(sim, &head, (const uint8_t(*)[16])files);
+    make_pager(sim);
+    uint64_t first = quire_max_u64(sim->life << 40, head.sequence);
+    SIM_REQUIRE(sim, pager_disk_create(sim->pager, &sim->config.shape, &sim->config.disk, first) == QUIRE_OK);
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        if (out[i]) {
+            sim->executor.devices[i].told_lost = true;
+            pager_disk_device_lost(sim->pager, sim->now_ns, i);
+        }
+    }
+    restore_meta(sim, &head);
+    struct restore *restore = sim_task_new(sim, sizeof(*restore), true, restore_run);
+    find_segments(sim, fresh, out, restore);
+    sim_after(sim, sim_between(sim, 1000, 20000000), restore);
+}

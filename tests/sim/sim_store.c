@@ -1,0 +1,448 @@
+/*
+ * The disk's wishes on bytes, in the order of syncs and writes that daemon/disk/store.h keeps to: a sync comes after every write to its device that
+ * was asked for before; a footer is written behind a sync, and followed by one; a device that fails a write is given up, and the pager told before
+ * the wish ends.
+ */
+#include "tests/sim/sim.h"
+#include "tests/sim/sim_server.h"
+#include "tests/sim/sim_walk.h"
+
+#include "daemon/disk/verify.h"
+
+#include <stdlib.h>
+
+#define READ_ERRORS 16u
+
+struct sim_wish {
+    struct sim_task task; /* memory: the bytes to be written, or the layout */
+    struct pager_event event;
+    uint64_t order, id; /* id: the write's, or the sync's stamp */
+    uint64_t bytes;
+    quire_layout *layout; /* READ: as it was when it began */
+    uint64_t tag;
+    bool refused; /* WRITE: a record is none */
+};
+
+static const struct quire_log_geometry *geometry(const struct sim *sim) { return &sim->config.shape.geometry; }
+static uint64_t in_bytes(const struct sim *sim, uint64_t units) { return units * geometry(sim)->unit_bytes; }
+
+static uint64_t delay_ns(struct sim *sim, uint64_t bytes) {
+    uint64_t ns = sim_between(sim, 20000, 400000) + bytes / 2;
+    if (sim->config.slow && !sim->calm && sim->executor.slow_until_ns < sim->now_ns && sim_roll(sim, 400) == 0) {
+        sim->executor.slow_until_ns = sim->now_ns + sim_between(sim, 10, 500) * SIM_MS;
+        sim_say(sim, "the disk is slow");
+    }
+    return sim->executor.slow_until_ns > sim->now_ns && !sim->calm ? ns * 60 : ns;
+}
+
+/* A wish goes on as a task of its own for each stage. */
+static void stage(struct sim *sim, const struct sim_wish *wish, uint64_t bytes, void (*run)(struct sim *sim, struct sim_task *task)) {
+    struct sim_wish *next = sim_task_new(sim, sizeof(*next), true, run);
+    struct sim_task task = next->task;
+    *next = *wish;
+    next->task = task;
+    next->task.memory = wish->task.memory;
+    ((struct sim_wish *)(uintptr_t)wish)->task.memory = NULL;
+    sim_after(sim, delay_ns(sim, bytes), next);
+}
+
+static void lose(struct sim *sim, uint32_t device) {
+    struct sim_executor_device *d = &sim->executor.devices[device];
+    if (!d->told_lost) {
+        d->told_lost = true;
+        sim_say(sim, "device %u is out of use", device);
+        sim->counts->devices_lost++;
+        pager_disk_device_lost(sim->pager, sim->now_ns, device);
+    }
+}
+
+void sim_store_kill(struct sim *sim, uint32_t device) {
+    sim_say(sim, "device %u dies", device);
+    sim->disk.devices[device].dead = true;
+}
+
+static bool is_dead(struct sim *sim, const struct sim_wish *wish) { return sim->disk.devices[wish->event.disk->device].dead; }
+
+static void end(struct sim *sim, const struct sim_wish *wish, enum quire_status status) {
+    sim->executor.in_flight--;
+    sim_say(sim, "wish %d done: ticket %llx, status %d", wish->event.type, (unsigned long long)wish->event.ticket, status);
+    pager_complete(sim->pager, sim->now_ns, wish->event.ticket, status);
+}
+
+/* The device failed it. */
+static void end_failed(struct sim *sim, const struct sim_wish *wish) {
+    lose(sim, wish->event.disk->device);
+    end(sim, wish, QUIRE_SYSTEM);
+}
+
+/* ---- WRITE ---------------------------------------------------------------------------------------------------------------- */
+static uint8_t *piece_at(struct sim *sim, const struct pager_disk_piece *piece, uint64_t *bytes) {
+    *bytes = in_bytes(sim, quire_log_units(geometry(sim), piece->size_bytes));
+    SIM_REQUIRE(sim, piece->domain < sim->config.n_domains && quire_in_range(piece->offset, *bytes, sim->config.pool_bytes));
+    return sim->domains[piece->domain].pool + piece->offset;
+}
+
+/* [header] head, records: as they will lie. */
+static uint8_t *compose(struct sim *sim, struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    uint32_t piece = 0, header_units = told->first ? 1 : 0, at_units = told->at_units + told->head_units;
+    uint8_t *out = calloc(1, in_bytes(sim, told->size_units + header_units));
+    SIM_REQUIRE(sim, out != NULL && (!told->first || told->at_units == 1) && told->n > 0 && told->n <= QUIRE_LOG_MAX_BATCH);
+    SIM_REQUIRE(sim, told->head_units == quire_log_head_units(geometry(sim), told->n));
+    for (uint32_t i = 0; i < told->n; i++) {
+        struct quire_log_entry *entry = &told->entries[i];
+        uint64_t bytes;
+        if (entry->kind != QUIRE_LOG_RECORD) {
+            continue;
+        }
+        SIM_REQUIRE(sim, piece < told->n_pieces && entry->at_units == at_units && entry->size_bytes == told->pieces[piece].size_bytes);
+        const uint8_t *record = piece_at(sim, &told->pieces[piece++], &bytes);
+        bool none = quire_log_record_check(record, entry->size_bytes, &entry->check) != QUIRE_OK;
+        SIM_REQUIRE(sim, !none); /* what is written is sealed */
+        memcpy(out + in_bytes(sim, header_units + at_units - told->at_units), record, bytes);
+        at_units += (uint32_t)(bytes / geometry(sim)->unit_bytes);
+    }
+    SIM_REQUIRE(sim, piece == told->n_pieces && at_units == told->at_units + told->size_units);
+    if (told->first) {
+        struct quire_log_segment_header header = {.epoch = told->epoch, .segment = told->segment, .tail_epoch = told->tail_epoch};
+        memcpy(header.set_id, sim_set_id, sizeof(header.set_id));
+        quire_log_segment_header_encode(geometry(sim), &header, out);
+    }
+    const struct quire_log_batch batch = {
+        .n_entries = (uint16_t)told->n, .epoch = told->epoch, .at_units = told->at_units, .size_units = told->size_units};
+    quire_log_head_encode(geometry(sim), &batch, told->entries, out + in_bytes(sim, header_units));
+    wish->bytes = in_bytes(sim, told->size_units + header_units);
+    return out;
+}
+
+/* The records are in the pool as they were when they were asked for. */
+static void compare(struct sim *sim, const struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    const uint8_t *written = wish->task.memory;
+    for (uint32_t i = 0, piece = 0; i < told->n; i++) {
+        uint64_t bytes;
+        if (told->entries[i].kind == QUIRE_LOG_RECORD) {
+            const uint8_t *record = piece_at(sim, &told->pieces[piece++], &bytes);
+            uint64_t at = in_bytes(sim, told->entries[i].at_units - told->at_units + (told->first ? 1 : 0));
+            SIM_REQUIRE(sim, memcmp(written + at, record, told->entries[i].size_bytes) == 0);
+        }
+    }
+}
+
+static void sync_run(struct sim *sim, struct sim_task *task);
+
+/* Syncs that waited for this write, and for no other any more, go on. */
+static void written(struct sim *sim, uint32_t device, uint64_t order) {
+    struct sim_executor_device *d = &sim->executor.devices[device];
+    uint64_t oldest = UINT64_MAX;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < d->n_writing; i++) {
+        if (d->writing[i] != order) {
+            oldest = quire_min_u64(oldest, d->writing[i]);
+            d->writing[kept++] = d->writing[i];
+        }
+    }
+    d->n_writing = kept;
+    kept = 0;
+    for (uint32_t i = 0; i < d->n_syncs; i++) {
+        if (d->syncs[i]->order < oldest) {
+            d->syncs[i]->id = sim_disk_sync_begin(sim);
+            sim_after(sim, delay_ns(sim, 0), d->syncs[i]);
+        } else {
+            d->syncs[kept++] = d->syncs[i];
+        }
+    }
+    d->n_syncs = kept;
+}
+
+static void write_run(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    uint32_t device = wish->event.disk->device;
+    compare(sim, wish);
+    if (is_dead(sim, wish)) {
+        uint64_t order = wish->order;
+        end_failed(sim, wish);
+        written(sim, device, order);
+        return;
+    }
+    sim_disk_write_end(sim, device, wish->id);
+    end(sim, wish, wish->refused ? QUIRE_CORRUPT : QUIRE_OK);
+    written(sim, device, wish->order);
+}
+
+static void begin_write(struct sim *sim, struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    struct sim_executor_device *d = &sim->executor.devices[told->device];
+    uint8_t *bytes = compose(sim, wish);
+    uint32_t device;
+    uint64_t offset = sim_disk_locate(sim, told->segment, told->at_units - (told->first ? 1 : 0), &device);
+    SIM_REQUIRE(sim, device == told->device && d->n_writing < SIM_WRITES);
+    d->writing[d->n_writing++] = wish->order;
+    wish->refused = !sim->calm && sim_roll(sim, 1000) < sim->config.refused_write_permille;
+    wish->task.memory = bytes;
+    wish->id = sim_disk_write_begin(sim, device, offset, bytes, (uint32_t)wish->bytes);
+    sim->counts->writes++;
+    stage(sim, wish, wish->bytes, write_run);
+}
+
+/* ---- SYNC, SEAL ----------------------------------------------------------------------------------------------------------- */
+static void sync_run(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+        return;
+    }
+    sim_disk_sync_end(sim, wish->event.disk->device, wish->id);
+    end(sim, wish, QUIRE_OK);
+}
+
+static void begin_sync(struct sim *sim, struct sim_wish *wish) {
+    struct sim_executor_device *d = &sim->executor.devices[wish->event.disk->device];
+    if (d->n_writing > 0) {
+        struct sim_wish *waiting = sim_task_new(sim, sizeof(*waiting), true, sync_run);
+        struct sim_task task = waiting->task;
+        *waiting = *wish;
+        waiting->task = task;
+        d->syncs[d->n_syncs++] = waiting;
+        return;
+    }
+    wish->id = sim_disk_sync_begin(sim);
+    stage(sim, wish, 0, sync_run);
+}
+
+static void footer_written(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+        return;
+    }
+    sim_disk_write_end(sim, wish->event.disk->device, wish->id);
+    wish->id = sim_disk_sync_begin(sim);
+    stage(sim, wish, 0, sync_run);
+}
+
+static void data_synced(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    const struct pager_disk_wish *told = wish->event.disk;
+    uint32_t device, units = (uint32_t)(wish->bytes / geometry(sim)->unit_bytes);
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+        return;
+    }
+    sim_disk_sync_end(sim, told->device, wish->id);
+    uint64_t offset = sim_disk_locate(sim, told->segment, geometry(sim)->segment_units - units, &device);
+    wish->id = sim_disk_write_begin(sim, device, offset, wish->task.memory, (uint32_t)wish->bytes);
+    stage(sim, wish, wish->bytes, footer_written);
+}
+
+static void begin_seal(struct sim *sim, struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    uint32_t units = quire_log_footer_units(geometry(sim), told->n) + 1;
+    struct quire_log_trailer trailer = {
+        .epoch = told->epoch, .segment = told->segment, .n_entries = told->n, .used_units = told->used_units};
+    SIM_REQUIRE(sim, units <= geometry(sim)->segment_units - told->used_units);
+    memcpy(trailer.set_id, sim_set_id, sizeof(trailer.set_id));
+    wish->bytes = in_bytes(sim, units);
+    wish->task.memory = calloc(1, wish->bytes);
+    quire_log_footer_encode(geometry(sim), &trailer, told->entries, wish->task.memory);
+    wish->id = sim_disk_sync_begin(sim);
+    stage(sim, wish, 0, data_synced);
+}
+
+/* ---- READ ----------------------------------------------------------------------------------------------------------------- */
+static void read_span(struct sim *sim, const struct pager_disk_wish *told, uint64_t from_units, uint64_t to_units, bool really) {
+    uint64_t all;
+    uint32_t device;
+    uint8_t *to = piece_at(sim, &told->pieces[0], &all) + in_bytes(sim, from_units);
+    to_units = quire_min_u64(to_units, all / geometry(sim)->unit_bytes);
+    if (really) {
+        uint64_t offset = sim_disk_locate(sim, told->segment, told->at_units, &device) + in_bytes(sim, from_units);
+        sim_disk_read(sim, told->device, offset, to, in_bytes(sim, to_units - from_units));
+    } else {
+        memset(to, 0xa5, in_bytes(sim, to_units - from_units));
+    }
+}
+
+/* Header and directory, and the ranges; or all. !really: whatever is there meanwhile. */
+static void read_spans(struct sim *sim, const struct sim_wish *wish, bool really) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    struct quire_record_shape shape;
+    if (told->n_ranges == 0) {
+        read_span(sim, told, 0, UINT32_MAX, really);
+        return;
+    }
+    SIM_REQUIRE(sim, quire_record_shape(wish->layout, told->group, wish->layout->block_tokens, 0, &shape) == QUIRE_OK);
+    read_span(sim, told, 0, quire_log_units(geometry(sim), shape.payload_offset), really);
+    for (uint32_t i = 0; i < told->n_ranges; i++) {
+        read_span(sim, told, told->ranges[i].from_bytes / geometry(sim)->unit_bytes,
+                  quire_log_units(geometry(sim), told->ranges[i].to_bytes), really);
+    }
+}
+
+static enum quire_status read_status(struct sim *sim, const struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    uint64_t bytes;
+    if (!sim->calm && sim_roll(sim, 1000) < sim->config.read_error_permille) {
+        if (++sim->executor.devices[told->device].read_errors > READ_ERRORS) {
+            lose(sim, told->device);
+        }
+        return QUIRE_SYSTEM;
+    }
+    read_spans(sim, wish, true);
+    const struct verify_wanted wanted = {
+        .layout = wish->layout,
+        .layout_tag = wish->tag,
+        .key = &told->key,
+        .group = told->group,
+        .check = told->check,
+        .rect = told->n_ranges > 0 ? &told->rect : NULL,
+    };
+    return verify_record(piece_at(sim, &told->pieces[0], &bytes), told->pieces[0].size_bytes, &wanted);
+}
+
+static void read_run(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+        return;
+    }
+    enum quire_status status = read_status(sim, wish);
+    sim->counts->reads++;
+    sim->counts->corrupt += status == QUIRE_CORRUPT;
+    /* Without rot nothing is ever found damaged: whatever the index points to was whole. */
+    SIM_REQUIRE(sim, status != QUIRE_CORRUPT || sim->config.rot != SIM_ROT_NONE);
+    end(sim, wish, status);
+}
+
+static const struct sim_space *space_of(struct sim *sim, uint16_t ns) {
+    struct pager_ns_info info;
+    for (uint32_t cursor = 0; pager_ns_next(sim->pager, &cursor, &info);) {
+        if (info.ns == ns) {
+            return &sim->model.spaces[info.name[5] - '0'];
+        }
+    }
+    return NULL;
+}
+
+static void begin_read(struct sim *sim, struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    const quire_layout *layout = pager_ns_layout(sim->pager, told->ns);
+    const struct sim_space *space = layout ? space_of(sim, told->ns) : NULL;
+    uint64_t bytes;
+    (void)piece_at(sim, &told->pieces[0], &bytes);
+    sim_model_untouched(sim, told->pieces[0].domain, told->pieces[0].offset, bytes);
+    if (!space) {
+        end(sim, wish, QUIRE_NOT_FOUND);
+        return;
+    }
+    SIM_REQUIRE(sim, told->n_pieces == 1 && told->at_units >= 2 && told->at_units + told->size_units < geometry(sim)->segment_units);
+    wish->task.memory = wish->layout = malloc(sizeof(*layout));
+    *wish->layout = *layout;
+    wish->tag = space->tag;
+    read_spans(sim, wish, false);
+    stage(sim, wish, bytes, read_run);
+}
+
+/* ---- ENTRIES, META -------------------------------------------------------------------------------------------------------- */
+static void entries_run(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    uint32_t n;
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+        return;
+    }
+    if (!sim->calm && sim_chance(sim, sim->config.entries_failure_pct)) {
+        end(sim, wish, QUIRE_SYSTEM);
+        return;
+    }
+    struct quire_log_entry *entries = sim_walk(sim, wish->event.disk->segment, wish->event.disk->epoch, false, &n);
+    enum quire_status status = pager_disk_entries(sim->pager, wish->event.ticket, entries, n);
+    free(entries);
+    end(sim, wish, status);
+}
+
+/* Atomic, whether well or not: the old file or the new one. */
+static void meta_run(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    struct sim_disk *disk = &sim->disk;
+    sim->executor.meta_flying = false;
+    if (!sim->calm && sim_chance(sim, sim->config.meta_failure_pct)) {
+        end(sim, wish, QUIRE_SYSTEM);
+        return;
+    }
+    free(disk->meta);
+    disk->meta = disk->meta_maybe;
+    disk->meta_bytes = disk->meta_maybe_bytes;
+    disk->meta_maybe = NULL;
+    end(sim, wish, QUIRE_OK);
+}
+
+static void begin_meta(struct sim *sim, struct sim_wish *wish) {
+    struct sim_disk *disk = &sim->disk;
+    struct pager_disk_meta meta;
+    uint8_t files[QUIRE_LOG_MAX_FILES][16] = {{0}};
+    size_t size = 0;
+    SIM_REQUIRE(sim, !sim->executor.meta_flying);
+    SIM_REQUIRE(sim, pager_disk_meta(sim->pager, wish->event.ticket, &meta) == QUIRE_OK);
+    for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
+        if (!sim->executor.devices[i].told_lost) {
+            memcpy(files[i], disk->devices[i].file_id, 16);
+        }
+    }
+    struct quire_meta_head head = {.generation = sim->life,
+                                   .next_serial = meta.next_serial,
+                                   .n_namespaces = meta.n_items,
+                                   .n_pins = meta.n_pins,
+                                   .n_files = sim->config.shape.n_devices,
+                                   .sequence = sim->life << 40};
+    memcpy(head.set_id, sim_set_id, sizeof(head.set_id));
+    SIM_REQUIRE(sim, quire_meta_encode(&head, meta.items, meta.pins, (const uint8_t(*)[16])files, NULL, 0, &size) == QUIRE_TOO_LARGE);
+    free(disk->meta_maybe);
+    disk->meta_maybe = malloc(size);
+    disk->meta_maybe_bytes = size;
+    SIM_REQUIRE(sim,
+                quire_meta_encode(&head, meta.items, meta.pins, (const uint8_t(*)[16])files, disk->meta_maybe, size, &size) == QUIRE_OK);
+    sim->executor.meta_flying = true;
+    stage(sim, wish, size, meta_run);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------------------------------------- */
+void sim_store_begin(struct sim *sim, const struct pager_event *event) {
+    struct sim_wish wish = {.event = *event, .order = ++sim->executor.order};
+    const struct pager_disk_wish *told = event->disk;
+    SIM_REQUIRE(sim, told != NULL && ++sim->executor.in_flight <= PAGER_DISK_MAX_IN_FLIGHT);
+    sim_say(sim, "wish %d: ticket %llx, segment %u, epoch %llu, at %u, n %u", event->type, (unsigned long long)event->ticket, told->segment,
+            (unsigned long long)told->epoch, told->at_units, told->n);
+    if (event->type != PAGER_DISK_META && sim->executor.devices[told->device].told_lost) {
+        end(sim, &wish, QUIRE_SYSTEM);
+        return;
+    }
+    switch (event->type) {
+    case PAGER_DISK_WRITE:
+        begin_write(sim, &wish);
+        break;
+    case PAGER_DISK_READ:
+        begin_read(sim, &wish);
+        break;
+    case PAGER_DISK_SEAL:
+        begin_seal(sim, &wish);
+        break;
+    case PAGER_DISK_SYNC:
+        begin_sync(sim, &wish);
+        break;
+    case PAGER_DISK_META:
+        begin_meta(sim, &wish);
+        break;
+    default:
+        stage(sim, &wish, in_bytes(sim, 2), entries_run);
+    }
+}
+
+void sim_store_reset(struct sim *sim) {
+    for (uint32_t i = 0; i < SIM_MAX_DEVICES; i++) {
+        for (uint32_t j = 0; j < sim->executor.devices[i].n_syncs; j++) {
+            sim_task_free(sim->executor.devices[i].syncs[j]);
+        }
+        sim->executor.devices[i].n_syncs = 0;
+    }
+}
