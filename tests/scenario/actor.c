@@ -4,6 +4,7 @@
  * `actor --help` lists the commands.
  */
 #include "client/quire.h"
+#include "codec/checksum.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,9 +43,11 @@ static const char help_text[] =
     "view SLOT | viewcheck SLOT | release SLOT   zero-copy: begin, look again (also after the daemon died) and end\n"
     "touch|delete|pin|unpin FIRST COUNT          ok STATUSES\n"
     "hammer MILLISECONDS FIRST COUNT             stores and fetches at random; ok HITS MISSES FAILURES; a wrong byte ends it all\n"
+    "read FIRST COUNT                            looks up and fetches each block by itself; ok STATUSES; a wrong byte ends it all\n"
     "fork FIRST COUNT                            a child looks up and fetches by itself\n"
     "sessions ADDRESS COUNT                      opens so many one after the other; every second is lost with its process\n"
     "crowd ADDRESS COUNT                         opens so many at once, then closes them; ok OPENED STATUS-OF-THE-LAST\n"
+    "sum PATH OFFSET BYTES                       XXH3-64 of a part of a file, as the log's structures carry it\n"
     "info | close | quit\n";
 
 static void answer_status(enum quire_status status) {
@@ -441,6 +444,37 @@ static void do_hammer(char **words, int n) {
     printf("ok %llu %llu %llu\n", (unsigned long long)hits, (unsigned long long)misses, (unsigned long long)failures);
 }
 
+/* MISS: a clean answer, whether the lookup or the fetch gave it. */
+static enum quire_status read_one(uint32_t number) {
+    quire_key key = key_of(number);
+    quire_lookup_args args = {.keys = &key, .n_keys = 1, .flags = QUIRE_LOOKUP_EACH, .deadline_ms = 2000};
+    quire_lookup_result result = {0};
+    enum quire_status status = quire_lookup(me.ns, &args, NULL, &result);
+    if (status == QUIRE_OK) {
+        status = result.hits == 1 ? fetch_one(result.lease, 0, number) : QUIRE_MISS;
+    }
+    quire_release(&result.lease);
+    return status;
+}
+
+static void do_read(char **words, int n) {
+    (void)n;
+    static uint8_t statuses[MAX_KEYS];
+    uint32_t first = (uint32_t)atoi(words[1]), count = (uint32_t)atoi(words[2]) % (MAX_KEYS + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        statuses[i] = (uint8_t)read_one(first + i);
+        if (statuses[i] == QUIRE_DISCONNECTED) {
+            answer_status(QUIRE_DISCONNECTED);
+            return;
+        }
+    }
+    printf("ok ");
+    for (uint32_t i = 0; i < count; i++) {
+        printf("%s%s", i != 0 ? "," : "", quire_status_name(statuses[i]));
+    }
+    printf("\n");
+}
+
 static int child_story(uint32_t first, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         quire_key key = key_of(first + i);
@@ -540,6 +574,24 @@ static void do_info(char **words, int n) {
            (unsigned long long)info.reconnects);
 }
 
+static void do_sum(char **words, int n) {
+    (void)n;
+    uint64_t size = strtoull(words[3], NULL, 10);
+    uint8_t *bytes = malloc(size + 1);
+    FILE *file = fopen(words[1], "rb");
+    bool read = bytes != NULL && file != NULL && fseek(file, (long)strtoull(words[2], NULL, 10), SEEK_SET) == 0 &&
+                fread(bytes, 1, size, file) == size;
+    if (file != NULL) {
+        fclose(file);
+    }
+    if (read) {
+        printf("ok %016llx\n", (unsigned long long)quire_checksum(bytes, size));
+    } else {
+        printf("err SYSTEM %s cannot be read\n", words[1]);
+    }
+    free(bytes);
+}
+
 static void do_release(char **words, int n) {
     (void)n;
     drop(slot_of(words[1]));
@@ -570,7 +622,8 @@ static const struct {
     {"lookup", 4, do_lookup},   {"fetch", 2, do_fetch},   {"view", 2, do_view},   {"viewcheck", 2, do_viewcheck},
     {"release", 2, do_release}, {"touch", 3, do_keys},    {"delete", 3, do_keys}, {"pin", 3, do_keys},
     {"unpin", 3, do_keys},      {"hammer", 4, do_hammer}, {"fork", 3, do_fork},   {"sessions", 3, do_sessions},
-    {"crowd", 3, do_crowd},     {"info", 1, do_info},     {"close", 1, do_close},
+    {"crowd", 3, do_crowd},     {"info", 1, do_info},     {"close", 1, do_close}, {"read", 3, do_read},
+    {"sum", 4, do_sum},
 };
 
 static void run_line(char *line) {

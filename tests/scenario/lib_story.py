@@ -72,16 +72,19 @@ def until(condition, seconds, message):
 
 
 class Daemon:
-    """quired with its socket in a folder of its own."""
+    """quired with its socket in a folder of its own, which configuration and flags call FOLDER."""
 
-    def __init__(self, yaml="", flags=(), pool="64MiB", env=None, preexec=None):
+    def __init__(self, yaml="", flags=(), pool="64MiB", env=None, preexec=None, prepare=None, wait=True):
         self.folder = tempfile.mkdtemp(prefix=FOLDER)
+        if prepare is not None:
+            prepare(self.folder)
         self.socket = f"{self.folder}/quired.sock"
         self.address = f"unix://{self.socket}"
-        self.yaml, self.flags, self.pool, self.env, self.preexec = yaml, list(flags), pool, env or {}, preexec
+        self.yaml, self.pool, self.env, self.preexec = yaml.replace("FOLDER", self.folder), pool, env or {}, preexec
+        self.flags = [flag.replace("FOLDER", self.folder) for flag in flags]
         self.process = None
         DAEMONS.append(self)
-        self.start()
+        self.start(wait)
 
     def write_config(self, yaml=None):
         if yaml is not None:
