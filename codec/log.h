@@ -98,6 +98,7 @@ static_assert(offsetof(struct quire_log_entry, sequence) == 64 && offsetof(struc
 
 struct quire_log_geometry {
     uint32_t unit_bytes, segment_units;
+    uint8_t set_id[16]; /* batches bear it: what a client once stored there cannot pose as one */
 };
 static inline uint32_t quire_log_units(const struct quire_log_geometry *g, uint64_t bytes) {
     return (uint32_t)((bytes + g->unit_bytes - 1) / g->unit_bytes);
@@ -133,7 +134,8 @@ struct quire_log_batch {
     uint32_t at_units;   /* from the segment's start: a batch elsewhere is not this one */
     uint32_t size_units; /* head and records */
     uint64_t entries_check;
-    uint8_t reserved[24];
+    uint8_t set_id[16];
+    uint8_t reserved[8];
     uint64_t check; /* of the bytes before */
 };
 static_assert(sizeof(struct quire_log_batch) == 64, "stored format");
@@ -170,7 +172,7 @@ enum quire_status quire_log_segment_header_decode(const struct quire_log_geometr
 /*
  * The head that begins at `at_units`; `in` holds `size` bytes from there. OK: *batch is right, and its entries were checked, each one's place
  * inside the batch, and copied to entries[0..n_entries) (room for QUIRE_LOG_MAX_BATCH). TOO_LARGE: more bytes are needed, batch->n_entries tells how
- * many entries. MISMATCH: another epoch, or another place: the end of what was written. CORRUPT: the end, too.
+ * many entries. MISMATCH: another set, epoch, or place: the end of what was written. CORRUPT: the end, too.
  */
 enum quire_status quire_log_head_decode(const struct quire_log_geometry *g, const uint8_t *in, size_t size, uint64_t epoch,
                                         uint32_t at_units, struct quire_log_batch *batch, struct quire_log_entry *entries);

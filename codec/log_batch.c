@@ -36,6 +36,7 @@ void quire_log_head_encode(const struct quire_log_geometry *g, const struct quir
     stored.magic = QUIRE_LOG_MAGIC_BATCH;
     stored.version = QUIRE_LOG_VERSION;
     memset(stored.reserved, 0, sizeof(stored.reserved));
+    memcpy(stored.set_id, g->set_id, sizeof(stored.set_id));
     stored.entries_check = quire_checksum(entries, entries_bytes);
     stored.check = QUIRE_LOG_SUM(&stored);
     quire_log_put_units(g, &stored, sizeof(stored), entries, entries_bytes, out);
@@ -65,7 +66,7 @@ enum quire_status quire_log_head_decode(const struct quire_log_geometry *g, cons
     }
     memcpy(batch, in, sizeof(*batch));
     QUIRE_FORWARD(check_batch(g, batch));
-    if (batch->epoch != epoch || batch->at_units != at_units) {
+    if (batch->epoch != epoch || batch->at_units != at_units || !quire_log_same_set(batch->set_id, g->set_id)) {
         return QUIRE_MISMATCH;
     }
     if (size - sizeof(*batch) < batch->n_entries * sizeof(*entries)) {

@@ -1,7 +1,7 @@
 #include "codec/log_internal.h"
 
 static bool superblock_valid(const struct quire_log_superblock *superblock) {
-    const struct quire_log_geometry geometry = {superblock->unit_bytes, superblock->segment_units};
+    const struct quire_log_geometry geometry = {.unit_bytes = superblock->unit_bytes, .segment_units = superblock->segment_units};
     return superblock->n_files <= QUIRE_LOG_MAX_FILES && superblock->file_index < superblock->n_files &&
            quire_log_geometry_valid(&geometry) && superblock->n_segments > 0 &&
            quire_in_range(superblock->first_number, superblock->n_segments, QUIRE_LOG_MAX_SEGMENTS) &&

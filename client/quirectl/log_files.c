@@ -125,7 +125,8 @@ static enum cli_exit check_set(struct cli *cli, struct log_files *files) {
         }
     }
     files->n_set = first->n_files;
-    files->geometry = (struct quire_log_geometry){first->unit_bytes, first->segment_units};
+    files->geometry = (struct quire_log_geometry){.unit_bytes = first->unit_bytes, .segment_units = first->segment_units};
+    memcpy(files->geometry.set_id, first->set_id, sizeof files->geometry.set_id);
     memcpy(files->set_id, first->set_id, sizeof files->set_id);
     return CLI_OK;
 }

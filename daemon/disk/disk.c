@@ -151,6 +151,7 @@ static enum quire_status disk_create_env(struct disk *disk) {
     set->n_files = disk->set->n_files;
     set->geometry = disk->set->geometry;
     memcpy(set->set_id, disk->set->set_id, sizeof set->set_id);
+    memcpy(set->geometry.set_id, disk->set->set_id, sizeof set->set_id);
     for (uint32_t i = 0; i < set->n_files; i++) {
         const struct disk_set_file *file = &disk->set->files[i];
         set->segments[i] = file->n_segments;

@@ -229,7 +229,7 @@ static void choose_units(struct opening *o) {
     while (unit < QUIRE_LOG_UNIT_MAX && o->config->disk.segment_bytes / unit > QUIRE_LOG_MAX_SEGMENT_UNITS) {
         unit *= 2;
     }
-    o->set->geometry = (struct quire_log_geometry){unit, (uint32_t)(o->config->disk.segment_bytes / unit)};
+    o->set->geometry = (struct quire_log_geometry){.unit_bytes = unit, .segment_units = (uint32_t)(o->config->disk.segment_bytes / unit)};
 }
 
 static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_bytes) {
@@ -381,7 +381,7 @@ static enum quire_status take_set(struct opening *o) {
     }
     assign_indexes(o);
     lay_out(o);
-    set->geometry = (struct quire_log_geometry){o->first.unit_bytes, o->first.segment_units};
+    set->geometry = (struct quire_log_geometry){.unit_bytes = o->first.unit_bytes, .segment_units = o->first.segment_units};
     set->created_s = o->first.created_s;
     memcpy(set->set_id, o->first.set_id, sizeof set->set_id);
     QUIRE_FORWARD(check_numbers(o));

@@ -172,7 +172,7 @@ Test(entry, valid_or_not) {
     VALID(false, check = 1);
     VALID(false, reserved[3] = 1);
 #undef VALID
-    const struct quire_log_geometry largest = {4096, QUIRE_LOG_MAX_SEGMENT_UNITS};
+    const struct quire_log_geometry largest = {.unit_bytes = 4096, .segment_units = QUIRE_LOG_MAX_SEGMENT_UNITS};
     entry = sample_log_record(2, QUIRE_MAX_RECORD_BYTES);
     cr_assert(quire_log_entry_valid(&largest, &entry));
     entry.size_bytes++; /* it would fit, but no record is that large */

@@ -60,7 +60,7 @@ Test(batch, golden_bytes) {
 
 /* Whole units are written, zero behind the entries; a head of 512 entries stays below 64 KiB. */
 Test(batch, units_of_heads) {
-    const struct quire_log_geometry wide = {4096, 1024};
+    const struct quire_log_geometry wide = {.unit_bytes = 4096, .segment_units = 1024};
     cr_assert_eq(quire_log_head_units(&sample_log, 1), 1);
     cr_assert_eq(quire_log_head_units(&sample_log, 4), 1);
     cr_assert_eq(quire_log_head_units(&sample_log, 5), 2);
@@ -120,7 +120,7 @@ Test(batch, truncated_heads_ask_for_more) {
     free(head.bytes);
 }
 
-/* A whole batch of another epoch was left over from before; one of another place was copied there. */
+/* A whole batch of another epoch was left over from before; one of another place was copied there; one of another set was made up by whoever does not know the set. */
 Test(batch, another_epoch_or_place) {
     struct head head = sample_head();
     struct quire_log_batch batch;
@@ -128,6 +128,9 @@ Test(batch, another_epoch_or_place) {
     cr_assert_eq(quire_log_head_decode(&sample_log, head.bytes, head.size, EPOCH + 1, AT, &batch, entries), QUIRE_MISMATCH);
     cr_assert_eq(quire_log_head_decode(&sample_log, head.bytes, head.size, EPOCH - 1, AT, &batch, entries), QUIRE_MISMATCH);
     cr_assert_eq(quire_log_head_decode(&sample_log, head.bytes, head.size, EPOCH, AT + 1, &batch, entries), QUIRE_MISMATCH);
+    struct quire_log_geometry other_set = sample_log;
+    other_set.set_id[15] ^= 1;
+    cr_assert_eq(quire_log_head_decode(&other_set, head.bytes, head.size, EPOCH, AT, &batch, entries), QUIRE_MISMATCH);
     cr_assert_eq(quire_log_head_decode(&sample_log, head.bytes, 64, EPOCH + 1, AT, &batch, entries), QUIRE_MISMATCH);
     free(head.bytes);
 }
@@ -216,7 +219,7 @@ Test(batch, without_entries) {
 
 /* One entry more than a caller has room for, in a segment where there would be: every sum is right, and nothing is written behind the room. */
 Test(batch, more_than_there_is_room_for) {
-    const struct quire_log_geometry g = {4096, QUIRE_LOG_MAX_SEGMENT_UNITS};
+    const struct quire_log_geometry g = {.unit_bytes = 4096, .segment_units = QUIRE_LOG_MAX_SEGMENT_UNITS};
     size_t size = 64 + (QUIRE_LOG_MAX_BATCH + 1) * sizeof(struct quire_log_entry);
     uint8_t *bytes = heap_bytes(size);
     struct quire_log_batch batch = {.n_entries = 1, .epoch = EPOCH, .at_units = AT, .size_units = 1000};
@@ -243,7 +246,7 @@ Test(batch, more_than_there_is_room_for) {
 
 /* The largest batch, in a segment of the largest units, comes back as it was. */
 Test(batch, full) {
-    const struct quire_log_geometry g = {4096, QUIRE_LOG_MAX_SEGMENT_UNITS};
+    const struct quire_log_geometry g = {.unit_bytes = 4096, .segment_units = QUIRE_LOG_MAX_SEGMENT_UNITS};
     static struct quire_log_entry entries[QUIRE_LOG_MAX_BATCH], read[QUIRE_LOG_MAX_BATCH];
     struct quire_log_batch batch = {.n_entries = QUIRE_LOG_MAX_BATCH, .epoch = 1}, read_batch;
     uint32_t head_units = quire_log_head_units(&g, QUIRE_LOG_MAX_BATCH);

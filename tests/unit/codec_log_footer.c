@@ -201,7 +201,7 @@ Test(footer, trailer_that_was_not_checked) {
 
 /* A large segment of small records: as many entries as a restart meets. */
 Test(footer, many_entries) {
-    const struct quire_log_geometry g = {4096, QUIRE_LOG_MAX_SEGMENT_UNITS};
+    const struct quire_log_geometry g = {.unit_bytes = 4096, .segment_units = QUIRE_LOG_MAX_SEGMENT_UNITS};
     const uint32_t n = 100000;
     struct quire_log_entry *entries = malloc(n * sizeof(*entries)), *read = malloc(n * sizeof(*read));
     struct quire_log_trailer trailer = {.epoch = 1, .n_entries = n, .used_units = 2 + n}, read_trailer;

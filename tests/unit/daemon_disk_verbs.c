@@ -96,7 +96,8 @@ static uint32_t damage_records(uint32_t n) {
     FILE *to = fopen(file, "r+b");
     cr_assert(to != NULL && fread(bytes, QUIRE_LOG_SUPERBLOCK_BYTES, 1, to) == 1);
     cr_assert_eq(quire_log_superblock_decode(bytes, &superblock), QUIRE_OK);
-    const struct quire_log_geometry g = {superblock.unit_bytes, superblock.segment_units};
+    struct quire_log_geometry g = {.unit_bytes = superblock.unit_bytes, .segment_units = superblock.segment_units};
+    memcpy(g.set_id, superblock.set_id, sizeof g.set_id);
     cr_assert(fseek(to, QUIRE_LOG_FIRST_SEGMENT, SEEK_SET) == 0 && fread(bytes, sizeof bytes, 1, to) == 1);
     cr_assert_eq(quire_log_segment_header_decode(&g, bytes, superblock.set_id, 0, &header), QUIRE_OK);
     for (uint32_t at = 1; done < n; at += batch.size_units) {

@@ -4,7 +4,7 @@
 /* A segment is filled with the smallest records one by one: each lies behind the one before, and footer and trailer still fit behind the last. */
 Test(log, footer_keeps_its_place) {
     struct pager_log *log = clean_log(1, 4, 100, 1);
-    const struct quire_log_geometry g = {512, 100};
+    const struct quire_log_geometry g = {.unit_bytes = 512, .segment_units = 100};
     struct pager_log_place place, last = {.segment = NONE};
     uint32_t n = 0, end = 1;
     for (;; n++) {
@@ -171,7 +171,8 @@ Test(log, close) {
 
 /* Shapes that make no sense are refused. */
 Test(log, shapes) {
-    const struct pager_log_shape good = {.geometry = {4096, 16384}, .n_devices = 2, .segments = {3, 4}, .reserve = 1};
+    const struct pager_log_shape good = {
+        .geometry = {.unit_bytes = 4096, .segment_units = 16384}, .n_devices = 2, .segments = {3, 4}, .reserve = 1};
     struct pager_log *log;
     cr_assert_eq(pager_log_create(&good, &log), QUIRE_OK);
     cr_assert_eq(pager_log_segments(log), 7);

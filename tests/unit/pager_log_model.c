@@ -379,7 +379,8 @@ static void close_some(struct model *m) {
 static void begin(struct model *m, struct dice dice) {
     memset(m, 0, sizeof(*m));
     m->dice = dice;
-    m->shape = (struct pager_log_shape){.geometry = {UNIT, 24 + below(m, 200)}, .n_devices = 1 + below(m, 4), .reserve = 1 + below(m, 2)};
+    m->shape = (struct pager_log_shape){
+        .geometry = {.unit_bytes = UNIT, .segment_units = 24 + below(m, 200)}, .n_devices = 1 + below(m, 4), .reserve = 1 + below(m, 2)};
     for (uint32_t d = 0; d < m->shape.n_devices; d++) {
         m->shape.segments[d] = m->shape.reserve + 2 + below(m, 5);
         for (uint32_t i = 0; i < m->shape.segments[d]; i++) {

@@ -24,7 +24,7 @@
 #define RIG_SEGMENTS (RIG_FILES * RIG_FILE_SEGMENTS)
 #define RIG_KEYS 64u
 
-static const struct quire_log_geometry rig_log = {.unit_bytes = 512, .segment_units = RIG_UNITS};
+static const struct quire_log_geometry rig_log = {.unit_bytes = 512, .segment_units = RIG_UNITS, .set_id = {0x5e, 0x7}};
 static const uint8_t rig_set[16] = {0x5e, 0x7};
 
 struct rig {
