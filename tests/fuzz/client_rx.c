@@ -16,7 +16,8 @@ enum {
     HOW_BULK = 8,    /* it announces BULK_BYTES raw bytes */
     HOW_RAW = 16,    /* the body alone, no frame */
     HOW_CANCEL = 32, /* the caller gives up first */
-    HOW_KEYS = 64    /* ACKS: of the touch, though a put is under way */
+    HOW_KEYS = 64,   /* ACKS: of the touch, though a put is under way */
+    HOW_LOAD = 128   /* GRANTS: of the LOAD */
 };
 enum { JOBS = 4, BULK_BYTES = 512, MEMORY_BYTES = 64 << 10, TOKENS = 16, DIM = 8, LAYERS = 2 };
 
@@ -73,7 +74,8 @@ static void use_lease(void) {
     if (call.found.lease == NULL || call.jobs[JOBS - 1] != 0) {
         return;
     }
-    if (quire_view_begin(call.found.lease, 0, 0, &view) == QUIRE_OK) {
+    /* A view of what is away would wait for the disk: there is nobody who could answer meanwhile. */
+    if (call.found.lease->n_away == 0 && quire_view_begin(call.found.lease, 0, 0, &view) == QUIRE_OK) {
         quire_view_end(call.found.lease, &view);
     }
     call.dest = (quire_dest){.k_base = k_base, .v_base = v_base, .region = cache, .region_bytes = sizeof(cache)};
@@ -101,14 +103,15 @@ static void submit(void) {
 }
 
 /* The request that a message of this type answers, as the client remembers it. */
-static uint64_t answered(uint16_t type, bool any, bool keys) {
+static uint64_t answered(uint16_t type, bool any, uint8_t how) {
     static const uint16_t asks[] = {[QUIRE_MSG_NS_ACK] = QUIRE_MSG_NS_OPEN,
                                     [QUIRE_MSG_GRANTS] = QUIRE_MSG_LEASE,
                                     [QUIRE_MSG_BULK] = QUIRE_MSG_READ,
                                     [QUIRE_MSG_ACKS] = QUIRE_MSG_PUT,
                                     [QUIRE_MSG_INGEST_ACK] = QUIRE_MSG_INGEST_GET};
     uint16_t asked = type < QUIRE_ARRAY_LEN(asks) ? asks[type] : 0;
-    asked = type == QUIRE_MSG_ACKS && keys ? QUIRE_MSG_KEYS : asked;
+    asked = type == QUIRE_MSG_ACKS && (how & HOW_KEYS) != 0 ? QUIRE_MSG_KEYS : asked;
+    asked = type == QUIRE_MSG_GRANTS && (how & HOW_LOAD) != 0 ? QUIRE_MSG_LOAD : asked;
     for (uint32_t i = 0; i < client->n_requests; i++) {
         if (client->requests[i].id != 0 && (any || client->requests[i].type == asked)) {
             return client->requests[i].id;
@@ -137,14 +140,14 @@ static void greet(int fd, bool member) {
     ack.root.len = sizeof(root);
     ack.layout.data = wire;
     require(quire_layout_encode(quire_ns_layout(ns), wire, sizeof(wire), &ack.layout.len) == QUIRE_OK);
-    twin_send(fd, QUIRE_MSG_NS_ACK, answered(QUIRE_MSG_NS_ACK, false, false), &ack.base, 0, NULL, 0);
+    twin_send(fd, QUIRE_MSG_NS_ACK, answered(QUIRE_MSG_NS_ACK, false, 0), &ack.base, 0, NULL, 0);
     advance();
     require(client->conn.state == CONN_UP);
 }
 
 static void say(int fd, uint16_t type, uint8_t how, const uint8_t *body, uint32_t body_bytes) {
     static uint8_t bytes[QUIRE_FRAME_BYTES + 65536];
-    uint64_t ids[4] = {answered(type, false, (how & HOW_KEYS) != 0), 0, answered(type, true, false), 0x123400001};
+    uint64_t ids[4] = {answered(type, false, how), 0, answered(type, true, 0), 0x123400001};
     struct quire_frame frame = {.type = type, .body_bytes = body_bytes, .request_id = ids[how & HOW_ID]};
     frame.bulk_bytes = (how & HOW_BULK) != 0 ? BULK_BYTES : 0;
     if (body_bytes > 0) {

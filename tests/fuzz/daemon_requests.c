@@ -60,7 +60,7 @@ static void listen_to(int fd) {
     }
 }
 
-static bool busy(void) { return core->run_head != NULL || workpool_room(core->workpool) != CORE_JOBS; }
+static bool busy(void) { return core->run_head != NULL || core->n_free_jobs != CORE_JOBS; }
 static void settle(int fd) {
     do {
         require(core_turn(core, busy() && core->run_head == NULL ? loop_now_ns() + QUIRE_NS_PER_MS : 0) == QUIRE_OK);
