@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define RAW_MEMORY_BYTES (512ull << 20)
+
 int disk_fixture_create(const struct bench_options *options, const struct bench_case *c, uint64_t raw_bytes, struct disk_fixture *disk) {
     memset(disk, 0, sizeof *disk);
     disk->options = options;
@@ -20,7 +22,7 @@ int disk_fixture_create(const struct bench_options *options, const struct bench_
         return bench_fail(c, "cannot make a folder below %s", options->dir);
     }
     snprintf(path, sizeof path, "%s/raw", disk->folder);
-    return raw_bytes > 0 ? raw_create(c, path, raw_bytes, 64ull << 20, &disk->raw) : 0;
+    return raw_bytes > 0 ? raw_create(c, path, raw_bytes, RAW_MEMORY_BYTES, &disk->raw) : 0;
 }
 
 int disk_fixture_start(struct disk_fixture *disk, uint64_t log_bytes, uint64_t pool_bytes, const char *yaml, const quire_layout *layout) {

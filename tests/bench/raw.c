@@ -26,6 +26,9 @@ int raw_create(const struct bench_case *c, const char *path, uint64_t bytes, uin
     if (pool_create("bench", memory_bytes, 64, true, &file->pool, why, sizeof why) != QUIRE_OK) {
         return bench_fail(c, "no memory: %s", why);
     }
+    while (!file->pool->populate_ends && !file->pool->populate_later) { /* all at once, as the daemon does: its pages lie together then */
+        pool_populate(file->pool, memory_bytes);
+    }
     file->memory = file->pool->base;
     file->memory_bytes = file->pool->size_bytes;
     uint64_t seed = 3;
@@ -60,7 +63,8 @@ struct raw_loop {
 static void raw_push(struct raw_loop *loop, uint32_t slot) {
     const struct raw_run *run = loop->run;
     struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
-    uint8_t *memory = loop->file->memory + (uint64_t)slot * run->size_bytes % (loop->file->memory_bytes - run->size_bytes + 1);
+    uint64_t places = loop->file->memory_bytes / run->size_bytes; /* in turn, as records lie all over a pool */
+    uint8_t *memory = loop->file->memory + loop->next % places * run->size_bytes;
     uint64_t offset = run->offsets[loop->next];
     if (run->write && loop->fixed) {
         io_uring_prep_write_fixed(sqe, loop->file->fd, memory, run->size_bytes, offset, 0);

@@ -15,7 +15,7 @@ struct raw_file {
     int fd;
     uint64_t bytes;
     struct pool *pool;
-    uint8_t *memory; /* the pool's */
+    uint8_t *memory; /* the pool's: operations use it in turn, all of it */
     uint64_t memory_bytes;
 };
 
