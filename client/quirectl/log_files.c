@@ -40,11 +40,12 @@ static enum cli_exit lock_file(struct cli *cli, struct log_file *file, enum log_
         file->holder = quire_lock_holder(file->fd);
         return CLI_OK;
     }
-    if (flock(file->fd, (purpose == LOG_REPAIR ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+    int error = quire_lock_take(file->fd, purpose == LOG_REPAIR ? LOCK_EX : LOCK_SH);
+    if (error == 0) {
         return CLI_OK;
     }
-    if (errno != EWOULDBLOCK) {
-        return cli_fail(cli, QUIRE_SYSTEM, "%s: cannot be locked (%s)", file->path, strerror(errno));
+    if (error != EWOULDBLOCK) {
+        return cli_fail(cli, QUIRE_SYSTEM, "%s: cannot be locked (%s)", file->path, strerror(error));
     }
     holder_name(quire_lock_holder(file->fd), who, sizeof who);
     return cli_fail(cli, QUIRE_IN_USE, "%s: is in use by %s: stop it first; `quirectl verify` without paths asks a running daemon",

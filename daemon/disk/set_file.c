@@ -20,11 +20,12 @@
 
 static enum quire_status lock(const char *path, int fd, char *why, size_t why_bytes) {
     char who[64] = "another process, in another container perhaps,";
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    int error = quire_lock_take(fd, LOCK_EX);
+    if (error == 0) {
         return QUIRE_OK;
     }
-    if (errno != EWOULDBLOCK) {
-        snprintf(why, why_bytes, "%s: cannot be locked (%s): give a path on a file system of this machine", path, strerror(errno));
+    if (error != EWOULDBLOCK) {
+        snprintf(why, why_bytes, "%s: cannot be locked (%s): give a path on a file system of this machine", path, strerror(error));
         return QUIRE_SYSTEM;
     }
     long holder = quire_lock_holder(fd);
