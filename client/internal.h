@@ -449,7 +449,7 @@ void release_flush(quire_client *client);
 void release_before(quire_client *client);
 
 /* ---- load.c --------------------------------------------------------------------------------------------------------------- */
-/* For a new lease: counts what is away, and makes room for where it will be. NO_MEMORY. */
+/* For a new lease of which something is away: makes room for where it will be. NO_MEMORY. */
 enum quire_status lease_expect_loads(quire_lease *lease);
 void lease_forget_loads(quire_lease *lease);
 /* The rectangle that a destination means, of its group; all zero for opaque blocks. INVALID. */

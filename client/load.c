@@ -21,9 +21,6 @@ struct learned_batch { /* of one answer */
 
 /* ---- what a lease has learned --------------------------------------------------------------------------------------------- */
 enum quire_status lease_expect_loads(quire_lease *lease) {
-    for (uint32_t i = 0; i < lease->n_grants; i++) {
-        lease->n_away += lease->grants[i].offset == QUIRE_WIRE_AWAY;
-    }
     if (lease->n_away > 0 && (lease->learned = calloc(lease->n_grants, sizeof(*lease->learned))) == NULL) {
         return QUIRE_NO_MEMORY;
     }

@@ -117,7 +117,7 @@ void lookup_end(quire_client *client, struct job *job) {
 }
 
 /* ---- the answer ----------------------------------------------------------------------------------------------------------- */
-/* Every grant must be of a key and group that exist, once and in order, and lie within what is mapped. */
+/* Every grant must be of a key and group that exist, once and in order, and lie within what is mapped, or only on disk. Counts the latter. */
 static bool grants_hold(const quire_client *client, const quire_ns *ns, quire_lease *lease) {
     const struct pool *pool = client->conn.pool;
     uint32_t n_groups = ns->layout.opaque ? 1 : ns->layout.n_groups;
@@ -128,8 +128,14 @@ static bool grants_hold(const quire_client *client, const quire_ns *ns, quire_le
         if (grant->key_index >= lease->n_keys || grant->group >= n_groups || place <= before || grant->size > QUIRE_MAX_RECORD_BYTES) {
             return false;
         }
-        bool away = grant->offset == QUIRE_WIRE_AWAY;
-        if (pool != NULL && ((!away && !quire_in_range(grant->offset, grant->size, pool->bytes)) || grant->slot >= pool->n_slots)) {
+        if (pool == NULL || !quire_in_range(grant->offset, grant->size, pool->bytes)) {
+            bool away = grant->offset == QUIRE_WIRE_AWAY;
+            if (pool != NULL && !away) {
+                return false;
+            }
+            lease->n_away += away;
+        }
+        if (pool != NULL && grant->slot >= pool->n_slots) {
             return false;
         }
         before = place;
@@ -152,10 +158,6 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->n_away = 0;
     lease->learned = NULL;
     lease->learned_batches = NULL;
-    if (lease_expect_loads(lease) != QUIRE_OK) {
-        free(lease);
-        return NULL;
-    }
     uint32_t lease_ms = client->conn.lease_ms;
     if (args->lease_ms != 0 && (lease_ms == 0 || args->lease_ms < lease_ms)) {
         lease_ms = args->lease_ms;
@@ -222,6 +224,11 @@ static void take_grants(quire_client *client, struct job *job, const Quire__Wire
             lease_unref(lease);
             job_finish(client, job, QUIRE_CORRUPT, "quired granted what does not exist");
             conn_down(client, QUIRE_CORRUPT, "quired granted what does not exist");
+            return;
+        }
+        if (lease_expect_loads(lease) != QUIRE_OK) {
+            lease_unref(lease);
+            job_finish(client, job, QUIRE_NO_MEMORY, "out of memory for a lease");
             return;
         }
     }
