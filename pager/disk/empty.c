@@ -228,7 +228,7 @@ static void wait(struct pager *pager) {
     }
     if (segment->live_records == 0 || segment->state != PAGER_SEGMENT_EMPTYING) {
         end(pager);
-    } else if (is_rewriting(pager)) {
+    } else if (is_rewriting(pager) && is_patient(pager)) {
         return;
     } else if (disk->orphans) {
         disk->orphans_urgent = true;

@@ -5,6 +5,7 @@
  *   bury.c     deletions that last, metadata              read.c   records back into a pool, one read for all who wait
  *   load.c     what readers asked for, item by item       empty.c  the oldest segment is emptied; orphans go
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
+ *   live.c     and the other way: what is on disk
  */
 #ifndef PAGER_DISK_INTERNAL_H
 #define PAGER_DISK_INTERNAL_H
@@ -154,7 +155,7 @@ struct pager_disk {
     struct pager_read_queue loads_queue, ahead_queue;
     uint64_t ahead_bytes; /* read ahead, asked for or queued */
     uint64_t reading_bytes;
-    bool starved; /* what is to be written again finds no room in memory */
+    bool starved; /* what is wanted finds no room in memory */
     bool again;   /* what was done makes something else possible */
 
     /* emptying */

@@ -192,7 +192,7 @@ static bool serve(struct pager *pager, struct pager_op *op) {
     }
     uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
     if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
-        pager->disk->starved |= op->read.rewrites;
+        pager->disk->starved = true;
         if (op->read.waiting) {
             return false;
         }
@@ -201,7 +201,7 @@ static bool serve(struct pager *pager, struct pager_op *op) {
         return true;
     }
     pull(pager->disk, op);
-    pager->disk->starved &= !op->read.rewrites;
+    pager->disk->starved = false;
     start(pager, op, extent);
     return true;
 }

@@ -218,7 +218,7 @@ static void stop(struct sim *sim) {
     pump(sim);
     for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim->flushed && sim->now_ns < until_ns && step(sim);) {
     }
-    SIM_REQUIRE(sim, sim->flushed || is_limited(sim));
+    SIM_REQUIRE(sim, sim->flushed || is_limited(sim) || is_held(sim));
     bool all_well = sim->flushed && sim->config.rot == SIM_ROT_NONE && sim->config.pager.max_blocks == 4096;
     find_on_disk(sim, found);
     pump(sim);
