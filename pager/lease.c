@@ -215,10 +215,23 @@ static enum quire_status grant_away(struct lookup *l, uint32_t i, uint32_t group
     return QUIRE_OK;
 }
 
+/* Grants of one block ascend by group, wherever the records are: readers look for them so. */
+static void sort_grants(struct quire_wire_grant *grants, uint32_t n) {
+    for (uint32_t i = 1; i < n; i++) {
+        const struct quire_wire_grant grant = grants[i];
+        uint32_t at = i;
+        for (; at > 0 && grants[at - 1].group > grant.group; at--) {
+            grants[at] = grants[at - 1];
+        }
+        grants[at] = grant;
+    }
+}
+
 /* Uses block i, and grants its records of these groups. TOO_LARGE: the caller's array is full; RETRY: no slot is free. */
 static inline enum quire_status grant_block(struct lookup *l, uint32_t i, uint32_t groups) {
     struct pager_lease_reply *reply = l->reply;
     struct pager_block *block = &l->blocks[l->pager->found[i]];
+    uint32_t first = reply->n_grants;
     l->tokens += block->n_tokens;
     block->used = l->quiet ? block->used : l->now;
     for (uint32_t slot = groups ? block->record : PAGER_NO_RECORD; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
@@ -235,7 +248,12 @@ static inline enum quire_status grant_block(struct lookup *l, uint32_t i, uint32
         groups &= ~(1u << record->group);
         grant_record(l, i, slot);
     }
-    return l->disk && groups ? grant_away(l, i, groups) : QUIRE_OK;
+    if (!l->disk || !groups) {
+        return QUIRE_OK;
+    }
+    QUIRE_FORWARD(grant_away(l, i, groups));
+    sort_grants(&reply->grants[first], reply->n_grants - first);
+    return QUIRE_OK;
 }
 
 /* Takes all grants back: they were too many. */

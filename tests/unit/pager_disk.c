@@ -268,3 +268,32 @@ Test(disk, a_part_is_read_alone) {
     rig_release(rig, rig->reply.lease);
     disk_rig_free(rig);
 }
+
+/* A block of two layer groups, of which the second was read from disk lately: grants ascend by group, though one is away and one is not. */
+Test(disk, grants_are_in_order) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct quire_wire_grant grant;
+    uint64_t freed;
+    for (uint8_t group = 0; group < 2; group++) {
+        struct quire_wire_put item = rig_item(rig, 1, 0);
+        quire_rect whole = quire_layout_whole(&layout, group);
+        item.group = group;
+        item.n_layers = whole.n_layers;
+        item.n_heads = whole.n_heads;
+        item.length = (uint32_t)quire_layout_rect_bytes(&layout, group, &whole, item.n_tokens);
+        cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+    }
+    disk_settle(rig);
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, 0, UINT16_MAX, UINT64_MAX, &freed), QUIRE_OK);
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert(rig->reply.n_grants == 2 && rig->grants[1].group == 1);
+    cr_assert_eq(disk_load(rig, 1, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert_eq(rig->reply.n_grants, 2);
+    cr_assert(rig->grants[0].group == 0 && rig->grants[0].offset == QUIRE_WIRE_AWAY);
+    cr_assert(rig->grants[1].group == 1 && rig->grants[1].offset != QUIRE_WIRE_AWAY);
+    rig_release(rig, rig->reply.lease);
+    disk_rig_free(rig);
+}
