@@ -330,14 +330,23 @@ void fetch_on_bulk_end(quire_client *client, struct job *job) {
     job_wake(client, job);
 }
 
-void fetch_advance(quire_client *client, struct job *job) {
+/* Asks the disk for what is away; what is in memory is copied meanwhile. */
+static bool ask_disk(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
     if (!fetch->planned && plan_loads(fetch->lease, fetch->dests, fetch->n_dests, &fetch->load) != QUIRE_OK) {
+        return false;
+    }
+    fetch->planned = true;
+    load_ask(client, job);
+    return true;
+}
+
+void fetch_advance(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    if (!ask_disk(client, job)) {
         job_finish(client, job, QUIRE_NO_MEMORY, "out of memory for a request");
         return;
     }
-    fetch->planned = true;
-    load_ask(client, job); /* and what is in memory is copied meanwhile */
     fetch->load.seen = fetch->next == 0 ? fetch->load.known : fetch->load.seen;
     if (job->u.fetch.lease->pool != NULL) {
         advance_mapped(client, job);
@@ -407,6 +416,9 @@ quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_d
     quire_job id = job == NULL ? 0 : job_submit_async(client, job);
     if (job != NULL && id == 0) {
         lease_unref(lease);
+    }
+    if (id != 0 && !job->done) {
+        ask_disk(client, job); /* copying waits for the caller's next call; the disk need not */
     }
     client_leave(client);
     return id;

@@ -272,7 +272,11 @@ Test(client_loads, submitted, .init = start, .fini = stop, .timeout = 60) {
     atomic_store(&answer, ANSWER_NOTHING);
     quire_job job = quire_submit_fetch(found.lease, dests, KEYS, NULL, 60000, NULL);
     cr_assert_neq(job, 0);
-    while (atomic_load(&loads) == 0 || dests[0].status != QUIRE_OK) {
+    for (int i = 0; i < 20000 && atomic_load(&loads) == 0; i++) {
+        usleep(1000);
+    }
+    cr_assert_eq(atomic_load(&loads), 1, "the disk is asked before anybody drains");
+    while (dests[0].status != QUIRE_OK) {
         cr_assert_eq(quire_drain(client, &done, 1), 0);
     }
     cr_assert(came(0, 0) && dests[1].status == QUIRE_PENDING);
