@@ -44,10 +44,18 @@ static void file_state(const struct log_file *file, char text[200]) {
     }
 }
 
+static void copy_text(const struct log_file *file, uint32_t copy, char text[24]) {
+    if (file->copy_status[copy] == QUIRE_OK) {
+        snprintf(text, 24, "%" PRIu64, file->copies[copy].generation);
+    } else {
+        snprintf(text, 24, "damaged");
+    }
+}
+
 static void files_text(const struct dump *d) {
-    static const char *const titles[] = {"FILE", "INDEX", "SIZE", "SEGMENTS", "FIRST", "GENERATION", "NOTE"};
+    static const char *const titles[] = {"FILE", "INDEX", "SIZE", "SEGMENTS", "FIRST", "GENERATIONS", "NOTE"};
     const struct quire_log_superblock *first = &d->files.file[0].superblock;
-    char unit[QUIRE_UNITS_BYTES], size[QUIRE_UNITS_BYTES], made[32] = "?", id[FORMAT_BYTES], note[200];
+    char unit[QUIRE_UNITS_BYTES], size[QUIRE_UNITS_BYTES], made[32] = "?", id[FORMAT_BYTES], note[200], copies[2][24];
     struct table table;
     struct tm parts;
     time_t created = (time_t)first->created_s;
@@ -77,7 +85,9 @@ static void files_text(const struct dump *d) {
         table_size(&table, file->size_bytes);
         table_count(&table, file->superblock.n_segments);
         table_cell(&table, "%u", file->superblock.first_number);
-        table_cell(&table, "%" PRIu64, file->superblock.generation);
+        copy_text(file, 0, copies[0]);
+        copy_text(file, 1, copies[1]);
+        table_cell(&table, "%s, %s", copies[0], copies[1]);
         table_cell(&table, "%s", note);
     }
     table_end(&table, 0, 0, d->cli->out);

@@ -210,6 +210,7 @@ static enum quire_status look_at(struct checking *c, uint32_t number) {
     uint32_t unreadable;
     enum quire_status status = log_load(c->check->files, number, true, c->bytes, &segment, &unreadable);
     struct log_totals *totals = &c->check->totals;
+    log_files_forget(c->check->files, number);
     totals->read_bytes += log_files_segment_bytes(c->check->files);
     if (status == QUIRE_OK && unreadable > 0) {
         log_segment_free(&segment);

@@ -294,6 +294,14 @@ void log_files_read(const struct log_files *files, uint32_t segment, uint32_t at
     }
 }
 
+void log_files_forget(const struct log_files *files, uint32_t segment) {
+    uint64_t offset = 0;
+    const struct log_file *file = log_files_find(files, segment, &offset);
+    if (file != NULL) {
+        posix_fadvise(file->fd, (off_t)offset, (off_t)log_files_segment_bytes(files), POSIX_FADV_DONTNEED);
+    }
+}
+
 static bool write_bytes(int fd, uint64_t offset, const uint8_t *bytes, size_t size) {
     for (size_t at = 0; at < size;) {
         ssize_t put = pwrite(fd, bytes + at, size - at, (off_t)(offset + at));

@@ -52,6 +52,8 @@ static inline size_t log_files_segment_bytes(const struct log_files *files) {
 }
 /* Units of a segment. What lies behind the file's end is zero; so is what cannot be read, *unreadable counts its units. */
 void log_files_read(const struct log_files *files, uint32_t segment, uint32_t at_units, uint32_t units, uint8_t *to, uint32_t *unreadable);
+/* What was read of a segment need not stay in the system's memory. */
+void log_files_forget(const struct log_files *files, uint32_t segment);
 /* Writes and syncs. On failure errno tells why. */
 bool log_files_write(const struct log_files *files, uint32_t segment, uint32_t at_units, uint32_t units, const uint8_t *bytes);
 bool log_file_write_superblock(const struct log_file *file, uint32_t copy, const struct quire_log_superblock *superblock);

@@ -3,9 +3,21 @@
 
 #include <cjson/cJSON.h>
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 
 static struct rig rig;
+
+/* A drive that does not give some bytes of its file: stands in for the system's. */
+static struct { uint64_t from, to; } unreadable;
+ssize_t pread(int fd, void *to, size_t size, off_t offset) {
+    if ((uint64_t)offset < unreadable.to && (uint64_t)offset + size > unreadable.from) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, to, size, offset);
+}
 
 /* ---- running a command ---------------------------------------------------------------------------------------------------- */
 
@@ -230,6 +242,33 @@ Test(quirectl_log, a_file_cut_short) {
     cr_expect_eq(repair(), CLI_OK, "%s%s", out_text, err_text);
     cr_expect_eq(verify(), CLI_OK);
     cr_expect(served(13) && served(14) && !served(3));
+}
+
+/* A unit that the drive does not give: told, and nothing is written over it, for the drive may give it later. */
+Test(quirectl_log, a_unit_that_cannot_be_read) {
+    uint8_t *now = malloc(RIG_FILE_BYTES);
+    unreadable.from = place(1, 3), unreadable.to = unreadable.from + 512; /* in both files, the second has its segment 5 there */
+    cr_expect_eq(verify(), CLI_FAILED, "%s%s", out_text, err_text);
+    told("log0: segment 1, unit 0: 1 of its units cannot be read");
+    told("log1: segment 5, unit 0: 1 of its units cannot be read");
+    cr_expect_eq(repair(), CLI_FAILED);
+    told("2 damaged: 0 repaired, 2 left");
+    unreadable.from = unreadable.to = 0;
+    for (uint32_t i = 0; i < RIG_FILES; i++) {
+        rig_read_back(&rig, i, now);
+        cr_expect_arr_eq(now, rig.image[i], RIG_FILE_BYTES);
+    }
+    free(now);
+}
+
+/* While one segment cannot be read, nobody knows what it holds: a damaged record elsewhere is buried as if an older one were there. */
+Test(quirectl_log, what_cannot_be_read_may_hold_an_older_record) {
+    unreadable.from = place(1, 8), unreadable.to = unreadable.from + 512; /* 5 and 9 have their older records in segment 1 */
+    flip_segment(4, 2, 900);                                              /* 9, again */
+    cr_expect_eq(repair(), CLI_FAILED, "%s%s", out_text, err_text);
+    told("3 damaged: 1 repaired, 2 left");
+    unreadable.from = unreadable.to = 0;
+    cr_expect(!served(9) && served(8));
 }
 
 /* The snapshot that was written when the set was closed does not know of the repair: nobody reads it any more. */
