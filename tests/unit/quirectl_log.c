@@ -263,8 +263,8 @@ Test(quirectl_log, a_unit_that_cannot_be_read) {
 
 /* While one segment cannot be read, nobody knows what it holds: a damaged record elsewhere is buried as if an older one were there. */
 Test(quirectl_log, what_cannot_be_read_may_hold_an_older_record) {
-    unreadable.from = place(1, 8), unreadable.to = unreadable.from + 512; /* 5 and 9 have their older records in segment 1 */
-    flip_segment(4, 2, 900);                                              /* 9, again */
+    unreadable.from = place(1, 0), unreadable.to = place(2, 0); /* 5 and 9 have their older records in segment 1 */
+    flip_segment(4, 2, 900);                                    /* 9, again */
     cr_expect_eq(repair(), CLI_FAILED, "%s%s", out_text, err_text);
     told("3 damaged: 1 repaired, 2 left");
     unreadable.from = unreadable.to = 0;
