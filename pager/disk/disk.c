@@ -156,15 +156,32 @@ void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status stat
     }
 }
 
+/* What one part of a turn leaves for another to go on with. */
+static uint64_t footprint(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint64_t sum = disk->due_sequence + disk->meta_wanted + disk->buried + disk->burying + disk->n_tombstones + disk->rest_ns;
+    sum = sum * 31 + disk->emptying.segment + disk->emptying.swept + disk->emptying.told + disk->emptying.again_ns;
+    sum = sum * 31 + (disk->emptying.at == disk->emptying.n) + pager_log_clean(disk->log) + pager_index_count(pager->index);
+    sum = sum * 31 + disk->counters.disk_declined + disk->counters.disk_dropped + disk->counters.disk_orphans + disk->counters.disk_demoted;
+    sum = sum * 31 + disk->reading_bytes + disk->writes + disk->starved + pager->counters.evicted_blocks;
+    sum = sum * 31 + disk->orphans + 2u * disk->orphans_again + 4u * disk->orphans_urgent;
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        sum = sum * 31 + pager->domains[i].dirty_records + pager->domains[i].slots_used;
+    }
+    return sum;
+}
+
+/* Until nothing more can be done: what is possible now must not wait for an event that may never come. */
 void pager_disk_pump(struct pager *pager) {
+    uint64_t before;
     do {
-        pager->disk->again = false;
+        before = footprint(pager);
         pager_meta_pump(pager);
         pager_write_pump(pager);
         pager_read_pump(pager);
         pager_empty_pump(pager);
         pager_orphans_pump(pager);
-    } while (pager->disk->again);
+    } while (pager->wishes.next == &pager->wishes && footprint(pager) != before);
 }
 
 uint64_t pager_disk_deadline(const struct pager *pager) {

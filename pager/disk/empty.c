@@ -204,7 +204,6 @@ static void end(struct pager *pager) {
     bool gained = pager_log_clean(disk->log) > disk->emptying.clean || disk->counters.disk_admitted_bytes > disk->emptying.admitted_bytes;
     disk->futile = gained ? 0 : disk->futile + 1;
     disk->rest_ns = disk->futile > pager_log_segments(disk->log) ? pager->now_ns + FUTILE_REST_NS : 0;
-    disk->again = true; /* there is a clean segment now */
     free(disk->emptying.entries);
     disk->emptying = (struct pager_emptying){.segment = PAGER_NO_SEGMENT};
 }

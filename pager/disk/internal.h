@@ -156,7 +156,6 @@ struct pager_disk {
     uint64_t ahead_bytes; /* read ahead, asked for or queued */
     uint64_t reading_bytes;
     bool starved; /* what is wanted finds no room in memory */
-    bool again;   /* what was done makes something else possible */
 
     /* emptying */
     struct pager_emptying emptying;

@@ -444,8 +444,10 @@ void pager_write_pump(struct pager *pager) {
     uint64_t declined = disk->counters.disk_declined;
     pager_write_due(pager);
     bury_pump(pager);
-    while (disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && pager->n_domains > 0 &&
-           write_one(pager, &g)) {
+    /* Each domain in its turn: what the first of one cannot do, that of another may. */
+    for (uint32_t failed = 0;
+         disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && failed < pager->n_domains;) {
+        failed = write_one(pager, &g) ? 0 : failed + 1;
     }
     if (disk->counters.disk_declined != declined) {
         pager_room_serve_all(pager); /* what is not written after all may give way */
