@@ -188,19 +188,19 @@ static void connect(struct sim *sim, uint32_t client) {
 /* ---- thinking ------------------------------------------------------------------------------------------------------------- */
 static void want_something(struct sim *sim, uint32_t client) {
     uint32_t what = sim_roll(sim, 1000);
-    if (what < 330) {
+    if (what < 310) {
         want_put(sim, client);
-    } else if (what < 580) {
+    } else if (what < 550) {
         want_lease(sim, client);
-    } else if (what < 720) {
+    } else if (what < 710) {
         want_of_lease(sim, client, SIM_LOAD);
-    } else if (what < 920) {
+    } else if (what < 900) {
         want_of_lease(sim, client, SIM_RELEASE);
-    } else if (what < 985) {
+    } else if (what < 965) {
         want_keys(sim, client);
-    } else if (what < 996) {
+    } else if (what < 978) {
         sim_clients_gone(sim, client, sim_chance(sim, 40));
-    } else if (what < 998) {
+    } else if (what < 980) {
         sim_server_delete_space(sim, space_for(sim, client));
     } else {
         uint64_t freed;

@@ -38,7 +38,7 @@ static void roll_pager(struct sim *sim, struct sim_config *config) {
     pager->max_leases = ONE_OF(sim, 20, 200);
     pager->max_namespaces = 8;
     pager->ghost_entries = 256;
-    config->pool_bytes = ONE_OF(sim, 65536, 131072, 262144, 524288);
+    config->pool_bytes = ONE_OF(sim, 65536, 65536, 131072, 131072, 524288);
     config->n_slots = ONE_OF(sim, 30, 80, 300);
 }
 
@@ -51,9 +51,9 @@ static void roll_faults(struct sim *sim, struct sim_config *config) {
     config->meta_failure_pct = sim_chance(sim, 20) ? sim_roll(sim, 40) : 0;
     config->entries_failure_pct = sim_chance(sim, 20) ? sim_roll(sim, 40) : 0;
     config->deaths_permille = sim_chance(sim, 20) ? 1 + sim_roll(sim, 3) : 0;
-    config->crash_permille = sim_chance(sim, 80) ? 1 + sim_roll(sim, 8) : 0;
+    config->crash_permille = sim_chance(sim, 80) ? 2 + sim_roll(sim, 30) : 0;
     config->rot = sim_chance(sim, 70) ? SIM_ROT_NONE : sim_chance(sim, 50) ? SIM_ROT_RECORDS : SIM_ROT_ANYWHERE;
-    config->rot_permille = config->rot != SIM_ROT_NONE ? 1 + sim_roll(sim, 30) : 0;
+    config->rot_permille = config->rot != SIM_ROT_NONE ? 1 + sim_roll(sim, 80) : 0;
     config->slow = sim_chance(sim, 25);
 }
 
