@@ -52,8 +52,9 @@ const struct command commands[] = {
     {"metrics", "[PART]... [--nonzero]", "--nonzero", "the same",
      "For Prometheus use the address that `quirectl status` shows.\n\nExamples:\n  quirectl metrics evict\n", cmd_counters},
     {"verify", "[PATH...] [--repair]", "--repair", "is everything on disk whole? with paths without a daemon",
-     "Without paths the daemon reads everything on disk now and drops what is damaged. With the paths of the set's files (all of\n"
-     "them, as `tiers: file:` names them) the files are read as a restart would read them; no daemon may use them meanwhile.\n"
+     "Without paths the daemon reads everything on disk now, but the segments that it is filling, and drops what is damaged.\n"
+     "With the paths of the set's files (all of them, as `tiers: file:` names them) the files are read as a restart would read\n"
+     "them; no daemon may use them meanwhile.\n"
      "Each damage is one line. --repair writes what lets readers pass over it: what is damaged stays lost, nothing else changes.\n"
      "Exit status 1 when something is damaged (with --repair: still).\n\n"
      "Examples:\n  quirectl verify\n  quirectl verify /nvme0/log0 /nvme1/log1\n  quirectl verify --repair /nvme0/log0 /nvme1/log1\n",
