@@ -13,6 +13,8 @@ static const struct bench_case cases[] = {
     {"write_amplification_chat20",
      "a chat trace through the real pager and log, a disk of 20 % of its blocks and memory for 1 %: bytes written / first admitted",
      "<= 1.15", disk_trace},
+    {"host_p99_under_demotion", "p99 of fetches of 64 KiB from memory while the disk is saturated by demotion; ceiling: the idle p99",
+     "<= 2", disk_host_p99},
     {"bytes_per_disk_block", "memory for a block that only the disk has", "<= 96 bytes", disk_block_bytes},
 };
 
