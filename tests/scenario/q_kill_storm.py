@@ -70,6 +70,7 @@ def die():
         time.sleep(chance.uniform(0, 0.08))
         daemon.kill()
         way = chance.random()
+    daemon.yaml = daemon.base.replace("disk:\n", f"disk:\n  io_backend: {chance.choice(('auto', 'threads'))}\n")
     daemon.start()
 
 
