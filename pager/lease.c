@@ -215,8 +215,14 @@ static enum quire_status grant_away(struct lookup *l, uint32_t i, uint32_t group
     return QUIRE_OK;
 }
 
-/* Grants of one block ascend by group, wherever the records are: readers look for them so. */
+/* The last block's grants ascend by group, wherever the records are: readers look for them so. */
 static void sort_grants(struct quire_wire_grant *grants, uint32_t n) {
+    uint32_t first = n - 1;
+    while (first > 0 && grants[first - 1].key_index == grants[n - 1].key_index) {
+        first--;
+    }
+    grants += first;
+    n -= first;
     for (uint32_t i = 1; i < n; i++) {
         const struct quire_wire_grant grant = grants[i];
         uint32_t at = i;
@@ -231,7 +237,6 @@ static void sort_grants(struct quire_wire_grant *grants, uint32_t n) {
 static inline enum quire_status grant_block(struct lookup *l, uint32_t i, uint32_t groups) {
     struct pager_lease_reply *reply = l->reply;
     struct pager_block *block = &l->blocks[l->pager->found[i]];
-    uint32_t first = reply->n_grants;
     l->tokens += block->n_tokens;
     block->used = l->quiet ? block->used : l->now;
     for (uint32_t slot = groups ? block->record : PAGER_NO_RECORD; slot != PAGER_NO_RECORD; slot = l->domain->records[slot].next) {
@@ -252,7 +257,9 @@ static inline enum quire_status grant_block(struct lookup *l, uint32_t i, uint32
         return QUIRE_OK;
     }
     QUIRE_FORWARD(grant_away(l, i, groups));
-    sort_grants(&reply->grants[first], reply->n_grants - first);
+    if (reply->n_grants > 0) {
+        sort_grants(reply->grants, reply->n_grants);
+    }
     return QUIRE_OK;
 }
 
