@@ -43,7 +43,7 @@ static pid_t spawn_daemon(const struct bench_options *options, const struct fixt
 static int connect_client(const struct bench_case *c, struct fixture *fixture) {
     enum quire_status status = QUIRE_DISCONNECTED;
     quire_options options = {.address = fixture->address, .client_name = "quire-bench", .default_deadline_ms = 20000};
-    for (uint32_t tries = 0; tries < 500; tries++) {
+    for (uint32_t tries = 0; tries < 10000; tries++) {
         status = quire_open(&options, &fixture->client);
         if (status == QUIRE_OK) {
             return 0;
@@ -52,7 +52,7 @@ static int connect_client(const struct bench_case *c, struct fixture *fixture) {
             fixture->daemon = 0;
             return bench_fail(c, "quired ended at once; its log: %s/quired.log", fixture->folder);
         }
-        usleep(20000);
+        usleep(1000);
     }
     return bench_fail(c, "no connection to quired: %s", quire_last_error());
 }
@@ -75,7 +75,7 @@ int fixture_start(const struct bench_options *options, const struct bench_case *
     return connect_client(c, fixture);
 }
 
-void fixture_stop(struct fixture *fixture) {
+static void stop(struct fixture *fixture, int signal) {
     if (fixture->ns != NULL) {
         quire_ns_close(&fixture->ns);
     }
@@ -83,7 +83,7 @@ void fixture_stop(struct fixture *fixture) {
         quire_close(&fixture->client);
     }
     if (fixture->daemon > 0) {
-        kill(fixture->daemon, SIGTERM);
+        kill(fixture->daemon, signal);
         waitpid(fixture->daemon, NULL, 0);
     }
     static const char *const names[] = {"quired.yaml", "quired.log", "quired.sock", "quired.sock.lock"};
@@ -93,7 +93,12 @@ void fixture_stop(struct fixture *fixture) {
         unlink(path);
     }
     rmdir(fixture->folder);
+    fixture->daemon = 0;
 }
+
+void fixture_stop(struct fixture *fixture) { stop(fixture, SIGTERM); }
+
+void fixture_kill(struct fixture *fixture) { stop(fixture, SIGKILL); }
 
 int fixture_open_ns(const struct bench_case *c, struct fixture *fixture, const char *name, const quire_layout *layout) {
     if (quire_ns_open(fixture->client, name, layout, &fixture->ns) != QUIRE_OK) {

@@ -17,6 +17,8 @@ struct fixture {
 /* Starts quired with this YAML (its socket, log and metrics lines are added) and opens a client. 0, or 1 after saying why. */
 int fixture_start(const struct bench_options *options, const struct bench_case *c, const char *yaml, struct fixture *fixture);
 void fixture_stop(struct fixture *fixture);
+/* The daemon is killed, as a crash would, and the rest is tidied up. */
+void fixture_kill(struct fixture *fixture);
 int fixture_open_ns(const struct bench_case *c, struct fixture *fixture, const char *name, const quire_layout *layout);
 
 /* Layers × heads of 128 f16 at 16 tokens, as Llama-3-8B has them: 32 × 8 is 2 MiB a block, 8 × 1 is 64 KiB. */

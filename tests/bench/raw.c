@@ -20,20 +20,27 @@ static int raw_fill(struct raw_file *file) {
     return seconds > 0 ? 0 : 1;
 }
 
-int raw_create(const struct bench_case *c, const char *path, uint64_t bytes, uint64_t memory_bytes, struct raw_file *file) {
-    *file = (struct raw_file){.fd = -1, .bytes = bytes};
+static int raw_memory(const struct bench_case *c, uint64_t bytes, struct raw_file *file) {
     char why[200];
-    if (pool_create("bench", memory_bytes, 64, true, &file->pool, why, sizeof why) != QUIRE_OK) {
+    if (pool_create("bench", bytes, 64, true, &file->pool, why, sizeof why) != QUIRE_OK) {
         return bench_fail(c, "no memory: %s", why);
     }
     while (!file->pool->populate_ends && !file->pool->populate_later) { /* all at once, as the daemon does: its pages lie together then */
-        pool_populate(file->pool, memory_bytes);
+        pool_populate(file->pool, bytes);
     }
     file->memory = file->pool->base;
     file->memory_bytes = file->pool->size_bytes;
     uint64_t seed = 3;
     for (uint64_t i = 0; i < file->memory_bytes / 8; i++) {
-        ((uint64_t *)file->memory)[i] = bench_random(&seed);
+        ((uint64_t *)(void *)file->memory)[i] = bench_random(&seed);
+    }
+    return 0;
+}
+
+int raw_create(const struct bench_case *c, const char *path, uint64_t bytes, uint64_t memory_bytes, struct raw_file *file) {
+    *file = (struct raw_file){.fd = -1, .bytes = bytes};
+    if (raw_memory(c, memory_bytes, file) != 0) {
+        return 1;
     }
     file->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0600);
     unlink(path);
@@ -41,6 +48,15 @@ int raw_create(const struct bench_case *c, const char *path, uint64_t bytes, uin
         return bench_fail(c, "cannot write %llu MiB to %s with O_DIRECT", (unsigned long long)(bytes >> 20), path);
     }
     return 0;
+}
+
+int raw_open(const struct bench_case *c, const char *path, uint64_t memory_bytes, struct raw_file *file) {
+    *file = (struct raw_file){.fd = -1};
+    if (raw_memory(c, memory_bytes, file) != 0) {
+        return 1;
+    }
+    file->fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    return file->fd >= 0 ? 0 : bench_fail(c, "cannot read %s with O_DIRECT", path);
 }
 
 void raw_destroy(struct raw_file *file) {

@@ -21,6 +21,8 @@ struct raw_file {
 
 /* Makes the file `path`, removes its name at once, and writes it through. 0, or 1 after saying why. */
 int raw_create(const struct bench_case *c, const char *path, uint64_t bytes, uint64_t memory_bytes, struct raw_file *file);
+/* Opens one that is there, to be read. */
+int raw_open(const struct bench_case *c, const char *path, uint64_t memory_bytes, struct raw_file *file);
 void raw_destroy(struct raw_file *file);
 
 struct raw_run {
