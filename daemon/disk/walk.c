@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-#define WALK_HEAD_BYTES (64u << 10) /* a head of any length fits */
+#define WALK_HEAD_BYTES (64u << 10)  /* a head of any length fits */
+#define WALK_SEARCH_BYTES (8u << 20) /* batches are smaller, but for one of a single large record */
 
 static const struct quire_log_geometry *walk_geometry(const struct walk *walk) { return &walk->env->set.geometry; }
 
@@ -112,20 +113,76 @@ static void walk_batch_read(struct disk_op *op) {
     }
 }
 
+static void walk_searched(struct disk_op *op);
+
+/* The search goes on, or ends, and the walk with it. */
+static void walk_search(struct walk *walk) {
+    const struct quire_log_geometry *g = walk_geometry(walk);
+    if (walk->search_at >= walk->search_end) {
+        walk_finish(walk, walk->unread ? QUIRE_SYSTEM : QUIRE_OK);
+        return;
+    }
+    uint64_t units = quire_min_u64(walk->search_end - walk->search_at, WALK_HEAD_BYTES / g->unit_bytes);
+    walk_read(walk, walk->search_at, (uint32_t)units, walk_searched);
+}
+
+/* Where there should be a head there is none: either that is the end, or it is damaged. */
+static void walk_no_head(struct walk *walk) {
+    const struct quire_log_geometry *g = walk_geometry(walk);
+    if (walk->search_end == 0) {
+        walk->search_end = (uint32_t)quire_min_u64(g->segment_units, walk->at_units + (uint64_t)WALK_SEARCH_BYTES / g->unit_bytes);
+    }
+    walk->search_at = walk->at_units + 1;
+    walk_search(walk);
+}
+
+static bool walk_looks_like_head(const struct walk *walk, const uint8_t *unit, uint32_t at_units) {
+    struct quire_log_batch batch;
+    memcpy(&batch, unit, sizeof batch);
+    return batch.magic == QUIRE_LOG_MAGIC_BATCH && batch.epoch == walk->epoch && batch.at_units == at_units;
+}
+
+static void walk_searched(struct disk_op *op) {
+    struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    uint32_t unit_bytes = walk_geometry(walk)->unit_bytes, units = walk->read_units;
+    walk->unread |= !walk_read_ok(walk);
+    for (uint32_t i = 0; walk->op.status == QUIRE_OK && i < units; i++) {
+        if (walk_looks_like_head(walk, walk->memory + (size_t)i * unit_bytes, walk->search_at + i)) {
+            walk->at_units = walk->search_at + i;
+            walk_next_head(walk);
+            return;
+        }
+    }
+    walk->search_at += units;
+    walk_search(walk);
+}
+
+/* What no batch was ever written to, in a file that began with zeros. */
+static bool walk_never_written(const struct walk *walk) {
+    const uint8_t *unit = walk->memory;
+    return unit[0] == 0 && memcmp(unit, unit + 1, walk_geometry(walk)->unit_bytes - 1) == 0;
+}
+
 static void walk_head_read(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
     if (!walk_read_ok(walk)) {
-        walk_finish(walk, QUIRE_SYSTEM);
+        walk->unread = true;
+        walk_no_head(walk);
         return;
     }
     if (quire_log_head_decode(walk_geometry(walk), walk->memory, walk->iov.iov_len, walk->epoch, walk->at_units, &walk->batch,
                               walk->heads) != QUIRE_OK) {
-        walk_finish(walk, QUIRE_OK);
-    } else if (!walk->verify) {
-        walk->n_good = walk->batch.n_entries;
-        walk_take(walk);
-    } else if (walk->n_bad > 0) {
-        walk->n_good = 0;
+        if (walk->search_end == 0 && walk_never_written(walk)) {
+            walk_finish(walk, QUIRE_OK);
+        } else {
+            walk_no_head(walk);
+        }
+        return;
+    }
+    walk->lost |= walk->search_end != 0;
+    walk->search_end = 0;
+    if (walk->lost || !walk->verify || walk->n_bad > 0) {
+        walk->n_good = walk->lost || walk->n_bad > 0 ? 0 : walk->batch.n_entries;
         walk_take(walk);
     } else if (walk->batch.size_units > walk->read_units) {
         walk_read(walk, walk->at_units, walk->batch.size_units, walk_batch_read);
@@ -137,7 +194,7 @@ static void walk_head_read(struct disk_op *op) {
 static void walk_next_head(struct walk *walk) {
     const struct quire_log_geometry *g = walk_geometry(walk);
     if (walk->at_units >= g->segment_units) {
-        walk_finish(walk, QUIRE_OK);
+        walk_finish(walk, walk->unread ? QUIRE_SYSTEM : QUIRE_OK);
         return;
     }
     uint64_t units = quire_min_u64(g->segment_units - walk->at_units, WALK_HEAD_BYTES / g->unit_bytes);

@@ -1,5 +1,6 @@
 /*
- * Reads what a segment holds: its footer when it has one, else it walks from batch to batch, up to the first that does not check.
+ * Reads what a segment holds: its footer when it has one, else it walks from batch to batch, up to the first that does not check. Where something lies that is
+ * no head, batches may follow still: it is looked for them, some way, because of the deletions that they tell; their records do not count.
  *
  * A walk that verifies reads every record, too, and takes none from the first one on that is not whole; deletions (tombstones) are taken from every head
  * that checks: forgetting a record costs a miss, forgetting a deletion would bring back what was deleted. Loop thread; sums run on the work pool.
@@ -39,9 +40,11 @@ struct walk {
     uint32_t memory_units, read_units;
     uint32_t capacity, at_units;
     struct quire_log_batch batch;
-    struct quire_log_entry *heads; /* of the batch that is looked at */
-    uint32_t n_good;               /* of the batch */
-    enum quire_status verdict;     /* the job's */
+    struct quire_log_entry *heads;  /* of the batch that is looked at */
+    uint32_t n_good;                /* of the batch */
+    uint32_t search_at, search_end; /* for the next head; 0: it is where it should be */
+    bool lost, unread;              /* a head was not where it should be; something could not be read */
+    enum quire_status verdict;      /* the job's */
 };
 
 /* `done` follows, perhaps at once; the walk is its caller's again then. */

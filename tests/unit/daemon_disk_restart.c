@@ -175,7 +175,7 @@ Test(daemon_disk_restart, a_bad_record_ends_the_walk_but_not_for_deletions) {
     cr_assert_eq(told->progress.records, 1);
     cr_assert_eq(told->progress.bad_records, 5);
     free(told);
-    /* The second batch's head is damaged, too: it and what lies behind it are not found. */
+    /* The second batch's head is damaged, too: it is not found. */
     double_flip(tier, 2, (uint64_t)second->wish.at_units * DOUBLE_UNIT + 70, 1);
     told = start_again(tier);
     cr_assert_eq(told_of(told, first), 3);
@@ -183,6 +183,32 @@ Test(daemon_disk_restart, a_bad_record_ends_the_walk_but_not_for_deletions) {
     free(told);
     free(first);
     free(second);
+    double_tier_close(tier);
+}
+
+/* A head in the middle of an open segment is damaged, or cannot be read: of the batches behind it no record is taken, but every deletion. */
+Test(daemon_disk_restart, deletions_behind_a_bad_head) {
+    struct dice dice = dice_printed("restart behind");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *first = double_batch(tier, &dice, 2, 3, 1, 4, 0);
+    struct double_batch *second = double_batch(tier, &dice, 2, 3, 1 + first->wish.size_units, 6, 3);
+    uint32_t third_at = second->wish.at_units + second->wish.size_units;
+    struct double_batch *third = double_batch(tier, &dice, 2, 3, third_at, 6, 3);
+    struct double_batch *last = double_batch(tier, &dice, 2, 3, third_at + third->wish.size_units, 4, 2);
+    double_turn(tier);
+    double_flip(tier, 2, (uint64_t)second->wish.at_units * DOUBLE_UNIT + 9, 1);
+    struct told *told = start_again(tier);
+    cr_assert_eq(told_of(told, first), 4);
+    cr_assert_eq(told_of(told, second), 0);
+    cr_assert_eq(told_of(told, third), 2);
+    cr_assert_eq(told_of(told, last), 2);
+    cr_assert_eq(told->progress.deletions, 4);
+    cr_assert_eq(told->progress.records, 4);
+    free(told);
+    free(first);
+    free(second);
+    free(third);
+    free(last);
     double_tier_close(tier);
 }
 
