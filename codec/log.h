@@ -3,10 +3,10 @@
  *
  *   superblock, twice ‖ segment 0 ‖ segment 1 ‖ …         a segment: header ‖ batch ‖ batch ‖ … ‖ footer ‖ trailer
  *
- * A batch is what one write appends: a head with an entry for each record and each tombstone in it, then the records, each beginning on a unit. A
- * segment that was sealed ends in a footer that repeats its entries, so that an index is rebuilt without reading the batches; one that was open when
- * the machine stopped is scanned batch by batch to the first that does not check. A segment that is used again gets a higher epoch:
- * whatever bears another epoch is left over from before. All integers are little-endian.
+ * A batch is what one write appends: a head with an entry for each record and each tombstone in it, then the records, each beginning on a
+ * unit. A segment that was sealed ends in a footer that repeats its entries, so that an index is rebuilt without reading the batches; one
+ * that was open when the machine stopped is scanned batch by batch to the first that does not check. A segment that is used again gets a
+ * higher epoch: whatever bears another epoch is left over from before. All integers are little-endian.
  *
  * Everything here is pure: bytes in, bytes out; no allocation, thread-safe. Readers treat every byte as hostile.
  */
@@ -106,8 +106,8 @@ static inline uint32_t quire_log_units(const struct quire_log_geometry *g, uint6
 /* The sum that belongs into entry.check. `record` is a sealed record of at least a header; CORRUPT when its sizes make no sense. */
 enum quire_status quire_log_record_check(const uint8_t *record, size_t size, uint64_t *check);
 /*
- * Does what lies at an entry's place agree with it, down to the last lane? No layout is needed: the entry's sum vouches for header and directory, and these
- * for the lanes. `record` holds entry->size_bytes. OK or CORRUPT.
+ * Does what lies at an entry's place agree with it, down to the last lane? No layout is needed: the entry's sum vouches for header and
+ * directory, and these for the lanes. `record` holds entry->size_bytes. OK or CORRUPT.
  */
 enum quire_status quire_log_record_verify(const uint8_t *record, const struct quire_log_entry *entry);
 
@@ -170,9 +170,9 @@ void quire_log_footer_encode(const struct quire_log_geometry *g, const struct qu
 enum quire_status quire_log_segment_header_decode(const struct quire_log_geometry *g, const uint8_t *in, const uint8_t set_id[16],
                                                   uint32_t segment, struct quire_log_segment_header *header);
 /*
- * The head that begins at `at_units`; `in` holds `size` bytes from there. OK: *batch is right, and its entries were checked, each one's place
- * inside the batch, and copied to entries[0..n_entries) (room for QUIRE_LOG_MAX_BATCH). TOO_LARGE: more bytes are needed, batch->n_entries tells how
- * many entries. MISMATCH: another set, epoch, or place: the end of what was written. CORRUPT: the end, too.
+ * The head that begins at `at_units`; `in` holds `size` bytes from there. OK: *batch is right, and its entries were checked, each one's
+ * place inside the batch, and copied to entries[0..n_entries) (room for QUIRE_LOG_MAX_BATCH). TOO_LARGE: more bytes are needed,
+ * batch->n_entries tells how many entries. MISMATCH: another set, epoch, or place: the end of what was written. CORRUPT: the end, too.
  */
 enum quire_status quire_log_head_decode(const struct quire_log_geometry *g, const uint8_t *in, size_t size, uint64_t epoch,
                                         uint32_t at_units, struct quire_log_batch *batch, struct quire_log_entry *entries);

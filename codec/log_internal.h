@@ -35,8 +35,8 @@ static inline bool quire_log_geometry_valid(const struct quire_log_geometry *g) 
 }
 
 /*
- * Copies n entries, sums the copy, and checks each one: valid, and every record in [from_units, to_units) behind the one before. What is checked is
- * what the caller gets, whatever becomes of `in` meanwhile.
+ * Copies n entries, sums the copy, and checks each one: valid, and every record in [from_units, to_units) behind the one before. What is
+ * checked is what the caller gets, whatever becomes of `in` meanwhile.
  */
 enum quire_status quire_log_entries_decode(const struct quire_log_geometry *g, const uint8_t *in, uint32_t n_entries, uint64_t check,
                                            uint32_t from_units, uint32_t to_units, struct quire_log_entry *entries);

@@ -1,11 +1,12 @@
 /*
- * The log's metadata file: which namespaces there are, and what is pinned. Written whole, beside the old one, synced and renamed over it, before a
- * record that depends on it is written. A namespace that is not in it was deleted: its records are dead wherever they lie.
+ * The log's metadata file: which namespaces there are, and what is pinned. Written whole, beside the old one, synced and renamed over it,
+ * before a record that depends on it is written. A namespace that is not in it was deleted: its records are dead wherever they lie.
  *
- *   head (64 bytes) ‖ namespaces, each {struct quire_meta_ns, name, domain, layout} padded to 8 ‖ pins ‖ files, 16 bytes each ‖ check (XXH3-64 of all before)
+ *   head (64 bytes) ‖ namespaces, each {struct quire_meta_ns, name, domain, layout} padded to 8 ‖ pins ‖ files,
+ *   16 bytes each ‖ check (XXH3-64 of all before)
  *
- * `files` are the ids of the set's files by their index, zero for one that was taken out of use: a file that comes back with an id that is not here is
- * formatted anew, because what it holds may have been deleted since.
+ * `files` are the ids of the set's files by their index, zero for one that was taken out of use: a file that comes back with an id that is
+ * not here is formatted anew, because what it holds may have been deleted since.
  *
  * Pure; readers treat every byte as hostile.
  */

@@ -57,7 +57,8 @@ void ingest_set_limits(struct ingest *ingest, const struct ingest_limits *limits
 
 /*
  * OK with a window of min(bytes, what one owner may hold) rounded up to pages (bytes 0: as much as it may hold); PENDING: `answer` will be
- * called, once; RETRY: the queue or the owner's share of it is full, or there is no time to wait; TOO_LARGE: the owner holds its share already; SYSTEM: no memory or descriptor to be had.
+ * called, once; RETRY: the queue or the owner's share of it is full, or there is no time to wait; TOO_LARGE: the owner holds its share
+ * already; SYSTEM: no memory or descriptor to be had.
  */
 enum quire_status ingest_get(struct ingest *ingest, void *owner, uint64_t request, uint64_t bytes, uint64_t now_ns, uint64_t deadline_ns,
                              struct ingest_window **window);

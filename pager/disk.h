@@ -1,8 +1,9 @@
 /*
  * The pager's disk tier: blocks leave memory for the log, come back when they are asked for, and are there after a restart.
  *
- * The pager decides, the daemon moves bytes: wishes of the types below come out of pager_next_event with `disk` set, and are reported back by
- * pager_complete, as all wishes are. What the disk holds of a block is remembered in eight bytes beside its index entry (pager/where.h).
+ * The pager decides, the daemon moves bytes: wishes of the types below come out of pager_next_event with `disk` set, and are reported back
+ * by pager_complete, as all wishes are. What the disk holds of a block is remembered in eight bytes beside its index entry
+ * (pager/disk/where.h).
  *
  * A block's record on disk is read into its domain's pool, verified there by the daemon, and then granted like any other. A lease on a
  * record that is only on disk is a right without an address: pager_load asks for the bytes.
@@ -64,7 +65,10 @@ struct pager_disk_counters {
 /* Wishes of the disk tier that are out at once, at most: an executor has room for so many. */
 #define PAGER_DISK_MAX_IN_FLIGHT 256u
 
-/* Once, before anything is stored. Every segment is UNKNOWN until it was restored or declared clean: nothing is written before restore has begun. */
+/*
+ * Once, before anything is stored. Every segment is UNKNOWN until it was restored or declared clean: nothing is written before restore has
+ * begun.
+ */
 enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_shape *shape, const struct pager_disk_options *options,
                                     uint64_t first_sequence);
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options);
@@ -84,16 +88,21 @@ struct pager_disk_range {
 struct pager_disk_wish {
     uint32_t device, segment;
     uint64_t epoch;
-    /* WRITE: a batch: head of head_units with n entries, then n_pieces records (tombstones have none) at their entries' at_units, padded to units. The executor puts entry.check in.
-       first: the segment header is to be written before it, with tail_epoch: segments of lower epochs are empty (place.tail). */
+    /*
+     * WRITE: a batch: head of head_units with n entries, then n_pieces records (tombstones have none) at their entries' at_units, padded to
+     * units. The executor puts entry.check in. first: the segment header is to be written before it, with tail_epoch: segments of lower
+     * epochs are empty (place.tail).
+     */
     uint32_t at_units, head_units, size_units;
     bool first;
     uint64_t tail_epoch;
     uint32_t n, n_pieces;
     struct quire_log_entry *entries;       /* WRITE (its checks are to be filled in), SEAL (all of the segment's: const in spirit) */
     const struct pager_disk_piece *pieces; /* WRITE: one a RECORD entry, in order; READ: one */
-    /* READ: the record at at_units, size in pieces[0]; key and layout for the verification. n_ranges 0: all of it, every lane to be verified; else header and directory
-       and these ranges, and the lanes in them. */
+    /*
+     * READ: the record at at_units, size in pieces[0]; key and layout for the verification. n_ranges 0: all of it, every lane to be
+     * verified; else header and directory and these ranges, and the lanes in them.
+     */
     quire_key key;
     uint16_t ns;
     uint8_t group;
@@ -124,19 +133,23 @@ struct pager_load_item {
     quire_rect rect;
 };
 /*
- * Brings records under a lease into memory. OK: an event PAGER_LOAD_DONE with `cookie` follows when every item is there or has failed, exactly one, perhaps at
- * once; pager_load_result then tells of each. NOT_FOUND, STALE (lease); INVALID; RETRY (too many loads wait).
+ * Brings records under a lease into memory. OK: an event PAGER_LOAD_DONE with `cookie` follows when every item is there or has failed,
+ * exactly one, perhaps at once; pager_load_result then tells of each. NOT_FOUND, STALE (lease); INVALID; RETRY (too many loads wait).
  */
 enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, const struct pager_load_item *items,
                              uint32_t n_items, uint64_t cookie, uint64_t deadline_ns);
-/* After LOAD_DONE, once, with the event's ticket: for each item grants[i], and statuses[i]: OK; MISS (gone from the disk, damaged, unreadable); FULL (no room in the
-   pool); TIMEOUT. NOT_FOUND: the lease has ended. */
+/*
+ * After LOAD_DONE, once, with the event's ticket: for each item grants[i], and statuses[i]: OK; MISS (gone from the disk, damaged,
+ * unreadable); FULL (no room in the pool); TIMEOUT. NOT_FOUND: the lease has ended.
+ */
 enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct quire_wire_grant *grants, uint8_t *statuses,
                                     uint32_t n_items);
 
 /* ---- deletions that last -------------------------------------------------------------------------------------------------- */
-/* OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its status is SYSTEM when the disk
-   would not take it. RETRY: too many wait. */
+/*
+ * OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its
+ * status is SYSTEM when the disk would not take it. RETRY: too many wait.
+ */
 enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie);
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
@@ -148,12 +161,16 @@ bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, 
 bool pager_disk_sealed(const struct pager *pager, uint32_t segment, uint64_t *epoch);
 /* Does the index point to this record? */
 bool pager_disk_is_live(const struct pager *pager, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
-/* Writes what is dirty as soon as possible, closes the open segments, and syncs; PAGER_FLUSHED follows when all is on disk or has failed. */
+/*
+ * Writes what is dirty as soon as possible, closes the open segments, and syncs; PAGER_FLUSHED follows when all is on disk or has failed.
+ */
 void pager_disk_flush(struct pager *pager, uint64_t now_ns);
 
 /* ---- restart -------------------------------------------------------------------------------------------------------------- */
-/* In this order: namespaces and pins; every segment's state; then entries, a segment at a time from the highest epoch to the lowest, each segment's from its end to
-   its beginning; then end. Serving may begin after the segments' states. Nothing is collected before the end. */
+/*
+ * In this order: namespaces and pins; every segment's state; then entries, a segment at a time from the highest epoch to the lowest, each
+ * segment's from its end to its beginning; then end. Serving may begin after the segments' states. Nothing is collected before the end.
+ */
 /* Serials below this one were given before, also when no namespace is left. */
 void pager_restore_serial(struct pager *pager, uint32_t next_serial);
 enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial);

@@ -1,6 +1,6 @@
 /*
- * Verifies the whole set as a restart would read it, and repairs what is damaged (codec/LOG.md, "Repair"). Each damage is told once; when repairing, with what
- * became of it: the segment is read again after it was written.
+ * Verifies the whole set as a restart would read it, and repairs what is damaged (codec/LOG.md, "Repair"). Each damage is told once; when
+ * repairing, with what became of it: the segment is read again after it was written.
  */
 #ifndef QUIRECTL_LOG_CHECK_H
 #define QUIRECTL_LOG_CHECK_H
@@ -42,8 +42,8 @@ enum cli_exit log_check_run(struct log_check *check);
 /* Segments below were emptied: they hold nothing. The highest that any header tells. */
 uint64_t log_tail_epoch(const struct log_files *files);
 /*
- * Reads a segment into `bytes` (log_files_segment_bytes) and examines it: as little as is needed when its records are not to be verified. *unreadable: units.
- * To be freed with log_segment_free in any case.
+ * Reads a segment into `bytes` (log_files_segment_bytes) and examines it: as little as is needed when its records are not to be verified.
+ * *unreadable: units. To be freed with log_segment_free in any case.
  */
 enum quire_status log_load(const struct log_files *files, uint32_t number, bool verify, uint8_t *bytes, struct log_segment *segment,
                            uint32_t *unreadable);

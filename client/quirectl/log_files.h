@@ -1,7 +1,9 @@
 /*
- * The files of the disk tier as they lie there without a daemon: superblocks, metadata, where each segment lies. Read with codec/log.h and codec/log_meta.h only.
+ * The files of the disk tier as they lie there without a daemon: superblocks, metadata, where each segment lies. Read with codec/log.h and
+ * codec/log_meta.h only.
  *
- * To look takes no lock and so stands in nobody's way; to verify takes a shared one, to repair an exclusive one: a daemon that has the files is told by name.
+ * To look takes no lock and so stands in nobody's way; to verify takes a shared one, to repair an exclusive one: a daemon that has the
+ * files is told by name.
  */
 #ifndef QUIRECTL_LOG_FILES_H
 #define QUIRECTL_LOG_FILES_H

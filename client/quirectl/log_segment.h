@@ -1,6 +1,6 @@
 /*
- * One segment of the disk tier's log, as bytes in memory: what a restart takes from it, what of it is damaged, and what is to be written so that a reader passes
- * over the damage (codec/LOG.md, "Reading a set" and "Repair"). No file is touched here. Every byte is hostile.
+ * One segment of the disk tier's log, as bytes in memory: what a restart takes from it, what of it is damaged, and what is to be written so
+ * that a reader passes over the damage (codec/LOG.md, "Reading a set" and "Repair"). No file is touched here. Every byte is hostile.
  */
 #ifndef QUIRECTL_LOG_SEGMENT_H
 #define QUIRECTL_LOG_SEGMENT_H
@@ -69,9 +69,9 @@ struct log_patches {
     uint32_t n;
 };
 /*
- * How the damage of an examined segment (`verify`) is passed over from now on. `older` tells the highest sequence below the entry's that a record of the
- * same namespace, key and group has elsewhere in the log, 0 when there is none: such a one must not come back, so that a tombstone takes the damaged record's
- * place. Nothing to write: there is no way. NO_MEMORY. To be freed in both cases.
+ * How the damage of an examined segment (`verify`) is passed over from now on. `older` tells the highest sequence below the entry's that a
+ * record of the same namespace, key and group has elsewhere in the log, 0 when there is none: such a one must not come back, so that a
+ * tombstone takes the damaged record's place. Nothing to write: there is no way. NO_MEMORY. To be freed in both cases.
  */
 typedef uint64_t log_older(void *ctx, const struct quire_log_entry *entry);
 enum quire_status log_segment_mend(const struct log_segment *segment, log_older *older, void *ctx, struct log_patches *patches);

@@ -1,4 +1,7 @@
-/* How far something is, on standard error, when it takes longer than two seconds. On a terminal one line that changes, elsewhere a line every ten seconds. */
+/*
+ * How far something is, on standard error, when it takes longer than two seconds. On a terminal one line that changes, elsewhere a line
+ * every ten seconds.
+ */
 #ifndef QUIRECTL_PROGRESS_H
 #define QUIRECTL_PROGRESS_H
 

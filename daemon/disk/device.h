@@ -1,8 +1,8 @@
 /*
  * The files of the set as those see them who read and write segments: where a segment lies, and how its bytes are asked for.
  *
- * Whoever wants something read or written queues operations here; they go to the backend together, once a turn of the loop, so that many cost one
- * system call. What is to be summed runs on the work pool. Loop thread only.
+ * Whoever wants something read or written queues operations here; they go to the backend together, once a turn of the loop, so that many
+ * cost one system call. What is to be summed runs on the work pool. Loop thread only.
  */
 #ifndef DAEMON_DISK_DEVICE_H
 #define DAEMON_DISK_DEVICE_H

@@ -1,6 +1,6 @@
 /*
- * The disk tier as the core has it: the set of files, the backend that reads and writes them, the store that carries out the pager's wishes, what was
- * found at the start, and the scrub. Everything here is called on the loop thread.
+ * The disk tier as the core has it: the set of files, the backend that reads and writes them, the store that carries out the pager's
+ * wishes, what was found at the start, and the scrub. Everything here is called on the loop thread.
  *
  *   start   set (locks, superblocks) → backend → metadata (namespaces, pins) → state of every segment → serving begins
  *   a turn  what has ended is reaped as the backend's descriptor says; disk_turn; events; disk_submit
@@ -20,7 +20,10 @@ struct disk;
 /* Jobs of the disk tier in the work pool at once, at most: beside the core's own. */
 #define DISK_JOBS (STORE_SLOTS + RESTART_AHEAD + 1)
 
-/* Once pager, pools and work pool are there, on the thread that will run the loop: a ring of io_uring's belongs to one thread. `why` says what and what to do. Returns when every segment's state is known. */
+/*
+ * Once pager, pools and work pool are there, on the thread that will run the loop: a ring of io_uring's belongs to one thread. `why` says
+ * what and what to do. Returns when every segment's state is known.
+ */
 enum quire_status disk_create(struct core *core, struct disk **disk, char *why, size_t why_bytes);
 /* After the work pool: nothing runs any more; waits for what the system has. */
 void disk_destroy(struct disk **disk);

@@ -1,6 +1,7 @@
 /*
- * Faults on demand: a layer with the same operations as a backend, over any backend, that delays, fails, tears, corrupts or fills by rule, so that an operator
- * can rehearse what a bad disk does. Without rules it hands everything through. Loop thread only, like what lies beneath.
+ * Faults on demand: a layer with the same operations as a backend, over any backend, that delays, fails, tears, corrupts or fills by rule,
+ * so that an operator can rehearse what a bad disk does. Without rules it hands everything through. Loop thread only, like what lies
+ * beneath.
  *
  * A rule is one line, the same in the configuration and for `quirectl fault`:
  *
@@ -11,12 +12,14 @@
  *                error=NAME          fails with EIO, ENOSPC, EROFS, EDQUOT, ENODEV or ETIMEDOUT; the device sees nothing of it
  *                tear=failure        write: only a first part of it, of whole blocks (perhaps none), is written, and it fails with EIO
  *                tear=success        write: the same, and it is reported as written: what a drive does that lies
- *                corrupt=BITS        read, write: so many bits are flipped in what is read, or in what is written (in a copy, not in the caller's memory)
+ *                corrupt=BITS        read, write: so many bits are flipped in what is read, or in what is written (in a copy, not in
+ *                                    the caller's memory)
  *                fill=SIZE           write: after so many bytes that matched the device has no room (ENOSPC)
  *     WHERE      file=N              the set's Nth file, from 0; without it any
  *                offset=FROM-TO      what touches these bytes of the file: "1MiB-2MiB", "1MiB-"; not for sync
  *     WHEN       probability=P       of what matches, so much is hit: 0.000001 to 1; without it all
- *                seed=N              of that chance and of where it tears and corrupts: the same operations in the same order meet the same fate
+ *                seed=N              of that chance and of where it tears and corrupts: the same operations in the same order
+ *                                    meet the same fate
  *                count=N             after so many hits the rule rests; without it never
  *
  * Delays of several rules add up; of the other actions the first rule that hits decides.

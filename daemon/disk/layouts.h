@@ -1,6 +1,6 @@
 /*
- * Copies of namespaces' layouts for those who verify records on a worker: a namespace may be deleted meanwhile, its copy stays until the last of them
- * is done. One copy a namespace, kept while there is room. Loop thread only.
+ * Copies of namespaces' layouts for those who verify records on a worker: a namespace may be deleted meanwhile, its copy stays until the
+ * last of them is done. One copy a namespace, kept while there is room. Loop thread only.
  */
 #ifndef DAEMON_DISK_LAYOUTS_H
 #define DAEMON_DISK_LAYOUTS_H

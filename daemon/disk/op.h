@@ -1,6 +1,6 @@
 /*
- * What every backend does with an operation: its queue, its outcome, and how far a transfer that the kernel cut short has come. Inside daemon/disk/io*.c
- * and faults.c only.
+ * What every backend does with an operation: its queue, its outcome, and how far a transfer that the kernel cut short has come. Inside
+ * daemon/disk/io*.c and faults.c only.
  */
 #ifndef DAEMON_DISK_OP_H
 #define DAEMON_DISK_OP_H

@@ -1,5 +1,6 @@
 /*
- * The configuration's rules of faults at work: laid over the backend at the start, replaced by a reload. Rules that `quirectl fault` added beside them stay.
+ * The configuration's rules of faults at work: laid over the backend at the start, replaced by a reload. Rules that `quirectl fault` added
+ * beside them stay.
  */
 #ifndef DAEMON_DISK_REHEARSE_H
 #define DAEMON_DISK_REHEARSE_H
@@ -14,7 +15,10 @@ struct rehearsal {
 
 /* Whether the layer of faults is needed at all: it is laid once, at the start. */
 bool rehearse_wanted(const struct config *config);
-/* `io` is the layer of faults, or a backend without one: then rules are only told to need a restart. Each rule at work is logged, it is no accident. */
+/*
+ * `io` is the layer of faults, or a backend without one: then rules are only told to need a restart. Each rule at work is logged, it is no
+ * accident.
+ */
 void rehearse_apply(struct rehearsal *rehearsal, struct disk_io *io, const struct config *config);
 /* The rules at work, the configuration's and others; 0 without the layer. */
 uint32_t rehearse_rules(const struct disk_io *io);

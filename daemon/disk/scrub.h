@@ -1,6 +1,6 @@
 /*
- * Scrubbing: sealed segments are read again and again at a bounded rate, and every record of theirs that is still needed is verified, so that damage is found
- * while there may still be a copy in memory, and not by a reader. One read at a time, into memory of its own.
+ * Scrubbing: sealed segments are read again and again at a bounded rate, and every record of theirs that is still needed is verified, so
+ * that damage is found while there may still be a copy in memory, and not by a reader. One read at a time, into memory of its own.
  *
  * The same on request, over everything once and as fast as asked. What is damaged is told to the pager, which drops it when its index still
  * points there. Loop thread; sums run on the work pool. Times are given.

@@ -15,8 +15,9 @@
  *   the metadata
  *   cut short                           made anew: what the rest holds may have been deleted, and only its lost end told so
  *
- * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file whose superblock has
- * generation 0 was made and never used. The generation grows at each start and at each clean stop, written to the copies in turn: one of them is always whole.
+ * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file
+ * whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop, written to the
+ * copies in turn: one of them is always whole.
  */
 #ifndef DAEMON_DISK_SET_H
 #define DAEMON_DISK_SET_H
@@ -53,8 +54,8 @@ struct disk_set {
 };
 
 /*
- * From a resolved configuration with at least one file. On return everything that may have changed is durable: generation, members. On failure `why`
- * names the file and what to do, and nothing that had content was changed. IN_USE: another daemon has a file.
+ * From a resolved configuration with at least one file. On return everything that may have changed is durable: generation, members. On
+ * failure `why` names the file and what to do, and nothing that had content was changed. IN_USE: another daemon has a file.
  */
 enum quire_status disk_set_open(const struct config *config, struct disk_set **set, char *why, size_t why_bytes);
 /* Closes and unlocks. `clean`: everything is on disk, and the index in snapshot `snapshot`. Nothing may be under way. */

@@ -26,13 +26,16 @@ struct set_file {
     char why[SET_FILE_WHY_BYTES];
 };
 
-/* Opens, locks and judges. What must not be touched is refused: IN_USE, CORRUPT, VERSION, DENIED, INVALID; `why` names the file and a remedy. */
+/*
+ * Opens, locks and judges. What must not be touched is refused: IN_USE, CORRUPT, VERSION, DENIED, INVALID; `why` names the file and a
+ * remedy.
+ */
 enum quire_status set_file_probe(const char *path, struct set_file *file, char *why, size_t why_bytes);
 void set_file_close(struct set_file *file);
 
 /*
- * Makes a file beside the path, with all of its space, locked. FULL: there is not so much. It takes its name when it is whole: set_file_name, which
- * replaces what is at the path only when `replace`. set_file_unmake removes one that has no name yet.
+ * Makes a file beside the path, with all of its space, locked. FULL: there is not so much. It takes its name when it is whole:
+ * set_file_name, which replaces what is at the path only when `replace`. set_file_unmake removes one that has no name yet.
  */
 enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes);
 enum quire_status set_file_name(const char *path, int fd, bool replace, char *why, size_t why_bytes);

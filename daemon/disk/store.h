@@ -1,6 +1,6 @@
 /*
- * The store carries out what the pager wishes of the disk (pager/disk.h): it puts batches together and writes them, reads records into pools and has
- * them verified there, seals segments, syncs devices, tells a segment's entries, writes the metadata.
+ * The store carries out what the pager wishes of the disk (pager/disk.h): it puts batches together and writes them, reads records into
+ * pools and has them verified there, seals segments, syncs devices, tells a segment's entries, writes the metadata.
  *
  *   WRITE    sums into the entries, head, one vectored write: [segment header] head, records straight from the pool
  *   READ     straight into the pool, whole units; then on the work pool: entry, header, directory, and every lane that was asked for
@@ -10,8 +10,9 @@
  *   ENTRIES  footer, or a walk from head to head
  *   META     bytes from the owner, saved by a job
  *
- * As many wishes at once as the pager ever has out (PAGER_DISK_MAX_IN_FLIGHT): there is always a slot. A device that fails a write or a sync, or
- * more than STORE_READ_ERRORS reads within a minute, is taken out of use: told once, and whatever is wished of it afterwards fails. Loop thread only.
+ * As many wishes at once as the pager ever has out (PAGER_DISK_MAX_IN_FLIGHT): there is always a slot. A device that fails a write or a
+ * sync, or more than STORE_READ_ERRORS reads within a minute, is taken out of use: told once, and whatever is wished of it afterwards
+ * fails. Loop thread only.
  */
 #ifndef DAEMON_DISK_STORE_H
 #define DAEMON_DISK_STORE_H
@@ -30,7 +31,10 @@ struct store_pool { /* of a domain */
     uint64_t size_bytes;
 };
 
-/* How outcomes reach the owner, and what only the owner knows. None of these may call into the store, but `device_lost` and `complete` into the pager. */
+/*
+ * How outcomes reach the owner, and what only the owner knows. None of these may call into the store, but `device_lost` and `complete` into
+ * the pager.
+ */
 struct store_hooks {
     void (*complete)(void *ctx, uint64_t ticket, enum quire_status status);
     enum quire_status (*entries)(void *ctx, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n);

@@ -1,5 +1,6 @@
 /*
- * Is a record the one that a reader of a namespace asked for? (Whether it agrees with its entry in the log: quire_log_record_verify.) Pure; for the work pool.
+ * Is a record the one that a reader of a namespace asked for? (Whether it agrees with its entry in the log: quire_log_record_verify.) Pure;
+ * for the work pool.
  */
 #ifndef DAEMON_DISK_VERIFY_H
 #define DAEMON_DISK_VERIFY_H

@@ -1,6 +1,7 @@
 /*
- * Where a block's records lie on disk: eight bytes beside its index entry, which hold segment, place and size of one exact record of group 0, as
- * nearly every block has. What is more than that (other groups, lossy records) hangs in a list of nodes. The books of the log follow every change.
+ * Where a block's records lie on disk: eight bytes beside its index entry, which hold segment, place and size of one exact record of group
+ * 0, as nearly every block has. What is more than that (other groups, lossy records) hangs in a list of nodes. The books of the log follow
+ * every change.
  */
 #ifndef PAGER_DISK_WHERE_H
 #define PAGER_DISK_WHERE_H

@@ -1,10 +1,11 @@
 /*
  * The books of the log: which segment is open, where the next batch goes, what each segment still holds, which one is to be emptied next.
  *
- * Knows nothing of keys, bytes or time: pager/ tells it what to append and what died, and asks it what to do. Deterministic, not thread-safe. One
- * segment a device is open at a time; batches go to the open segments in turn. Tombstones are told to every device, since a device that is lost takes
- * what it holds with it, and go to the segment that was opened there last: segments are emptied strictly in the order in which they were opened (their
- * epochs), so a tombstone outlives whatever it buries on its device. For the same reason none is emptied while another's epoch is unknown.
+ * Knows nothing of keys, bytes or time: pager/ tells it what to append and what died, and asks it what to do. Deterministic, not
+ * thread-safe. One segment a device is open at a time; batches go to the open segments in turn. Tombstones are told to every device, since
+ * a device that is lost takes what it holds with it, and go to the segment that was opened there last: segments are emptied strictly in the
+ * order in which they were opened (their epochs), so a tombstone outlives whatever it buries on its device. For the same reason none is
+ * emptied while another's epoch is unknown.
  *
  *   CLEAN ─opened→ OPEN ─full→ SEALING ─footer written→ SEALED ─oldest, room is short→ EMPTYING ─nothing needed, nobody reads→ CLEAN
  *   any ─its device fails→ LOST
@@ -17,8 +18,10 @@
 
 #define PAGER_NO_SEGMENT UINT32_MAX
 #define PAGER_ANY_DEVICE UINT32_MAX
-/* A crash may lose the headers of the segments that were opened last, but not what was written behind them: after a start so many epochs are left out, so
-   that none of theirs is given out again. */
+/*
+ * A crash may lose the headers of the segments that were opened last, but not what was written behind them: after a start so many epochs
+ * are left out, so that none of theirs is given out again.
+ */
 #define PAGER_LOG_EPOCH_GAP 1024u
 
 struct pager_log;
@@ -65,25 +68,31 @@ struct pager_log_place {
     uint64_t epoch;
     uint32_t at_units, head_units, size_units;
     bool first; /* the segment was just opened: its header is to be written, too, by itself, before this batch or with it */
-    /* Of the lowest epoch that still held anything when this place was given: a segment of a lower one is clean, whatever its bytes say. Known on disk
-       before a tombstone may be overwritten, it keeps what the tombstone buried from being found again. 0: not known yet. */
+    /*
+     * Of the lowest epoch that still held anything when this place was given: a segment of a lower one is clean, whatever its bytes say.
+     * Known on disk before a tombstone may be overwritten, it keeps what the tombstone buried from being found again. 0: not known yet.
+     */
     uint64_t tail;
 };
 /*
- * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries are kept for the footer.
- * ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when it is open no more: tombstones need that.
- * `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries
+ * are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when it is open
+ * no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean; TOO_LARGE: it would not fit into
  * an empty segment; NO_MEMORY. May turn segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);
-/* The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left out of the footer
-   (`entries` may be NULL), and the segment takes no more. */
+/*
+ * The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left
+ * out of the footer (`entries` may be NULL), and the segment takes no more.
+ */
 void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n,
                         bool ok);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
-/* A SEALING segment whose batches are written and that was not given out yet; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed. */
+/*
+ * A SEALING segment whose batches are written and that was not given out yet; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed.
+ */
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
 /* !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same. */
 void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
@@ -96,8 +105,10 @@ void pager_log_unhold(struct pager_log *log, uint32_t segment);
 
 /* ---- emptying ------------------------------------------------------------------------------------------------------------- */
 uint32_t pager_log_clean(const struct pager_log *log); /* clean segments on devices in use */
-/* The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none there, an older one
-   is still open or being sealed or emptied, or one is UNKNOWN. One at a time. */
+/*
+ * The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none
+ * there, an older one is still open or being sealed or emptied, or one is UNKNOWN. One at a time.
+ */
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted);
 /* Nothing in it is needed any more (live_records is 0): CLEAN as soon as nobody holds it. */
 void pager_log_emptied(struct pager_log *log, uint32_t segment);
@@ -108,8 +119,10 @@ bool pager_log_device_lost(struct pager_log *log, uint32_t device);
 bool pager_log_device_in_use(const struct pager_log *log, uint32_t device);
 
 /* ---- restart -------------------------------------------------------------------------------------------------------------- */
-/* What a segment was found to be, before anything is appended: CLEAN (its epoch too, when it has one: epochs go on from the highest) or SEALED (also one that was open: it is not
-   appended to). */
+/*
+ * What a segment was found to be, before anything is appended: CLEAN (its epoch too, when it has one: epochs go on from the highest) or
+ * SEALED (also one that was open: it is not appended to).
+ */
 void pager_log_found(struct pager_log *log, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                      uint32_t n_entries);
 
