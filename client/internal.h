@@ -108,6 +108,7 @@ struct job_store {
     bool retry; /* some source is to be sent again at retry_at_ns */
     uint64_t retry_at_ns;
     float ancestry_error;
+    quire_seq *seq;     /* NULL, or whose cost it is */
     float us_per_token; /* for the next frame to tell; 0: nothing, or told */
     uint64_t put_id;    /* for blocks cut into parts because they exceed the window */
     uint32_t *retry_after_ms;
@@ -507,6 +508,8 @@ void store_settle(quire_client *client, struct job *job);
 void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);
 /* What is to be told of its cost, once; 0: nothing. NULL is fine. */
 float seq_take_cost(quire_seq *seq);
+/* No frame told what was taken, if it is not 0: the next store does. */
+void seq_keep_cost(quire_seq *seq, float us_per_token);
 
 /* ---- bounds.c ------------------------------------------------------------------------------------------------------------- */
 /* One side (K or V) of a rectangle in the caller's memory. */

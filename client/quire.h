@@ -7,8 +7,9 @@
  * Rules for all calls
  *  - Thread-safe unless said otherwise; one handle may be used by any number of threads at once.
  *  - Every call has a deadline; when it passes the outcome is QUIRE_TIMEOUT, which a caller treats as a miss. Nothing hangs.
- *  - Nothing prints, raises a signal or exits. Errors are return values; quire_status_text(), quire_last_error() explain them. The one exception
- *    is misuse that no return value could mend: a handle that was closed already, when noticed, ends the program by an assertion.
+ *  - Nothing prints, raises a signal or exits. Errors are return values; quire_status_text(), quire_last_error() explain them.
+ *    The one exception is misuse that no return value could mend: a handle that was closed already, when noticed, ends the program by an
+ *    assertion.
  *  - Sizes are bytes, strides bytes, times milliseconds, lengths of contexts tokens, unless a name says otherwise.
  *  - What a call hands out (client, namespace, sequence, lease) is closed by its own call, which NULLs the handle. What it takes stays the
  *    caller's and is read only during the call, except the buffers of submitted jobs.
@@ -98,8 +99,10 @@ typedef uint64_t quire_job;             /* 0 is never a job */
 const char *quire_status_text(enum quire_status status);
 const char *quire_status_name(enum quire_status status);
 const char *quire_miss_text(enum quire_miss reason);
-/* What the last failing call of this thread wanted to say, with what to do next. Never NULL, "" before the first failure; the library's, valid
-   until this thread's next call. A call that succeeds leaves it as it is. */
+/*
+ * What the last failing call of this thread wanted to say, with what to do next. Never NULL, "" before the first failure; the library's,
+ * valid until this thread's next call. A call that succeeds leaves it as it is.
+ */
 const char *quire_last_error(void);
 /* This library's, as in "0.1.0": static. The daemon's is in quire_info. */
 const char *quire_version(void);
@@ -122,7 +125,10 @@ typedef struct quire_options {
     uint64_t ingest_bytes;        /* memory lent for stores; 0: 16 MiB, bounded by the daemon */
 } quire_options;
 
-/* options may be NULL, and are copied, strings too. *client is NULL on failure. DISCONNECTED when no daemon answers (unless LAZY), VERSION, DENIED. */
+/*
+ * options may be NULL, and are copied, strings too. *client is NULL on failure. DISCONNECTED when no daemon answers (unless LAZY), VERSION,
+ * DENIED.
+ */
 enum quire_status quire_open(const quire_options *options, quire_client **client);
 /* Cancels what is outstanding, releases every lease, closes. Views become invalid. NULLs *client. Not concurrently with other calls. */
 void quire_close(quire_client **client);
@@ -136,8 +142,10 @@ typedef struct quire_info {
     uint64_t reconnects;
     char daemon_version[64];
 } quire_info;
-/* How the client stands just now, after looking once at what the daemon has sent; never blocks, and is no reason to connect. OK, or INVALID for
-   NULL. *info is the caller's; without a connection all but `reconnects` is 0. */
+/*
+ * How the client stands just now, after looking once at what the daemon has sent; never blocks, and is no reason to connect. OK, or INVALID
+ * for NULL. *info is the caller's; without a connection all but `reconnects` is 0.
+ */
 enum quire_status quire_get_info(quire_client *client, quire_info *info);
 
 /* ---- namespaces ----------------------------------------------------------------------------------------------------------- */
@@ -149,7 +157,10 @@ enum quire_status quire_get_info(quire_client *client, quire_info *info);
 enum quire_status quire_ns_open(quire_client *client, const char *name, const quire_layout *layout, quire_ns **ns);
 /* NULL-safe; NULLs *ns. Leases and sequences of the namespace, and jobs under way on it, may outlive this; nothing outlives quire_close. */
 void quire_ns_close(quire_ns **ns);
-/* The namespace's layout, also when it was opened with NULL. Belongs to ns and never changes; valid until quire_ns_close (copy it to keep it). */
+/*
+ * The namespace's layout, also when it was opened with NULL. Belongs to ns and never changes; valid until quire_ns_close (copy it to keep
+ * it).
+ */
 const quire_layout *quire_ns_layout(const quire_ns *ns);
 /* The root of the namespace's key chains (layout digest and the operator's salt). Never changes; all zero for NULL. */
 quire_key quire_ns_root(const quire_ns *ns);
@@ -177,9 +188,10 @@ void quire_seq_destroy(quire_seq **seq);
 quire_fidelity quire_seq_ancestry(const quire_seq *seq);
 /*
  * Tells what a token's prefill took where seq is computed: microseconds a token, best measured over a batch of the usual length;
- * QUIRE_COST_MIN_US to QUIRE_COST_MAX_US, or 0 to take back what was not sent yet. Goes to the daemon once, with the next store through seq: tell
- * again what was measured again. The daemon prices with it what readers of the namespace save (`quirectl ns show`, /metrics), and nothing
- * else: no call waits, fails or hits because of it. As for every call on a seq: not while another call or a submitted job has it.
+ * QUIRE_COST_MIN_US to QUIRE_COST_MAX_US, or 0 to take back what was not sent yet. Goes to the daemon once, with the next store through
+ * seq that sends it anything: tell again what was measured again. The daemon prices with it what readers of the namespace lease
+ * (`quirectl ns show`, /metrics), and nothing else: no call waits, fails or hits because of it. As for every call on a seq: not while
+ * another call or a submitted job has it.
  * INVALID for NULL and for other values; what was told before then stands.
  */
 enum quire_status quire_seq_set_cost(quire_seq *seq, double us_per_token);
@@ -202,10 +214,10 @@ typedef struct quire_lookup_args {
     uint32_t lease_ms;    /* new uses end after this; bytes in use stay. 0: the daemon's default */
     uint32_t deadline_ms; /* 0: the client's default */
     /*
-     * Where the daemon keeps blocks on disk, too, a hit may be there: it is leased like any other and comes into memory when it is fetched. May be
-     * NULL; else n_keys elements: microseconds from now until the block of a key that hits will have been read if all before it are asked
-     * for at once, 0 when it and all before it are in memory. An estimate from what the disks did lately and have to do already, no promise;
-     * the copy from memory comes on top. Compare it with what computing the same tokens takes.
+     * Where the daemon keeps blocks on disk, too, a hit may be there: it is leased like any other and comes into memory when it is fetched.
+     * May be NULL; else n_keys elements: microseconds from now until the block of a key that hits will have been read if all before it are
+     * asked for at once, 0 when it and all before it are in memory. An estimate from what the disks did lately and have to do already, no
+     * promise; the copy from memory comes on top. Compare it with what computing the same tokens takes.
      */
     uint32_t *estimates_us;
 } quire_lookup_args;
@@ -263,9 +275,10 @@ typedef struct quire_dest {
  * reconnected, or the bytes were reused: look up again), CORRUPT, INVALID (no such key, or outside the region), TOO_LARGE (opaque_bytes),
  * TIMEOUT, FULL (no room in memory to read it into from disk). `seq` (may be NULL) learns the fidelity delivered.
  *
- * What is only on disk is asked for by one request for all destinations of the call, or less of it when less is wanted: chosen layers and heads
- * are read by themselves where that is worth it. What is in memory is copied meanwhile. The call waits for the disk until its deadline; a
- * submitted one never does. What was read once stays in memory until the lease is released, and later calls under it need not ask again.
+ * What is only on disk is asked for by one request for all destinations of the call, or less of it when less is wanted: chosen layers and
+ * heads are read by themselves where that is worth it. What is in memory is copied meanwhile. The call waits for the disk until its
+ * deadline; a submitted one never does. What was read once stays in memory until the lease is released, and later calls under it need not
+ * ask again.
  */
 enum quire_status quire_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms);
 quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_dests, quire_seq *seq, uint32_t deadline_ms, void *user);
@@ -283,23 +296,30 @@ typedef struct quire_view {
 } quire_view;
 /*
  * Fills *view with where the block lies; nothing is copied. MISS: that key and group are not leased. STALE: the lease has expired, its
- * connection is gone, or the bytes were reused. CORRUPT, MISMATCH, VERSION: the record there is not what was asked for. DENIED: no member of the trust
- * domain. INVALID: no such key index. A block that is only on disk is read first, within the client's default deadline: MISS, FULL, TIMEOUT as in
- * quire_fetch. On failure view->record is NULL. The pointers are the daemon's and go with the lease (or
+ * connection is gone, or the bytes were reused. CORRUPT, MISMATCH, VERSION: the record there is not what was asked for. DENIED: no member
+ * of the trust domain. INVALID: no such key index. A block that is only on disk is read first, within the client's default deadline: MISS,
+ * FULL, TIMEOUT as in quire_fetch. On failure view->record is NULL. The pointers are the daemon's and go with the lease (or
  * quire_close); a quire_view itself is the caller's, and for one thread at a time.
  */
 enum quire_status quire_view_begin(quire_lease *lease, uint32_t key_index, uint8_t group, quire_view *view);
-/* The same for many, with one request for all that are only on disk: view i is of key key_indices[i] (NULL: i) and layer group groups[i] (NULL: 0). Each stands for itself: those that began
-   are to be read even when others failed. statuses: n_views bytes (enum quire_status), may be NULL. OK when all are, else the first failure. */
+/*
+ * The same for many, with one request for all that are only on disk: view i is of key key_indices[i] (NULL: i) and layer group groups[i]
+ * (NULL: 0). Each stands for itself: those that began are to be read even when others failed. statuses: n_views bytes (enum quire_status),
+ * may be NULL. OK when all are, else the first failure.
+ */
 enum quire_status quire_view_begin_many(quire_lease *lease, const uint32_t *key_indices, const uint8_t *groups, uint32_t n_views,
                                         quire_view *views, uint8_t *statuses);
-/* Address of one lane, [token][dim] of one layer, K (kv 0) or V (kv 1), and head, packed; *size_bytes (may be NULL) its size. layer counts within
-   the group, head within the layer. NULL when out of range, and for opaque blocks (theirs is `payload`). No error text. */
+/*
+ * Address of one lane, [token][dim] of one layer, K (kv 0) or V (kv 1), and head, packed; *size_bytes (may be NULL) its size. layer counts
+ * within the group, head within the layer. NULL when out of range, and for opaque blocks (theirs is `payload`). No error text.
+ */
 const void *quire_view_lane(const quire_view *view, const quire_layout *layout, uint8_t group, uint32_t layer, uint32_t kv, uint32_t head,
                             uint64_t *size_bytes);
 /* Says whether the bytes stood during the whole view: OK, or STALE: discard what was read. INVALID: not begun. Clears *view. */
 enum quire_status quire_view_end(quire_lease *lease, quire_view *view);
-/* The same for many; those that never began are passed over, as MISS in `statuses` (n_views bytes, may be NULL). OK when all others stood. */
+/*
+ * The same for many; those that never began are passed over, as MISS in `statuses` (n_views bytes, may be NULL). OK when all others stood.
+ */
 enum quire_status quire_view_end_many(quire_lease *lease, quire_view *views, uint32_t n_views, uint8_t *statuses);
 
 /* ---- store ---------------------------------------------------------------------------------------------------------------- */
@@ -340,12 +360,12 @@ quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sou
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 /*
- * statuses: n_keys bytes (enum quire_status), may be NULL. touch: counts as use. delete: gone for new readers at once. pin: not evicted until
- * unpinned; pins are counted.
- * Where the daemon keeps blocks on disk, delete, pin and unpin are answered when the disk has them: what was deleted with OK never comes back,
- * whenever the machine fails, and a pin outlives the daemon. SYSTEM: done in memory, but the disk would not take it, and quire_last_error() says
- * what to do. After TIMEOUT or DISCONNECTED it may be either way. RETRY: nothing was done, because too many wait, or because the daemon has
- * just started and may still find the block on its disks.
+ * statuses: n_keys bytes (enum quire_status), may be NULL. touch: counts as use. delete: gone for new readers at once. pin: not evicted
+ * until unpinned; pins are counted.
+ * Where the daemon keeps blocks on disk, delete, pin and unpin are answered when the disk has them: what was deleted with OK never comes
+ * back, whenever the machine fails, and a pin outlives the daemon. SYSTEM: done in memory, but the disk would not take it, and
+ * quire_last_error() says what to do. After TIMEOUT or DISCONNECTED it may be either way. RETRY: nothing was done, because too many wait,
+ * or because the daemon has just started and may still find the block on its disks.
  */
 enum quire_status quire_touch(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
 enum quire_status quire_delete(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
@@ -366,15 +386,19 @@ typedef struct quire_done {
 /* The status of this thread's last failing call; OK before the first. */
 enum quire_status quire_last_status(void);
 
-/* Readable when quire_drain has something to do. Owned by the client; do not read from it. Changes in a forked child. -1 when the process has no
-   descriptors left. */
+/*
+ * Readable when quire_drain has something to do. Owned by the client; do not read from it. Changes in a forked child. -1 when the process
+ * has no descriptors left.
+ */
 int quire_event_fd(quire_client *client);
 /* Advances work and hands out up to max completions; never waits for the daemon. Returns how many; 0 also for NULL. */
 int quire_drain(quire_client *client, quire_done *done, int max);
 /* Waits for one job and consumes its completion. TIMEOUT when timeout_ms passes first (the job goes on). NOT_FOUND: drained already. */
 enum quire_status quire_wait(quire_client *client, quire_job job, uint32_t timeout_ms);
-/* The job ends soon, CANCELLED unless it was done already. Its completion is still to be drained, and its buffers stay in use until then: another
-   thread may be copying. NOT_FOUND when unknown. */
+/*
+ * The job ends soon, CANCELLED unless it was done already. Its completion is still to be drained, and its buffers stay in use until then:
+ * another thread may be copying. NOT_FOUND when unknown.
+ */
 enum quire_status quire_cancel(quire_client *client, quire_job job);
 /* Waits until no submitted job is under way; their completions are still to be drained. TIMEOUT when timeout_ms passes first. */
 enum quire_status quire_quiesce(quire_client *client, uint32_t timeout_ms);

@@ -38,6 +38,12 @@ float seq_take_cost(quire_seq *seq) {
     return us_per_token;
 }
 
+void seq_keep_cost(quire_seq *seq, float us_per_token) {
+    if (seq != NULL && us_per_token > 0) {
+        seq->us_per_token = us_per_token;
+    }
+}
+
 static float worse(float a, float b) { return a > b ? a : b; }
 
 void seq_learn(quire_seq *seq, const quire_fidelity *fidelity) {

@@ -400,6 +400,7 @@ void store_settle(quire_client *client, struct job *job) {
         first = first == QUIRE_OK ? store->sources[i].status : first;
     }
     job->status = job->status == QUIRE_OK ? first : job->status;
+    seq_keep_cost(store->seq, store->us_per_token);
     if (job->status != QUIRE_OK && !list_empty(&client->stalled_space)) {
         job_wake(client, LINK_OWNER(client->stalled_space.next, struct job, link));
     }
@@ -518,6 +519,7 @@ static void prepare(quire_client *client, struct job *job, quire_ns *ns, quire_s
         .sources = sources,
         .n_sources = n_sources,
         .ancestry_error = ancestry.error > ancestry.ancestry_error ? ancestry.error : ancestry.ancestry_error,
+        .seq = seq,
         .us_per_token = seq_take_cost(seq),
         .put_id = client_random(client),
         .retry_after_ms = retry_after_ms,

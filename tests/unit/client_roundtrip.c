@@ -267,7 +267,10 @@ static Quire__Wire__AdminReply *shown(void) {
     return reply;
 }
 
-/* The writer tells what a token took it, in one of its stores; from then on every token that a reader gets saves that much. */
+/*
+ * The writer tells what a token took it, in one of its stores, the first that sends anything; from then on every token that a reader
+ * leases counts as so much saved.
+ */
 Test(client_roundtrip, cost, .init = worker_start, .fini = worker_stop) {
     quire_key keys[2];
     quire_lookup_result found;
@@ -276,6 +279,9 @@ Test(client_roundtrip, cost, .init = worker_start, .fini = worker_stop) {
     cr_assert_eq(quire_seq_create(ns, &writer), QUIRE_OK);
     cr_assert_eq(quire_seq_set_cost(writer, 1500), QUIRE_OK);
     toy_keys(ns, 10, keys, 2);
+    toy_fill(&toy, 0);
+    quire_source wrong = toy_source(&toy, keys[0], NULL, TOY_BLOCK + 1);
+    cr_assert_eq(quire_store(ns, &wrong, 1, writer, 0, NULL), QUIRE_INVALID, "more tokens than a block has: refused here, nothing is sent");
     for (uint32_t i = 0; i < 2; i++) {
         toy_fill(&toy, i);
         quire_source source = toy_source(&toy, keys[i], i > 0 ? &keys[0] : NULL, TOY_BLOCK);
