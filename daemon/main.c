@@ -10,6 +10,7 @@
 #include "proto/base/units.h"
 #include "proto/frame.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -31,6 +32,16 @@ struct quired {
 static struct quired quired;
 
 /* ---- actions that end at once ------------------------------------------------------------------------------------------------- */
+/* What was asked for is only there when all of it was written: a full disk or a closed pipe must not look like success. */
+static int written(void) {
+    errno = 0;
+    const bool good = fflush(stdout) == 0 && ferror(stdout) == 0;
+    if (!good) {
+        fprintf(stderr, "quired: the output could not be written: %s\n", errno != 0 ? strerror(errno) : "an earlier part of it was lost");
+    }
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 static int check_config(const char *source) {
     char why[1024], pool[QUIRE_UNITS_BYTES];
     if (config_resolve(&quired.running, why, sizeof why) != QUIRE_OK) {
@@ -40,9 +51,10 @@ static int check_config(const char *source) {
     printf("configuration is good: %s\n", source[0] != '\0' ? source : "defaults, no file");
     printf("  socket        %s\n", quired.running.socket_path);
     for (uint32_t i = 0; i < quired.running.n_domains; i++) {
-        quire_human_size(quired.running.domains[i].pool_bytes, pool, sizeof pool);
-        printf("  trust domain  %s: %s, %u members, %u guests\n", quired.running.domains[i].name, pool, quired.running.domains[i].n_members,
-               quired.running.domains[i].n_guests);
+        const struct config_domain *domain = &quired.running.domains[i];
+        quire_human_size(domain->pool_bytes, pool, sizeof pool);
+        printf("  trust domain  %s: %s, %u member%s, %u guest%s\n", domain->name, pool, domain->n_members, quire_s(domain->n_members),
+               domain->n_guests, quire_s(domain->n_guests));
     }
     if (quired.running.metrics_enabled) {
         printf("  metrics       %s port %u\n", quired.running.metrics_address, (unsigned)quired.running.metrics_port);
@@ -57,7 +69,7 @@ static int check_config(const char *source) {
         printf("  disk          none\n");
     }
     printf("  work threads  %u\n", quired.running.work_threads);
-    return EXIT_SUCCESS;
+    return written();
 }
 
 /* ---- reload ------------------------------------------------------------------------------------------------------------------- */
@@ -140,9 +152,10 @@ static void warn_unreachable(const struct config *config) {
 static void tell_start(const char *source) {
     char pool[QUIRE_UNITS_BYTES], line[400];
     for (uint32_t i = 0; i < quired.running.n_domains; i++) {
-        quire_human_size(quired.running.domains[i].pool_bytes, pool, sizeof pool);
-        log_info("domain", "trust domain %s: %s for blocks, %u members, %u guests", quired.running.domains[i].name, pool,
-                 quired.running.domains[i].n_members, quired.running.domains[i].n_guests);
+        const struct config_domain *domain = &quired.running.domains[i];
+        quire_human_size(domain->pool_bytes, pool, sizeof pool);
+        log_info("domain", "trust domain %s: %s for blocks, %u member%s, %u guest%s", domain->name, pool, domain->n_members,
+                 quire_s(domain->n_members), domain->n_guests, quire_s(domain->n_guests));
     }
     warn_unreachable(&quired.running);
     log_info("serving", "quired " QUIRE_PACKAGE_VERSION " at %s, configuration: %s", quired.running.socket_path,
@@ -194,11 +207,11 @@ int main(int argc, char **argv) {
     }
     if (quired.flags.action == FLAGS_HELP) {
         flags_help(stdout);
-        return EXIT_SUCCESS;
+        return written();
     }
     if (quired.flags.action == FLAGS_VERSION) {
         printf("quired %s (protocol %d.%d)\n", QUIRE_PACKAGE_VERSION, QUIRE_PROTO_MAJOR, QUIRE_PROTO_MINOR);
-        return EXIT_SUCCESS;
+        return written();
     }
     if (flags_configure(&quired.flags, &quired.asked, source, why, sizeof why) != QUIRE_OK) {
         fprintf(stderr, "quired: %s\n", why);
@@ -207,7 +220,7 @@ int main(int argc, char **argv) {
     quired.running = quired.asked;
     if (quired.flags.action == FLAGS_PRINT_CONFIG) {
         config_print(&quired.asked, stdout);
-        return EXIT_SUCCESS;
+        return written();
     }
     return quired.flags.action == FLAGS_CHECK_CONFIG ? check_config(source) : serve(source);
 }

@@ -24,6 +24,9 @@ void quire_human_duration(uint64_t duration_ms, char *text, size_t text_bytes);
 /* "12,345,678" */
 void quire_human_count(uint64_t value, char *text, size_t text_bytes);
 
+/* Ends a word of which there are so many: "1 block", "2 blocks". */
+static inline const char *quire_s(uint64_t n) { return n == 1 ? "" : "s"; }
+
 /* Enough for every text above. */
 #define QUIRE_UNITS_BYTES 32
 

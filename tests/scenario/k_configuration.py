@@ -43,6 +43,13 @@ quired("--defaults", "--set", "pager.reclaim_low_pct=9", "--check-config", code=
 quired("--help", text="--print-config")
 quired("--version", text="quired ")
 
+# What cannot be written is no success.
+quired("--defaults", "--check-config", text="1 member, 0 guests")
+for action in ("--print-config", "--check-config", "--help", "--version"):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([str(BIN / "quired"), "--defaults", action], stdout=full, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False)
+    check(done.returncode == 1 and b"could not be written" in done.stderr, f"quired {action} > /dev/full: exit {done.returncode}, {done.stderr}")
+
 # JSON lines; the metrics' port is told in log and status.
 daemon = Daemon("log_json: true\n")
 check('"event":"serving"' in daemon.log(), daemon.log())
