@@ -1,7 +1,6 @@
-"""Frames from strangers: garbage, truncation, lies about length, another version, silence. Each is refused and counted; nobody else notices."""
+"""Strangers: garbage, truncation, connections left at once, silence (frames that lie are in tests/unit/daemon_hostile.c). Each is refused and counted; nobody else notices."""
 import random
 import socket
-import struct
 import time
 
 from lib_story import Actor, Daemon, check, until
@@ -40,10 +39,6 @@ for size in (1, 39, 40, 41, 1000, 70000):
     except (BrokenPipeError, ConnectionResetError):
         pass
     check(closed(s), f"{size} random bytes: the connection stays open")
-for major in (0, 2, 255):
-    s = connect()
-    s.sendall(struct.pack("<IBBHIIQQII", 0x52495551, major, 0, 2, 0, 0, 0, 1, 0, 0))
-    check(closed(s), f"major version {major} was accepted")
 for _ in range(20):  # opened and left at once
     connect().close()
 silent = [connect() for _ in range(30)]
