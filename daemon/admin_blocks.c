@@ -1,6 +1,7 @@
 /* Namespaces and blocks: what is there, why something is not, and making it go. */
 #include "daemon/admin.h"
 
+#include "proto/base/units.h"
 #include "proto/layout.h"
 #include "proto/status.h"
 
@@ -87,8 +88,8 @@ enum quire_status admin_ns_delete(const struct admin_call *call) {
     QUIRE_FORWARD(pager_ns_find(core->pager, call->request->ns, &ns));
     QUIRE_FORWARD(pager_ns_delete(core->pager, call->request->ns, &blocks));
     admin_forget_ns(core, ns);
-    log_info("ns_deleted", "namespace %s deleted with %llu blocks", call->request->ns, (unsigned long long)blocks);
-    call->reply->text = arena_printf(call->arena, "deleted with %llu blocks", (unsigned long long)blocks);
+    log_info("ns_deleted", "namespace %s deleted with %llu block%s", call->request->ns, (unsigned long long)blocks, quire_s(blocks));
+    call->reply->text = arena_printf(call->arena, "deleted with %llu block%s", (unsigned long long)blocks, quire_s(blocks));
     return QUIRE_OK;
 }
 
@@ -226,7 +227,7 @@ enum quire_status admin_evict(const struct admin_call *call) {
         return status;
     }
     const char *rest = status == QUIRE_RETRY ? " so far, as much as one request may take: ask again for the rest" : "";
-    call->reply->text = arena_printf(call->arena, "%llu bytes freed%s", (unsigned long long)freed, rest);
-    log_info("evicted", "%llu bytes freed on request", (unsigned long long)freed);
+    call->reply->text = arena_printf(call->arena, "%llu byte%s freed%s", (unsigned long long)freed, quire_s(freed), rest);
+    log_info("evicted", "%llu byte%s freed on request", (unsigned long long)freed, quire_s(freed));
     return QUIRE_OK;
 }

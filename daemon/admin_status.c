@@ -156,7 +156,8 @@ enum quire_status admin_counters(const struct admin_call *call) {
     }
     admin_counter(
         call, all, (char *)"prefill_seconds_saved", call->core->savings.saved_s,
-        "what hit_tokens would have taken to compute, as the workers of their namespaces measured it, else at prefill_tokens_per_s");
+        "what hit_tokens (leased, fetched or not) would have taken to compute, as the workers of their namespaces measured it, else at "
+        "prefill_tokens_per_s");
 #define X(name, help) admin_counter(call, all, (char *)#name, (double)core->name, help);
     CORE_COUNTERS(X)
 #undef X

@@ -26,7 +26,7 @@
     X(metrics_port, COUNT, false, 0, 65535, true, "Its port; 0: any free one, told in the log and by quirectl status")                     \
     X(prefill_tokens_per_s, COUNT, true, 1, 1000000000, true,                                                                              \
       "How many tokens a second workers prefill, for namespaces where none reports what a token takes (a report wins):\n"                  \
-      "turns tokens reused from now on into seconds saved in /metrics; 0: unknown, none are added")                                        \
+      "turns tokens leased from now on into seconds saved in /metrics; 0: unknown, none are added")                                        \
     X(max_sessions, COUNT, true, 1, 65536, false,                                                                                          \
       "Sessions at once; more are refused with a retry hint, but for four places where quirectl of root or the daemon's user gets in")     \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \

@@ -1,6 +1,7 @@
 #include "daemon/core_internal.h"
 
 #include "daemon/disk/disk.h"
+#include "proto/base/units.h"
 #include "proto/status.h"
 
 #include <errno.h>
@@ -219,6 +220,7 @@ static void core_tick(struct core *core) {
     core->counters.ingest_waits = ingest->waits;
     core->counters.ingest_refused = ingest->refused;
     core->counters.ingest_recalled = ingest->recalled;
+    core->counters.ingest_taken = ingest->taken;
 }
 
 static uint64_t core_deadline(const struct core *core) {
@@ -245,7 +247,8 @@ enum quire_status core_turn(struct core *core, uint64_t deadline_ns) {
 static void core_begin_drain(struct core *core) {
     core->draining = true;
     core->drain_until_ns = loop_now_ns() + core->config.drain_ms * QUIRE_NS_PER_MS;
-    log_info("draining", "stopping: %u sessions, %u puts under way", core->n_sessions, puts_count(&core->puts));
+    log_info("draining", "stopping: %u session%s, %u put%s under way", core->n_sessions, quire_s(core->n_sessions), puts_count(&core->puts),
+             quire_s(puts_count(&core->puts)));
     listener_destroy(&core->listener);
 }
 

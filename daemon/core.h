@@ -57,7 +57,8 @@ void core_set_reload(struct core *core, core_reload *reload, void *ctx);
     X(requests_failed, "requests answered with an error")                                                                                  \
     X(ingest_waits, "requests for an ingest window that had to wait")                                                                      \
     X(ingest_refused, "requests for an ingest window that timed out")                                                                      \
-    X(ingest_recalled, "idle ingest windows asked back")                                                                                   \
+    X(ingest_recalled, "ingest windows asked back: idle ones, and busy ones that somebody waits for")                                      \
+    X(ingest_taken, "ingest windows taken because they were not given back in time")                                                       \
     X(fill_bytes, "payload bytes copied into pools")                                                                                       \
     X(bulk_bytes, "bytes copied to guests")                                                                                                \
     X(accept_failures, "accept() failures, descriptor exhaustion among them")

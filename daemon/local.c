@@ -1,6 +1,7 @@
 #include "daemon/local.h"
 
 #include "daemon/core_internal.h"
+#include "proto/base/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -202,8 +203,8 @@ static bool listener_has_place(struct core *core, int fd, const struct ucred *pe
     char text[256];
     *reserve = core->n_sessions >= most || core->quarantine.count >= most;
     if (*reserve && (!listener_is_operator(peer) || core->n_sessions >= most + LISTENER_RESERVE)) {
-        log_warn("sessions_full", "pid %d refused: %u sessions are open, %u in quarantine", (int)peer->pid, core->n_sessions,
-                 core->quarantine.count);
+        log_warn("sessions_full", "pid %d refused: %u session%s open, %u in quarantine", (int)peer->pid, core->n_sessions,
+                 quire_s(core->n_sessions), core->quarantine.count);
         snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", most);
         listener_refuse(core, fd, QUIRE_RETRY, 1000, text);
         return false;

@@ -175,7 +175,7 @@ void metrics_write_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
     X(misses, "counter", "_total", "keys that missed")                                                                                     \
     X(stores, "counter", "_total", "records stored")                                                                                       \
     X(evictions, "counter", "_total", "blocks evicted")                                                                                    \
-    X(tokens_reused, "counter", "_total", "tokens that a reader did not need to prefill")
+    X(tokens_reused, "counter", "_total", "tokens in the blocks that readers leased")
 
 void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
 #define X(field, type, suffix, help)                                                                                                       \
@@ -194,7 +194,8 @@ void metrics_write_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
         fprintf(to, "quire_namespace_prefill_seconds_per_token{namespace=\"%s\",domain=\"%s\"} %.9g\n", ns->name, ns->domain,
                 ns->prefill_us_per_token / 1e6);
     }
-    family(to, "namespace_prefill_seconds_saved_total", "counter", "what its tokens that hit would have taken");
+    family(to, "namespace_prefill_seconds_saved_total", "counter",
+           "what its tokens that were leased, fetched or not, would have taken to compute");
     for (size_t i = 0; i < reply->n_namespaces; i++) {
         const Quire__Wire__NamespaceInfo *ns = reply->namespaces[i];
         fprintf(to, "quire_namespace_prefill_seconds_saved_total{namespace=\"%s\",domain=\"%s\"} %.3f\n", ns->name, ns->domain,

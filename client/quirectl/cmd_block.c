@@ -6,6 +6,7 @@
 #include "client/quirectl/keys.h"
 #include "client/quirectl/table.h"
 #include "proto/base/base.h"
+#include "proto/base/units.h"
 #include "proto/status.h"
 
 /* How many keys the daemon describes in one answer. */
@@ -74,7 +75,8 @@ static void show_people(const Quire__Wire__BlockInfo *block, FILE *to) {
     if (block->n_records > 0 || block->miss == QUIRE_MISS_NONE || block->miss == QUIRE_MISS_ORPHAN) {
         format_ago(block->idle_ms, ago);
         fprintf(to, "  parent   %s\n", parent);
-        fprintf(to, "  holds    %u tokens, %u children, %u pins, last used %s\n", block->n_tokens, block->children, block->pins, ago);
+        fprintf(to, "  holds    %u token%s, %u %s, %u pin%s, last used %s\n", block->n_tokens, quire_s(block->n_tokens), block->children,
+                block->children == 1 ? "child" : "children", block->pins, quire_s(block->pins), ago);
     }
     if (block->advice[0] != '\0') {
         fprintf(to, "  note     %s\n", block->advice);
@@ -124,6 +126,11 @@ enum cli_exit cmd_block_show(struct cli *cli, int argc, char **argv) {
 }
 
 /* ---- pin, unpin ---------------------------------------------------------------------------------------------------------------- */
+/* A key that is not there misses; one that is not found is there, and has no pin to take away. */
+static const char *pin_text(enum quire_status status, const char *verb) {
+    return status == QUIRE_OK ? verb : status == QUIRE_NOT_FOUND ? "not pinned" : quire_status_text(status);
+}
+
 static enum cli_exit tell_pins(struct cli *cli, const struct keys *keys, const uint8_t *statuses, const char *verb) {
     enum cli_exit result = CLI_OK;
     cJSON *root = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(root, verb);
@@ -136,7 +143,7 @@ static enum cli_exit tell_pins(struct cli *cli, const struct keys *keys, const u
             cJSON_AddStringToObject(entry, "status", quire_status_name((enum quire_status)statuses[i]));
             cJSON_AddItemToArray(array, entry);
         } else {
-            fprintf(cli->out, "%s  %s\n", text, statuses[i] == QUIRE_OK ? verb : quire_status_text((enum quire_status)statuses[i]));
+            fprintf(cli->out, "%s  %s\n", text, pin_text((enum quire_status)statuses[i], verb));
         }
         if (statuses[i] != QUIRE_OK) {
             result = statuses[i] == QUIRE_MISS || statuses[i] == QUIRE_NOT_FOUND ? CLI_NOT_FOUND : CLI_FAILED;

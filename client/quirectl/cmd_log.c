@@ -69,8 +69,8 @@ static void files_text(const struct dump *d) {
             d->files.n_set == 1 ? "" : "s", size, unit);
     if (d->files.meta != NULL) {
         const struct quire_meta_head *head = quire_meta_head_of(d->files.meta);
-        fprintf(d->cli->out, "metadata of generation %" PRIu64 ": %u namespaces, %u pins\n", head->generation, head->n_namespaces,
-                head->n_pins);
+        fprintf(d->cli->out, "metadata of generation %" PRIu64 ": %u namespace%s, %u pin%s\n", head->generation, head->n_namespaces,
+                quire_s(head->n_namespaces), head->n_pins, quire_s(head->n_pins));
     } else {
         fprintf(d->cli->out, "metadata: %s\n",
                 d->files.meta_path[0] == '\0' ? "lies beside file 0, which was not given" : quire_status_text(d->files.meta_status));

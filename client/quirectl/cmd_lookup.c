@@ -100,12 +100,12 @@ static void lookup_people(const struct question *question, FILE *to) {
     }
     table_end(&table, 0, 0, to);
     if (question->tokens_path == NULL) {
-        fprintf(to, "%u of %u keys hit\n", question->prefix, question->keys.n);
+        fprintf(to, "%u of %u key%s hit\n", question->prefix, question->keys.n, quire_s(question->keys.n));
         return;
     }
     quire_human_count((uint64_t)question->prefix * question->keys.block_tokens, tokens, sizeof tokens);
-    fprintf(to, "longest stored prefix: %u of %u blocks, %s of %zu tokens\n", question->prefix, question->keys.n, tokens,
-            question->keys.n_tokens);
+    fprintf(to, "longest stored prefix: %u of %u block%s, %s of %zu token%s\n", question->prefix, question->keys.n,
+            quire_s(question->keys.n), tokens, question->keys.n_tokens, quire_s(question->keys.n_tokens));
 }
 
 enum cli_exit cmd_lookup(struct cli *cli, int argc, char **argv) {
@@ -185,14 +185,15 @@ static enum cli_exit why_tokens(struct cli *cli, struct question *question) {
     if (cli->json) {
         answer_json(&answer, true, cli->out);
     } else if (!answer.found) {
-        fprintf(cli->out, "nothing misses: all %u blocks are stored\n", question->keys.n);
+        fprintf(cli->out, "nothing misses: %u block%s, all stored\n", question->keys.n, quire_s(question->keys.n));
     } else {
-        fprintf(cli->out, "%u of %u blocks hit (%llu tokens), block %u misses\n", answer.position, question->keys.n,
-                (unsigned long long)answer.position * question->keys.block_tokens, answer.position);
+        const uint64_t tokens = (uint64_t)answer.position * question->keys.block_tokens;
+        fprintf(cli->out, "%u of %u block%s hit (%llu token%s), block %u misses\n", answer.position, question->keys.n,
+                quire_s(question->keys.n), (unsigned long long)tokens, quire_s(tokens), answer.position);
         tell_block(answer.reply->blocks[0], cli->out);
         if (answer.behind_stored > 0) {
-            fprintf(cli->out, "  behind  %u of the %u blocks behind it are stored, of no use without it\n", answer.behind_stored,
-                    answer.behind);
+            fprintf(cli->out, "  behind  %u of the %u block%s behind it stored, of no use without it\n", answer.behind_stored,
+                    answer.behind, quire_s(answer.behind));
         }
     }
     cli_free_reply(&answer.reply);

@@ -78,22 +78,23 @@ static uint64_t block_bytes(const quire_layout *layout) {
 static void layout_people(const quire_layout *layout, FILE *to) {
     char size[QUIRE_UNITS_BYTES];
     if (layout->opaque) {
-        fprintf(to, "layout       opaque blocks of %u tokens, written by %s in format %s\n", layout->block_tokens, layout->engine,
-                layout->engine_format);
+        fprintf(to, "layout       opaque blocks of %u token%s, written by %s in format %s\n", layout->block_tokens,
+                quire_s(layout->block_tokens), layout->engine, layout->engine_format);
         return;
     }
     quire_human_size(block_bytes(layout), size, sizeof size);
-    fprintf(to, "layout       blocks of %u tokens, %s each; %u layers in %u %s\n", layout->block_tokens, size, layout->n_layers,
-            layout->n_groups, layout->n_groups == 1 ? "group" : "groups");
+    fprintf(to, "layout       blocks of %u token%s, %s each; %u layer%s in %u group%s\n", layout->block_tokens,
+            quire_s(layout->block_tokens), size, layout->n_layers, quire_s(layout->n_layers), layout->n_groups, quire_s(layout->n_groups));
     for (uint32_t i = 0; i < layout->n_groups; i++) {
         const quire_group *group = &layout->group[i];
-        fprintf(to, "  group %u    %u layers store KV, %u heads, K %u and V %u of %s", i, quire_layout_group_layers(layout, i),
-                group->n_kv_heads, group->k_dim, group->v_dim, quire_elem_name((enum quire_elem)group->elem));
+        const uint32_t layers = quire_layout_group_layers(layout, i);
+        fprintf(to, "  group %u    %u layer%s KV, %u head%s, K %u and V %u of %s", i, layers, layers == 1 ? " stores" : "s store",
+                group->n_kv_heads, quire_s(group->n_kv_heads), group->k_dim, group->v_dim, quire_elem_name((enum quire_elem)group->elem));
         if (group->rope.pairing != QUIRE_ROPE_NONE) {
             fprintf(to, ", RoPE on %u dims %s", group->rope.n_dims, group->rope.applied ? "applied" : "not applied");
         }
         if (group->window_tokens > 0) {
-            fprintf(to, ", window of %u tokens", group->window_tokens);
+            fprintf(to, ", window of %u token%s", group->window_tokens, quire_s(group->window_tokens));
         }
         fputc('\n', to);
     }
@@ -124,14 +125,19 @@ static void rate_text(double us_per_token, char *text, size_t text_bytes) {
              count);
 }
 
+/* What is saved was leased: whether its holder fetched it too, the daemon cannot see. */
 static void savings_people(const Quire__Wire__NamespaceInfo *ns, FILE *to) {
-    char rate[FORMAT_BYTES * 2], saved[QUIRE_UNITS_BYTES];
+    char rate[FORMAT_BYTES * 2], whence[FORMAT_BYTES * 2] = "as configured", saved[QUIRE_UNITS_BYTES], count[QUIRE_UNITS_BYTES];
     quire_human_duration((uint64_t)(ns->prefill_seconds_saved * 1e3 + 0.5), saved, sizeof saved);
     if (ns->prefill_us_per_token > 0) {
         rate_text(ns->prefill_us_per_token, rate, sizeof rate);
-        fprintf(to, "prefill      %s, as %s; %s saved\n", rate, ns->prefill_reports > 0 ? "its workers measured" : "configured", saved);
+        if (ns->prefill_reports > 0) {
+            quire_human_count(ns->prefill_reports, count, sizeof count);
+            snprintf(whence, sizeof whence, "as its workers measured (%s report%s)", count, quire_s(ns->prefill_reports));
+        }
+        fprintf(to, "prefill      %s, %s; what was leased would have taken %s\n", rate, whence, saved);
     } else {
-        fprintf(to, "prefill      no worker told what a token takes, and prefill_tokens_per_s is 0; %s saved\n", saved);
+        fprintf(to, "prefill      no worker told what a token takes, and prefill_tokens_per_s is 0; what was leased counts as %s\n", saved);
     }
 }
 
@@ -145,17 +151,18 @@ static void show_people(const Quire__Wire__NamespaceInfo *ns, const quire_layout
     }
     quire_human_size(ns->bytes, size, sizeof size);
     quire_human_count(ns->blocks, count, sizeof count);
-    fprintf(to, "holds        %s blocks in %llu records, %s; %llu pinned\n", count, (unsigned long long)ns->records, size,
-            (unsigned long long)ns->pinned_blocks);
+    fprintf(to, "holds        %s block%s in %llu record%s, %s; %llu pinned\n", count, quire_s(ns->blocks), (unsigned long long)ns->records,
+            quire_s(ns->records), size, (unsigned long long)ns->pinned_blocks);
     if (ns->disk_records > 0) {
         quire_human_size(ns->disk_bytes, size, sizeof size);
         quire_human_count(ns->disk_records, count, sizeof count);
-        fprintf(to, "on disk      %s records, %s\n", count, size);
+        fprintf(to, "on disk      %s record%s, %s\n", count, quire_s(ns->disk_records), size);
     }
     uint64_t asked = ns->hits + ns->misses;
     format_percent(ns->hits, asked, percent);
     quire_human_count(ns->tokens_reused, count, sizeof count);
-    fprintf(to, "use          %s of %llu keys hit, %s tokens reused\n", percent, (unsigned long long)asked, count);
+    fprintf(to, "use          %s of %llu key%s hit, %s token%s leased\n", percent, (unsigned long long)asked, quire_s(asked), count,
+            quire_s(ns->tokens_reused));
     savings_people(ns, to);
     fprintf(to, "stores       %llu stored, %llu evicted\n", (unsigned long long)ns->stores, (unsigned long long)ns->evictions);
 }

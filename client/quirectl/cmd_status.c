@@ -46,15 +46,17 @@ static void print_use(const struct answers *answers, FILE *to) {
     char percent[FORMAT_BYTES], keys[QUIRE_UNITS_BYTES], tokens[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES], stored[QUIRE_UNITS_BYTES],
         evicted[QUIRE_UNITS_BYTES];
     const Quire__Wire__AdminReply *counters = answers->counters;
-    uint64_t lookups = (uint64_t)format_counter(counters, "lookup_keys");
+    const uint64_t lookups = (uint64_t)format_counter(counters, "lookup_keys"), n_tokens = (uint64_t)format_counter(counters, "hit_tokens"),
+                   n_records = (uint64_t)format_counter(counters, "puts_stored"),
+                   n_evicted = (uint64_t)format_counter(counters, "evicted_blocks");
     format_percent((uint64_t)format_counter(counters, "hit_keys"), lookups, percent);
     quire_human_count(lookups, keys, sizeof keys);
-    quire_human_count((uint64_t)format_counter(counters, "hit_tokens"), tokens, sizeof tokens);
-    quire_human_count((uint64_t)format_counter(counters, "puts_stored"), records, sizeof records);
+    quire_human_count(n_tokens, tokens, sizeof tokens);
+    quire_human_count(n_records, records, sizeof records);
     quire_human_size((uint64_t)format_counter(counters, "put_bytes"), stored, sizeof stored);
-    quire_human_count((uint64_t)format_counter(counters, "evicted_blocks"), evicted, sizeof evicted);
-    fprintf(to, "lookups     %s of %s keys hit, %s tokens\n", percent, keys, tokens);
-    fprintf(to, "stored      %s records, %s; %s blocks evicted\n", records, stored, evicted);
+    quire_human_count(n_evicted, evicted, sizeof evicted);
+    fprintf(to, "lookups     %s of %s key%s hit, %s token%s\n", percent, keys, quire_s(lookups), tokens, quire_s(n_tokens));
+    fprintf(to, "stored      %s record%s, %s; %s block%s evicted\n", records, quire_s(n_records), stored, evicted, quire_s(n_evicted));
     fprintf(to, "serving     %zu session%s, %zu namespace%s\n\n", answers->sessions->n_sessions,
             answers->sessions->n_sessions == 1 ? "" : "s", answers->namespaces->n_namespaces,
             answers->namespaces->n_namespaces == 1 ? "" : "s");

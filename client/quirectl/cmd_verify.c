@@ -61,14 +61,16 @@ static void totals_text(const struct cli *cli, const struct log_totals *t, bool 
     quire_human_count(t->records, records, sizeof records);
     quire_human_count(t->deletions, deletions, sizeof deletions);
     quire_human_size(t->record_bytes, bytes, sizeof bytes);
-    fprintf(cli->out, "%u segments: %u sealed, %u open, %u empty", t->segments, t->sealed, t->open, t->clean + t->emptied);
+    fprintf(cli->out, "%u segment%s: %u sealed, %u open, %u empty", t->segments, quire_s(t->segments), t->sealed, t->open,
+            t->clean + t->emptied);
     if (t->headless > 0) {
         fprintf(cli->out, ", %u without header", t->headless);
     }
     if (t->skipped > 0) {
         fprintf(cli->out, "; %u more in files that do not count", t->skipped);
     }
-    fprintf(cli->out, "\n%s records of %s are whole, %s deletions\n", records, bytes, deletions);
+    fprintf(cli->out, "\n%s record%s of %s %s whole, %s deletion%s\n", records, quire_s(t->records), bytes, t->records == 1 ? "is" : "are",
+            deletions, quire_s(t->deletions));
     if (t->damages == 0) {
         fprintf(cli->out, "nothing is damaged\n");
     } else if (repair) {
@@ -144,7 +146,8 @@ static enum cli_exit tell_daemon(const struct cli *cli, const Quire__Wire__Verif
     }
     quire_human_count(info->records, records, sizeof records);
     quire_human_size(info->bytes, bytes, sizeof bytes);
-    fprintf(cli->out, "%s records in %u segments verified, %s read\n", records, info->pass_segments, bytes);
+    fprintf(cli->out, "%s record%s in %u segment%s verified, %s read\n", records, quire_s(info->records), info->pass_segments,
+            quire_s(info->pass_segments), bytes);
     if (damaged > 0) {
         fprintf(cli->out, "%" PRIu64 " damaged and %" PRIu64 " unreadable: dropped, they are misses from now on\n", info->damaged,
                 info->unreadable);

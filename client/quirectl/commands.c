@@ -12,8 +12,9 @@ const struct command commands[] = {
      "q quits, space pauses. Without a terminal, and with --once, one picture over one interval is printed.\n\n"
      "Examples:\n  quirectl top\n  quirectl top --interval 500ms\n  quirectl top --once --json\n",
      cmd_top},
-    {"ns list", "[--names]", "--names", "namespaces: size, hit rate, tokens reused", "Examples:\n  quirectl ns list\n", cmd_ns_list},
-    {"ns show", "NAME", "", "one namespace with its layout and what reuse saved", "Examples:\n  quirectl ns show smollm2\n", cmd_ns_show},
+    {"ns list", "[--names]", "--names", "namespaces: size, hit rate, tokens leased", "Examples:\n  quirectl ns list\n", cmd_ns_list},
+    {"ns show", "NAME", "", "one namespace with its layout and what a lease of it saves", "Examples:\n  quirectl ns show smollm2\n",
+     cmd_ns_show},
     {"ns delete", "NAME [--yes]", "--yes", "delete a namespace and all its blocks",
      "Readers that hold a lease keep their bytes until they release them. Asks first; --yes does not ask.\n\n"
      "Examples:\n  quirectl ns delete smollm2\n",

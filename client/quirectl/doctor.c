@@ -2,6 +2,7 @@
 
 #include "client/quire.h"
 #include "client/quirectl/format.h"
+#include "client/quirectl/refusals.h"
 #include "codec/checksum.h"
 #include "proto/base/base.h"
 #include "proto/base/memory_limit.h"
@@ -87,6 +88,26 @@ static void check_version(const struct doctor_view *view, struct doctor_finding 
     }
 }
 
+/* All reasons for which stores were refused, and what to do about the first of them; false: there was none. */
+static bool find_refusals(const Quire__Wire__AdminReply *counters, struct doctor_finding *finding) {
+    char text[sizeof finding->text] = "";
+    const struct refusal *first = NULL;
+    for (unsigned i = 0; i < n_refusals; i++) {
+        const uint64_t n = (uint64_t)format_counter(counters, refusals[i].counter);
+        const size_t used = strlen(text);
+        if (n > 0) {
+            snprintf(text + used, sizeof text - used, "%s%llu %s (%s)", first != NULL ? ", " : "", (unsigned long long)n, refusals[i].text,
+                     refusals[i].counter);
+            first = first != NULL ? first : &refusals[i];
+        }
+    }
+    if (first != NULL) {
+        find(finding, DOCTOR_WARN, "refused: %.220s", text);
+        advise(finding, "%s", first->advice);
+    }
+    return first != NULL;
+}
+
 static void check_capacity(const struct doctor_view *view, struct doctor_finding *finding) {
     if (view->counters == NULL) {
         find(finding, DOCTOR_WARN, "unknown without a daemon");
@@ -94,13 +115,12 @@ static void check_capacity(const struct doctor_view *view, struct doctor_finding
     }
     uint64_t asked = (uint64_t)format_counter(view->counters, "lookup_keys"),
              evicted = (uint64_t)format_counter(view->counters, "misses_evicted");
-    uint64_t full = (uint64_t)format_counter(view->counters, "puts_full");
     char percent[FORMAT_BYTES];
     format_percent(evicted, asked, percent);
-    if (full > 0) {
-        find(finding, DOCTOR_WARN, "%llu stores were refused for want of room", (unsigned long long)full);
-        advise(finding, "leases and pins hold the pool: see `quirectl session list`; unpin, release earlier, or raise pool_bytes");
-    } else if (asked > 0 && evicted * 5 > asked) {
+    if (find_refusals(view->counters, finding)) {
+        return;
+    }
+    if (asked > 0 && evicted * 5 > asked) {
         find(finding, DOCTOR_WARN, "%s of the keys asked for had been evicted", percent);
         advise(finding, "the pool is smaller than what is reused: raise pool_bytes (--pool-size)");
     } else {
@@ -129,8 +149,9 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
         advise(finding,
                "what is only there is a miss; look at the drive. When it is back, or an empty file stands there, a restart uses it anew");
     } else if (failing != NULL) {
-        find(finding, DOCTOR_WARN, "%.80s: %llu reads and writes failed, %llu records were damaged", failing->path,
-             (unsigned long long)(failing->read_errors + failing->write_errors), (unsigned long long)failing->corrupt);
+        const uint64_t failed = failing->read_errors + failing->write_errors;
+        find(finding, DOCTOR_WARN, "%.80s: %llu read%s or write%s failed, %llu record%s damaged", failing->path, (unsigned long long)failed,
+             quire_s(failed), quire_s(failed), (unsigned long long)failing->corrupt, quire_s(failing->corrupt));
         advise(finding, "look at the drive (dmesg, smartctl); `quirectl verify` reads all that is stored");
     } else if (buffered != NULL) {
         find(finding, DOCTOR_WARN, "%.80s is %.120s", buffered->path, buffered->why);

@@ -1,6 +1,7 @@
 #include "client/quirectl/top_view.h"
 
 #include "client/quirectl/format.h"
+#include "client/quirectl/refusals.h"
 #include "client/quirectl/table.h"
 #include "proto/base/base.h"
 #include "proto/base/units.h"
@@ -31,13 +32,25 @@ static void draw_head(const struct top_sample *now, FILE *to) {
     quire_human_duration(daemon->uptime_ms, uptime, sizeof uptime);
     quire_human_size(daemon->rss_bytes, resident, sizeof resident);
     quire_human_count(daemon->blocks, blocks, sizeof blocks);
-    fprintf(to, "%cquired %s  %s  process %u  up %s  %s resident  %s blocks  %zu session%s\n", TOP_TITLE, daemon->version, daemon->state,
-            daemon->pid, uptime, resident, blocks, now->sessions->n_sessions, now->sessions->n_sessions == 1 ? "" : "s");
+    fprintf(to, "%cquired %s  %s  process %u  up %s  %s resident  %s block%s  %zu session%s\n", TOP_TITLE, daemon->version, daemon->state,
+            daemon->pid, uptime, resident, blocks, quire_s(daemon->blocks), now->sessions->n_sessions, quire_s(now->sessions->n_sessions));
+}
+
+/* Ends the line of what is stored: each reason that is met now. */
+static void draw_refusals(const struct top_sample *before, const struct top_sample *now, FILE *to) {
+    unsigned shown = 0;
+    for (unsigned i = 0; i < n_refusals; i++) {
+        const double rate = top_rate(before, now, refusals[i].counter);
+        if (rate > 0) {
+            fprintf(to, "%s%.3g/s %s", shown++ == 0 ? "; refused: " : ", ", rate, refusals[i].text);
+        }
+    }
+    fprintf(to, "%s\n", shown == 0 ? ", none refused" : "");
 }
 
 static void draw_rates(const struct top_sample *before, const struct top_sample *now, FILE *to) {
     char percent[FORMAT_BYTES], keys[QUIRE_UNITS_BYTES], tokens[QUIRE_UNITS_BYTES], bytes[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES],
-        evicted[QUIRE_UNITS_BYTES], full[QUIRE_UNITS_BYTES];
+        evicted[QUIRE_UNITS_BYTES];
     double asked = top_rate(before, now, "lookup_keys"), hit = top_rate(before, now, "hit_keys");
     format_percent((uint64_t)(hit * 1000), (uint64_t)(asked * 1000), percent);
     rate_count(before, now, "lookup_keys", keys);
@@ -49,8 +62,8 @@ static void draw_rates(const struct top_sample *before, const struct top_sample 
     rate_count(before, now, "puts_stored", records);
     rate_size(before, now, "put_bytes", bytes);
     rate_count(before, now, "evicted_blocks", evicted);
-    rate_count(before, now, "puts_full", full);
-    fprintf(to, "storing  %s records/s, %s/s, %s evicted/s, %s refused for want of room/s\n", records, bytes, evicted, full);
+    fprintf(to, "storing  %s records/s, %s/s, %s evicted/s", records, bytes, evicted);
+    draw_refusals(before, now, to);
 }
 
 /* Nothing without a disk tier. */
@@ -124,7 +137,7 @@ static int by_bytes(const void *a, const void *b) {
 }
 
 static void draw_namespaces(const struct top_sample *now, unsigned rows, FILE *to) {
-    static const char *const titles[] = {"NAMESPACE", "BLOCKS", "SIZE", "HIT RATE", "TOKENS REUSED", "STORED", "EVICTED"};
+    static const char *const titles[] = {"NAMESPACE", "BLOCKS", "SIZE", "HIT RATE", "TOKENS LEASED", "STORED", "EVICTED"};
     struct table table;
     char percent[FORMAT_BYTES];
     if (now->namespaces->n_namespaces == 0 || rows < 3) {

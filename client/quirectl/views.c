@@ -56,10 +56,11 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
     quire_human_size(disk->dirty_bytes, dirty, sizeof dirty);
     quire_human_count(disk->restored_records, records, sizeof records);
     format_backend(disk, backend, sizeof backend);
-    fprintf(to, "\ndisk        %u of %u segments clean%s, %s to be written; by %s\n", disk->clean_segments, disk->segments,
-            disk->emptying ? ", one being emptied" : "", dirty, backend);
+    fprintf(to, "\ndisk        %u of %u segment%s clean%s, %s to be written; by %s\n", disk->clean_segments, disk->segments,
+            quire_s(disk->segments), disk->emptying ? ", one being emptied" : "", dirty, backend);
     if (strcmp(disk->state, "restoring") == 0) {
-        fprintf(to, "restoring   %u of %u segments, %s records so far\n", disk->restored_segments, disk->restore_segments, records);
+        fprintf(to, "restoring   %u of %u segment%s, %s record%s so far\n", disk->restored_segments, disk->restore_segments,
+                quire_s(disk->restore_segments), records, quire_s(disk->restored_records));
     }
     if (disk->write_amplification > 0) {
         fprintf(to, "wear        written %.2f times what was stored\n", disk->write_amplification);
@@ -76,7 +77,7 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
 
 void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
     static const char *const titles[] = {"NAMESPACE", "DOMAIN",        "BLOCKS", "SIZE",    "ON DISK", "PINNED",
-                                         "HIT RATE",  "TOKENS REUSED", "STORED", "EVICTED", "POLICY"};
+                                         "HIT RATE",  "TOKENS LEASED", "STORED", "EVICTED", "POLICY"};
     struct table table;
     char percent[FORMAT_BYTES];
     table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "llrrrrrrrrl");

@@ -3,6 +3,7 @@
 #include "daemon/disk/walk.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "proto/base/units.h"
 
 #include <stdlib.h>
 
@@ -272,9 +273,9 @@ static void scrub_end_pass(struct scrub *scrub, uint64_t now_ns) {
     if (p->requested) {
         p->requested = false;
         p->requests_done++;
-        log_info("disk_verified", "disk tier: %llu records in %u segments verified, %llu damaged, %llu unreadable",
-                 (unsigned long long)p->pass_records, p->pass_segments, (unsigned long long)p->pass_damaged,
-                 (unsigned long long)p->pass_unreadable);
+        log_info("disk_verified", "disk tier: %llu record%s in %u segment%s verified, %llu damaged, %llu unreadable",
+                 (unsigned long long)p->pass_records, quire_s(p->pass_records), p->pass_segments, quire_s(p->pass_segments),
+                 (unsigned long long)p->pass_damaged, (unsigned long long)p->pass_unreadable);
     }
     p->segment = 0;
     if (p->pass_segments == 0 || p->pass_records == 0) {

@@ -20,7 +20,7 @@ check(samples['quire_namespace_prefill_seconds_per_token{namespace="story",domai
 shown = daemon.ctl("ns", "show", "story")[1]["namespace"]
 check((shown["prefill_us_per_token"], shown["prefill_reports"]) == (1500, 1), f"ns show: {shown}")
 text = daemon.ctl("ns", "show", "story", parse=False)[1]
-check("1.50 ms a token (667 tokens a second), as its workers measured; 480 ms saved" in text, f"ns show: {text}")
+check("1.50 ms a token (667 tokens a second), as its workers measured (1 report); what was leased would have taken 480 ms" in text, f"ns show: {text}")
 check(reader.ask("fetch 0") == ["20"], "all 20 arrive bit-equal")
 check(reader.ask("view 0") == ["20"], "and can be viewed in place")
 check(reader.ask("viewcheck 0") == ["20", "OK"], "the bytes stood")

@@ -286,11 +286,14 @@ Test(quirectl_views, top_shows_the_disk) {
     world_make(&now, 3000, 3);
     now.counter[0].name = before.counter[0].name = (char *)"disk_written_bytes";
     now.counter[0].value = 4 << 20, before.counter[0].value = 0;
+    now.counter[1].name = before.counter[1].name = (char *)"puts_over_share";
+    now.counter[1].value = 8, before.counter[1].value = 3;
     world_add_disk(&now, &more);
     top_draw(&before.sample, &now.sample, 160, 40, &picture);
     cr_expect(
         shows(&picture,
               "disk     0 B/s read, 2 MiB/s written, 3 MiB to be written, 5 of 32 segments clean, restoring 7 of 20, 1 file OUT OF USE"));
+    cr_expect(shows(&picture, "evicted/s; refused: 2.5/s over a session's share"));
     top_picture_free(&picture);
     for (unsigned height = 0; height < 20; height++) {
         top_draw(&before.sample, &now.sample, 40, height, &picture);
@@ -341,7 +344,13 @@ Test(quirectl_views, doctor_finds_what_is_wrong) {
     cr_expect_eq(look("versions", &view).level, DOCTOR_WARN);
     cr_expect_eq(look("room", &view).level, DOCTOR_WARN, "a quarter of what was asked for had been evicted");
     world.counter[5].name = (char *)"puts_full";
-    cr_expect_not_null(strstr(look("room", &view).text, "refused for want of room"));
+    cr_expect_not_null(strstr(look("room", &view).text, "refused: 10 for want of room (puts_full)"));
+    world.counter[4].name = (char *)"puts_over_share", world.counter[0].name = (char *)"ingest_refused";
+    cr_expect_str_eq(look("room", &view).text, "refused: 10 for want of room (puts_full), 250 over a session's share (puts_over_share), "
+                                               "1000 without an ingest window in time (ingest_refused)");
+    world.counter[5].name = (char *)"puts_corrupt", world.counter[4].name = (char *)"misses_evicted";
+    world.counter[0].name = (char *)"lookup_keys";
+    cr_expect_not_null(strstr(look("room", &view).text, "refused: 10 with a wrong checksum (puts_corrupt)"), "no refusal goes untold");
     world.daemon.state = (char *)"draining";
     cr_expect_eq(look("state", &view).level, DOCTOR_WARN);
     world.tier.capacity_bytes = 1ull << 60;
@@ -363,7 +372,7 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     tells(finding.text, "/nvme1/log1 is out of use: a write failed");
     tells(finding.advice, "a restart uses it anew");
     more.file[1].in_use = true;
-    tells(look("disk", &view).text, "/nvme1/log1: 1 reads and writes failed, 0 records were damaged");
+    tells(look("disk", &view).text, "/nvme1/log1: 1 read or write failed, 0 records damaged");
     more.file[1].write_errors = 0, more.file[0].direct = false, more.file[0].why = (char *)"buffered, because";
     finding = look("disk", &view);
     cr_expect_eq(finding.level, DOCTOR_WARN);
