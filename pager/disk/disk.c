@@ -156,17 +156,41 @@ void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status stat
     }
 }
 
-/* What one part of a turn leaves for another to go on with. */
+/* What one part of a turn leaves for another to go on with: a sum in which nothing makes up for anything else. */
 static uint64_t footprint(const struct pager *pager) {
     const struct pager_disk *disk = pager->disk;
-    uint64_t sum = disk->due_sequence + disk->meta_wanted + disk->buried + disk->burying + disk->n_tombstones + disk->rest_ns;
-    sum = sum * 31 + disk->emptying.segment + disk->emptying.swept + disk->emptying.told + disk->emptying.again_ns;
-    sum = sum * 31 + (disk->emptying.at == disk->emptying.n) + pager_log_clean(disk->log) + pager_index_count(pager->index);
-    sum = sum * 31 + disk->counters.disk_declined + disk->counters.disk_dropped + disk->counters.disk_orphans + disk->counters.disk_demoted;
-    sum = sum * 31 + disk->reading_bytes + disk->writes + disk->starved + pager->counters.evicted_blocks;
-    sum = sum * 31 + disk->orphans + 2u * disk->orphans_again + 4u * disk->orphans_urgent;
+    const struct pager_emptying *e = &disk->emptying;
+    const struct pager_disk_counters *c = &disk->counters;
+    const uint64_t facts[] = {disk->due_sequence,
+                              disk->meta_wanted,
+                              disk->buried,
+                              disk->burying,
+                              disk->n_tombstones,
+                              disk->rest_ns,
+                              e->segment,
+                              e->swept,
+                              e->told,
+                              e->again_ns,
+                              e->at == e->n,
+                              disk->reading_bytes,
+                              disk->writes,
+                              disk->starved,
+                              disk->orphans,
+                              disk->orphans_again,
+                              disk->orphans_urgent,
+                              c->disk_declined,
+                              c->disk_dropped,
+                              c->disk_orphans,
+                              c->disk_demoted,
+                              pager_log_clean(disk->log),
+                              pager_index_count(pager->index),
+                              pager->counters.evicted_blocks};
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(facts); i++) {
+        sum = (sum ^ facts[i]) * 0x9e3779b97f4a7c15ull;
+    }
     for (uint32_t i = 0; i < pager->n_domains; i++) {
-        sum = sum * 31 + pager->domains[i].dirty_records + pager->domains[i].slots_used;
+        sum = (sum ^ pager->domains[i].dirty_records ^ (uint64_t)pager->domains[i].slots_used << 32) * 0x9e3779b97f4a7c15ull;
     }
     return sum;
 }
