@@ -111,6 +111,7 @@ static void die(struct sim *sim) {
     sim_executor_reset(sim);
     sim_model_crash(sim);
     sim_clients_cut(sim);
+    sim->snapshot.whole = false;
     sim_disk_crash(sim);
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
         sim->disk.devices[i].dead = sim->disk.devices[i].dead && sim_chance(sim, 60);
@@ -226,16 +227,24 @@ static void stop(struct sim *sim) {
     bool all_well = sim->flushed && sim->config.rot == SIM_ROT_NONE && sim->config.pager.max_blocks == 4096;
     find_on_disk(sim, found);
     pump(sim);
+    bool snapshot = all_well && sim_chance(sim, 60);
+    if (snapshot) {
+        sim_snapshot_take(sim);
+    }
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
         all_well &= !sim->executor.devices[i].told_lost && !sim->disk.devices[i].dead;
     }
     die(sim);
-    for (sim->restored = false; !sim->restored;) {
-        SIM_REQUIRE(sim, step(sim));
-    }
-    if (all_well) {
-        compare_found(sim, found);
-        pump(sim);
+    sim->snapshot.whole = snapshot;
+    sim->restored = false;
+    if (sim_chance(sim, 60)) { /* else clients come while it is found again */
+        while (!sim->restored) {
+            SIM_REQUIRE(sim, step(sim));
+        }
+        if (all_well) {
+            compare_found(sim, found);
+            pump(sim);
+        }
     }
     free(found);
     sim->calm = false;
@@ -256,7 +265,7 @@ static void roll_fate(struct sim *sim) {
         sim_store_kill(sim, sim_roll(sim, config->shape.n_devices));
     }
     if (sim_roll(sim, 1000) < config->crash_permille) {
-        if (sim_chance(sim, 15)) {
+        if (sim_chance(sim, 25)) {
             stop(sim);
         } else {
             sim_say(sim, "crash");
@@ -294,6 +303,7 @@ static void destroy(struct sim *sim) {
     sim_agenda_free(&sim->agenda);
     sim_model_destroy(sim);
     sim_disk_destroy(&sim->disk);
+    sim_snapshot_free(&sim->snapshot);
     for (uint32_t i = 0; i < SIM_MAX_DOMAINS; i++) {
         free(sim->domains[i].pool);
         free(sim->domains[i].generations);

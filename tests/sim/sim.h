@@ -5,7 +5,8 @@
  *   sim_agenda    what happens when           sim_disk      bytes that a crash may lose     sim_clients   who wants what
  *   sim_trace     what happened last          sim_executor  fills, seals, moves             sim_server    what the daemon does about it
  *   sim_config    how this world is made      sim_store     the disk's wishes on bytes      sim_model     what is true, whatever the pager says
- *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim           the loop, crashes, quiet times
+ *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
+ *   sim_snapshot  the index as a stop left it sim           the loop, crashes, quiet times
  */
 #ifndef SIM_H
 #define SIM_H
@@ -18,6 +19,7 @@
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_executor.h"
 #include "tests/sim/sim_model.h"
+#include "tests/sim/sim_snapshot.h"
 #include "tests/sim/sim_trace.h"
 #include "tests/unit/pager_random.h"
 
@@ -70,6 +72,7 @@ struct sim {
     struct sim_trace trace;
     struct sim_domain domains[SIM_MAX_DOMAINS];
     struct sim_disk disk;
+    struct sim_snapshot snapshot;
     struct sim_executor executor;
     struct sim_model model;
     struct sim_clients clients;

@@ -16,6 +16,8 @@ struct restore { /* memory: the rows */
     uint32_t n_rows, row;
     uint32_t left; /* entries of the present row that are not told yet: the first so many */
     bool begun;
+    bool from_snapshot;
+    uint32_t told; /* of it */
 };
 
 /* ---- the set -------------------------------------------------------------------------------------------------------------- */
@@ -188,12 +190,18 @@ static void tombstones_only(struct quire_log_entry *entries, uint32_t *n) {
 /* A segment's entries are told in pieces, one a turn; it is read anew for each: nobody writes to it meanwhile. */
 static void restore_run(struct sim *sim, struct sim_task *task) {
     struct restore *restore = (struct restore *)task;
-    if (restore->row == restore->n_rows) {
+    bool doubt = false;
+    if (restore->from_snapshot && sim_snapshot_tell(sim, &restore->told, &doubt)) {
+        go_on(sim, restore);
+        return;
+    }
+    if ((restore->from_snapshot && !doubt) || restore->row == restore->n_rows) {
         sim_say(sim, "restored");
         pager_restore_end(sim->pager, sim->now_ns);
         sim->restored = true;
         return;
     }
+    restore->from_snapshot = false;
     const struct row *row = &restore->rows[restore->row];
     uint32_t n, device;
     struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, &n);
@@ -247,5 +255,10 @@ void sim_restart(struct sim *sim) {
     restore_meta(sim, &head);
     struct restore *restore = sim_task_new(sim, sizeof(*restore), true, restore_run);
     find_segments(sim, fresh, out, restore);
+    restore->from_snapshot = sim->snapshot.whole;
+    sim->snapshot.whole = false; /* for this start alone */
+    if (restore->from_snapshot) {
+        sim_snapshot_open(sim);
+    }
     sim_after(sim, sim_between(sim, 1000, 20000000), restore);
 }
