@@ -13,6 +13,7 @@
 
 #include "codec/log.h"
 #include "codec/log_meta.h"
+#include "codec/log_snapshot.h"
 #include "pager/log/log.h"
 #include "pager/pager.h"
 
@@ -179,7 +180,21 @@ void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_seg
                            uint32_t n_entries);
 /* The entries are told in the order in which they lie; the pager takes them from the last to the first. */
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
+/* After a stop in good order, instead of entries or before them: what a snapshot says. Each one counts that still fits: its namespace is
+   there, and its segment was not used again. When doubts arise on the way, entries follow; what was told before stays. Openings: first of
+   all, newest first. */
+void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t *idle_ticks, uint32_t n);
+void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n);
 void pager_restore_end(struct pager *pager, uint64_t now_ns);
+
+/* For a snapshot, when everything is flushed and nothing changes any more: every record that the index finds on disk, and when the last
+   segments were opened, newest first (at most one a segment). False: that was the last. */
+struct pager_disk_cursor { /* zero at first */
+    uint32_t next, block, at;
+    bool inside;
+};
+bool pager_disk_next_live(const struct pager *pager, struct pager_disk_cursor *cursor, struct quire_snapshot_entry *entry);
+uint32_t pager_disk_openings(const struct pager *pager, uint32_t *idle_ticks, uint32_t capacity);
 
 /* ---- for operators -------------------------------------------------------------------------------------------------------- */
 struct pager_disk_stats {

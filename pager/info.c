@@ -154,7 +154,7 @@ static void describe(const struct pager *pager, const struct pager_ns *ns, uint3
     } else if (info->parent_present) {
         info->parent = ns->root;
     }
-    info->idle_ns = (uint64_t)(pager_tick_now(pager) - b->used) << PAGER_TICK_SHIFT;
+    info->idle_ns = (uint64_t)(pager_tick_now(pager) - (b->used ? b->used : PAGER_TICK_BASE)) << PAGER_TICK_SHIFT;
     for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
         add_record(domain, slot, info);
     }

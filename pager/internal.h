@@ -23,6 +23,8 @@
 #define PAGER_MAX_SESSIONS 65536u
 /* A tick is about 17 ms: `used` in 32 bits wraps after more than two years. */
 #define PAGER_TICK_SHIFT 24u
+/* The first tick: what was used before the start, as a snapshot tells, has lower ones. 0: nobody knows when. */
+#define PAGER_TICK_BASE (1u << 28)
 /* The most that one call does of work that it could also do later. */
 #define PAGER_EVICT_BUDGET 256u
 #define PAGER_SWEEP_BUDGET 8192u
@@ -267,7 +269,7 @@ struct pager {
 };
 
 static inline uint32_t pager_tick_now(const struct pager *pager) {
-    return (uint32_t)((pager->now_ns - pager->start_ns) >> PAGER_TICK_SHIFT);
+    return PAGER_TICK_BASE + (uint32_t)((pager->now_ns - pager->start_ns) >> PAGER_TICK_SHIFT);
 }
 static inline struct pager_block *pager_block_at(const struct pager *pager, uint32_t block) { return pager_index_at(pager->index, block); }
 static inline struct pager_ns *pager_ns_at(const struct pager *pager, uint16_t ns) {

@@ -157,6 +157,7 @@ enum quire_status pager_domain_add(struct pager *pager, const char *name, uint64
     made->capacity_bytes = stats.capacity_bytes;
     made->records = (struct pager_record *)made->arena.base;
     pager_ages_init(&made->ages);
+    made->ages.heads[0].since = PAGER_TICK_BASE;
     *domain = pager->n_domains++;
     return QUIRE_OK;
 }

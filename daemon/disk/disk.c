@@ -106,6 +106,11 @@ static void disk_found_entries(void *ctx, uint32_t segment, const struct quire_l
     pager_restore_entries(core->pager, core->now_ns, segment, entries, n);
 }
 
+static void disk_found_live(void *ctx, const struct quire_snapshot_entry *entries, uint32_t n) {
+    struct core *core = ((struct disk *)ctx)->core;
+    pager_restore_live(core->pager, core->now_ns, entries, n);
+}
+
 static void disk_found_all(void *ctx) {
     struct core *core = ((struct disk *)ctx)->core;
     pager_restore_end(core->pager, core->now_ns);
@@ -179,6 +184,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
     const struct restart_hooks restart_hooks = {.segment = disk_found_segment,
                                                 .serve = disk_may_serve,
                                                 .entries = disk_found_entries,
+                                                .live = disk_found_live,
                                                 .end = disk_found_all,
                                                 .read_failed = disk_read_failed,
                                                 .ctx = disk};
@@ -280,6 +286,22 @@ static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t
     return QUIRE_OK;
 }
 
+/* Whatever is wrong with it, the log is there. */
+static void disk_take_snapshot(struct disk *disk) {
+    struct core *core = disk->core;
+    struct snapshot *snapshot;
+    char why[CONFIG_FILE_PATH_MAX + 200];
+    uint32_t n;
+    enum quire_status status = snapshot_open(disk->set, &snapshot, why, sizeof why);
+    if (status == QUIRE_OK) {
+        const uint32_t *openings = snapshot_openings(snapshot, &n);
+        pager_restore_openings(core->pager, core->now_ns, openings, n);
+        restart_use_snapshot(disk->restart, snapshot);
+    } else if (status != QUIRE_NOT_FOUND) {
+        log_warn("disk_snapshot_refused", "%s: the log is read instead", why);
+    }
+}
+
 static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_bytes) {
     struct core *core = disk->core;
     struct quire_meta_head head = {0};
@@ -299,6 +321,7 @@ static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_byt
     store_memory(disk->store, &memory, &bytes);
     disk->io->ops->add_memory(disk->io, memory, bytes, &disk->registered);
     disk->register_ends = !disk->registered;
+    disk_take_snapshot(disk);
     QUIRE_FORWARD(disk_find_segments(disk, why, why_bytes));
     scrub_set_rate(disk->scrub, core->config.disk.scrub_bytes_per_s);
     disk->source = (struct loop_source){.fd = disk->io->ops->event_fd(disk->io), .events = EPOLLIN, .ready = disk_ready};
@@ -320,6 +343,21 @@ enum quire_status disk_create(struct core *core, struct disk **out, char *why, s
     return status; /* the core destroys it, after the work pool */
 }
 
+/* 0: there is none, and the next start reads the log. */
+static uint64_t disk_save_snapshot(const struct disk *disk) {
+    const struct core *core = disk->core;
+    uint64_t id, n_entries, begun_ns = loop_now_ns();
+    char why[CONFIG_FILE_PATH_MAX + 200];
+    enum quire_status status = snapshot_save(core->pager, disk->set, core->drain_until_ns, &id, &n_entries, why, sizeof why);
+    if (status != QUIRE_OK) {
+        log_warn("disk_snapshot_failed", "%s: the next start reads the log", why);
+        return 0;
+    }
+    log_info("disk_snapshot", "disk tier: %llu records in a snapshot, in %.3f s", (unsigned long long)n_entries,
+             (double)(loop_now_ns() - begun_ns) / QUIRE_NS_PER_S);
+    return id;
+}
+
 void disk_destroy(struct disk **out) {
     struct disk *disk = *out;
     if (disk == NULL) {
@@ -336,7 +374,7 @@ void disk_destroy(struct disk **out) {
     restart_destroy(&disk->restart);
     store_destroy(&disk->store);
     if (disk->set != NULL) {
-        disk_set_close(&disk->set, clean, 0);
+        disk_set_close(&disk->set, clean, clean ? disk_save_snapshot(disk) : 0);
     }
     free(disk);
     *out = NULL;

@@ -100,7 +100,7 @@ static bool write_all(int fd, const uint8_t *bytes, size_t size) {
 }
 
 /* The rename itself is durable only when the folder is. */
-static bool sync_folder(const char *path) {
+bool disk_meta_sync_folder(const char *path) {
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", path);
     char *slash = strrchr(folder, '/');
@@ -144,7 +144,7 @@ enum quire_status disk_meta_save(const char *path, const uint8_t *bytes, size_t 
         unlink(beside);
         return error == ENOSPC || error == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
     }
-    if (!sync_folder(path)) {
+    if (!disk_meta_sync_folder(path)) {
         snprintf(why, why_bytes, "%s: its folder cannot be synced (%s)", path, strerror(errno));
         return QUIRE_SYSTEM;
     }

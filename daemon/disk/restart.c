@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+static_assert(SNAPSHOT_AHEAD <= RESTART_AHEAD, "jobs of one of the two run at a time");
+
 /* What was found at a segment's ends. */
 struct restart_row {
     uint64_t epoch; /* 0: clean, and was always */
@@ -44,6 +46,8 @@ struct restart {
     struct restart_probe probes[RESTART_DEPTH];
     struct restart_ahead ahead[RESTART_AHEAD]; /* row r in place r % RESTART_AHEAD */
     uint8_t *memory;
+    struct snapshot *snapshot; /* as long as it is not doubted */
+    uint64_t begun_ns;
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */
@@ -82,6 +86,7 @@ void restart_destroy(struct restart **out) {
             free(restart->ahead[i].walk.heads);
         }
     }
+    snapshot_destroy(&restart->snapshot);
     free(restart->memory);
     free(restart->rows);
     free(restart);
@@ -177,16 +182,70 @@ static uint32_t restart_tell(struct restart *restart, struct restart_ahead *ahea
 static void restart_end(struct restart *restart) {
     const struct restart_progress *p = &restart->progress;
     restart->progress.ended = true;
-    log_info("disk_restored",
-             "disk tier: %llu records and %llu deletions in %u segments, %u of them without footer, %llu records not whole",
-             (unsigned long long)p->records, (unsigned long long)p->deletions, p->read, p->walked, (unsigned long long)p->bad_records);
+    restart->progress.read = p->to_read;
+    restart->progress.took_ns = loop_now_ns() - restart->begun_ns;
+    double took_s = (double)p->took_ns / QUIRE_NS_PER_S;
+    if (p->from_snapshot) {
+        log_info("disk_restored", "disk tier: %llu records in %u segments from a snapshot, in %.3f s", (unsigned long long)p->records,
+                 p->read, took_s);
+    } else {
+        log_info("disk_restored",
+                 "disk tier: %llu records and %llu deletions in %u segments from the log, in %.3f s, %u segments without footer, "
+                 "%llu records not whole",
+                 (unsigned long long)p->records, (unsigned long long)p->deletions, p->read, took_s, p->walked,
+                 (unsigned long long)p->bad_records);
+    }
     restart->hooks.end(restart->hooks.ctx);
+}
+
+/* ---- from a snapshot ------------------------------------------------------------------------------------------------------ */
+
+void restart_use_snapshot(struct restart *restart, struct snapshot *snapshot) { restart->snapshot = snapshot; }
+
+/* What was told stays: it was right. The log is read for the rest, when the last job is back. */
+static void restart_doubt(struct restart *restart) {
+    if (snapshot_idle(restart->snapshot)) {
+        log_warn("disk_snapshot_damaged", "disk tier: the snapshot of the index is damaged: the log is read instead");
+        snapshot_destroy(&restart->snapshot);
+        restart->progress.from_snapshot = false;
+        restart->progress.records = 0;
+        restart->progress.read = 0;
+        restart_read_ahead(restart);
+    }
+}
+
+static void restart_snapshot_told(struct restart *restart, uint32_t n) {
+    struct restart_progress *p = &restart->progress;
+    uint64_t all = snapshot_entries(restart->snapshot);
+    p->records += n;
+    p->read = (uint32_t)((double)p->to_read * (double)p->records / (double)all);
+}
+
+/* True: there is more to tell at once. */
+static bool restart_turn_snapshot(struct restart *restart) {
+    const struct quire_snapshot_entry *entries;
+    uint32_t n;
+    enum quire_status status = snapshot_next(restart->snapshot, RESTART_STEP, &entries, &n);
+    if (status == QUIRE_OK) {
+        restart->hooks.live(restart->hooks.ctx, entries, n);
+        restart_snapshot_told(restart, n);
+    } else if (status == QUIRE_NOT_FOUND) {
+        restart->progress.read_bytes += snapshot_read_bytes(restart->snapshot);
+        snapshot_destroy(&restart->snapshot);
+        restart_end(restart);
+    } else if (status == QUIRE_CORRUPT) {
+        restart_doubt(restart);
+    }
+    return status == QUIRE_OK;
 }
 
 bool restart_turn(struct restart *restart) {
     uint32_t most = RESTART_STEP;
     if (!restart->progress.serving || restart->progress.ended) {
         return false;
+    }
+    if (restart->snapshot != NULL) {
+        return restart_turn_snapshot(restart);
     }
     while (restart->told_row < restart->n_rows && most > 0) {
         struct restart_ahead *ahead = &restart->ahead[restart->told_row % RESTART_AHEAD];
@@ -236,7 +295,12 @@ static void restart_tell_states(struct restart *restart) {
     restart->progress.to_read = restart->n_rows;
     restart->progress.serving = true;
     restart->hooks.serve(restart->hooks.ctx);
-    restart_read_ahead(restart);
+    if (restart->snapshot != NULL) {
+        restart->progress.from_snapshot = true;
+        snapshot_begin(restart->snapshot, restart->env);
+    } else {
+        restart_read_ahead(restart);
+    }
 }
 
 static void restart_judge(struct restart *restart, const struct restart_probe *probe) {
@@ -323,6 +387,7 @@ static bool restart_probe_next(struct restart *restart, struct restart_probe *pr
 
 void restart_begin(struct restart *restart) {
     const struct store_set *set = &restart->env->set;
+    restart->begun_ns = loop_now_ns();
     for (uint32_t i = 0; i < set->n_files; i++) {
         if (set->out[i] || set->fresh[i]) {
             restart->next_number[i] = set->segments[i];

@@ -3,12 +3,13 @@
  *
  * First the header and the trailer of every segment, many at a time: then the pager knows each segment's state, and serving may begin. After that the entries,
  * from the highest epoch to the lowest, several segments being read ahead while one is told, a bounded number of entries a turn of the loop, so
- * that serving goes on. A segment that was open when the machine stopped has no footer: its batches are walked and every record is verified. Loop thread only.
+ * that serving goes on. After a stop in good order a snapshot takes their place. A segment that was open when the machine stopped has no
+ * footer: its batches are walked and every record is verified. Loop thread only.
  */
 #ifndef DAEMON_DISK_RESTART_H
 #define DAEMON_DISK_RESTART_H
 
-#include "daemon/disk/device.h"
+#include "daemon/disk/snapshot.h"
 #include "pager/log/log.h"
 
 #define RESTART_DEPTH 64u  /* segments whose header and trailer are read at once */
@@ -20,6 +21,7 @@ struct restart_hooks { /* as pager/disk.h wants them, in its order */
     void (*segment)(void *ctx, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units, uint32_t n_entries);
     void (*serve)(void *ctx); /* every segment's state is told */
     void (*entries)(void *ctx, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
+    void (*live)(void *ctx, const struct quire_snapshot_entry *entries, uint32_t n); /* of a snapshot */
     void (*end)(void *ctx);
     void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
     void *ctx;
@@ -33,12 +35,17 @@ struct restart_progress {
     uint64_t records, deletions;  /* told */
     uint64_t bad_records;         /* left out: not whole */
     uint64_t read_bytes;
+    uint64_t took_ns; /* from the beginning to the end */
     bool serving, ended;
+    bool from_snapshot; /* records are told from it; false again when it turns out to be damaged */
 };
 
 enum quire_status restart_create(struct disk_env *env, const struct restart_hooks *hooks, struct restart **restart);
 /* Nothing of it is under way any more: it has ended, or backend and work pool are gone. */
 void restart_destroy(struct restart **restart);
+/* Before it begins: entries are to come from the snapshot, which becomes its own. Should that be damaged, they come from the log after
+   all. */
+void restart_use_snapshot(struct restart *restart, struct snapshot *snapshot);
 /* Begins; disk_env_flush sends the reads on their way. */
 void restart_begin(struct restart *restart);
 /* Tells the next entries. True: there is more to tell at once. */

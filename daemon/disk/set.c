@@ -396,6 +396,7 @@ static enum quire_status take_set(struct opening *o) {
         set->clean = set->clean && found->state == SET_FILE_MEMBER && (superblock->flags & QUIRE_LOG_CLEAN) != 0 &&
                      superblock->snapshot == set->snapshot && superblock->generation == o->first.generation;
     }
+    set->clean = set->clean && set->generation == o->first.generation; /* else the copies of a later start are damaged */
     for (uint32_t i = 0; i < set->n_files; i++) {
         QUIRE_FORWARD(take_file(o, i));
         set->clean = set->clean && set->files[i].in_use && !set->files[i].fresh;

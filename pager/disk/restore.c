@@ -162,7 +162,9 @@ static enum quire_status hang(struct pager *pager, struct pager_ns *ns, uint32_t
         return QUIRE_OK;
     }
     QUIRE_FORWARD(pager_block_obtain(pager, ns, &entry->parent, &parent));
+    uint32_t used = pager_block_at(pager, parent)->used; /* to be found again is no use */
     enum quire_status status = pager_block_adopt(pager, block, parent);
+    pager_block_at(pager, parent)->used = used;
     if (status != QUIRE_OK && pager_block_at(pager, parent)->children == 0) {
         pager_block_settle(pager, parent);
     }
@@ -237,6 +239,71 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
     }
 }
 
+/* ---- from a snapshot ------------------------------------------------------------------------------------------------------ */
+static bool still_lies(const struct pager_disk *disk, const struct quire_snapshot_entry *entry) {
+    if (!quire_snapshot_entry_valid(&disk->geometry, entry) || entry->segment >= pager_log_segments(disk->log)) {
+        return false;
+    }
+    const struct pager_segment *s = pager_log_segment(disk->log, entry->segment);
+    return s->state == PAGER_SEGMENT_SEALED && s->epoch == entry->epoch && entry->at_units + entry->size_units <= s->used_units;
+}
+
+/* As a tick of this life. What is too old to be told is older than all that can be. */
+static uint32_t tick_of(const struct pager *pager, uint32_t idle_ticks) {
+    uint32_t now = pager_tick_now(pager);
+    return idle_ticks == QUIRE_SNAPSHOT_NEVER ? 0 : idle_ticks < now ? now - idle_ticks : 1;
+}
+
+/*
+ * What the snapshot says was so when everything was still: no tombstone older than it buries any of this, and no record older than it is
+ * newer. So it gets no
+ * sequence, like what was stored since the start; what was deleted since then has a grave.
+ */
+static void take_live(struct pager *pager, const struct quire_snapshot_entry *live) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_ns *ns = pager_ns_of_serial(pager, live->ns);
+    const struct quire_log_entry entry = {
+        .key = live->key, .parent = live->parent, .ns = live->ns, .n_tokens = live->n_tokens, .group = live->group, .flags = live->flags};
+    uint32_t block;
+    if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, &entry) > 0 ||
+        obtain(pager, ns, &entry, &block) != QUIRE_OK) {
+        return;
+    }
+    const struct pager_where where = {
+        .segment = live->segment,
+        .at_units = live->at_units,
+        .size_units = live->size_units,
+        .error = live->error,
+        .ancestry_error = live->ancestry_error,
+        .group = live->group,
+        .rung = live->rung,
+    };
+    struct pager_block *b = pager_block_at(pager, block);
+    bool known = (pager_block_groups(pager, block) >> live->group & 1) != 0;
+    if (!known && pager_where_put(pager, block, &where) == QUIRE_OK) {
+        disk->counters.disk_restored++;
+        b->used = (uint32_t)quire_max_u64(b->used, tick_of(pager, live->idle_ticks));
+    } else if (!pager_block_stored(pager, block)) {
+        pager_block_settle(pager, block);
+    }
+}
+
+void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n) {
+    pager_clock(pager, now_ns);
+    for (uint32_t i = 0; i < n && pager->disk->restoring && !pager->disk->restore_failed; i++) {
+        take_live(pager, &entries[i]);
+    }
+}
+
+void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t *idle_ticks, uint32_t n) {
+    pager_clock(pager, now_ns);
+    struct pager_disk *disk = pager->disk;
+    for (uint32_t i = (uint32_t)quire_min_u64(n, pager_log_segments(disk->log)); i-- > 0 && disk->restoring;) {
+        disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = tick_of(pager, idle_ticks[i]);
+    }
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
 void pager_restore_free(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     free(disk->sequences);

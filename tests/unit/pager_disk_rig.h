@@ -119,7 +119,7 @@ static inline void disk_let_go(struct rig *rig) {
     rig_pump(rig);
 }
 
-static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t segment_units) {
+static inline void disk_attach_at(struct rig *rig, uint32_t n_segments, uint32_t segment_units, uint64_t first_sequence) {
     struct rig_disk *disk = calloc(1, sizeof(*disk));
     disk->shape = (struct pager_log_shape){
         .geometry = {.unit_bytes = 512, .segment_units = segment_units}, .n_devices = 1, .segments = {n_segments}, .reserve = 1};
@@ -128,7 +128,11 @@ static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t se
     disk->options.clean_segments = 3;
     rig->disk = disk;
     rig->disk_event = disk_event;
-    cr_assert_eq(pager_disk_create(rig->pager, &disk->shape, &disk->options, 1ull << 40), QUIRE_OK);
+    cr_assert_eq(pager_disk_create(rig->pager, &disk->shape, &disk->options, first_sequence), QUIRE_OK);
+}
+
+static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t segment_units) {
+    disk_attach_at(rig, n_segments, segment_units, 1ull << 40);
 }
 
 static inline struct rig *disk_rig(uint64_t pool_bytes, const quire_layout *layout, uint32_t n_segments, uint32_t segment_units) {
