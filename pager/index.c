@@ -217,6 +217,11 @@ uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const qu
     return find_tagged(index, tag_of(index, ns, key->b), ns, key->b);
 }
 
+void pager_index_prefetch(const struct pager_index *index, uint16_t ns, const quire_key *key) {
+    uint32_t tag = tag_of(index, ns, key->b);
+    __builtin_prefetch(segment_slots(index, segment_of(index, tag)) + home_of(tag) * BUCKET_SLOTS, 1);
+}
+
 /* First wave: tags of a run of keys, their home buckets on the way into the cache. */
 static void wave_buckets(const struct pager_index *index, uint16_t ns, const uint8_t *keys, uint32_t n, uint32_t *tags) {
     for (uint32_t i = 0; i < n; i++) {

@@ -48,6 +48,8 @@ void pager_index_destroy(struct pager_index **index);
 struct pager_block *pager_index_at(const struct pager_index *index, uint32_t block);
 /* PAGER_NO_BLOCK when absent. */
 uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const quire_key *key);
+/* What looking for the key begins with is brought into the cache: for whoever knows some keys ahead. */
+void pager_index_prefetch(const struct pager_index *index, uint16_t ns, const quire_key *key);
 /* n packed keys (unaligned), found[i] each: probes in waves so that misses overlap, and prefetches the entries. */
 void pager_index_find_batch(const struct pager_index *index, uint16_t ns, const uint8_t *keys, uint32_t n, uint32_t *found);
 /* The key must be absent. The new entry is zero but for key, ns and the NO_ values. FULL at max_blocks, NO_MEMORY. */

@@ -173,6 +173,7 @@ struct pager_disk {
     bool restoring;
     bool restore_failed;
     uint64_t *sequences; /* by block and group, while restoring */
+    uint32_t sequence_groups;
     uint64_t n_sequences;
     struct quire_meta_pin *pins; /* until their blocks are found */
     uint32_t n_pins, pins_capacity;

@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 
+/* How many entries ahead the index is told of them. */
+#define AHEAD 16u
+
 struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial) {
     for (uint32_t i = 0; i < pager->n_namespaces; i++) {
         struct pager_ns *ns = pager->namespaces[i];
@@ -104,9 +107,9 @@ static uint64_t buried_up_to(const struct pager_disk *disk, const struct quire_l
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
 /* The place of a record's sequence, 0 when its block is new; NULL: no memory. */
 static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t group) {
-    uint64_t at = (uint64_t)block * QUIRE_MAX_GROUPS;
+    uint64_t at = (uint64_t)block * disk->sequence_groups;
     if (at >= disk->n_sequences) {
-        uint64_t n = quire_max_u64(at + QUIRE_MAX_GROUPS, quire_max_u64(65536, disk->n_sequences * 2));
+        uint64_t n = quire_max_u64(at + disk->sequence_groups, quire_max_u64(65536, disk->n_sequences * 2));
         uint64_t *grown = realloc(disk->sequences, n * sizeof(*grown));
         if (!grown) {
             return NULL;
@@ -139,13 +142,22 @@ static void bury(struct pager *pager, const struct quire_log_entry *entry) {
     uint64_t sequence = dig(disk, entry->ns, &entry->key, entry->sequence);
     struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
     uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
-    for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups; g++) {
+    for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
         const uint64_t *known = sequence_of(disk, block, g);
         if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
             pager_disk_forget(pager, block, g); /* found before, in a segment of a later epoch */
             block = pager_index_find(pager->index, ns->number, &entry->key);
         }
     }
+}
+
+/* No namespace that the log knows of has more; most have one. */
+static uint32_t most_groups(const struct pager *pager) {
+    uint32_t most = 1;
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        most = pager->namespaces[i] && pager->namespaces[i]->n_groups > most ? pager->namespaces[i]->n_groups : most;
+    }
+    return most;
 }
 
 static bool is_sound(const struct pager_ns *ns, const struct quire_log_entry *entry) {
@@ -178,7 +190,7 @@ static enum quire_status obtain(struct pager *pager, struct pager_ns *ns, const 
     if (pager_block_stored(pager, *block) || (b->flags & PAGER_BLOCK_BUILDING)) {
         return b->n_tokens == entry->n_tokens ? QUIRE_OK : QUIRE_MISMATCH;
     }
-    for (uint32_t g = 0; g < QUIRE_MAX_GROUPS; g++) { /* its number may have been another's */
+    for (uint32_t g = 0; g < pager->disk->sequence_groups; g++) { /* its number may have been another's */
         uint64_t *sequence = sequence_of(pager->disk, *block, g);
         if (!sequence) {
             return QUIRE_NO_MEMORY;
@@ -200,7 +212,8 @@ static void take(struct pager *pager, uint32_t segment, const struct quire_log_e
     struct pager_disk *disk = pager->disk;
     struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
     uint32_t block;
-    if (!ns || !is_sound(ns, entry) || entry->sequence <= buried_up_to(disk, entry) || obtain(pager, ns, entry, &block) != QUIRE_OK) {
+    if (!ns || !is_sound(ns, entry) || entry->group >= disk->sequence_groups || entry->sequence <= buried_up_to(disk, entry) ||
+        obtain(pager, ns, entry, &block) != QUIRE_OK) {
         return;
     }
     const struct pager_domain *domain = &pager->domains[ns->domain];
@@ -226,10 +239,25 @@ static void take(struct pager *pager, uint32_t segment, const struct quire_log_e
     }
 }
 
+/* Entries that come soon: where the index would have them takes a while to come into the cache. */
+static void expect(const struct pager *pager, const struct quire_log_entry *entry) {
+    const struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
+    if (ns) {
+        pager_index_prefetch(pager->index, ns->number, &entry->key);
+        if (!(entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT))) {
+            pager_index_prefetch(pager->index, ns->number, &entry->parent);
+        }
+    }
+}
+
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
     pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
+    disk->sequence_groups = disk->sequence_groups ? disk->sequence_groups : most_groups(pager);
     for (uint32_t i = n; i-- > 0 && disk->restoring && !disk->restore_failed;) {
+        if (i >= AHEAD) {
+            expect(pager, &entries[i - AHEAD]);
+        }
         pager->sequence = quire_max_u64(pager->sequence, entries[i].sequence);
         if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
             bury(pager, &entries[i]);

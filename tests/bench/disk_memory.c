@@ -57,7 +57,7 @@ static int fill(const struct bench_case *self, struct paper *paper, struct costs
     for (uint64_t n = 0; n + A_SEGMENT <= LAST; n += A_SEGMENT) {
         segment_entries(n, serial, entries);
         pager_restore_entries(paper->pager, paper->now_ns, (uint32_t)(n / A_SEGMENT), entries, A_SEGMENT);
-        if (n >= FIRST && n % 64 == 0) {
+        if (n >= FIRST && n / A_SEGMENT % 4096 == 0) {
             costs->at_last = cost(paper, n + A_SEGMENT);
             costs->worst = costs->at_last > costs->worst ? costs->at_last : costs->worst;
             costs->at_first = costs->at_first == 0 ? costs->at_last : costs->at_first;
