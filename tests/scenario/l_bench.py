@@ -14,14 +14,22 @@ def bench(*arguments, code=0):
     return done.stdout
 
 
-def measure(case):
-    lines = [json.loads(line) for line in bench("local", "--case", case, "--json", "--bin", str(BIN)).splitlines()]
-    check(len(lines) == 1, f"{case}: {len(lines)} lines")
-    line = lines[0]
-    check(set(line) == set(FIELDS), f"{case}: the fields are {sorted(line)}")
-    check(all(isinstance(line[name], kind) for name, kind in FIELDS.items()), f"{case}: {line}")
-    check(line["subject"] == "local" and line["case"] == case, f"{case}: {line}")
-    check(line["value"] > 0 and line["ceiling"] > 0 and line["ratio"] > 0, f"{case}: {line}")
+def measure(case, *arguments, subject="local", also=()):
+    lines = [json.loads(line) for line in bench(subject, "--case", case, "--json", "--bin", str(BIN), *arguments).splitlines()]
+    check([line["case"] for line in lines] == [case, *also], f"{case}: {lines}")
+    for line in lines:
+        check(set(line) == set(FIELDS), f"{case}: the fields are {sorted(line)}")
+        check(all(isinstance(line[name], kind) for name, kind in FIELDS.items()), f"{case}: {line}")
+        check(line["subject"] == subject, f"{case}: {line}")
+        check(line["value"] > 0 and line["ceiling"] > 0 and line["ratio"] > 0, f"{case}: {line}")
+
+
+def write_trace(path):
+    """Chats of three blocks, each asked for twice soon after one another."""
+    with open(path, "w", encoding="utf-8") as file:
+        for i in range(4000):
+            chat = i // 2 * 3
+            file.write(json.dumps({"timestamp": 50 * i, "hash_ids": [chat, chat + 1, chat + 2]}) + "\n")
 
 
 measure("rss_100_sessions")
@@ -31,3 +39,7 @@ bench("local", "--case", "no-such-case", code=2)
 bench("no-such-subject", code=2)
 with tempfile.TemporaryDirectory() as empty:
     bench("local", "--case", "rss_100_sessions", "--bin", empty, code=1)
+    bench("disk", "--case", "store_stream", "--dir", f"{empty}/none", code=1)
+    bench("disk", "--case", "write_amplification_chat20", "--trace", f"{empty}/none", code=1)
+    write_trace(f"{empty}/trace")
+    measure("write_amplification_chat20", "--trace", f"{empty}/trace", subject="disk", also=["hits_chat20"])
