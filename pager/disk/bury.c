@@ -73,6 +73,12 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
     return QUIRE_PENDING;
 }
 
+void pager_barriers_wait_for_meta(struct pager *pager) {
+    for (struct pager_barrier *b = pager->disk->first_barrier; b; b = b->next) {
+        b->meta_generation = pager->disk->meta_wanted;
+    }
+}
+
 void pager_barrier_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event) {
     struct pager_barrier *barrier = (struct pager_barrier *)wish;
     event->cookie = barrier->cookie;

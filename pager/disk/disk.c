@@ -278,6 +278,7 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
     }
     pager_write_give_up(pager);
     pager_meta_changed(pager); /* it tells which devices are trusted */
+    pager_barriers_wait_for_meta(pager);
     pager_orphans_expect(pager);
 }
 

@@ -152,10 +152,10 @@ struct pager_disk {
     uint32_t n_barriers;
 
     /* reading */
-    struct pager_read_queue loads_queue, ahead_queue;
-    uint64_t ahead_bytes; /* read ahead, asked for or queued */
+    struct pager_read_queue loads_queues[PAGER_MAX_DOMAINS], ahead_queues[PAGER_MAX_DOMAINS]; /* a full pool holds up nobody else */
+    uint64_t ahead_bytes;                                                                     /* read ahead, asked for or queued */
     uint64_t reading_bytes;
-    bool starved; /* what is wanted finds no room in memory */
+    uint64_t starved; /* domains, a bit each, in which what is wanted finds no room in memory */
 
     /* emptying */
     struct pager_emptying emptying;
@@ -220,6 +220,8 @@ void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_statu
 void pager_buried(struct pager *pager, enum quire_status status); /* every device has those that were on their way; or there is none */
 void pager_burying_failed(struct pager *pager);                   /* it is tried again; whoever waits is told */
 void pager_barrier_tell(struct pager *pager, struct pager_wish *wish, struct pager_event *event);
+/* Whoever waits goes on waiting until metadata as it is wanted now is durable, too. */
+void pager_barriers_wait_for_meta(struct pager *pager);
 void pager_barriers_free(struct pager *pager);
 
 /* ---- read.c --------------------------------------------------------------------------------------------------------------- */

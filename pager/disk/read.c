@@ -6,7 +6,7 @@
 
 /* ---- queues --------------------------------------------------------------------------------------------------------------- */
 static struct pager_read_queue *queue_of(struct pager_disk *disk, const struct pager_op *op) {
-    return op->read.purpose == PAGER_READ_LOAD ? &disk->loads_queue : &disk->ahead_queue;
+    return op->read.purpose == PAGER_READ_LOAD ? &disk->loads_queues[op->read.domain] : &disk->ahead_queues[op->read.domain];
 }
 
 static void push(struct pager_disk *disk, struct pager_op *op) {
@@ -192,7 +192,7 @@ static bool serve(struct pager *pager, struct pager_op *op) {
     }
     uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
     if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
-        pager->disk->starved = true;
+        pager->disk->starved |= 1ull << op->read.domain;
         if (op->read.waiting) {
             return false;
         }
@@ -201,21 +201,33 @@ static bool serve(struct pager *pager, struct pager_op *op) {
         return true;
     }
     pull(pager->disk, op);
-    pager->disk->starved = false;
+    pager->disk->starved &= ~(1ull << op->read.domain);
     start(pager, op, extent);
     return true;
 }
 
-void pager_read_pump(struct pager *pager) {
-    struct pager_disk *disk = pager->disk;
-    struct pager_read_queue *queues[] = {&disk->loads_queue, &disk->ahead_queue};
-    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(queues); i++) {
-        while (queues[i]->first && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT - PAGER_DISK_WRITE_SHARE) {
-            if (!serve(pager, queues[i]->first)) {
-                break;
+/* One of each domain in turn, but of those whose pool has no room now. */
+static void serve_in_turn(struct pager *pager, struct pager_read_queue *queues) {
+    uint64_t blocked = 0;
+    for (bool any = true; any;) {
+        any = false;
+        for (uint32_t d = 0; d < pager->n_domains; d++) {
+            if ((blocked >> d & 1) || !queues[d].first) {
+                continue;
             }
+            if (pager->disk->in_flight >= PAGER_DISK_MAX_IN_FLIGHT - PAGER_DISK_WRITE_SHARE) {
+                return;
+            }
+            bool served = serve(pager, queues[d].first);
+            blocked |= served ? 0 : 1ull << d;
+            any |= served;
         }
     }
+}
+
+void pager_read_pump(struct pager *pager) {
+    serve_in_turn(pager, pager->disk->loads_queues);
+    serve_in_turn(pager, pager->disk->ahead_queues);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */

@@ -381,10 +381,12 @@ static bool write_one(struct pager *pager, struct gathering *g) {
         } else if (status == QUIRE_FULL && g->rewriting) {
             give_up_places(pager, g);
         } else { /* no segment is clean: emptying one will tell, unless it waits for room that these take up */
-            if (status == QUIRE_FULL && disk->starved) {
-                disk->starved = false;
-                decline_all(pager, g);
+            for (uint32_t i = 0; status == QUIRE_FULL && i < g->n; i++) {
+                if (disk->starved >> g->carried[i].domain & 1) {
+                    decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
+                }
             }
+            disk->starved = 0;
             return false;
         }
         return true;

@@ -297,3 +297,95 @@ Test(disk, grants_are_in_order) {
     rig_release(rig, rig->reply.lease);
     disk_rig_free(rig);
 }
+
+/* Readers of one trust domain hold all of its pool, and one more of its records is wanted: another domain's reads go on. */
+Test(disk, a_full_pool_holds_up_nobody_else) {
+    quire_layout layout = rig_layout();
+    char why[200];
+    struct rig *rig = rig_new(66 << 10, &layout);
+    _Atomic uint32_t *generations = calloc(RIG_SLOTS, sizeof(*generations));
+    struct quire_wire_grant grant;
+    uint32_t other_domain, away = 0;
+    uint64_t other, mine = rig->session;
+    uint16_t other_ns, my_ns = rig->ns;
+    cr_assert_eq(pager_domain_add(rig->pager, "other", 66 << 10, generations, RIG_SLOTS, &other_domain), QUIRE_OK);
+    disk_attach(rig, 16, 512);
+    for (uint32_t i = 0; i < 16; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    pager_restore_end(rig->pager, rig->now_ns);
+    cr_assert_eq(pager_ns_open(rig->pager, other_domain, "m2", &layout, "s", 1, &other_ns, why, sizeof(why)), QUIRE_OK);
+    cr_assert_eq(pager_session_open(rig->pager, other_domain, &other), QUIRE_OK);
+    rig_pump(rig);
+    for (uint32_t k = 1; k <= 24; k++) {
+        rig->session = k <= 12 ? mine : other;
+        rig->ns = k <= 12 ? my_ns : other_ns;
+        cr_assert_eq(rig_put(rig, k, 0), QUIRE_OK);
+        disk_settle(rig);
+    }
+    rig->session = mine;
+    rig->ns = my_ns;
+    enum quire_status status = QUIRE_OK;
+    for (uint32_t k = 12; k >= 1 && status != QUIRE_PENDING; k--) {
+        if (rig_each(rig, k) == 0) { /* its quota is used up: somebody else goes on */
+            cr_assert_eq(pager_session_open(rig->pager, rig->domain, &rig->session), QUIRE_OK);
+            cr_assert_eq(rig_each(rig, k), 1);
+        }
+        status = rig->grants[0].offset == QUIRE_WIRE_AWAY ? disk_load(rig, 0, &grant) : status;
+    }
+    cr_assert_eq(status, QUIRE_PENDING, "the pool was not full");
+    rig->session = other;
+    rig->ns = other_ns;
+    for (uint32_t k = 13; k <= 16; k++) {
+        cr_assert_eq(rig_each(rig, k), 1);
+        if (rig->grants[0].offset == QUIRE_WIRE_AWAY) {
+            away++;
+            cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+        }
+        rig_release(rig, rig->reply.lease);
+    }
+    cr_assert_gt(away, 0);
+    disk_rig_free(rig);
+    free(generations);
+}
+
+/* A device is lost while a deletion is on its way: it is not acknowledged before the metadata has left the device out, because what lies there may come back with it. */
+Test(disk, a_device_is_lost_under_a_deletion) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(66 << 10, &layout);
+    struct pager_event event, meta = {0};
+    uint8_t status;
+    quire_key key = rig_key(1);
+    bool lost = false;
+    disk_attach_devices(rig, 2, 8, 512, 1ull << 40);
+    for (uint32_t i = 0; i < 16; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    pager_restore_end(rig->pager, rig->now_ns);
+    rig_pump(rig);
+    for (uint32_t k = 1; k <= 4; k++) {
+        cr_assert_eq(rig_put(rig, k, 0), QUIRE_OK);
+        disk_settle(rig);
+    }
+    cr_assert_eq(pager_keys(rig->pager, rig->now_ns, rig->session, rig->ns, QUIRE_WIRE_DELETE, key.b, 1, &status), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 9), QUIRE_PENDING);
+    while (pager_next_event(rig->pager, &event)) {
+        cr_assert_neq(event.type, PAGER_DURABLE, "acknowledged while the metadata still names the lost device");
+        bool loses = event.type == PAGER_DISK_WRITE && event.disk->device == 1 && !lost;
+        if (event.type == PAGER_DISK_META) {
+            meta = event; /* takes its time */
+        } else if (loses) {
+            lost = true;
+            pager_disk_device_lost(rig->pager, rig->now_ns, 1);
+            pager_complete(rig->pager, rig->now_ns, event.ticket, QUIRE_SYSTEM);
+        } else {
+            disk_event(rig, &event);
+        }
+    }
+    cr_assert(lost && meta.ticket != 0);
+    disk_event(rig, &meta);
+    rig_pump(rig);
+    cr_assert_eq(disk_of(rig)->durable_cookie, 9);
+    cr_assert_eq(disk_of(rig)->durable_status, QUIRE_OK);
+    disk_rig_free(rig);
+}

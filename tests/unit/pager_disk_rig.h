@@ -119,16 +119,24 @@ static inline void disk_let_go(struct rig *rig) {
     rig_pump(rig);
 }
 
-static inline void disk_attach_at(struct rig *rig, uint32_t n_segments, uint32_t segment_units, uint64_t first_sequence) {
+static inline void disk_attach_devices(struct rig *rig, uint32_t n_devices, uint32_t n_segments, uint32_t segment_units,
+                                       uint64_t first_sequence) {
     struct rig_disk *disk = calloc(1, sizeof(*disk));
-    disk->shape = (struct pager_log_shape){
-        .geometry = {.unit_bytes = 512, .segment_units = segment_units}, .n_devices = 1, .segments = {n_segments}, .reserve = 1};
+    disk->shape =
+        (struct pager_log_shape){.geometry = {.unit_bytes = 512, .segment_units = segment_units}, .n_devices = n_devices, .reserve = 1};
+    for (uint32_t i = 0; i < n_devices; i++) {
+        disk->shape.segments[i] = n_segments;
+    }
     pager_disk_options_default(&disk->options);
     disk->options.write_delay_ms = 1000;
     disk->options.clean_segments = 3;
     rig->disk = disk;
     rig->disk_event = disk_event;
     cr_assert_eq(pager_disk_create(rig->pager, &disk->shape, &disk->options, first_sequence), QUIRE_OK);
+}
+
+static inline void disk_attach_at(struct rig *rig, uint32_t n_segments, uint32_t segment_units, uint64_t first_sequence) {
+    disk_attach_devices(rig, 1, n_segments, segment_units, first_sequence);
 }
 
 static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t segment_units) {
