@@ -414,9 +414,6 @@ quire_job quire_submit_fetch(quire_lease *lease, quire_dest *dests, uint32_t n_d
         prepare(job, lease, dests, n_dests, seq);
     }
     quire_job id = job == NULL ? 0 : job_submit_async(client, job);
-    if (job != NULL && id == 0) {
-        lease_unref(lease);
-    }
     if (id != 0 && !job->done) {
         ask_disk(client, job); /* copying waits for the caller's next call; the disk need not */
     }

@@ -70,8 +70,9 @@ void chunk_free(quire_client *client, struct chunk *chunk) {
 }
 
 enum quire_status ingest_need(quire_client *client, uint64_t now_ns, uint32_t deadline_ms) {
-    if (client->window != NULL) {
-        return QUIRE_OK;
+    ingest_settle(client);
+    if (client->window != NULL) { /* recalled: nothing new goes in, and it goes back when the last frame of it is answered */
+        return client->window_recalled ? QUIRE_PENDING : QUIRE_OK;
     }
     if (client->window_asked) {
         return QUIRE_PENDING;

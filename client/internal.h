@@ -103,15 +103,30 @@ struct job_store {
     quire_ns *ns;
     quire_source *sources;
     uint32_t n_sources;
-    uint32_t next, next_layer; /* what to put next */
+    uint32_t next; /* what to put next, but for parts */
+    struct cut *cuts;
     uint32_t in_flight;
-    bool retry; /* some source is to be sent again at retry_at_ns */
+    bool retry;       /* some source is to be sent again at retry_at_ns */
+    bool progress;    /* something was taken since it was sent again last */
+    uint32_t in_vain; /* so many times before, nothing was */
     uint64_t retry_at_ns;
+    uint64_t serial; /* of the connection on which parts were put */
     float ancestry_error;
     quire_seq *seq;     /* NULL, or whose cost it is */
     float us_per_token; /* for the next frame to tell; 0: nothing, or told */
-    uint64_t put_id;    /* for blocks cut into parts because they exceed the window */
+    uint64_t put_id;    /* last one given to a block that was cut into parts */
     uint32_t *retry_after_ms;
+};
+
+/* A block, or a part of one, that the window does not take at once: which of its layers are under way, and which were taken. */
+struct cut {
+    struct cut *next; /* in the order of the sources */
+    uint32_t source;
+    bool ours; /* the put_id: nobody else puts parts under it */
+    uint64_t put_id;
+    quire_rect rect;
+    uint32_t n_sent, n_taken;                                           /* layers; sent: taken or under way */
+    uint64_t sent[QUIRE_MAX_LAYERS / 64], taken[QUIRE_MAX_LAYERS / 64]; /* from the rectangle's first */
 };
 
 struct job {
@@ -169,6 +184,9 @@ struct chunk {
         struct quire_record_shape shape;
         quire_rect rect;
         uint64_t offset, bytes; /* within the window */
+        bool cut;               /* a part that we cut */
+        uint32_t taken;         /* of its block before, layers × heads */
+        uint64_t put_id;
     } * items;
     struct quire_wire_put *wire;
     float us_per_token; /* told in this frame */
@@ -510,6 +528,22 @@ void seq_learn(quire_seq *seq, const quire_fidelity *fidelity);
 float seq_take_cost(quire_seq *seq);
 /* No frame told what was taken, if it is not 0: the next store does. */
 void seq_keep_cost(quire_seq *seq, float us_per_token);
+
+/* ---- cuts.c: blocks that go in parts -------------------------------------------------------------------------------------- */
+struct cut *cut_of(const struct job_store *store, uint32_t source);
+/* Begins one; NULL without memory. */
+struct cut *cut_begin(struct job_store *store, uint32_t source, const quire_rect *rect);
+/* The next part that can be put now, not larger than a quarter of the window if that is at least a layer; false: none. */
+bool cut_next(struct job_store *store, const struct cut *cut, uint64_t window_bytes, struct chunk_item *item);
+void cut_sent(struct cut *cut, const struct chunk_item *item);
+void cut_unsent(struct cut *cut, const struct chunk_item *item);
+void cut_answered(quire_client *client, struct job_store *store, const struct chunk_item *item, enum quire_status status);
+/* The connection is another one: what was taken is gone. */
+void cuts_lost(struct job_store *store);
+/* Forgets those whose source has its outcome, or all; the daemon is told to drop what it has of those that are not stored. */
+void cuts_sweep(quire_client *client, struct job_store *store, bool all);
+/* Lets go of what an unfinished store holds, and tells nobody. */
+void store_drop(struct job_store *store);
 
 /* ---- bounds.c ------------------------------------------------------------------------------------------------------------- */
 /* One side (K or V) of a rectangle in the caller's memory. */

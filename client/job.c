@@ -146,6 +146,8 @@ void job_forget_all(quire_client *client) {
         if (job != NULL && job->id != 0) {
             if (job->kind == JOB_FETCH && !job->done) {
                 fetch_drop(job);
+            } else if (job->kind == JOB_STORE) {
+                store_drop(&job->u.store);
             }
             job->id = 0;
             ns_unref(job->ns);
@@ -159,9 +161,19 @@ void job_forget_all(quire_client *client) {
     list_init(&client->done);
 }
 
+/* It never began: it lets go of what it holds, and its caller's results say why. */
+static enum quire_status refuse(quire_client *client, struct job *job) {
+    job->done = true;
+    job->status = QUIRE_NO_MEMORY;
+    if (kinds[job->kind].end != NULL) {
+        kinds[job->kind].end(client, job);
+    }
+    return error_set(QUIRE_NO_MEMORY, "out of memory for a job");
+}
+
 enum quire_status job_submit(quire_client *client, struct job *job) {
     if (!heap_insert(client, job)) {
-        return error_set(QUIRE_NO_MEMORY, "out of memory for a job");
+        return refuse(client, job);
     }
     if (job->async) {
         client->active_jobs++;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 
 #define RETRY_AT_LEAST_MS 1u
+#define RETRY_MOST_DOUBLINGS 5u /* of the daemon's hint, once for each time that nothing at all was taken */
+#define RETRY_MOST_MS 500u
 
 /* ---- checking ------------------------------------------------------------------------------------------------------------- */
 static enum quire_status shape_of(const quire_layout *layout, const quire_source *source, struct quire_record_shape *shape) {
@@ -60,70 +62,101 @@ static enum quire_status check(const quire_ns *ns, quire_source *sources, uint32
 }
 
 /* ---- planning a frame ----------------------------------------------------------------------------------------------------- */
-/* How many layers of a block fit into one part: all, unless the block would not fit into the window beside another. */
-static uint32_t layers_a_part(const quire_layout *layout, const quire_source *source, const quire_rect *rect, uint64_t window_bytes) {
+/* It would not fit into the window beside another, and can be cut. */
+static bool is_cut(const quire_layout *layout, const quire_source *source, const quire_rect *rect, uint64_t window_bytes) {
     quire_rect one = *rect;
     one.n_layers = 1;
-    uint64_t whole = quire_layout_rect_bytes(layout, source->group, rect, source->n_tokens);
-    uint64_t layer = quire_layout_rect_bytes(layout, source->group, &one, source->n_tokens);
-    if (whole <= window_bytes / 2) {
-        return rect->n_layers;
-    }
-    uint64_t n = quire_max_u64(1, window_bytes / 4 / quire_max_u64(layer, 1));
-    return (uint32_t)quire_min_u64(n, rect->n_layers);
+    uint64_t whole_bytes = quire_layout_rect_bytes(layout, source->group, rect, source->n_tokens);
+    uint64_t layer_bytes = quire_layout_rect_bytes(layout, source->group, &one, source->n_tokens);
+    return rect->n_layers > 1 && whole_bytes > window_bytes / 2 && window_bytes / 4 / rect->n_layers < layer_bytes;
 }
 
-/* The next piece to put: a source, or some of its layers. False when this source cannot be put through the window at all. */
-static bool plan_item(const struct job_store *store, uint64_t window_bytes, struct chunk_item *item) {
+/* A source that goes in one piece. PENDING: it must be cut. TOO_LARGE: it cannot be put through the window at all. */
+static enum quire_status plan_whole(const struct job_store *store, uint64_t window_bytes, struct chunk_item *item) {
     const quire_source *source = &store->sources[store->next];
     const quire_layout *layout = &store->ns->layout;
-    *item = (struct chunk_item){.source = store->next};
+    *item = (struct chunk_item){.source = store->next, .put_id = source->put_id};
     if (shape_of(layout, source, &item->shape) != QUIRE_OK) {
-        return false;
+        return QUIRE_TOO_LARGE;
     }
     if (layout->opaque) {
         item->bytes = source->opaque_bytes;
-        return item->bytes <= window_bytes;
+        return item->bytes <= window_bytes ? QUIRE_OK : QUIRE_TOO_LARGE;
     }
     if (rect_resolve(layout, source->group, &source->rect, &item->rect) != QUIRE_OK) {
-        return false;
+        return QUIRE_TOO_LARGE;
     }
-    uint32_t step = layers_a_part(layout, source, &item->rect, window_bytes);
-    item->rect.first_layer = (uint16_t)(item->rect.first_layer + store->next_layer);
-    item->rect.n_layers = (uint16_t)quire_min_u64(step, item->rect.n_layers - store->next_layer);
+    if (is_cut(layout, source, &item->rect, window_bytes)) {
+        return QUIRE_PENDING;
+    }
     item->bytes = quire_layout_rect_bytes(layout, source->group, &item->rect, source->n_tokens);
-    return item->bytes <= window_bytes;
+    return item->bytes <= window_bytes ? QUIRE_OK : QUIRE_TOO_LARGE;
 }
 
+/* Past those that have their outcome, and those that go in parts. */
 static void skip_settled(struct job_store *store) {
-    while (store->next < store->n_sources && store->next_layer == 0 && store->sources[store->next].status != QUIRE_PENDING) {
+    while (store->next < store->n_sources && (store->sources[store->next].status != QUIRE_PENDING || cut_of(store, store->next) != NULL)) {
         store->next++;
     }
 }
 
-static void step_over(struct job_store *store, const struct chunk_item *item) {
-    quire_rect rect;
-    const quire_layout *layout = &store->ns->layout;
-    const quire_source *source = &store->sources[store->next];
-    if (!layout->opaque && rect_resolve(layout, source->group, &source->rect, &rect) == QUIRE_OK &&
-        store->next_layer + item->rect.n_layers < rect.n_layers) {
-        store->next_layer += item->rect.n_layers;
-        return;
+static bool plan_part(struct job_store *store, uint64_t window_bytes, struct chunk_item *item) {
+    *item = (struct chunk_item){0};
+    for (struct cut *cut = store->cuts; cut != NULL; cut = cut->next) {
+        const quire_source *source = &store->sources[cut->source];
+        if (shape_of(&store->ns->layout, source, &item->shape) == QUIRE_OK && cut_next(store, cut, window_bytes, item)) {
+            return true;
+        }
     }
-    store->next++;
-    store->next_layer = 0;
+    return false;
 }
 
-/* Fills the chunk's list from what is next; its size in bytes, 0 when nothing is left. */
+/* Some of what was begun cannot go now. Nothing goes before it: else half a block might hold room that what we then put waits for. */
+static bool is_held_up(const struct job_store *store) {
+    for (const struct cut *cut = store->cuts; cut != NULL; cut = cut->next) {
+        enum quire_status status = store->sources[cut->source].status;
+        if ((status == QUIRE_PENDING || status == QUIRE_RETRY) && cut->n_sent < cut->rect.n_layers) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next piece to put now: a part of a source that was begun, or a source. While the daemon has no room, no more sources are cut. */
+static bool plan_item(struct job_store *store, uint64_t window_bytes, struct chunk_item *item) {
+    if (plan_part(store, window_bytes, item) || is_held_up(store)) {
+        return item->cut;
+    }
+    for (skip_settled(store); store->next < store->n_sources; skip_settled(store)) {
+        enum quire_status status = plan_whole(store, window_bytes, item);
+        if (status == QUIRE_OK || (status == QUIRE_PENDING && store->retry)) {
+            return status == QUIRE_OK;
+        }
+        if (status == QUIRE_PENDING) {
+            status = cut_begin(store, store->next, &item->rect) == NULL ? QUIRE_NO_MEMORY : QUIRE_OK;
+        }
+        if (status != QUIRE_OK) {
+            store->sources[store->next].status = status;
+        } else if (plan_part(store, window_bytes, item)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void step_over(struct job_store *store, const struct chunk_item *item) {
+    if (item->cut) {
+        cut_sent(cut_of(store, item->source), item);
+    } else {
+        store->next++;
+    }
+}
+
+/* Fills the chunk's list from what is next; its size in bytes, 0 when nothing is left, or nothing can go now. */
 static uint64_t plan(struct job_store *store, uint64_t window_bytes, struct chunk *chunk) {
     uint64_t total = 0;
-    for (skip_settled(store); store->next < store->n_sources && chunk->n_items < STORE_CHUNK_ITEMS; skip_settled(store)) {
-        struct chunk_item item;
-        if (!plan_item(store, window_bytes, &item)) {
-            store->sources[store->next].status = QUIRE_TOO_LARGE;
-            store->next_layer = 0;
-            continue;
-        }
+    struct chunk_item item;
+    while (chunk->n_items < STORE_CHUNK_ITEMS && plan_item(store, window_bytes, &item)) {
         uint64_t padded = quire_align_up(item.bytes, QUIRE_RECORD_ALIGN);
         if (chunk->n_items > 0 && (total + padded > STORE_CHUNK_BYTES || total + padded > window_bytes)) {
             break;
@@ -134,6 +167,15 @@ static uint64_t plan(struct job_store *store, uint64_t window_bytes, struct chun
         step_over(store, &item);
     }
     return total;
+}
+
+/* What was planned cannot go now: the window is full. */
+static void unplan(struct job_store *store, const struct chunk *chunk) {
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        if (chunk->items[i].cut) {
+            cut_unsent(cut_of(store, chunk->items[i].source), &chunk->items[i]);
+        }
+    }
 }
 
 /* ---- filling and sending it ----------------------------------------------------------------------------------------------- */
@@ -183,7 +225,7 @@ static enum quire_status fill_item(const struct job_store *store, const struct c
         .key = source->key,
         .parent = source->parent,
         .supersedes = source->supersedes,
-        .put_id = source->put_id,
+        .put_id = item->put_id,
         .ingest_offset = chunk->offset + item->offset,
         .length = (uint32_t)item->bytes,
         .n_tokens = (uint16_t)source->n_tokens,
@@ -194,14 +236,9 @@ static enum quire_status fill_item(const struct job_store *store, const struct c
         .first_head = item->rect.first_head,
         .n_heads = item->rect.n_heads,
         .ancestry_error = store->ancestry_error,
+        .taken = item->taken,
     };
-    quire_rect rect;
-    bool opaque = store->ns->layout.opaque;
-    if (!opaque && source->put_id == 0 && rect_resolve(&store->ns->layout, source->group, &source->rect, &rect) == QUIRE_OK &&
-        item->rect.n_layers < rect.n_layers) {
-        put.put_id = (store->put_id + item->source) | 1; /* cut by us: the parts find each other */
-    }
-    QUIRE_FORWARD(gather(source, item, opaque, chunk->window->base + put.ingest_offset, &put.check));
+    QUIRE_FORWARD(gather(source, item, store->ns->layout.opaque, chunk->window->base + put.ingest_offset, &put.check));
     chunk->wire[i] = put;
     return QUIRE_OK;
 }
@@ -276,19 +313,19 @@ static bool put_next(quire_client *client, struct job *job) {
     struct job_store *store = &job->u.store;
     struct window *window = client->window;
     struct chunk *chunk = chunk_new(window, job);
-    uint32_t next = store->next, next_layer = store->next_layer;
+    uint32_t next = store->next;
     if (chunk == NULL) {
         job_abort(client, job, QUIRE_NO_MEMORY, "out of memory for a put");
         return false;
     }
     uint64_t bytes = plan(store, window->bytes, chunk);
     if (bytes == 0 || !ingest_alloc(window, bytes, &chunk->offset)) {
-        chunk_discard(chunk);
         if (bytes > 0) {
+            unplan(store, chunk);
             store->next = next;
-            store->next_layer = next_layer;
             job_stall(job, &client->stalled_space);
         }
+        chunk_discard(chunk);
         return false;
     }
     enum quire_status status = QUIRE_OK;
@@ -311,7 +348,7 @@ static bool put_next(quire_client *client, struct job *job) {
 }
 
 /* ---- the job -------------------------------------------------------------------------------------------------------------- */
-/* Sources that were refused for the moment go again. True when there are some and it is time. */
+/* Sources that were refused for the moment go again, parts without what was taken of them. True when there are some and it is time. */
 static bool send_again(quire_client *client, struct job_store *store, uint64_t now_ns) {
     if (!store->retry || store->in_flight > 0) {
         return false;
@@ -320,8 +357,9 @@ static bool send_again(quire_client *client, struct job_store *store, uint64_t n
         progress_wake_at(client, store->retry_at_ns);
         return false;
     }
-    store->retry = false;
-    store->next = store->next_layer = 0;
+    store->in_vain = store->progress ? 0 : store->in_vain + 1;
+    store->retry = store->progress = false;
+    store->next = 0;
     for (uint32_t i = 0; i < store->n_sources; i++) {
         if (store->sources[i].status == QUIRE_RETRY) {
             store->sources[i].status = QUIRE_PENDING;
@@ -331,6 +369,11 @@ static bool send_again(quire_client *client, struct job_store *store, uint64_t n
 }
 
 static bool all_sent(struct job_store *store) {
+    for (const struct cut *cut = store->cuts; cut != NULL; cut = cut->next) {
+        if (store->sources[cut->source].status == QUIRE_PENDING && cut->n_sent < cut->rect.n_layers) {
+            return false;
+        }
+    }
     skip_settled(store);
     return store->next == store->n_sources;
 }
@@ -365,15 +408,20 @@ void store_advance(quire_client *client, struct job *job) {
         job_finish(client, job, QUIRE_DISCONNECTED, "%s", client->conn.why);
         return;
     }
+    if (store->serial != client->conn.serial) {
+        store->serial = client->conn.serial;
+        cuts_lost(store);
+    }
     send_again(client, store, now_ns);
     put_all(client, job);
+    cuts_sweep(client, store, false);
     if (job->abort != QUIRE_OK || job->done) {
         return;
     }
     if (!link_linked(&job->link) && !list_empty(&client->stalled_space)) {
         job_wake(client, LINK_OWNER(client->stalled_space.next, struct job, link)); /* what we did not need, the next one may use */
     }
-    if (all_sent(store) && store->in_flight == 0) {
+    if (store->in_flight == 0 && !link_linked(&job->link) && (store->retry || all_sent(store))) {
         if (!store->retry) {
             job_finish(client, job, QUIRE_OK, NULL);
         } else if (!send_again(client, store, clock_ns())) {
@@ -399,6 +447,7 @@ void store_settle(quire_client *client, struct job *job) {
         }
         first = first == QUIRE_OK ? store->sources[i].status : first;
     }
+    cuts_sweep(client, store, true);
     job->status = job->status == QUIRE_OK ? first : job->status;
     seq_keep_cost(store->seq, store->us_per_token);
     if (job->status != QUIRE_OK && !list_empty(&client->stalled_space)) {
@@ -408,30 +457,30 @@ void store_settle(quire_client *client, struct job *job) {
 
 /* ---- answers -------------------------------------------------------------------------------------------------------------- */
 static void retry_later(struct job_store *store, uint32_t retry_after_ms) {
-    uint32_t wait_ms = retry_after_ms < RETRY_AT_LEAST_MS ? RETRY_AT_LEAST_MS : retry_after_ms;
+    uint32_t hint_ms = retry_after_ms < RETRY_AT_LEAST_MS ? RETRY_AT_LEAST_MS : retry_after_ms;
+    uint64_t wait_ms = (uint64_t)hint_ms << quire_min_u64(store->in_vain, RETRY_MOST_DOUBLINGS);
+    wait_ms = quire_max_u64(hint_ms, quire_min_u64(wait_ms, RETRY_MOST_MS));
+    uint64_t at_ns = clock_ns() + wait_ms * QUIRE_NS_PER_MS;
+    store->retry_at_ns = store->retry ? quire_max_u64(store->retry_at_ns, at_ns) : at_ns;
     store->retry = true;
-    store->retry_at_ns = clock_ns() + wait_ms * QUIRE_NS_PER_MS;
     if (store->retry_after_ms != NULL) {
-        *store->retry_after_ms = wait_ms;
+        *store->retry_after_ms = hint_ms;
     }
 }
 
-static void settle_item(struct job_store *store, const struct chunk_item *item, enum quire_status status) {
+static void settle_item(quire_client *client, struct job_store *store, const struct chunk_item *item, enum quire_status status) {
     quire_source *source = &store->sources[item->source];
-    quire_rect rect;
-    bool last = store->ns->layout.opaque || rect_resolve(&store->ns->layout, source->group, &source->rect, &rect) != QUIRE_OK ||
-                item->rect.first_layer + item->rect.n_layers == rect.first_layer + rect.n_layers;
-    if (status == QUIRE_OK && !last) {
-        return; /* a part that we cut: the last one speaks for all */
-    }
-    if (source->status == QUIRE_PENDING || source->status == QUIRE_RETRY) {
+    store->progress |= status == QUIRE_OK;
+    if (item->cut) {
+        cut_answered(client, store, item, status);
+    } else if (source->status == QUIRE_PENDING || source->status == QUIRE_RETRY) {
         source->status = status;
     }
 }
 
-static void settle_all(struct job_store *store, const struct chunk *chunk, enum quire_status status) {
+static void settle_all(quire_client *client, struct job_store *store, const struct chunk *chunk, enum quire_status status) {
     for (uint32_t i = 0; i < chunk->n_items; i++) {
-        settle_item(store, &chunk->items[i], status);
+        settle_item(client, store, &chunk->items[i], status);
     }
 }
 
@@ -452,7 +501,7 @@ static void window_is_gone(quire_client *client, struct chunk *chunk) {
         client->window_recalled = false;
     }
     if (chunk->job != NULL) {
-        settle_all(&chunk->job->u.store, chunk, QUIRE_RETRY);
+        settle_all(client, &chunk->job->u.store, chunk, QUIRE_RETRY);
         retry_later(&chunk->job->u.store, 0);
     }
 }
@@ -467,7 +516,7 @@ void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status
         if (status == QUIRE_NOT_FOUND) {
             ns_lost(client, chunk->job->u.store.ns);
         }
-        settle_all(&chunk->job->u.store, chunk, status);
+        settle_all(client, &chunk->job->u.store, chunk, status);
         if (status == QUIRE_RETRY) {
             retry_later(&chunk->job->u.store, retry_after_ms);
         } else if (chunk->job->u.store.retry_after_ms != NULL) {
@@ -499,8 +548,8 @@ void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *bod
     struct job_store *store = chunk->job == NULL ? NULL : &chunk->job->u.store;
     for (uint32_t i = 0; store != NULL && i < chunk->n_items; i++) {
         enum quire_status one = status_from_wire(acks->statuses.data[i]);
-        settle_item(store, &chunk->items[i], one == QUIRE_PENDING ? QUIRE_INTERNAL : one);
-        if (one == QUIRE_RETRY) {
+        settle_item(client, store, &chunk->items[i], one == QUIRE_PENDING ? QUIRE_INTERNAL : one);
+        if (store->sources[chunk->items[i].source].status == QUIRE_RETRY) {
             retry_later(store, retry_after_ms);
         } else if (one == QUIRE_FULL && store->retry_after_ms != NULL) {
             *store->retry_after_ms = retry_after_ms;

@@ -381,7 +381,21 @@ static enum session_verdict request_admin(struct session *session, const struct 
     return admin_request(session, frame, body);
 }
 
-/* Waiting for an ingest window and for records from disk can be called off; everything else is answered at once or ends soon by itself. */
+/* Puts of parts whose sender gives their blocks up. Lists that do not fit together name nothing. */
+static void request_cancel_puts(struct session *session, const Quire__Wire__Cancel *cancel) {
+    struct core *core = session->core;
+    if (cancel->ns == 0 || cancel->ns > session->n_ns || session->ns[cancel->ns - 1] == SESSION_NO_NS ||
+        cancel->n_put_ids > QUIRE_MAX_BATCH || cancel->keys.len != cancel->n_put_ids * sizeof(quire_key)) {
+        return;
+    }
+    for (size_t i = 0; i < cancel->n_put_ids; i++) {
+        quire_key key;
+        memcpy(&key, cancel->keys.data + i * sizeof key, sizeof key);
+        pager_put_cancel(core->pager, core->now_ns, session->id, session->ns[cancel->ns - 1], &key, cancel->put_ids[i]);
+    }
+}
+
+/* Waiting for an ingest window and for records from disk can be called off, and what was put of a block; all else ends soon by itself. */
 static enum session_verdict request_cancel(struct session *session, const struct quire_frame *frame, const uint8_t *body,
                                            uint64_t read_ns) {
     (void)read_ns;
@@ -391,6 +405,7 @@ static enum session_verdict request_cancel(struct session *session, const struct
     }
     ingest_cancel(session->core->ingest, session, cancel->request);
     loads_cancel(session, cancel->request);
+    request_cancel_puts(session, cancel);
     return SESSION_DONE;
 }
 

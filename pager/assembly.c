@@ -251,6 +251,33 @@ void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_stat
     }
 }
 
+static bool is_of(const struct pager_assembly *assembly, uint64_t session) {
+    for (uint32_t i = 0; i < assembly->n_contributors; i++) {
+        if (assembly->contributors[i] != session) {
+            return false;
+        }
+    }
+    for (const struct pager_part *part = assembly->first; part; part = part->next) {
+        if (part->session != session) {
+            return false;
+        }
+    }
+    return assembly->owner == session;
+}
+
+uint32_t pager_assembly_cancel(struct pager *pager, uint32_t block, uint64_t put_id, uint64_t session) {
+    uint32_t n_ended = 0;
+    struct pager_assembly *next, *assembly = pager_assembly_of(pager, block, NULL);
+    for (; assembly; assembly = next) {
+        next = pager_assembly_of(pager, block, assembly);
+        if (assembly->put_id == put_id && is_of(assembly, session)) {
+            pager_assembly_end(pager, assembly, QUIRE_CANCELLED);
+            n_ended++;
+        }
+    }
+    return n_ended;
+}
+
 /* Nobody is left who could complete it. */
 static void review(struct pager *pager, struct pager_assembly *assembly) {
     if (!assembly->first && (assembly->filled == 0 || assembly->n_contributors == 0)) {

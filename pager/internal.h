@@ -359,6 +359,8 @@ enum quire_status pager_assembly_begin(struct pager *pager, const struct pager_a
 /* Ends it: waiting parts get `verdict`, flying ones when they land. */
 void pager_assembly_end(struct pager *pager, struct pager_assembly *assembly, enum quire_status verdict);
 void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_status verdict);
+/* Ends those of that put_id to which nobody but the session has brought anything. Returns how many. */
+uint32_t pager_assembly_cancel(struct pager *pager, uint32_t block, uint64_t put_id, uint64_t session);
 /* It has an extent now: asks for the fills of its parts. */
 void pager_assembly_start(struct pager *pager, struct pager_assembly *assembly, uint32_t slot, uint32_t extent);
 /* OK: the part was admitted (its outcome follows). INVALID: it overlaps; the part is not touched. */

@@ -170,6 +170,10 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns);
+/* The session gives up a block of which it has put parts under this put_id: they are dropped, unless another session has brought some, too.
+   NOT_FOUND when there is nothing of the kind. */
+enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const quire_key *key,
+                                   uint64_t put_id);
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 /* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not). A deletion also ends

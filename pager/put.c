@@ -240,12 +240,17 @@ static enum quire_status start(struct pager *pager, struct pager_ns *ns, struct 
     return QUIRE_OK;
 }
 
+/* Something that the sender counts on was dropped: it must know, or it would think the block complete when its last part is taken. */
+static bool is_lost(const struct pager_assembly *assembly, const struct quire_wire_put *item) {
+    return item->taken > (assembly ? assembly->filled : 0);
+}
+
 static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, struct pager_part *part, const struct offer *offer,
                                     uint64_t deadline_ns) {
     const struct quire_wire_put *item = offer->item;
     uint32_t block = pager_index_find(pager->index, ns->number, &item->key);
     if (block == PAGER_NO_BLOCK) {
-        return start(pager, ns, part, offer, deadline_ns);
+        return is_lost(NULL, item) ? QUIRE_STALE : start(pager, ns, part, offer, deadline_ns);
     }
     const struct pager_block *b = pager_block_at(pager, block);
     if (!agrees(pager, b, offer)) {
@@ -260,6 +265,9 @@ static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, st
         return QUIRE_OK;
     }
     struct pager_assembly *assembly = item->put_id ? pager_assembly_find(pager, block, item->group, item->put_id) : NULL;
+    if (is_lost(assembly, item)) {
+        return QUIRE_STALE;
+    }
     return assembly ? join(pager, assembly, part, offer, deadline_ns) : start(pager, ns, part, offer, deadline_ns);
 }
 
@@ -285,4 +293,19 @@ enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t sessi
     }
     pager->counters.puts_invalid += status == QUIRE_INVALID || status == QUIRE_TOO_LARGE;
     return status;
+}
+
+enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const quire_key *key,
+                                   uint64_t put_id) {
+    struct pager_session *s;
+    struct pager_ns *n;
+    pager_clock(pager, now_ns);
+    QUIRE_FORWARD(pager_entitled(pager, session, ns, &s, &n));
+    uint32_t block = pager_index_find(pager->index, ns, key);
+    if (block == PAGER_NO_BLOCK || put_id == 0) {
+        return QUIRE_NOT_FOUND;
+    }
+    uint32_t n_ended = pager_assembly_cancel(pager, block, put_id, session);
+    pager_room_serve(pager, &pager->domains[n->domain]);
+    return n_ended > 0 ? QUIRE_OK : QUIRE_NOT_FOUND;
 }

@@ -78,7 +78,9 @@ enum quire_wire_put_flags {
 /*
  * One part of one record. Payload: the rectangle's lanes in record order at ingest_offset. `check` is XXH3-64 over the lanes' XXH3-64
  * sums (8 bytes each, lane order), computed by the client as it wrote; the daemon computes its own from its own copy.
- * Only parts of equal put_id combine. For opaque blocks rect is zero and lanes are chunks of QUIRE_CHUNK_BYTES.
+ * Only parts of equal put_id combine; one that overlaps what is there, or repeats it, is INVALID. What was taken is dropped when the rest does
+ * not come, when its session ends, and by CANCEL: a part that says how much was `taken` before it is then STALE, and begins nothing by itself.
+ * For opaque blocks rect is zero and lanes are chunks of QUIRE_CHUNK_BYTES.
  */
 struct quire_wire_put {
     quire_key key;
@@ -93,7 +95,7 @@ struct quire_wire_put {
     uint8_t flags;
     uint16_t first_layer, n_layers, first_head, n_heads;
     float ancestry_error; /* worst error of the prefix this was computed on */
-    uint32_t reserved;
+    uint32_t taken;       /* layers × heads of this put_id that the sender was told are taken: STALE when fewer are there */
 };
 static_assert(sizeof(struct quire_wire_put) == 144, "wire format");
 

@@ -36,6 +36,7 @@ struct twin {
     atomic_bool stop;
     atomic_uint connections, frames, releases, release_frames, cancels; /* releases: leases */
     twin_script *script;                                                /* sees every frame but HELLO and NS_OPEN; NULL: silence */
+    _Atomic uint64_t dropped;                                           /* put_id that a CANCEL named last */
     bool mute;                                                          /* does not even answer HELLO */
     bool guest;                                                         /* the client hears that it is no member */
     bool unsealed;                                                      /* its pool could shrink under the client */
@@ -138,7 +139,13 @@ static inline void twin_frame(struct twin *twin, int fd, const struct quire_fram
         atomic_fetch_add(&twin->release_frames, 1);
         quire__wire__release__free_unpacked(release, NULL);
     } else if (frame->type == QUIRE_MSG_CANCEL) {
-        atomic_fetch_add(&twin->cancels, 1);
+        Quire__Wire__Cancel *cancel = quire__wire__cancel__unpack(NULL, frame->body_bytes, body);
+        if (cancel->n_put_ids > 0) {
+            atomic_store(&twin->dropped, cancel->put_ids[0]);
+        } else {
+            atomic_fetch_add(&twin->cancels, 1);
+        }
+        quire__wire__cancel__free_unpacked(cancel, NULL);
     } else if (twin->script != NULL) {
         twin->script(twin, fd, frame, body);
     }

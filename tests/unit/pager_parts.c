@@ -258,3 +258,77 @@ Test(parts, ancestry_is_the_worst_of_those_admitted) {
     cr_assert_eq(rig_info(rig, 1).records[0].ancestry_error, 0.5f);
     rig_free(rig);
 }
+
+/* Who counts on parts that were dropped learns it from the next one, which begins nothing by itself; so the block is not taken for complete. */
+Test(parts, say_what_was_taken_before) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    struct quire_wire_put half = rig_part(rig, rig_item(rig, 1, 0), 5, (quire_rect){0, 4, 0, 1});
+    struct quire_wire_put rest = rig_part(rig, rig_item(rig, 1, 0), 5, (quire_rect){0, 4, 1, 1});
+    rest.taken = 4;
+    cr_assert_eq(rig_put_item(rig, &rest), QUIRE_STALE); /* the key is not known at all */
+    cr_assert_eq(rig_put_item(rig, &half), QUIRE_OK);
+    rest.taken = 5;
+    cr_assert_eq(rig_put_item(rig, &rest), QUIRE_STALE);
+    rest.taken = 4;
+    rig_pass(rig, 30000);
+    cr_assert_eq(rig_put_item(rig, &rest), QUIRE_STALE);
+    cr_assert_eq(rig_stats(rig).used_bytes, 0);
+    cr_assert_eq(rig_put_item(rig, &half), QUIRE_OK);
+    cr_assert_eq(rig_put_item(rig, &rest), QUIRE_OK);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_assert_eq(rig_put_item(rig, &rest), QUIRE_OK); /* a duplicate: nothing is missing */
+    rig_free(rig);
+}
+
+static enum quire_status cancel(struct rig *rig, uint64_t session, uint32_t key, uint64_t put_id) {
+    quire_key k = rig_key(key);
+    enum quire_status status = pager_put_cancel(rig->pager, rig->now_ns, session, rig->ns, &k, put_id);
+    pager_check(rig->pager);
+    rig_pump(rig);
+    return status;
+}
+
+/* A session gives up what it has begun: nothing of it stays. Only what is its own: another put of the key, and a put to which another session
+   has brought something, go on. */
+Test(parts, given_up) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    uint64_t other = another_session(rig);
+    cr_assert_eq(cancel(rig, rig->session, 1, 5), QUIRE_NOT_FOUND);
+    put_part(rig, rig->session, 1, 5, quarter[0]);
+    cr_assert_eq(cancel(rig, rig->session, 1, 6), QUIRE_NOT_FOUND);
+    cr_assert_eq(cancel(rig, other, 1, 5), QUIRE_NOT_FOUND);
+    cr_assert_eq(cancel(rig, rig->session, 1, 0), QUIRE_NOT_FOUND);
+    cr_assert_eq(cancel(rig, rig->session + 99, 1, 5), QUIRE_NOT_FOUND);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_INCOMPLETE);
+    cr_assert_eq(cancel(rig, rig->session, 1, 5), QUIRE_OK);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NEVER_STORED);
+    cr_assert_eq(rig_stats(rig).used_bytes, 0);
+    put_part(rig, rig->session, 1, 5, quarter[0]);
+    put_part(rig, other, 1, 5, quarter[1]);
+    cr_assert_eq(cancel(rig, rig->session, 1, 5), QUIRE_NOT_FOUND);
+    put_part(rig, rig->session, 1, 5, quarter[2]);
+    cr_assert_eq(put_part(rig, rig->session, 1, 5, quarter[3]), QUIRE_OK);
+    cr_assert_eq(cancel(rig, rig->session, 1, 5), QUIRE_NOT_FOUND);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    rig_free(rig);
+}
+
+/* ... also while a part of it is being copied: the copy ends first, and its outcome is told once. */
+Test(parts, given_up_during_a_fill) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    struct pager_event fill;
+    rig->held = true;
+    put_part(rig, rig->session, 1, 5, quarter[0]);
+    cr_assert(rig_take(rig, &fill));
+    put_part(rig, rig->session, 1, 5, quarter[1]);
+    cr_assert_eq(cancel(rig, rig->session, 1, 5), QUIRE_OK);
+    cr_assert(rig->outcome[2] == QUIRE_CANCELLED && rig->outcome[1] == QUIRE_PENDING);
+    rig_complete(rig, &fill, QUIRE_OK);
+    rig_pump(rig);
+    cr_assert(rig->outcome[1] == QUIRE_CANCELLED && rig->outcomes[1] == 1);
+    cr_assert_eq(rig_stats(rig).used_bytes, 0);
+    rig_free(rig);
+}
