@@ -120,6 +120,10 @@ static void disk_read_failed(void *ctx, uint32_t device, int error, uint64_t now
     store_read_failed(((struct disk *)ctx)->store, device, error, now_ns);
 }
 
+static void disk_unreadable(void *ctx, uint32_t device, int error) {
+    store_give_up(((struct disk *)ctx)->store, device, "a part of it cannot be read, and deletions may stand there", error);
+}
+
 static bool disk_sealed(void *ctx, uint32_t segment, uint64_t *epoch) {
     return pager_disk_sealed(((struct disk *)ctx)->core->pager, segment, epoch);
 }
@@ -187,6 +191,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                                 .live = disk_found_live,
                                                 .end = disk_found_all,
                                                 .read_failed = disk_read_failed,
+                                                .unreadable = disk_unreadable,
                                                 .ctx = disk};
     const struct scrub_hooks scrub_hooks = {
         .sealed = disk_sealed, .live = disk_live, .damaged = disk_damaged, .read_failed = disk_read_failed, .ctx = disk};

@@ -18,7 +18,8 @@ struct restart_row {
 struct restart_probe { /* of one segment's header and trailer */
     struct restart *restart;
     uint32_t segment, n_running;
-    bool read[2]; /* header, trailer */
+    bool read[2];      /* header, trailer */
+    uint32_t tries[2]; /* that failed */
     uint8_t *memory;
     struct disk_op ops[2];
     struct iovec iov[2];
@@ -27,7 +28,7 @@ struct restart_probe { /* of one segment's header and trailer */
 struct restart_ahead { /* a segment whose entries are read */
     struct restart *restart;
     struct walk walk;
-    uint32_t row;
+    uint32_t row, tries;
     bool running, done, sifted;
     uint32_t left; /* entries not told yet: the first so many */
 };
@@ -108,12 +109,29 @@ static void restart_read_failed(struct restart *restart, uint32_t segment, int e
     restart->hooks.read_failed(restart->hooks.ctx, restart_device(restart, segment), error, now_ns);
 }
 
+/* What cannot be read may hold deletions: of what else the device holds nobody knows whether it still counts. */
+static void restart_unreadable(struct restart *restart, uint32_t segment, int error) {
+    uint32_t device = restart_device(restart, segment);
+    if (!restart->lost[device]) {
+        restart->lost[device] = true;
+        restart->hooks.unreadable(restart->hooks.ctx, device, error);
+    }
+}
+
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
+
+static void restart_walk(struct restart_ahead *ahead);
 
 static void restart_walked(struct walk *walk) {
     struct restart_ahead *ahead = walk->ctx;
     struct restart *restart = ahead->restart;
     struct restart_progress *progress = &restart->progress;
+    if (walk->error != 0 && ++ahead->tries < RESTART_TRIES) {
+        restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
+        walk_free(walk);
+        restart_walk(ahead);
+        return;
+    }
     ahead->running = false;
     ahead->done = true;
     progress->read_bytes += walk->read_bytes;
@@ -121,8 +139,21 @@ static void restart_walked(struct walk *walk) {
     progress->bad_records += walk->n_bad;
     if (walk->error != 0) {
         restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
+        restart_unreadable(restart, walk->segment, walk->error);
     }
     ahead->left = walk->n_entries;
+}
+
+static void restart_walk(struct restart_ahead *ahead) {
+    const struct restart_row *row = &ahead->restart->rows[ahead->row];
+    ahead->walk = (struct walk){.env = ahead->restart->env,
+                                .segment = row->segment,
+                                .epoch = row->epoch,
+                                .footer_at = row->footer_at,
+                                .verify = true,
+                                .done = restart_walked,
+                                .ctx = ahead};
+    walk_begin(&ahead->walk);
 }
 
 static void restart_read_ahead(struct restart *restart) {
@@ -130,14 +161,7 @@ static void restart_read_ahead(struct restart *restart) {
         uint32_t row = restart->next_row++;
         struct restart_ahead *ahead = &restart->ahead[row % RESTART_AHEAD];
         *ahead = (struct restart_ahead){.restart = restart, .row = row, .running = true};
-        ahead->walk = (struct walk){.env = restart->env,
-                                    .segment = restart->rows[row].segment,
-                                    .epoch = restart->rows[row].epoch,
-                                    .footer_at = restart->rows[row].footer_at,
-                                    .verify = true,
-                                    .done = restart_walked,
-                                    .ctx = ahead};
-        walk_begin(&ahead->walk);
+        restart_walk(ahead);
     }
 }
 
@@ -284,10 +308,12 @@ static void restart_tell_states(struct restart *restart) {
         if (restart->env->set.out[restart_device(restart, i)]) {
             continue;
         }
-        if (row.epoch == 0 || row.epoch < restart->tail_epoch) {
-            restart->hooks.segment(restart->hooks.ctx, i, PAGER_SEGMENT_CLEAN, row.epoch, 0, 0);
-        } else {
-            restart->hooks.segment(restart->hooks.ctx, i, PAGER_SEGMENT_SEALED, row.epoch, row.used_units, row.n_entries);
+        bool clean = row.epoch == 0 || row.epoch < restart->tail_epoch;
+        if (!restart->lost[restart_device(restart, i)]) {
+            restart->hooks.segment(restart->hooks.ctx, i, clean ? PAGER_SEGMENT_CLEAN : PAGER_SEGMENT_SEALED, row.epoch,
+                                   clean ? 0 : row.used_units, clean ? 0 : row.n_entries);
+        }
+        if (!clean) {
             restart->rows[restart->n_rows++] = row;
         }
     }
@@ -330,6 +356,7 @@ static void restart_judge(struct restart *restart, const struct restart_probe *p
 }
 
 static bool restart_probe_next(struct restart *restart, struct restart_probe *probe);
+static void restart_probe_read(struct restart *restart, struct restart_probe *probe, uint32_t i);
 
 static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
     struct restart *restart = probe->restart;
@@ -338,6 +365,11 @@ static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
     restart->progress.read_bytes += op->bytes;
     if (op->status != QUIRE_OK) {
         restart_read_failed(restart, probe->segment, op->error, op->done_ns);
+        if (++probe->tries[trailer] < RESTART_TRIES) {
+            restart_probe_read(restart, probe, trailer);
+            return;
+        }
+        restart_unreadable(restart, probe->segment, op->error);
     }
     if (--probe->n_running > 0) {
         return;
@@ -369,18 +401,23 @@ static bool restart_next_segment(struct restart *restart, uint32_t *segment) {
     return false;
 }
 
-static bool restart_probe_next(struct restart *restart, struct restart_probe *probe) {
+static void restart_probe_read(struct restart *restart, struct restart_probe *probe, uint32_t i) {
     const struct store_set *set = &restart->env->set;
+    uint32_t device;
+    uint64_t offset = disk_locate(set, probe->segment, i == 0 ? 0 : set->geometry.segment_units - 1, &device);
+    probe->iov[i] = (struct iovec){.iov_base = probe->memory + i * set->geometry.unit_bytes, .iov_len = set->geometry.unit_bytes};
+    disk_env_io(restart->env, &probe->ops[i], DISK_READ, device, offset, &probe->iov[i], 1,
+                i == 0 ? restart_header_read : restart_trailer_read);
+}
+
+static bool restart_probe_next(struct restart *restart, struct restart_probe *probe) {
     if (!restart_next_segment(restart, &probe->segment)) {
         return false;
     }
     probe->n_running = 2;
     for (uint32_t i = 0; i < 2; i++) {
-        uint32_t device;
-        uint64_t offset = disk_locate(set, probe->segment, i == 0 ? 0 : set->geometry.segment_units - 1, &device);
-        probe->iov[i] = (struct iovec){.iov_base = probe->memory + i * set->geometry.unit_bytes, .iov_len = set->geometry.unit_bytes};
-        disk_env_io(restart->env, &probe->ops[i], DISK_READ, device, offset, &probe->iov[i], 1,
-                    i == 0 ? restart_header_read : restart_trailer_read);
+        probe->tries[i] = 0;
+        restart_probe_read(restart, probe, i);
     }
     return true;
 }

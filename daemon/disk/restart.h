@@ -15,6 +15,7 @@
 #define RESTART_DEPTH 64u  /* segments whose header and trailer are read at once */
 #define RESTART_AHEAD 8u   /* segments whose entries are read at once */
 #define RESTART_STEP 2048u /* entries told a turn */
+#define RESTART_TRIES 3u   /* of a read that fails */
 
 struct restart;
 struct restart_hooks { /* as pager/disk.h wants them, in its order */
@@ -24,6 +25,8 @@ struct restart_hooks { /* as pager/disk.h wants them, in its order */
     void (*live)(void *ctx, const struct quire_snapshot_entry *entries, uint32_t n); /* of a snapshot */
     void (*end)(void *ctx);
     void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
+    /* A part of the device cannot be read, tried RESTART_TRIES times: deletions may stand there. It is to be taken out of use. */
+    void (*unreadable)(void *ctx, uint32_t device, int error);
     void *ctx;
 };
 

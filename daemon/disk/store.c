@@ -83,6 +83,11 @@ static void store_lose(struct store *store, uint32_t device, const char *what, i
     store->hooks.device_lost(store->hooks.ctx, device);
 }
 
+void store_give_up(struct store *store, uint32_t device, const char *what, int error) {
+    store->devices[device].told.last_error = error;
+    store_lose(store, device, what, error);
+}
+
 /* The last few failures are remembered by their time: when one more comes and all of those are younger than a minute, it is enough. */
 void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns) {
     struct store_books *books = &store->devices[device];

@@ -67,6 +67,8 @@ struct store_device {
     bool lost;
 };
 void store_device(const struct store *store, uint32_t device, struct store_device *out);
+/* Somebody else found that a device cannot be trusted: it is taken out of use. */
+void store_give_up(struct store *store, uint32_t device, const char *what, int error);
 /* A read by somebody else (restart, scrub) failed: it counts like the store's own. */
 void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns);
 

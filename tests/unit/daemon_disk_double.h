@@ -31,6 +31,7 @@ struct double_io {
     struct disk_op *held, *ended;
     bool hold;
     uint32_t fail_reads, fail_writes, fail_syncs; /* so many of the next */
+    uint64_t bad_from, bad_to;                    /* of file 0, what cannot be read, ever */
     uint32_t n_reads, n_writes, n_syncs, in_flight;
     uint64_t clock_ns; /* of completions */
     char order[64];    /* of operations carried out: r, w, s */
@@ -44,8 +45,9 @@ static inline void double_carry_out(struct double_io *io, struct disk_op *op) {
     }
     op->status = QUIRE_OK;
     op->done_ns = io->clock_ns;
-    if (*fail > 0) {
-        --*fail;
+    bool bad = op->type == DISK_READ && op->file == 0 && op->offset < io->bad_to && op->offset + op->bytes > io->bad_from;
+    if (*fail > 0 || bad) {
+        *fail -= *fail > 0;
         op->status = QUIRE_SYSTEM;
         op->error = EIO;
     } else if (op->type == DISK_READ) {
