@@ -1,6 +1,7 @@
 #include "daemon/disk/set_file.h"
 
 #include "daemon/disk/io.h"
+#include "pager/pool.h"
 #include "proto/base/lock_holder.h"
 #include "proto/base/units.h"
 
@@ -336,6 +337,9 @@ enum quire_status set_file_write_superblock(int fd, uint32_t copy, const struct 
     return written ? QUIRE_OK : QUIRE_SYSTEM;
 }
 
+/* Where records begin in memory: extents of a pool are whole units, and whole granules. */
+static uint32_t record_alignment(uint32_t unit_bytes) { return unit_bytes > PAGER_POOL_GRANULE ? unit_bytes : PAGER_POOL_GRANULE; }
+
 bool set_file_direct(int fd, uint32_t *unit_bytes, char *why, size_t why_bytes) {
     uint32_t memory_bytes = 0;
     struct quire_log_superblock ignored;
@@ -346,9 +350,9 @@ bool set_file_direct(int fd, uint32_t *unit_bytes, char *why, size_t why_bytes) 
     }
     if (read_copy(fd, 0, &ignored, &error) == QUIRE_SYSTEM || disk_io_alignment(fd, unit_bytes, &memory_bytes) != QUIRE_OK) {
         snprintf(why, why_bytes, "buffered, because a direct read failed (%s)", strerror(error));
-    } else if (*unit_bytes > QUIRE_LOG_UNIT_MAX || memory_bytes > QUIRE_LOG_UNIT_MAX) {
-        snprintf(why, why_bytes, "buffered, because its drive wants blocks of %u bytes",
-                 *unit_bytes > memory_bytes ? *unit_bytes : memory_bytes);
+    } else if (*unit_bytes > QUIRE_LOG_UNIT_MAX || memory_bytes > record_alignment(*unit_bytes)) {
+        snprintf(why, why_bytes, "buffered, because its drive wants blocks of %u bytes, at addresses that are multiples of %u", *unit_bytes,
+                 memory_bytes);
     } else {
         return true;
     }

@@ -24,6 +24,7 @@
 #define PAGER_DISK_MAX_BARRIERS 4096u
 /* Tombstones that may wait for their batch: one request's worth, several times. */
 #define PAGER_DISK_MAX_TOMBSTONES (4u * QUIRE_MAX_BATCH)
+#define PAGER_DISK_HINTS 1024u
 /* Entries of a segment that is emptied, or looks for orphans, of one call. */
 #define PAGER_DISK_STEP 1024u
 /* After a failed write of metadata. */
@@ -172,7 +173,8 @@ struct pager_disk {
     /* restart */
     bool restoring;
     bool restore_failed;
-    uint64_t *sequences; /* by block and group, while restoring */
+    uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
+    uint64_t *sequences;                     /* by block and group, while restoring */
     uint32_t sequence_groups;
     uint64_t n_sequences;
     struct quire_meta_pin *pins; /* until their blocks are found */
@@ -262,6 +264,7 @@ enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_
 
 /* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
 void pager_restore_free(struct pager *pager);
+void pager_restore_left(struct pager *pager, uint32_t block); /* its number may be another block's next */
 /* Deleted while the log is still being read. */
 void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone);
 

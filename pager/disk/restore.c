@@ -10,14 +10,15 @@
 /* How many entries ahead the index is told of them. */
 #define AHEAD 16u
 
+/* Asked for with every entry: who was asked for last is tried first. */
 struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial) {
-    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
-        struct pager_ns *ns = pager->namespaces[i];
-        if (ns && ns->serial == serial) {
-            return ns->deleted ? NULL : ns;
-        }
+    uint16_t unused, *hint = pager->disk ? &pager->disk->serial_hints[serial % PAGER_DISK_HINTS] : &unused;
+    struct pager_ns *ns = pager->disk ? pager_ns_at(pager, *hint) : NULL;
+    for (uint32_t i = 0; (!ns || ns->serial != serial) && i < pager->n_namespaces; i++) {
+        ns = pager->namespaces[i];
+        *hint = (uint16_t)i;
     }
-    return NULL;
+    return ns && ns->serial == serial && !ns->deleted ? ns : NULL;
 }
 
 void pager_restore_serial(struct pager *pager, uint32_t next_serial) {
@@ -59,6 +60,14 @@ enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries) {
     pager_log_found(pager->disk->log, segment, state, epoch, used_units, n_entries);
+}
+
+void pager_restore_left(struct pager *pager, uint32_t block) {
+    struct pager_disk *disk = pager->disk;
+    uint64_t at = disk ? (uint64_t)block * disk->sequence_groups : 0;
+    if (disk && disk->sequences && at < disk->n_sequences) {
+        memset(disk->sequences + at, 0, disk->sequence_groups * sizeof(*disk->sequences));
+    }
 }
 
 /* ---- what is buried ------------------------------------------------------------------------------------------------------- */

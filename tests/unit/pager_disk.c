@@ -389,3 +389,37 @@ Test(disk, a_device_is_lost_under_a_deletion) {
     cr_assert_eq(disk_of(rig)->durable_status, QUIRE_OK);
     disk_rig_free(rig);
 }
+
+/* While the log is still being read, a number that a deleted block had becomes another's: what was known of the one is not believed of the other. */
+Test(disk, a_number_is_used_again_while_restoring) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(66 << 10, &layout);
+    disk_attach(rig, 8, 512);
+    for (uint32_t i = 0; i < 8; i++) {
+        pager_restore_segment(rig->pager, i, i < 2 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i < 2 ? 2 - i : 0, i < 2 ? 100 : 0, 2);
+    }
+    uint32_t serial = pager_ns_serial(rig->pager, rig->ns);
+    const struct quire_log_entry found = {.key = rig_key(10),
+                                          .sequence = 1000,
+                                          .ns = serial,
+                                          .at_units = 4,
+                                          .size_bytes = 8704,
+                                          .n_tokens = 4,
+                                          .kind = QUIRE_LOG_RECORD,
+                                          .flags = QUIRE_LOG_ROOT};
+    const struct quire_log_entry buried = {.key = rig_key(20), .sequence = 2000, .ns = serial, .kind = QUIRE_LOG_TOMBSTONE};
+    uint64_t freed;
+    pager_restore_entries(rig->pager, rig->now_ns, 0, &found, 1);
+    rig_pump(rig);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 10), QUIRE_OK);
+    cr_assert_eq(rig_put(rig, 20, 0), QUIRE_OK); /* takes its number */
+    disk_settle(rig);
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 20, &freed), QUIRE_OK);
+    rig_pump(rig);
+    pager_restore_entries(rig->pager, rig->now_ns, 1, &buried, 1); /* an older life of the new block ended so */
+    pager_restore_end(rig->pager, rig->now_ns);
+    rig_pump(rig);
+    cr_assert_eq(rig_each(rig, 20), 1);
+    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
+    disk_rig_free(rig);
+}
