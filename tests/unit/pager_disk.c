@@ -11,6 +11,14 @@ static uint32_t store(struct rig *rig, uint32_t first, uint32_t n) {
     return first + n;
 }
 
+/* Forty contexts of ten blocks, from 1 on: the first of them are only on disk then. */
+static void store_more_than_memory(struct rig *rig) {
+    for (uint32_t i = 0; i < 40; i++) {
+        store(rig, 1 + i * 10, 10);
+        disk_settle(rig);
+    }
+}
+
 /* What was stored is written after a while, without anybody asking; it stays in memory as well. */
 Test(disk, writes_behind) {
     quire_layout layout = rig_layout();
@@ -33,10 +41,7 @@ Test(disk, comes_back) {
     struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
     struct quire_wire_grant grant;
     uint32_t n_away = 0;
-    for (uint32_t i = 0; i < 40; i++) {
-        store(rig, 1 + i * 10, 10);
-        disk_settle(rig);
-    }
+    store_more_than_memory(rig);
     cr_assert_gt(disk_stats(rig).log.live_records, 350);
     cr_assert_eq(rig_prefix(rig, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10), 10);
     for (uint32_t i = 0; i < 10; i++) {
@@ -58,10 +63,7 @@ Test(disk, doubt_is_a_miss) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
     struct quire_wire_grant grant;
-    for (uint32_t i = 0; i < 40; i++) {
-        store(rig, 1 + i * 10, 10);
-        disk_settle(rig);
-    }
+    store_more_than_memory(rig);
     cr_assert_eq(rig_prefix(rig, 1, 2, 3), 3);
     disk_of(rig)->read_status = QUIRE_CORRUPT;
     cr_assert_eq(disk_load(rig, 1, &grant), QUIRE_MISS);
@@ -177,10 +179,7 @@ Test(disk, read_once_goes_first) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
     struct quire_wire_grant grant;
-    for (uint32_t i = 0; i < 40; i++) {
-        store(rig, 1 + i * 10, 10);
-        disk_settle(rig);
-    }
+    store_more_than_memory(rig);
     cr_assert_eq(rig_prefix(rig, 1), 1);
     cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
     rig_release(rig, rig->reply.lease);
@@ -209,10 +208,7 @@ Test(disk, one_read_for_all) {
     uint64_t other, tickets[3] = {0};
     struct quire_wire_grant grant;
     uint8_t status;
-    for (uint32_t i = 0; i < 40; i++) {
-        store(rig, 1 + i * 10, 10);
-        disk_settle(rig);
-    }
+    store_more_than_memory(rig);
     cr_assert_eq(pager_session_open(rig->pager, rig->domain, &other), QUIRE_OK);
     disk->held = true;
     rig_prefix(rig, 1);
@@ -249,10 +245,7 @@ Test(disk, a_part_is_read_alone) {
     struct rig_disk *disk = disk_of(rig);
     struct quire_wire_grant grant;
     uint8_t status;
-    for (uint32_t i = 0; i < 40; i++) {
-        store(rig, 1 + i * 10, 10);
-        disk_settle(rig);
-    }
+    store_more_than_memory(rig);
     rig_prefix(rig, 1);
     uint64_t before = disk_stats(rig).counters->disk_read_bytes;
     struct pager_load_item item = {.slot = rig->grants[0].slot, .partial = true, .rect = {.first_layer = 1, .n_layers = 1, .n_heads = 2}};
