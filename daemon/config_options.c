@@ -53,7 +53,10 @@
       "system allows it; `quirectl doctor` tells which and why")                                                                           \
     X(io_depth, COUNT, false, 1, 4096, false, "Reads and writes that the system is given at once; more wait in the daemon")                \
     X(scrub_bytes_per_s, SIZE, true, KIB(64), GIB(64), true,                                                                               \
-      "Bytes a second that are read in the background to find what has rotted, and verified; 0: none")
+      "Bytes a second that are read in the background to find what has rotted, and verified; 0: none")                                     \
+    X(new_set, BOOL, false, 0, 0, true,                                                                                                    \
+      "Make a new set at a start that finds none of the files. false: such a start is refused, so that\n"                                  \
+      "a file system that is not mounted is noticed; say so once the set is made")
 
 /* Kinds, ranges and liveness of the pager's options follow from their names and types; exceptions to the usual range are listed here. */
 #define KIND_OF(type) _Generic((type)0, double : CONFIG_FACTOR, default : CONFIG_COUNT)

@@ -1,5 +1,6 @@
 #include "daemon/disk/set.h"
 
+#include "daemon/disk/fresh.h"
 #include "daemon/disk/meta.h"
 #include "daemon/disk/set_file.h"
 #include "proto/base/base.h"
@@ -264,6 +265,15 @@ static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_b
     return status;
 }
 
+/* Before anything is made. */
+static enum quire_status may_make_set(struct opening *o) {
+    bool missing[QUIRE_LOG_MAX_FILES];
+    for (uint32_t i = 0; i < o->config->n_files; i++) {
+        missing[i] = o->found[i].state == SET_FILE_ABSENT;
+    }
+    return fresh_allowed(o->config, missing, "/etc/fstab", o->why, o->why_bytes);
+}
+
 static enum quire_status make_set(struct opening *o) {
     struct disk_set *set = o->set;
     set->fresh = true;
@@ -304,8 +314,10 @@ static enum quire_status load_meta(struct opening *o) {
     enum quire_status status = disk_meta_load(set->meta_path, set->set_id, &set->meta, &set->meta_bytes, o->why, o->why_bytes);
     if (status != QUIRE_OK) {
         size_t used = strlen(o->why);
+        bool absent = o->found[o->place_of[0]].state == SET_FILE_ABSENT;
         snprintf(o->why + used, o->why_bytes - used,
-                 ". It tells which namespaces there are, without it the files cannot be used: put it back; " REMEDY_ANEW);
+                 ". It tells which namespaces there are, without it the files cannot be used: %sput it back; " REMEDY_ANEW,
+                 absent ? "mount what it and the file beside it lie on, or " : "");
         return status;
     }
     const struct quire_meta_head *head = quire_meta_head_of(set->meta);
@@ -501,6 +513,7 @@ static enum quire_status open_set(struct opening *o) {
     if (o->n_members == 0) {
         assign_indexes(o);
         lay_out(o);
+        QUIRE_FORWARD(may_make_set(o));
         QUIRE_FORWARD(make_set(o));
     } else {
         QUIRE_FORWARD(take_set(o));

@@ -3,7 +3,7 @@
  *
  * A file is only ever formatted when it is new, empty, or known to hold nothing that counts. Everything else is judged by its superblocks:
  *
- *   no file has any content             a new set is made
+ *   no file has any content             a new set is made, unless there was one that is not there now (daemon/disk/fresh.h)
  *   one copy is damaged                 the other counts, and the damaged one is written next
  *   both are, or another version        refused
  *   another set, another number of      refused: whoever changed the configuration meant something else. The order of the

@@ -1,6 +1,6 @@
 """
-The folder of the disk tier: removed while the daemon runs, not writable at the start, on a file system that is read-only. The daemon goes on with what it has,
-or refuses and says why and what to do.
+The folder of the disk tier: removed while the daemon runs, not writable at the start, on a file system that is read-only, or not mounted. The daemon goes on
+with what it has, or refuses and says why and what to do.
 """
 import os
 import shutil
@@ -81,4 +81,41 @@ daemon.until_restored()
 check(not daemon.file(1)["in_use"] and "Read-only file system" in daemon.file(1)["why"], f"the status does not tell: {daemon.file(1)}")
 there = read(Actor(daemon), 0, BLOCKS)
 check(0 < len(there) < BLOCKS, f"{len(there)} of {BLOCKS} blocks are there with one of two files")
+daemon.stop()
+
+# The drive of the whole set is not mounted at a start: the system's table of mount points names it, for this daemon alone. Nothing is made below the mount
+# point; mounted, everything is there.
+if not os.path.exists("/etc/fstab"):
+    print("no /etc/fstab here: a drive that is not mounted is left out")
+    raise SystemExit(0)
+daemon = DiskDaemon()
+worker = Actor(daemon)
+worker.ask(f"store 0 {BLOCKS} unknown")
+daemon.until_written()
+daemon.kill()
+folder, table = f"{daemon.folder}/disk", f"{daemon.folder}/fstab"
+os.rename(folder, f"{daemon.folder}/drive")
+os.mkdir(folder)
+with open(table, "w", encoding="utf-8") as file:
+    file.write(f"UUID=1 / ext4 defaults 0 1\nUUID=2 {folder} ext4 defaults,nofail 0 2\n")
+
+
+def system(mounted):
+    """For preexec: a table of mount points that names the folder, and perhaps its drive mounted there."""
+    def mount():
+        done = LIBC.unshare(NEW_MOUNTS) | LIBC.mount(b"none", b"/", None, PRIVATE, None) | LIBC.mount(table.encode(), b"/etc/fstab", None, BIND, None)
+        if mounted:
+            done |= LIBC.mount(f"{daemon.folder}/drive".encode(), folder.encode(), None, BIND, None)
+        if done != 0:
+            os._exit(99)
+    return mount
+
+
+daemon.preexec = system(mounted=False)
+daemon.refuses(f"log0: is missing, and {folder}, which /etc/fstab names, is not mounted: mount it, or give another path")
+check(not os.listdir(folder), "something was made below the mount point")
+daemon.preexec = system(mounted=True)
+daemon.start()
+daemon.until_restored()
+check(len(read(Actor(daemon), 0, BLOCKS)) == BLOCKS, "with its drive the set is not what it was")
 daemon.stop()

@@ -2,6 +2,8 @@
 A file of the disk tier is gone for a while: unmounted at a start, or out of use because it failed. What was deleted meanwhile does not come back with it: it is made
 anew. The rest goes on.
 """
+import os
+
 from lib_disk import DiskDaemon, read, until_there
 from lib_story import Actor, check, until
 
@@ -50,6 +52,24 @@ check(daemon.file(1)["writes"] > 0, "nothing is written to it")
 daemon.restart()
 until_there(worker, 0, 1)
 check(read(worker, 0, 2 * BLOCKS) == there - GONE | set(range(BLOCKS, 2 * BLOCKS)), "after one more start something else is there")
+
+# Both, but their metadata is there: no new set is made in their place.
+daemon.kill()
+for number in (0, 1):
+    daemon.path(number).rename(f"{daemon.folder}/away{number}")
+daemon.refuses("log0: is missing, and so is every other file of its set, but its metadata", "put the files back, or mount what they lie on")
+check([path.name for path in daemon.meta().parent.iterdir()] == ["log0.meta"], "something was made")
+for number in (0, 1):
+    os.rename(f"{daemon.folder}/away{number}", daemon.path(number))
+
+# The first with its metadata: nobody knows what was deleted.
+away = daemon.path(0).rename(f"{daemon.folder}/away"), daemon.meta().rename(f"{daemon.folder}/away.meta")
+daemon.refuses("log0.meta: No such file", "mount what it and the file beside it lie on, or put it back")
+away[0].rename(daemon.path(0)), away[1].rename(daemon.meta())
+daemon.start()
+daemon.until_restored()
+until_there(worker, 0, 1)
+check(len(read(worker, 0, 2 * BLOCKS)) >= len(there - GONE) + BLOCKS, "put back, the set is not what it was")
 daemon.stop()
 
 # It fails while it is in use; killed at once after the last answer.

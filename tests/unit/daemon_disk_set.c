@@ -500,6 +500,55 @@ Test(daemon_disk_set, missing_and_back) {
     cr_expect(set->files[1].in_use && !set->files[1].fresh, "from now on it is a member as others");
 }
 
+/*
+ * Every file is gone and only metadata is left, beside whichever file the configuration names first now: there was a set. Nothing is made in its place, so
+ * that nothing that was deleted meanwhile comes back with it. Empty files, or no metadata, say that it is meant.
+ */
+Test(daemon_disk_set, all_missing) {
+    char away[2][200], meta[CONFIG_FILE_PATH_MAX + 8];
+    opens();
+    disk_set_close(&set, true, 3);
+    for (uint32_t i = 0; i < 2; i++) {
+        snprintf(away[i], sizeof away[i], "%s/away%u", folder, i);
+        cr_assert_eq(rename(path_of(i), away[i]), 0);
+    }
+    refuses(QUIRE_NOT_FOUND, "log0: is missing, and so is every other file of its set, but its metadata", "mount what they lie on");
+    struct config_file file = config.files[0];
+    config.files[0] = config.files[1], config.files[1] = file;
+    refuses(QUIRE_NOT_FOUND, "d0/log0.meta is there", "to begin anew, move the metadata away");
+    cr_expect(access(path_of(0), F_OK) != 0 && access(path_of(1), F_OK) != 0, "something was made");
+    cr_assert_eq(rename(away[0], path_of(1)), 0);
+    cr_assert_eq(rename(away[1], path_of(0)), 0);
+    opens();
+    cr_expect(!set->fresh && set->clean, "put back, it is what it was");
+    snprintf(meta, sizeof meta, "%s", set->meta_path);
+    disk_set_close(&set, false, 0);
+    name_files(2);
+    put_file(path_of(0), "", 0, 0);
+    put_file(path_of(1), "", 0, 0);
+    opens();
+    cr_expect(set->fresh);
+    disk_set_close(&set, false, 0);
+    cr_assert(unlink(path_of(0)) == 0 && unlink(path_of(1)) == 0);
+    refuses(QUIRE_NOT_FOUND, "but its metadata", "");
+    cr_assert_eq(unlink(meta), 0);
+    opens();
+    cr_expect(set->fresh);
+}
+
+/* Who says that there is a set gets it, or a refusal: also when nothing is left of it but the folder that it was mounted on. */
+Test(daemon_disk_set, no_new_set) {
+    config.disk.new_set = false;
+    refuses(QUIRE_NOT_FOUND, "log0: is missing, as every file of the set is, and disk.new_set is false",
+            "start once with --set disk.new_set=true");
+    cr_expect_neq(access(path_of(0), F_OK), 0);
+    config.disk.new_set = true;
+    opens();
+    config.disk.new_set = false;
+    reopens();
+    cr_expect_not(set->fresh);
+}
+
 /* A new drive in its place: an empty file says so. Also for the first file, whose metadata is still there. */
 Test(daemon_disk_set, replaced) {
     opens();
