@@ -21,8 +21,8 @@
 #define PAGER_DISK_OPTIONS(X)                                                                                                              \
     X(write_delay_ms, uint32_t, 1000, "a block that is stored goes to disk after this, sooner when room is short")                         \
     X(batch_bytes, uint32_t, 2097152, "the most that one write to disk carries")                                                           \
-    X(writes_in_flight, uint32_t, 8, "writes to disk at once")                                                                             \
-    X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions")                                   \
+    X(writes_in_flight, uint32_t, 8, "writes to disk at once, shared by its files")                                                        \
+    X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions; shared by the files")              \
     X(write_budget_bytes_per_s, uint64_t, 0, "bytes a second that may be written to disk; 0: as many as there are")                        \
     X(drive_writes_per_day, double, 0, "times a day that the disk's capacity may be written; 0: as often as asked")                        \
     X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one")                                             \
@@ -63,7 +63,7 @@ struct pager_disk_counters {
 #undef X
 };
 
-/* Wishes of the disk tier that are out at once, at most: an executor has room for so many. */
+/* Wishes of the disk tier that are out at once, at most: an executor has room for so many. Each device has its share of them, and never more. */
 #define PAGER_DISK_MAX_IN_FLIGHT 256u
 
 /*
@@ -154,7 +154,10 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
 enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie);
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
-/* Takes a device out of use: what is only there is a miss from now. */
+/*
+ * Takes a device out of use: what is only there is a miss from now, and nobody waits for it any more, deletions neither. Wishes that are out there are still to
+ * be completed, whenever that is: what they may read or write of a pool stays untouched until then.
+ */
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
 /* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */
 bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);

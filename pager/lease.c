@@ -509,8 +509,8 @@ static void estimate(const struct lookup *l) {
 
 static void read_ahead(const struct lookup *l) {
     for (uint32_t i = 0; (l->request->flags & QUIRE_WIRE_LEASE_FETCH) && i < l->reply->n_grants; i++) {
-        if (l->reply->grants[i].offset == QUIRE_WIRE_AWAY && !pager_read_ahead(l->pager, l->domain, l->reply->grants[i].slot)) {
-            return;
+        if (l->reply->grants[i].offset == QUIRE_WIRE_AWAY) {
+            pager_read_ahead(l->pager, l->domain, l->reply->grants[i].slot);
         }
     }
 }

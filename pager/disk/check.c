@@ -72,10 +72,17 @@ static void check_records(const struct pager *pager, const struct pager_domain *
 
 static void check_ops(const struct pager *pager) {
     const struct pager_disk *disk = pager->disk;
-    uint32_t cursor = 0, asked = 0, writes = 0, rewrites = 0;
+    uint32_t cursor = 0, asked = 0, stuck = 0, writes = 0, rewrites = 0;
+    uint32_t in_flight[QUIRE_LOG_MAX_FILES] = {0};
     uint64_t reading = 0;
     for (const struct pager_op *op; (op = pager_table_next(&disk->ops, &cursor));) {
+        assert(!op->stuck || (op->asked && !pager_log_device_in_use(disk->log, op->told.device)));
+        stuck += op->stuck;
+        if (op->stuck) {
+            continue;
+        }
         asked += op->asked;
+        in_flight[op->told.device] += op->asked && op->kind != PAGER_OP_META;
         writes += op->kind == PAGER_OP_BATCH && !op->batch.synced;
         if (op->kind == PAGER_OP_READ) {
             rewrites += op->read.rewrites;
@@ -83,7 +90,10 @@ static void check_ops(const struct pager *pager) {
         }
     }
     assert(asked == disk->in_flight && writes == disk->writes && reading == disk->reading_bytes && rewrites == disk->rewrites_reading);
-    assert(asked <= PAGER_DISK_MAX_IN_FLIGHT);
+    assert(asked + stuck <= PAGER_DISK_MAX_IN_FLIGHT);
+    for (uint32_t i = 0; i < disk->n_devices; i++) {
+        assert(in_flight[i] == disk->devices[i].in_flight && in_flight[i] <= PAGER_DISK_SHARED / disk->n_devices);
+    }
 }
 
 void pager_disk_check(const struct pager *pager) {

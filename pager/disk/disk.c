@@ -17,7 +17,7 @@ bool pager_has_disk(const struct pager *pager) { return pager->disk != NULL; }
 static struct pager_disk_options sane(const struct pager_disk *disk, struct pager_disk_options options) {
     uint32_t least = disk->reserve + 1;
     options.clean_segments = (uint32_t)quire_min_u64(options.clean_segments, pager_log_segments(disk->log) / 4);
-    options.writes_in_flight = (uint32_t)quire_min_u64(quire_max_u64(options.writes_in_flight, 1), PAGER_DISK_WRITE_SHARE / 2);
+    options.writes_in_flight = (uint32_t)quire_min_u64(quire_max_u64(options.writes_in_flight, 1), PAGER_DISK_MOST_WRITES);
     options.clean_segments = (uint32_t)quire_max_u64(options.clean_segments, least);
     options.reinsert_pct = (uint32_t)quire_min_u64(options.reinsert_pct, 90);
     options.drive_writes_per_day = options.drive_writes_per_day > 0 ? options.drive_writes_per_day : 0;
@@ -72,7 +72,7 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
     }
     disk->options = sane(disk, *options);
     for (uint32_t i = 0; i < QUIRE_LOG_MAX_FILES; i++) {
-        pager_pace_init(&disk->pace[i]);
+        pager_pace_init(&disk->devices[i].pace);
     }
     pager->sequence = quire_max_u64(pager->sequence, first_sequence);
     budget(pager);
@@ -123,7 +123,7 @@ void pager_op_free(struct pager *pager, struct pager_op *op) {
     if (op->wish.next) {
         pager_wish_cancel(&op->wish);
     }
-    pager->disk->in_flight -= op->asked;
+    pager_op_unask(pager, op);
     if (op->kind == PAGER_OP_BATCH) {
         free((struct pager_disk_piece *)(uintptr_t)op->told.pieces);
         free(op->told.entries);
@@ -133,11 +133,39 @@ void pager_op_free(struct pager *pager, struct pager_op *op) {
     free(op);
 }
 
+static void count(struct pager_disk *disk, const struct pager_op *op, uint32_t n) {
+    disk->in_flight += n;
+    if (op->kind != PAGER_OP_META) {
+        disk->devices[op->told.device].in_flight += n;
+    }
+}
+
 void pager_op_ask(struct pager *pager, struct pager_op *op, enum pager_event_type type) {
     assert(!op->asked);
     op->asked = true;
-    pager->disk->in_flight++;
+    count(pager->disk, op, 1);
     pager_wish_ask(pager, &op->wish, type);
+}
+
+void pager_op_unask(struct pager *pager, struct pager_op *op) {
+    if (op->asked && !op->stuck) {
+        count(pager->disk, op, -1u);
+    }
+    op->asked = false;
+}
+
+uint32_t pager_devices_in_use(const struct pager_disk *disk) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < disk->n_devices; i++) {
+        n += pager_log_device_in_use(disk->log, i);
+    }
+    return n;
+}
+
+/* A lost device keeps its share: what is stuck there has places of the executor's. */
+bool pager_device_takes(const struct pager_disk *disk, uint32_t device, bool read) {
+    uint32_t share = PAGER_DISK_SHARED / disk->n_devices;
+    return disk->devices[device].in_flight + (read ? (uint32_t)quire_max_u64(share / 8, 4) : 0) < share;
 }
 
 void pager_op_tell(const struct pager_op *op, struct pager_event *event) {
@@ -268,11 +296,32 @@ static void soil(struct pager *pager, struct pager_domain *domain) {
     }
 }
 
+/*
+ * Nobody waits any more for what is under way there: a drive that hangs may never tell. What it may still read or write stays where it is, and is given out
+ * again only when the wish has ended.
+ */
+static void let_hang(struct pager *pager, uint32_t device) {
+    static void (*const stuck[])(struct pager *, struct pager_op *) = {
+        [PAGER_OP_BATCH] = pager_write_stuck, [PAGER_OP_READ] = pager_read_stuck, [PAGER_OP_ENTRIES] = pager_entries_stuck};
+    uint32_t cursor = 0;
+    for (struct pager_op *op; (op = pager_table_next(&pager->disk->ops, &cursor));) {
+        if (!op->asked || op->kind == PAGER_OP_META || op->told.device != device) {
+            continue;
+        }
+        count(pager->disk, op, -1u);
+        op->stuck = true;
+        if (op->kind != PAGER_OP_SEAL) {
+            stuck[op->kind](pager, op);
+        }
+    }
+}
+
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device) {
     pager_clock(pager, now_ns);
     if (!pager->disk || device >= pager->disk->n_devices || !pager_log_device_lost(pager->disk->log, device)) {
         return;
     }
+    let_hang(pager, device);
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         soil(pager, &pager->domains[i]);
     }
@@ -320,8 +369,8 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
         stats->dirty_records += pager->domains[i].dirty_records;
     }
     for (uint32_t i = 0; i < disk->n_devices; i++) {
-        bool worse = disk->pace[i].relative_error > stats->estimate_error;
-        stats->estimate_error = worse ? disk->pace[i].relative_error : stats->estimate_error;
+        double error = disk->devices[i].pace.relative_error;
+        stats->estimate_error = error > stats->estimate_error ? error : stats->estimate_error;
     }
     stats->writing_bytes = disk->writing_bytes;
     stats->reading_bytes = disk->reading_bytes;

@@ -153,7 +153,7 @@ static void begin(struct pager *pager) {
 static void ask(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
-    struct pager_op *op = disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT ? pager_op_new(pager, PAGER_OP_ENTRIES) : NULL;
+    struct pager_op *op = pager_device_takes(disk, segment->device, false) ? pager_op_new(pager, PAGER_OP_ENTRIES) : NULL;
     if (op) {
         op->told.device = segment->device;
         op->told.segment = disk->emptying.segment;
@@ -167,7 +167,7 @@ static void ask(struct pager *pager) {
 enum quire_status pager_disk_entries(struct pager *pager, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n) {
     struct pager_disk *disk = pager->disk;
     const struct pager_op *op = disk ? pager_table_find(&disk->ops, ticket & ~PAGER_DISK_TICKET) : NULL;
-    if (!op || op->kind != PAGER_OP_ENTRIES || op->told.segment != disk->emptying.segment) {
+    if (!op || op->kind != PAGER_OP_ENTRIES || op->stuck || op->told.segment != disk->emptying.segment) {
         return QUIRE_NOT_FOUND;
     }
     free(disk->emptying.entries);
@@ -182,10 +182,18 @@ enum quire_status pager_disk_entries(struct pager *pager, uint64_t ticket, const
     return QUIRE_OK;
 }
 
+void pager_entries_stuck(struct pager *pager, struct pager_op *op) {
+    struct pager_emptying *e = &pager->disk->emptying;
+    if (e->segment == op->told.segment) {
+        e->n = e->at = 0;
+        e->told = e->failed = true;
+    }
+}
+
 /* What is in it cannot be told: all that the index still believes to be there is looked for and let go (the sweep). */
 void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
-    if (disk->emptying.segment == op->told.segment) {
+    if (disk->emptying.segment == op->told.segment && !op->stuck) {
         if (status != QUIRE_OK || !disk->emptying.told) {
             disk->emptying.n = 0;
             disk->emptying.told = disk->emptying.failed = true;

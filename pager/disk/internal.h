@@ -17,8 +17,12 @@
 #include "pager/log/pace.h"
 
 #define PAGER_DISK_TICKET (1ull << 62)
-/* Of the wishes that may be out at once, these are kept from reads, so that writing goes on. */
-#define PAGER_DISK_WRITE_SHARE 32u
+/*
+ * Wishes that may be out at once are shared among the devices, but for the metadata's: one that hangs keeps its own places, and no others. Of each share a
+ * part is kept from reads, so that writing goes on.
+ */
+#define PAGER_DISK_SHARED (PAGER_DISK_MAX_IN_FLIGHT - 1u)
+#define PAGER_DISK_MOST_WRITES 16u /* batches at once */
 #define PAGER_DISK_MAX_OPS 262144u
 #define PAGER_DISK_MAX_LOADS 16384u
 #define PAGER_DISK_MAX_BARRIERS 4096u
@@ -47,7 +51,8 @@ struct pager_op {
     struct pager_wish wish; /* first: found from its wish */
     uint64_t handle;
     uint8_t kind;
-    bool asked; /* told, or about to be: counts among those in flight */
+    bool asked; /* told, or about to be: counts among those in flight, unless */
+    bool stuck; /* its device was lost meanwhile: nobody waits for its outcome, but its bytes are held until it has come */
     struct pager_disk_wish told;
     union {
         struct { /* BATCH */
@@ -62,6 +67,7 @@ struct pager_op {
             struct pager_disk_piece piece;
             struct pager_load_wait *waiting;
             uint32_t domain, slot;
+            uint32_t device; /* in whose queue it waits */
             uint64_t estimate_ns, begun_ns;
             uint8_t purpose;
             bool loose, queued, rewrites;
@@ -112,6 +118,15 @@ struct pager_read_queue {
     struct pager_op *first, *last;
 };
 
+struct pager_disk_device {
+    struct pager_pace pace;
+    uint32_t in_flight;   /* wishes, of its share */
+    uint32_t writes;      /* batches under way */
+    uint64_t ahead_bytes; /* read ahead, asked for or queued */
+    /* A domain's each: neither a full pool nor a slow device holds up anybody else. */
+    struct pager_read_queue loads[PAGER_MAX_DOMAINS], aheads[PAGER_MAX_DOMAINS];
+};
+
 struct pager_disk {
     struct pager_disk_options options;
     struct quire_log_geometry geometry;
@@ -119,12 +134,12 @@ struct pager_disk {
     uint32_t *open_ticks; /* ring: when segments were opened, since the start */
     uint64_t n_opened;
     uint32_t n_devices, reserve;
-    struct pager_pace pace[QUIRE_LOG_MAX_FILES];
+    struct pager_disk_device devices[QUIRE_LOG_MAX_FILES];
     struct pager_budget budget;
     struct pager_where_nodes places;
     struct pager_disk_counters counters;
     struct pager_table ops, loads;
-    uint32_t in_flight;
+    uint32_t in_flight; /* but for the stuck ones */
 
     /* writing */
     uint32_t writes; /* batches under way */
@@ -153,8 +168,7 @@ struct pager_disk {
     uint32_t n_barriers;
 
     /* reading */
-    struct pager_read_queue loads_queues[PAGER_MAX_DOMAINS], ahead_queues[PAGER_MAX_DOMAINS]; /* a full pool holds up nobody else */
-    uint64_t ahead_bytes;                                                                     /* read ahead, asked for or queued */
+    uint32_t read_turn; /* the device that is served next */
     uint64_t reading_bytes;
     uint64_t starved; /* domains, a bit each, in which what is wanted finds no room in memory */
 
@@ -189,6 +203,10 @@ void pager_disk_destroy(struct pager *pager);
 struct pager_op *pager_op_new(struct pager *pager, enum pager_op_kind kind);
 void pager_op_free(struct pager *pager, struct pager_op *op);
 void pager_op_ask(struct pager *pager, struct pager_op *op, enum pager_event_type type);
+void pager_op_unask(struct pager *pager, struct pager_op *op); /* it ended, and goes on */
+uint32_t pager_devices_in_use(const struct pager_disk *disk);
+/* Has the device room for one more wish? */
+bool pager_device_takes(const struct pager_disk *disk, uint32_t device, bool read);
 /* Of pager_next_event and pager_complete. */
 void pager_op_tell(const struct pager_op *op, struct pager_event *event);
 void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status status);
@@ -207,6 +225,7 @@ void pager_dirty_first(struct pager_domain *domain, uint32_t slot); /* before al
 void pager_dirty_leave(struct pager_domain *domain, uint32_t slot);
 void pager_write_pump(struct pager *pager);
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_due(struct pager *pager);
 void pager_write_give_up(struct pager *pager); /* there is no device any more: only memory has what is dirty */
@@ -232,11 +251,12 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
 /* Of the record in `slot`, for one reader: a loose slot of its own, READING until it is there. */
 struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, uint32_t *slot);
 struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record); /* of a LOADING one */
-bool pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_read_promote(struct pager *pager, struct pager_op *op);  /* read ahead, and now somebody waits */
 void pager_read_rewrites(struct pager *pager, struct pager_op *op); /* when it is there it is written again */
 void pager_read_pump(struct pager *pager);
 void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_read_stuck(struct pager *pager, struct pager_op *op);
 /* When a read at `where` would be there, after what ends_ns[device] says was asked for before; which it advances. */
 uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns);
 /* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
@@ -252,6 +272,7 @@ void pager_loads_free(struct pager *pager);
 /* ---- empty.c -------------------------------------------------------------------------------------------------------------- */
 void pager_empty_pump(struct pager *pager);
 void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_entries_stuck(struct pager *pager, struct pager_op *op);
 void pager_empty_admitted(struct pager *pager, uint64_t bytes);                            /* written for the first time: earns rewriting */
 void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot); /* read to be rewritten */
 /* A block is gone that others continue. */

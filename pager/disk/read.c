@@ -6,8 +6,11 @@
 
 /* ---- queues --------------------------------------------------------------------------------------------------------------- */
 static struct pager_read_queue *queue_of(struct pager_disk *disk, const struct pager_op *op) {
-    return op->read.purpose == PAGER_READ_LOAD ? &disk->loads_queues[op->read.domain] : &disk->ahead_queues[op->read.domain];
+    struct pager_disk_device *device = &disk->devices[op->read.device];
+    return op->read.purpose == PAGER_READ_LOAD ? &device->loads[op->read.domain] : &device->aheads[op->read.domain];
 }
+
+static uint32_t device_of(const struct pager_disk *disk, uint32_t segment) { return pager_log_segment(disk->log, segment)->device; }
 
 static void push(struct pager_disk *disk, struct pager_op *op) {
     struct pager_read_queue *queue = queue_of(disk, op);
@@ -30,10 +33,17 @@ static uint32_t whole_bytes(const struct pager *pager, const struct pager_record
     return (uint32_t)pager_room_bytes(pager, record->size_bytes);
 }
 
+static void ahead(struct pager *pager, const struct pager_op *op, uint64_t bytes) {
+    if (op->read.purpose == PAGER_READ_AHEAD) {
+        pager->disk->devices[op->read.device].ahead_bytes += bytes;
+    }
+}
+
 /* ---- wanting -------------------------------------------------------------------------------------------------------------- */
 struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_read_purpose purpose) {
-    struct pager_op *op = pager_op_new(pager, PAGER_OP_READ);
     struct pager_record *record = &domain->records[slot];
+    struct pager_where where;
+    struct pager_op *op = pager_where_find(pager, record->block, record->group, &where) ? pager_op_new(pager, PAGER_OP_READ) : NULL;
     if (!op) {
         return NULL;
     }
@@ -46,8 +56,9 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
     pager_record_step(pager, domain, slot, PAGER_HAPPENS_LOAD);
     record->offset = op->handle;
     pager->disk->reading_bytes += whole_bytes(pager, record);
-    pager->disk->ahead_bytes += purpose == PAGER_READ_AHEAD ? whole_bytes(pager, record) : 0;
+    op->read.device = device_of(pager->disk, where.segment);
     push(pager->disk, op);
+    ahead(pager, op, whole_bytes(pager, record));
     return op;
 }
 
@@ -74,6 +85,7 @@ struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *doma
     op->told.key = pager_block_at(pager, block)->key;
     pager_log_hold(pager->disk->log, where.segment);
     pager->disk->reading_bytes += whole_bytes(pager, record);
+    op->read.device = device_of(pager->disk, where.segment);
     push(pager->disk, op);
     return op;
 }
@@ -83,10 +95,8 @@ struct pager_op *pager_read_of(const struct pager *pager, const struct pager_rec
     return pager_table_find(&pager->disk->ops, record->offset);
 }
 
-static void ahead_no_more(struct pager *pager, struct pager_op *op) {
-    if (op->read.purpose == PAGER_READ_AHEAD) {
-        pager->disk->ahead_bytes -= whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]);
-    }
+static void ahead_no_more(struct pager *pager, const struct pager_op *op) {
+    ahead(pager, op, -(uint64_t)whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]));
 }
 
 void pager_read_promote(struct pager *pager, struct pager_op *op) {
@@ -109,22 +119,23 @@ void pager_read_rewrites(struct pager *pager, struct pager_op *op) {
     op->read.rewrites = true;
 }
 
-bool pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
     struct pager_disk *disk = pager->disk;
     const struct pager_record *record = &domain->records[slot];
-    if (disk->ahead_bytes + whole_bytes(pager, record) > disk->options.read_ahead_bytes) {
-        return false;
+    struct pager_where where;
+    if (record->state != PAGER_AWAY || !pager_where_find(pager, record->block, record->group, &where)) {
+        return;
     }
-    if (record->state == PAGER_AWAY) {
+    uint64_t share_bytes = disk->options.read_ahead_bytes / quire_max_u64(pager_devices_in_use(disk), 1);
+    if (disk->devices[device_of(disk, where.segment)].ahead_bytes + whole_bytes(pager, record) <= share_bytes &&
+        pager_read_want(pager, domain, slot, PAGER_READ_AHEAD)) {
         disk->counters.disk_read_ahead++;
-        return pager_read_want(pager, domain, slot, PAGER_READ_AHEAD) != NULL;
     }
-    return true;
 }
 
 uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns) {
-    uint32_t device = pager_log_segment(pager->disk->log, where->segment)->device;
-    const struct pager_pace *pace = &pager->disk->pace[device];
+    uint32_t device = device_of(pager->disk, where->segment);
+    const struct pager_pace *pace = &pager->disk->devices[device].pace;
     uint64_t bytes = (uint64_t)where->size_units * pager->disk->geometry.unit_bytes;
     uint64_t alone_ns = (uint64_t)((double)bytes * pace->ns_per_byte);
     ends_ns[device] = ends_ns[device] == 0 ? pager_pace_estimate_ns(pace, bytes) : ends_ns[device] + alone_ns;
@@ -171,7 +182,7 @@ static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
     op->told.ns = record->ns;
     op->told.group = record->group;
     op->read.begun_ns = pager->now_ns;
-    op->read.estimate_ns = pager_pace_begin(&disk->pace[segment->device], bytes);
+    op->read.estimate_ns = pager_pace_begin(&disk->devices[segment->device].pace, bytes);
     disk->counters.disk_reads++;
     disk->counters.disk_partial_reads += op->told.n_ranges > 0;
     for (uint32_t i = 0; i < op->told.n_ranges; i++) {
@@ -190,6 +201,14 @@ static bool serve(struct pager *pager, struct pager_op *op) {
         pager_read_ended(pager, op, QUIRE_MISS);
         return true;
     }
+    if (device_of(pager->disk, op->told.segment) != op->read.device) { /* it was written elsewhere meanwhile: there it waits for its turn */
+        pull(pager->disk, op);
+        ahead_no_more(pager, op);
+        op->read.device = device_of(pager->disk, op->told.segment);
+        ahead(pager, op, whole_bytes(pager, &domain->records[op->read.slot]));
+        push(pager->disk, op);
+        return true;
+    }
     uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
     if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
         pager->disk->starved |= 1ull << op->read.domain;
@@ -206,28 +225,38 @@ static bool serve(struct pager *pager, struct pager_op *op) {
     return true;
 }
 
-/* One of each domain in turn, but of those whose pool has no room now. */
-static void serve_in_turn(struct pager *pager, struct pager_read_queue *queues) {
-    uint64_t blocked = 0;
-    for (bool any = true; any;) {
-        any = false;
-        for (uint32_t d = 0; d < pager->n_domains; d++) {
-            if ((blocked >> d & 1) || !queues[d].first) {
-                continue;
-            }
-            if (pager->disk->in_flight >= PAGER_DISK_MAX_IN_FLIGHT - PAGER_DISK_WRITE_SHARE) {
-                return;
-            }
+/* One of each domain on one device, but of those whose pool has no room now. True: something was served. */
+static bool serve_device(struct pager *pager, uint32_t device, bool aheads, uint64_t *blocked) {
+    struct pager_disk_device *v = &pager->disk->devices[device];
+    const struct pager_read_queue *queues = aheads ? v->aheads : v->loads;
+    bool any = false;
+    for (uint32_t d = 0; d < pager->n_domains && pager_device_takes(pager->disk, device, true); d++) {
+        if (!(*blocked >> d & 1) && queues[d].first) {
             bool served = serve(pager, queues[d].first);
-            blocked |= served ? 0 : 1ull << d;
+            *blocked |= served ? 0 : 1ull << d;
             any |= served;
+        }
+    }
+    return any;
+}
+
+/* Devices and domains in turn, until nothing more can be done. The next time begins with the device behind the one that was served last. */
+static void serve_in_turn(struct pager *pager, bool aheads) {
+    struct pager_disk *disk = pager->disk;
+    uint64_t blocked = 0;
+    for (uint32_t device = disk->read_turn, idle = 0; idle < disk->n_devices; device = (device + 1) % disk->n_devices) {
+        if (serve_device(pager, device, aheads, &blocked)) {
+            disk->read_turn = (device + 1) % disk->n_devices;
+            idle = 0;
+        } else {
+            idle++;
         }
     }
 }
 
 void pager_read_pump(struct pager *pager) {
-    serve_in_turn(pager, pager->disk->loads_queues);
-    serve_in_turn(pager, pager->disk->ahead_queues);
+    serve_in_turn(pager, false);
+    serve_in_turn(pager, true);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
@@ -336,16 +365,34 @@ static void failed(struct pager *pager, struct pager_op *op, enum quire_status s
     }
 }
 
+static void leave_books(struct pager *pager, const struct pager_op *op) {
+    pager->disk->reading_bytes -= whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]);
+    pager->disk->rewrites_reading -= op->read.rewrites;
+    ahead_no_more(pager, op);
+}
+
+/* Whoever waits has a miss now. The record goes, its extent stays until the device has let go of it. */
+void pager_read_stuck(struct pager *pager, struct pager_op *op) {
+    const struct pager_record *record = &pager->domains[op->read.domain].records[op->read.slot];
+    leave_books(pager, op);
+    pager_load_landed(pager, op, QUIRE_MISS, op->read.slot);
+    if (record->state == PAGER_LOADING) {
+        pager_disk_forget(pager, record->block, record->group);
+    }
+}
+
 void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
     struct pager_domain *domain = &pager->domains[op->read.domain];
     struct pager_record *record = &domain->records[op->read.slot];
-    disk->reading_bytes -= whole_bytes(pager, record);
-    disk->rewrites_reading -= op->read.rewrites;
-    ahead_no_more(pager, op);
+    if (op->stuck) {
+        status = QUIRE_MISS; /* too late for anybody */
+    } else {
+        leave_books(pager, op);
+    }
     if (op->asked) {
-        pager_pace_end(&disk->pace[op->told.device], op->read.piece.size_bytes, op->read.estimate_ns, pager->now_ns - op->read.begun_ns,
-                       status == QUIRE_OK && op->told.n_ranges == 0);
+        pager_pace_end(&disk->devices[op->told.device].pace, op->read.piece.size_bytes, op->read.estimate_ns,
+                       pager->now_ns - op->read.begun_ns, status == QUIRE_OK && op->told.n_ranges == 0);
     }
     if (op->asked || op->read.loose) {
         pager_log_unhold(disk->log, op->told.segment);

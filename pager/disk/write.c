@@ -37,14 +37,6 @@ void pager_dirty_leave(struct pager_domain *domain, uint32_t slot) {
     domain->dirty_records--;
 }
 
-static uint32_t devices_in_use(const struct pager_disk *disk) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < disk->n_devices; i++) {
-        n += pager_log_device_in_use(disk->log, i);
-    }
-    return n;
-}
-
 /* A quarter of a segment, so that what is left over at its end stays small; but a large record may have one for itself. */
 static uint64_t batch_bytes(const struct pager_disk *disk) {
     uint64_t segment_bytes = (uint64_t)disk->geometry.segment_units * disk->geometry.unit_bytes;
@@ -62,7 +54,7 @@ void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_
     if (!disk) {
         return;
     }
-    if (!fits(disk, domain->records[slot].size_bytes) || devices_in_use(disk) == 0) {
+    if (!fits(disk, domain->records[slot].size_bytes) || pager_devices_in_use(disk) == 0) {
         disk->counters.disk_declined++;
         return;
     }
@@ -81,7 +73,7 @@ static void decline(struct pager *pager, struct pager_domain *domain, uint32_t s
 }
 
 void pager_write_give_up(struct pager *pager) {
-    for (uint32_t i = 0; i < pager->n_domains && devices_in_use(pager->disk) == 0; i++) {
+    for (uint32_t i = 0; i < pager->n_domains && pager_devices_in_use(pager->disk) == 0; i++) {
         while (pager->domains[i].dirty_first != PAGER_NO_RECORD) {
             decline(pager, &pager->domains[i], pager->domains[i].dirty_first);
         }
@@ -119,7 +111,7 @@ static bool is_named(const struct pager *pager, const struct pager_record *recor
 }
 
 static bool may_write(const struct pager *pager, const struct pager_record *record) {
-    return record->state == PAGER_RESIDENT && record->busy == 0 && is_named(pager, record);
+    return record->state == PAGER_RESIDENT && !(record->flags & PAGER_RECORD_WRITING) && is_named(pager, record);
 }
 
 /* Metadata that cannot be written names no new namespace: what that stores would stand in everyone's way, in the list and in memory. */
@@ -241,6 +233,7 @@ static void batch_ask(struct pager *pager, struct pager_op *op) {
         disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = pager_tick_now(pager);
     }
     disk->writes++;
+    disk->devices[op->told.device].writes++;
     disk->writing_bytes += op->batch.record_bytes;
     disk->counters.disk_writes++;
     disk->counters.disk_written_bytes += (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes;
@@ -303,12 +296,12 @@ static void bury_pump(struct pager *pager) {
         if (!pager_log_device_in_use(disk->log, d)) {
             disk->graves_to_dig &= ~(1u << d);
         }
-        if ((disk->graves_to_dig >> d & 1) && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT) {
+        if ((disk->graves_to_dig >> d & 1) && pager_device_takes(disk, d, false)) {
             (void)bury_on(pager, d);
         }
     }
     if (disk->burying > 0 && disk->graves_to_dig == 0 && disk->graves_dug == 0) {
-        pager_buried(pager, devices_in_use(disk) > 0 ? QUIRE_OK : QUIRE_SYSTEM);
+        pager_buried(pager, pager_devices_in_use(disk) > 0 ? QUIRE_OK : QUIRE_SYSTEM);
     }
 }
 
@@ -380,6 +373,8 @@ static bool write_one(struct pager *pager, struct gathering *g) {
             decline_all(pager, g);
         } else if (status == QUIRE_FULL && g->rewriting) {
             give_up_places(pager, g);
+        } else if (status == QUIRE_RETRY) {
+            return false;
         } else { /* no segment is clean: emptying one will tell, unless it waits for room that these take up */
             for (uint32_t i = 0; status == QUIRE_FULL && i < g->n; i++) {
                 if (disk->starved >> g->carried[i].domain & 1) {
@@ -397,11 +392,38 @@ static bool write_one(struct pager *pager, struct gathering *g) {
     return true;
 }
 
+/* Devices in use that are given no more batches now, or no more of anything, a bit each: they have their share. */
+static uint32_t full_devices(const struct pager_disk *disk, bool batches, bool *all) {
+    uint32_t n_in_use = (uint32_t)quire_max_u64(pager_devices_in_use(disk), 1), full = 0, n_full = 0;
+    uint32_t most = (disk->options.writes_in_flight + n_in_use - 1) / n_in_use;
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        bool is_full = !pager_device_takes(disk, d, false) || (batches && disk->devices[d].writes >= most);
+        if (is_full || !pager_log_device_in_use(disk->log, d)) {
+            full |= 1u << d;
+            n_full++;
+        }
+    }
+    *all = n_full == disk->n_devices;
+    return full;
+}
+
+/* False: no device takes one more batch. */
+static bool may_write_more(struct pager_disk *disk) {
+    bool all;
+    pager_log_hold_back(disk->log, full_devices(disk, true, &all));
+    return !all;
+}
+
+static bool may_seal_more(struct pager_disk *disk) {
+    bool all;
+    pager_log_hold_back(disk->log, full_devices(disk, false, &all));
+    return !all;
+}
+
 static void seal(struct pager *pager) {
     const struct quire_log_entry *entries;
     uint32_t n, segment;
-    while (pager->disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT &&
-           (segment = pager_log_to_seal(pager->disk->log, &entries, &n)) != PAGER_NO_SEGMENT) {
+    while (may_seal_more(pager->disk) && (segment = pager_log_to_seal(pager->disk->log, &entries, &n)) != PAGER_NO_SEGMENT) {
         struct pager_op *op = pager_op_new(pager, PAGER_OP_SEAL);
         if (!op) {
             pager_log_sealed(pager->disk->log, segment, false);
@@ -428,7 +450,7 @@ static void end_flush(struct pager *pager) {
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         dirty |= pager->domains[i].dirty_records > 0;
     }
-    if (dirty && devices_in_use(disk) > 0) {
+    if (dirty && pager_devices_in_use(disk) > 0) {
         return;
     }
     pager_log_close(disk->log, PAGER_NO_SEGMENT);
@@ -447,8 +469,7 @@ void pager_write_pump(struct pager *pager) {
     pager_write_due(pager);
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
-    for (uint32_t failed = 0;
-         disk->writes < disk->options.writes_in_flight && disk->in_flight < PAGER_DISK_MAX_IN_FLIGHT && failed < pager->n_domains;) {
+    for (uint32_t failed = 0; failed < pager->n_domains && may_write_more(disk);) {
         failed = write_one(pager, &g) ? 0 : failed + 1;
     }
     if (disk->counters.disk_declined != declined) {
@@ -461,16 +482,19 @@ void pager_write_pump(struct pager *pager) {
 }
 
 /* ---- its end -------------------------------------------------------------------------------------------------------------- */
+static struct pager_record *carried_record(struct pager *pager, const struct pager_carried *carried) {
+    return &pager->domains[carried->domain].records[carried->slot];
+}
+
+/* What became of a record, by the books; its bytes may still be read from. */
 static void written(struct pager *pager, const struct pager_op *op, uint32_t i, bool ok) {
     const struct pager_carried *carried = &op->batch.carried[i];
     const struct quire_log_entry *entry = &op->told.entries[i];
     struct pager_domain *domain = &pager->domains[carried->domain];
     struct pager_record *record = &domain->records[carried->slot];
-    record->busy--;
     pager->disk->rewrites_writing -= carried->rewritten;
     record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
     if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
-        pager_record_step(pager, domain, carried->slot, PAGER_HAPPENS_LET_GO);
         return;
     }
     const struct pager_where where = {
@@ -489,34 +513,72 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         if (!carried->rewritten) {
             pager_empty_admitted(pager, entry->size_bytes);
         }
-    } else if (devices_in_use(pager->disk) > 0 && !ok) {
+    } else if (pager_devices_in_use(pager->disk) > 0 && !ok) {
         enter(domain, carried->slot, carried->rewritten);
         return;
     } else {
         pager->disk->counters.disk_declined++;
     }
-    pager_block_file(pager, record->block);
 }
 
-void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+static void batch_leaves_books(struct pager *pager, const struct pager_op *op, bool ok) {
     struct pager_disk *disk = pager->disk;
-    if (op->batch.synced) {
-        grave_dug(pager, op->told.device, status == QUIRE_OK);
-        pager_op_free(pager, op);
-        return;
-    }
-    bool ok = status == QUIRE_OK && pager_log_device_in_use(disk->log, op->told.device);
     disk->writes--;
+    disk->devices[op->told.device].writes--;
     disk->writing_bytes -= op->batch.record_bytes;
     disk->counters.disk_write_errors += !ok;
     pager_log_appended(disk->log, &op->batch.place, op->told.entries, op->told.n, ok);
+}
+
+/* Nobody reads the records' bytes any more for the sake of this batch. */
+static void let_go(struct pager *pager, const struct pager_op *op) {
+    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
+        const struct pager_carried *carried = &op->batch.carried[i];
+        struct pager_record *record = carried_record(pager, carried);
+        record->busy--;
+        if (record->state == PAGER_DOOMED) {
+            pager_record_step(pager, &pager->domains[carried->domain], carried->slot, PAGER_HAPPENS_LET_GO);
+        } else {
+            pager_block_file(pager, record->block);
+        }
+    }
+}
+
+/* The records are dirty again, and go to another device meanwhile. They stay where they are until this one has let go of them. */
+void pager_write_stuck(struct pager *pager, struct pager_op *op) {
+    if (op->batch.synced) {
+        grave_dug(pager, op->told.device, false);
+        return;
+    }
+    batch_leaves_books(pager, op, false);
+    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
+        written(pager, op, i, false);
+    }
+    if (op->batch.buries) {
+        grave_dug(pager, op->told.device, false);
+    }
+}
+
+void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    if (op->stuck || op->batch.synced) {
+        if (op->stuck) {
+            let_go(pager, op);
+        } else {
+            grave_dug(pager, op->told.device, status == QUIRE_OK);
+        }
+        pager_op_free(pager, op);
+        return;
+    }
+    bool ok = status == QUIRE_OK;
+    assert(pager_log_device_in_use(pager->disk->log, op->told.device));
+    batch_leaves_books(pager, op, ok);
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
         written(pager, op, i, ok);
     }
+    let_go(pager, op);
     if (op->batch.buries && ok) {
         op->batch.synced = true;
-        op->asked = false;
-        disk->in_flight--;
+        pager_op_unask(pager, op);
         pager_op_ask(pager, op, PAGER_DISK_SYNC);
         return;
     }

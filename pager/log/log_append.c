@@ -105,8 +105,13 @@ static bool takes(const struct pager_log *log, uint32_t segment, const struct ba
 
 static enum quire_status choose_in_turn(struct pager_log *log, const struct batch *batch, uint32_t *segment) {
     enum quire_status status = QUIRE_FULL;
+    bool held_back = false;
     for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
         uint32_t d = (log->turn + i) % log->shape.n_devices, open = log->devices[d].open;
+        if (log->held_back >> d & 1) {
+            held_back |= log->devices[d].in_use;
+            continue;
+        }
         if (open != PAGER_NO_SEGMENT && takes(log, open, batch)) {
             *segment = open;
             status = draft_reserve(log->rows[open].draft, batch->n);
@@ -117,7 +122,7 @@ static enum quire_status choose_in_turn(struct pager_log *log, const struct batc
             log->turn = (d + 1) % log->shape.n_devices;
         }
     }
-    return status;
+    return status == QUIRE_FULL && held_back ? QUIRE_RETRY : status;
 }
 
 /* What is buried may lie in any of the device's segments up to its newest, so nothing older will do, be it open or not. */
@@ -218,6 +223,8 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
     }
 }
 
+void pager_log_hold_back(struct pager_log *log, uint32_t devices) { log->held_back = devices; }
+
 void pager_log_close(struct pager_log *log, uint32_t device) {
     for (uint32_t d = 0; d < log->shape.n_devices; d++) {
         if ((device == PAGER_NO_SEGMENT || device == d) && log->devices[d].open != PAGER_NO_SEGMENT) {
@@ -238,7 +245,7 @@ static void give(struct pager_log_draft *draft) {
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries) {
     for (struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
         const struct pager_segment *s = &log->rows[draft->segment].s;
-        if (s->state == PAGER_SEGMENT_SEALING && s->writing == 0 && !draft->given) {
+        if (s->state == PAGER_SEGMENT_SEALING && s->writing == 0 && !draft->given && !(log->held_back >> s->device & 1)) {
             give(draft);
             *entries = draft->entries;
             *n_entries = draft->n;

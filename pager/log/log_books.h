@@ -43,6 +43,7 @@ struct pager_log {
     struct pager_log_draft *first_draft, *last_draft; /* by epoch */
     uint32_t n_clean, n_open, n_unknown;
     uint32_t turn; /* the device whose turn it is */
+    uint32_t held_back;
     uint32_t emptying;
     uint64_t epoch;
     uint64_t gap; /* left out before the next one: see pager_log_found */

@@ -264,6 +264,9 @@ static void roll_fate(struct sim *sim) {
     if (config->deaths_permille > 0 && sim_roll(sim, 1000) < config->deaths_permille) {
         sim_store_kill(sim, sim_roll(sim, config->shape.n_devices));
     }
+    if (config->hangs_permille > 0 && sim_roll(sim, 1000) < config->hangs_permille) {
+        sim_store_hang(sim, sim_roll(sim, config->shape.n_devices));
+    }
     if (sim_roll(sim, 1000) < config->crash_permille) {
         if (sim_chance(sim, 25)) {
             stop(sim);

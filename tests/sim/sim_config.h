@@ -25,7 +25,8 @@ struct sim_config {
     uint32_t deaths_permille; /* of crashes and deaths, per think of a client */
     uint32_t crash_permille, rot_permille;
     enum sim_rot rot;
-    bool slow; /* now and then the drive takes its time */
+    bool slow;                               /* now and then the drive takes its time */
+    uint32_t hangs_permille, stall_limit_ms; /* one of them takes very long, and is given up after so much of it */
     uint32_t think_us;
 };
 

@@ -13,6 +13,7 @@
 struct sim_wish;
 struct sim_executor_device {
     bool told_lost; /* the pager was told */
+    uint64_t hangs_until_ns;
     uint32_t read_errors;
     uint64_t writing[SIM_WRITES]; /* orders of those under way */
     uint32_t n_writing;
@@ -37,5 +38,7 @@ void sim_store_begin(struct sim *sim, const struct pager_event *event);
 void sim_store_reset(struct sim *sim);
 /* A drive fails for good: whoever asks it for something hears of it. */
 void sim_store_kill(struct sim *sim, uint32_t device);
+/* What is asked of a drive is not answered for a while, or not in this life. After the limit the pager is told; the answers come all the same, late. */
+void sim_store_hang(struct sim *sim, uint32_t device);
 
 #endif

@@ -21,6 +21,7 @@ struct sim_wish {
     quire_layout *layout; /* READ: as it was when it began */
     uint64_t tag;
     bool refused; /* WRITE: a record is none */
+    void (*stage)(struct sim *sim, struct sim_task *task);
 };
 
 static const struct quire_log_geometry *geometry(const struct sim *sim) { return &sim->config.shape.geometry; }
@@ -35,15 +36,32 @@ static uint64_t delay_ns(struct sim *sim, uint64_t bytes) {
     return sim->executor.slow_until_ns > sim->now_ns && !sim->calm ? ns * 60 : ns;
 }
 
-/* A wish goes on as a task of its own for each stage. */
-static void stage(struct sim *sim, const struct sim_wish *wish, uint64_t bytes, void (*run)(struct sim *sim, struct sim_task *task)) {
-    struct sim_wish *next = sim_task_new(sim, sizeof(*next), true, run);
+static void run_unless_hanging(struct sim *sim, struct sim_task *task);
+
+static struct sim_wish *next_stage(struct sim *sim, const struct sim_wish *wish, void (*run)(struct sim *sim, struct sim_task *task)) {
+    struct sim_wish *next = sim_task_new(sim, sizeof(*next), true, run_unless_hanging);
     struct sim_task task = next->task;
     *next = *wish;
     next->task = task;
     next->task.memory = wish->task.memory;
+    next->stage = run;
     ((struct sim_wish *)(uintptr_t)wish)->task.memory = NULL;
-    sim_after(sim, delay_ns(sim, bytes), next);
+    return next;
+}
+
+/* A wish goes on as a task of its own for each stage. */
+static void stage(struct sim *sim, const struct sim_wish *wish, uint64_t bytes, void (*run)(struct sim *sim, struct sim_task *task)) {
+    sim_after(sim, delay_ns(sim, bytes), next_stage(sim, wish, run));
+}
+
+static void run_unless_hanging(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    bool of_device = wish->event.type != PAGER_DISK_META;
+    if (of_device && !sim->calm && sim->executor.devices[wish->event.disk->device].hangs_until_ns > sim->now_ns) {
+        sim_after(sim, 5 * SIM_MS, next_stage(sim, wish, wish->stage));
+    } else {
+        wish->stage(sim, task);
+    }
 }
 
 static void lose(struct sim *sim, uint32_t device) {
@@ -59,6 +77,28 @@ static void lose(struct sim *sim, uint32_t device) {
 void sim_store_kill(struct sim *sim, uint32_t device) {
     sim_say(sim, "device %u dies", device);
     sim->disk.devices[device].dead = true;
+}
+
+struct limit {
+    struct sim_task task;
+    uint32_t device;
+};
+
+static void limit_run(struct sim *sim, struct sim_task *task) {
+    uint32_t device = ((struct limit *)task)->device;
+    if (!sim->calm && sim->executor.devices[device].hangs_until_ns > sim->now_ns) {
+        lose(sim, device);
+    }
+}
+
+void sim_store_hang(struct sim *sim, uint32_t device) {
+    uint64_t limit_ns = sim->config.stall_limit_ms * SIM_MS, most_ms = 2 * sim->config.stall_limit_ms;
+    uint64_t hangs_ns = sim_chance(sim, 30) ? UINT64_MAX - sim->now_ns : sim_between(sim, 1, (uint32_t)most_ms) * SIM_MS;
+    sim->executor.devices[device].hangs_until_ns = sim->now_ns + hangs_ns;
+    sim_say(sim, "device %u hangs for %llu ms", device, (unsigned long long)(hangs_ns / SIM_MS));
+    struct limit *limit = sim_task_new(sim, sizeof(*limit), true, limit_run);
+    limit->device = device;
+    sim_after(sim, limit_ns, limit);
 }
 
 static bool is_dead(struct sim *sim, const struct sim_wish *wish) { return sim->disk.devices[wish->event.disk->device].dead; }
@@ -199,11 +239,7 @@ static void sync_run(struct sim *sim, struct sim_task *task) {
 static void begin_sync(struct sim *sim, struct sim_wish *wish) {
     struct sim_executor_device *d = &sim->executor.devices[wish->event.disk->device];
     if (d->n_writing > 0) {
-        struct sim_wish *waiting = sim_task_new(sim, sizeof(*waiting), true, sync_run);
-        struct sim_task task = waiting->task;
-        *waiting = *wish;
-        waiting->task = task;
-        d->syncs[d->n_syncs++] = waiting;
+        d->syncs[d->n_syncs++] = next_stage(sim, wish, sync_run);
         return;
     }
     wish->id = sim_disk_sync_begin(sim);

@@ -20,7 +20,8 @@ struct rig_disk {
     struct rig_segment segments[DISK_SEGMENTS];
     struct pager_log_shape shape;
     struct pager_disk_options options;
-    bool held; /* reads wait for the story */
+    bool held;        /* reads wait for the story */
+    uint32_t hanging; /* devices, a bit each: whatever is asked of them waits */
     enum quire_status read_status, write_status, sync_status, meta_status;
     struct pager_event waiting[256];
     uint32_t n_waiting;
@@ -102,14 +103,16 @@ static inline void disk_event(struct rig *rig, const struct pager_event *event) 
         disk->load_status = event->status;
     } else if (event->type == PAGER_FLUSHED) {
         disk->flushed = true;
-    } else if (event->type == PAGER_DISK_READ && disk->held) {
+    } else if ((event->type == PAGER_DISK_READ && disk->held) ||
+               (event->type != PAGER_DISK_META && disk->hanging >> event->disk->device & 1)) {
+        cr_assert_lt(disk->n_waiting, QUIRE_ARRAY_LEN(disk->waiting));
         disk->waiting[disk->n_waiting++] = *event;
     } else {
         disk_do(rig, event);
     }
 }
 
-/* The reads that wait, in the order in which they were asked for. */
+/* What waits, in the order in which it was asked for. */
 static inline void disk_let_go(struct rig *rig) {
     struct rig_disk *disk = disk_of(rig);
     for (uint32_t i = 0; i < disk->n_waiting; i++) {
