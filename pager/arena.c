@@ -66,6 +66,18 @@ enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
     return QUIRE_OK;
 }
 
+bool pager_arena_shed(struct pager_arena *arena, uint64_t bytes) {
+    assert(bytes >= HUGE_PAGE_BYTES);
+    if (arena->committed_bytes <= bytes) {
+        pager_arena_release(arena);
+        return false;
+    }
+    uint64_t keep = quire_align_up(arena->committed_bytes - bytes, HUGE_PAGE_BYTES);
+    munmap(arena->base + keep, arena->reserved_bytes - keep);
+    arena->reserved_bytes = arena->committed_bytes = keep;
+    return true;
+}
+
 void pager_arena_release(struct pager_arena *arena) {
     if (arena->base != NULL) {
         munmap(arena->base, arena->reserved_bytes);

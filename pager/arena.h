@@ -21,5 +21,7 @@ enum quire_status pager_arena_reserve(struct pager_arena *arena, uint64_t bytes,
 /* Makes [0, bytes) usable, new bytes are zero. NO_MEMORY beyond what was reserved or when the system refuses. */
 enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes);
 void pager_arena_release(struct pager_arena *arena);
+/* The same a little at a time: gives back at most `bytes`, 2 MiB or more. True: there is more to give back. */
+bool pager_arena_shed(struct pager_arena *arena, uint64_t bytes);
 
 #endif

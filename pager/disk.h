@@ -55,7 +55,8 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_orphans, "blocks dropped because what they continue is gone from every tier")                                                   \
     X(disk_emptied, "segments emptied")                                                                                                    \
     X(disk_tombstones, "deletions written to disk")                                                                                        \
-    X(disk_restored, "records found at start")
+    X(disk_restored, "records found at start")                                                                                             \
+    X(disk_unrestored, "entries passed over at start: there was no memory for the deletions that may concern them")
 
 struct pager_disk_counters {
 #define X(name, help) uint64_t name;
@@ -188,7 +189,8 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
    all, newest first. */
 void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t *idle_ticks, uint32_t n);
 void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n);
-void pager_restore_end(struct pager *pager, uint64_t now_ns);
+/* A bounded part of it: pins, memory that only restoring needed. True: it is to be called again. */
+bool pager_restore_end(struct pager *pager, uint64_t now_ns);
 
 /* For a snapshot, when everything is flushed and nothing changes any more: every record that the index finds on disk, and when the last
    segments were opened, newest first (at most one a segment). False: that was the last. */

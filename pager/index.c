@@ -176,6 +176,12 @@ enum quire_status pager_index_create(uint64_t max_blocks, uint64_t seed, struct 
     return QUIRE_OK;
 }
 
+enum quire_status pager_index_create_like(const struct pager_index *index, struct pager_index **twin) {
+    QUIRE_FORWARD(pager_index_create(index->max_blocks, 0, twin));
+    memcpy((*twin)->factor, index->factor, sizeof(index->factor));
+    return QUIRE_OK;
+}
+
 void pager_index_destroy(struct pager_index **index) {
     if (*index == NULL) {
         return;
@@ -189,6 +195,15 @@ void pager_index_destroy(struct pager_index **index) {
     (*index)->magic = 0;
     free(*index);
     *index = NULL;
+}
+
+bool pager_index_shed(struct pager_index **index, uint64_t bytes) {
+    struct pager_index *i = *index;
+    if (i && (pager_arena_shed(&i->entries, bytes) || pager_arena_shed(&i->slots, bytes) || pager_arena_shed(&i->places, bytes))) {
+        return true;
+    }
+    pager_index_destroy(index);
+    return false;
 }
 
 /* ---- finding ---------------------------------------------------------------------------------------------------------- */

@@ -43,7 +43,11 @@ static_assert(sizeof(struct pager_block) == 64, "one cache line");
 struct pager_index;
 
 enum quire_status pager_index_create(uint64_t max_blocks, uint64_t seed, struct pager_index **index);
+/* An empty one for as many blocks, in which a key has the same tag. */
+enum quire_status pager_index_create_like(const struct pager_index *index, struct pager_index **twin);
 void pager_index_destroy(struct pager_index **index);
+/* The same a little at a time, for a large one: gives back at most `bytes` of its memory. True: it goes on, and is good for nothing else. */
+bool pager_index_shed(struct pager_index **index, uint64_t bytes);
 
 struct pager_block *pager_index_at(const struct pager_index *index, uint32_t block);
 /* PAGER_NO_BLOCK when absent. */

@@ -36,7 +36,8 @@ void pager_memory(const struct pager *pager, struct pager_memory *memory) {
                        pager_table_bytes(&pager->parts) + pager_table_bytes(&pager->moves) +
                        pager->sessions.used * sizeof(struct pager_session) + pager->parts.used * sizeof(struct pager_part) +
                        pager->moves.used * sizeof(struct pager_move) + pager->timers.capacity * sizeof(struct pager_timer *) +
-                       PAGER_ASSEMBLY_BUCKETS * sizeof(struct pager_assembly *) + pager->options.max_namespaces * sizeof(struct pager_ns *),
+                       PAGER_ASSEMBLY_BUCKETS * sizeof(struct pager_assembly *) +
+                       pager->options.max_namespaces * sizeof(struct pager_ns *) + (pager->disk ? pager_disk_memory(pager) : 0),
     };
     for (const struct pager_assembly *a = pager->assemblies.next; a != &pager->assemblies; a = a->next) {
         memory->other_bytes += pager_assembly_memory(a);

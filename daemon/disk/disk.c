@@ -111,9 +111,9 @@ static void disk_found_live(void *ctx, const struct quire_snapshot_entry *entrie
     pager_restore_live(core->pager, core->now_ns, entries, n);
 }
 
-static void disk_found_all(void *ctx) {
+static bool disk_found_all(void *ctx) {
     struct core *core = ((struct disk *)ctx)->core;
-    pager_restore_end(core->pager, core->now_ns);
+    return pager_restore_end(core->pager, core->now_ns);
 }
 
 static void disk_read_failed(void *ctx, uint32_t device, int error, uint64_t now_ns) {

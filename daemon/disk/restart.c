@@ -42,7 +42,8 @@ struct restart {
     uint32_t next_device, next_number[QUIRE_LOG_MAX_FILES]; /* the next to be probed: the devices in turn */
     uint64_t tail_epoch;
     bool lost[QUIRE_LOG_MAX_FILES];
-    bool blind; /* deletions may be missing */
+    bool blind;  /* deletions may be missing */
+    bool ending; /* all is told */
     uint32_t n_rows, next_row, told_row;
     struct restart_probe probes[RESTART_DEPTH];
     struct restart_ahead ahead[RESTART_AHEAD]; /* row r in place r % RESTART_AHEAD */
@@ -203,8 +204,13 @@ static uint32_t restart_tell(struct restart *restart, struct restart_ahead *ahea
     return n;
 }
 
-static void restart_end(struct restart *restart) {
+/* True: it has not ended yet. */
+static bool restart_end(struct restart *restart) {
     const struct restart_progress *p = &restart->progress;
+    restart->ending = restart->hooks.end(restart->hooks.ctx);
+    if (restart->ending) {
+        return true;
+    }
     restart->progress.ended = true;
     restart->progress.read = p->to_read;
     restart->progress.took_ns = loop_now_ns() - restart->begun_ns;
@@ -219,7 +225,7 @@ static void restart_end(struct restart *restart) {
                  (unsigned long long)p->records, (unsigned long long)p->deletions, p->read, took_s, p->walked,
                  (unsigned long long)p->bad_records);
     }
-    restart->hooks.end(restart->hooks.ctx);
+    return false;
 }
 
 /* ---- from a snapshot ------------------------------------------------------------------------------------------------------ */
@@ -256,7 +262,7 @@ static bool restart_turn_snapshot(struct restart *restart) {
     } else if (status == QUIRE_NOT_FOUND) {
         restart->progress.read_bytes += snapshot_read_bytes(restart->snapshot);
         snapshot_destroy(&restart->snapshot);
-        restart_end(restart);
+        return restart_end(restart);
     } else if (status == QUIRE_CORRUPT) {
         restart_doubt(restart);
     }
@@ -270,6 +276,9 @@ bool restart_turn(struct restart *restart) {
     }
     if (restart->snapshot != NULL) {
         return restart_turn_snapshot(restart);
+    }
+    if (restart->ending) {
+        return restart_end(restart);
     }
     while (restart->told_row < restart->n_rows && most > 0) {
         struct restart_ahead *ahead = &restart->ahead[restart->told_row % RESTART_AHEAD];
@@ -288,8 +297,7 @@ bool restart_turn(struct restart *restart) {
         }
     }
     if (restart->told_row == restart->n_rows) {
-        restart_end(restart);
-        return false;
+        return restart_end(restart);
     }
     return restart->ahead[restart->told_row % RESTART_AHEAD].done;
 }

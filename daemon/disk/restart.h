@@ -23,7 +23,7 @@ struct restart_hooks { /* as pager/disk.h wants them, in its order */
     void (*serve)(void *ctx); /* every segment's state is told */
     void (*entries)(void *ctx, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
     void (*live)(void *ctx, const struct quire_snapshot_entry *entries, uint32_t n); /* of a snapshot */
-    void (*end)(void *ctx);
+    bool (*end)(void *ctx);                                                          /* called until it is false, once a turn */
     void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
     /* A part of the device cannot be read, tried RESTART_TRIES times: deletions may stand there. It is to be taken out of use. */
     void (*unreadable)(void *ctx, uint32_t device, int error);

@@ -27,7 +27,7 @@ static void check_places(const struct pager *pager) {
         assert(!counted || (segment->live_bytes == bytes[i] && segment->live_records == records[i]));
         assert(segment->state != PAGER_SEGMENT_CLEAN || records[i] == 0);
     }
-    for (uint32_t i = disk->places.first_free; i; i = disk->places.nodes[i - 1].next) {
+    for (uint32_t i = disk->places.first_free; i; i = pager_where_node_at(&disk->places, i)->next) {
         spare++;
     }
     assert(nodes + spare == disk->places.n);

@@ -103,7 +103,7 @@ void pager_disk_destroy(struct pager *pager) {
     free(disk->meta_items);
     free(disk->meta_pins);
     free(disk->meta_layouts);
-    free(disk->places.nodes);
+    pager_where_nodes_free(&disk->places);
     free(disk);
     pager->disk = NULL;
 }
@@ -353,8 +353,8 @@ uint64_t pager_disk_memory(const struct pager *pager) {
     pager_log_stats(disk->log, &stats);
     return sizeof(*disk) + stats.books_bytes + pager_log_segments(disk->log) * sizeof(*disk->open_ticks) +
            PAGER_DISK_MAX_TOMBSTONES * sizeof(*disk->tombstones) + pager_table_bytes(&disk->ops) + pager_table_bytes(&disk->loads) +
-           (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->n_sequences * sizeof(*disk->sequences) +
-           disk->graves_capacity * sizeof(*disk->graves);
+           (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->sequences.committed_bytes +
+           (disk->graves ? pager_index_bytes(disk->graves) : 0) + disk->pins_capacity * sizeof(*disk->pins);
 }
 
 void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats) {
@@ -374,7 +374,7 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
     }
     stats->writing_bytes = disk->writing_bytes;
     stats->reading_bytes = disk->reading_bytes;
-    stats->where_bytes = disk->places.capacity * sizeof(*disk->places.nodes);
+    stats->where_bytes = pager_where_nodes_bytes(&disk->places);
     stats->restoring = disk->restoring;
     stats->emptying = disk->emptying.segment != PAGER_NO_SEGMENT;
     stats->counters = &disk->counters;

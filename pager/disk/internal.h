@@ -79,12 +79,6 @@ struct pager_op {
     };
 };
 
-struct pager_grave { /* restore.c: a tombstone that was found; sequence 0: a free place */
-    quire_key key;
-    uint32_t serial;
-    uint64_t sequence;
-};
-
 struct pager_tombstone {
     quire_key key;
     uint64_t sequence;
@@ -188,13 +182,11 @@ struct pager_disk {
     bool restoring;
     bool restore_failed;
     uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
-    uint64_t *sequences;                     /* by block and group, while restoring */
-    uint32_t sequence_groups;
-    uint64_t n_sequences;
-    struct quire_meta_pin *pins; /* until their blocks are found */
+    struct pager_arena sequences;            /* uint64_t, by block and group */
+    uint32_t sequence_groups;                /* 0: no entries were told yet */
+    struct quire_meta_pin *pins;             /* until their blocks are found */
     uint32_t n_pins, pins_capacity;
-    struct pager_grave *graves; /* tombstones found so far */
-    uint32_t n_graves, graves_capacity;
+    struct pager_index *graves; /* tombstones found so far, their sequences as places; NULL: none */
 };
 
 /* ---- disk.c --------------------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,10 @@
 
 /* How many entries ahead the index is told of them. */
 #define AHEAD 16u
+/* What one call of the end does at most. */
+#define PINS_A_CALL 1024u
+#define SHED_BYTES (16ull << 20)
+#define SEQUENCES_HUGE_FROM (4ull << 20)
 
 /* Asked for with every entry: who was asked for last is tried first. */
 struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial) {
@@ -64,93 +68,66 @@ void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_seg
 
 void pager_restore_left(struct pager *pager, uint32_t block) {
     struct pager_disk *disk = pager->disk;
-    uint64_t at = disk ? (uint64_t)block * disk->sequence_groups : 0;
-    if (disk && disk->sequences && at < disk->n_sequences) {
-        memset(disk->sequences + at, 0, disk->sequence_groups * sizeof(*disk->sequences));
+    uint64_t bytes = disk ? disk->sequence_groups * sizeof(uint64_t) : 0;
+    if (bytes > 0 && (block + 1) * bytes <= disk->sequences.committed_bytes) {
+        memset(disk->sequences.base + block * bytes, 0, bytes);
     }
 }
 
 /* ---- what is buried ------------------------------------------------------------------------------------------------------- */
-static uint64_t hash(uint32_t serial, const quire_key *key) {
-    uint64_t word[4], h = serial * 0x9e3779b97f4a7c15ull;
-    memcpy(word, key->b, sizeof(word));
-    for (unsigned i = 0; i < 4; i++) {
-        h = (h ^ word[i]) * 0xbf58476d1ce4e5b9ull;
-        h ^= h >> 29;
-    }
-    return h;
+static uint64_t buried_up_to(const struct pager_disk *disk, const struct pager_ns *ns, const quire_key *key) {
+    uint32_t grave = disk->graves ? pager_index_find(disk->graves, ns->number, key) : PAGER_NO_BLOCK;
+    return grave == PAGER_NO_BLOCK ? 0 : *pager_index_place(disk->graves, grave);
 }
 
-static struct pager_grave *grave_of(const struct pager_disk *disk, uint32_t serial, const quire_key *key) {
-    uint32_t mask = disk->graves_capacity - 1;
-    for (uint32_t i = (uint32_t)hash(serial, key) & mask;; i = (i + 1) & mask) {
-        struct pager_grave *grave = &disk->graves[i];
-        if (grave->sequence == 0 || (grave->serial == serial && quire_key_equal(&grave->key, key))) {
-            return grave;
-        }
+static enum quire_status grave_for(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t *grave) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk->graves) {
+        QUIRE_FORWARD(pager_index_create_like(pager->index, &disk->graves));
+        QUIRE_FORWARD(pager_index_add_places(disk->graves));
     }
+    *grave = pager_index_find(disk->graves, ns->number, key);
+    return *grave != PAGER_NO_BLOCK ? QUIRE_OK : pager_index_insert(disk->graves, ns->number, key, grave);
 }
 
-static bool graves_grow(struct pager_disk *disk) {
-    struct pager_grave *old = disk->graves;
-    uint32_t n_old = disk->graves_capacity, capacity = n_old ? 2 * n_old : 1024;
-    struct pager_grave *grown = calloc(capacity, sizeof(*grown));
-    if (!grown) {
-        return false;
+/* 0: no room for another one: as many as blocks there may be. Then what it buries could come back: nothing more is taken from the log. */
+static uint64_t dig(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence) {
+    uint32_t grave;
+    if (grave_for(pager, ns, key, &grave) != QUIRE_OK) {
+        pager->disk->restore_failed = true;
+        return 0;
     }
-    disk->graves = grown;
-    disk->graves_capacity = capacity;
-    for (uint32_t i = 0; i < n_old; i++) {
-        if (old[i].sequence) {
-            *grave_of(disk, old[i].serial, &old[i].key) = old[i];
-        }
-    }
-    free(old);
-    return true;
+    uint64_t *up_to = pager_index_place(pager->disk->graves, grave);
+    *up_to = quire_max_u64(*up_to, sequence);
+    return *up_to;
 }
 
-static uint64_t buried_up_to(const struct pager_disk *disk, const struct quire_log_entry *entry) {
-    return disk->graves ? grave_of(disk, entry->ns, &entry->key)->sequence : 0;
+void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone) {
+    const struct pager_ns *ns = pager_ns_of_serial(pager, tombstone->serial);
+    if (ns) {
+        (void)dig(pager, ns, &tombstone->key, tombstone->sequence);
+    }
 }
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
 /* The place of a record's sequence, 0 when its block is new; NULL: no memory. */
 static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t group) {
     uint64_t at = (uint64_t)block * disk->sequence_groups;
-    if (at >= disk->n_sequences) {
-        uint64_t n = quire_max_u64(at + disk->sequence_groups, quire_max_u64(65536, disk->n_sequences * 2));
-        uint64_t *grown = realloc(disk->sequences, n * sizeof(*grown));
-        if (!grown) {
-            return NULL;
-        }
-        memset(grown + disk->n_sequences, 0, (n - disk->n_sequences) * sizeof(*grown));
-        disk->sequences = grown;
-        disk->n_sequences = n;
+    if (pager_arena_grow(&disk->sequences, (at + disk->sequence_groups) * sizeof(uint64_t)) != QUIRE_OK) {
+        return NULL;
     }
-    return &disk->sequences[at + group];
+    return (uint64_t *)disk->sequences.base + at + group;
 }
 
-/* 0: no memory. Then what it buries could come back: nothing more is taken from the log. */
-static uint64_t dig(struct pager_disk *disk, uint32_t serial, const quire_key *key, uint64_t sequence) {
-    if (2 * (disk->n_graves + 1) > disk->graves_capacity && !graves_grow(disk)) {
-        disk->restore_failed = true;
-        return 0;
-    }
-    struct pager_grave *grave = grave_of(disk, serial, key);
-    disk->n_graves += grave->sequence == 0;
-    *grave = (struct pager_grave){.key = *key, .serial = serial, .sequence = quire_max_u64(grave->sequence, sequence)};
-    return grave->sequence;
-}
-
-void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone) {
-    (void)dig(pager->disk, tombstone->serial, &tombstone->key, tombstone->sequence);
-}
-
+/* Of what no namespace has any more nothing is taken, so nothing needs to be buried. */
 static void bury(struct pager *pager, const struct quire_log_entry *entry) {
     struct pager_disk *disk = pager->disk;
-    uint64_t sequence = dig(disk, entry->ns, &entry->key, entry->sequence);
     struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
-    uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
+    if (!ns) {
+        return;
+    }
+    uint64_t sequence = dig(pager, ns, &entry->key, entry->sequence);
+    uint32_t block = pager_index_find(pager->index, ns->number, &entry->key);
     for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
         const uint64_t *known = sequence_of(disk, block, g);
         if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
@@ -167,6 +144,17 @@ static uint32_t most_groups(const struct pager *pager) {
         most = pager->namespaces[i] && pager->namespaces[i]->n_groups > most ? pager->namespaces[i]->n_groups : most;
     }
     return most;
+}
+
+/* Before the first entry: memory for the sequences is named, and taken as blocks are found. */
+static bool begin(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (disk->sequence_groups == 0) {
+        uint32_t groups = most_groups(pager);
+        uint64_t bytes = pager->options.max_blocks * groups * sizeof(uint64_t);
+        disk->sequence_groups = pager_arena_reserve(&disk->sequences, bytes, SEQUENCES_HUGE_FROM) == QUIRE_OK ? groups : 0;
+    }
+    return disk->sequence_groups > 0;
 }
 
 static bool is_sound(const struct pager_ns *ns, const struct quire_log_entry *entry) {
@@ -221,7 +209,7 @@ static void take(struct pager *pager, uint32_t segment, const struct quire_log_e
     struct pager_disk *disk = pager->disk;
     struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
     uint32_t block;
-    if (!ns || !is_sound(ns, entry) || entry->group >= disk->sequence_groups || entry->sequence <= buried_up_to(disk, entry) ||
+    if (!ns || !is_sound(ns, entry) || entry->group >= disk->sequence_groups || entry->sequence <= buried_up_to(disk, ns, &entry->key) ||
         obtain(pager, ns, entry, &block) != QUIRE_OK) {
         return;
     }
@@ -262,12 +250,19 @@ static void expect(const struct pager *pager, const struct quire_log_entry *entr
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
     pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
-    disk->sequence_groups = disk->sequence_groups ? disk->sequence_groups : most_groups(pager);
-    for (uint32_t i = n; i-- > 0 && disk->restoring && !disk->restore_failed;) {
+    if (!disk->restoring) {
+        return;
+    }
+    disk->restore_failed |= !begin(pager);
+    for (uint32_t i = n; i-- > 0;) {
+        pager->sequence = quire_max_u64(pager->sequence, entries[i].sequence);
+        if (disk->restore_failed) {
+            disk->counters.disk_unrestored++;
+            continue;
+        }
         if (i >= AHEAD) {
             expect(pager, &entries[i - AHEAD]);
         }
-        pager->sequence = quire_max_u64(pager->sequence, entries[i].sequence);
         if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
             bury(pager, &entries[i]);
         } else {
@@ -302,7 +297,7 @@ static void take_live(struct pager *pager, const struct quire_snapshot_entry *li
     const struct quire_log_entry entry = {
         .key = live->key, .parent = live->parent, .ns = live->ns, .n_tokens = live->n_tokens, .group = live->group, .flags = live->flags};
     uint32_t block;
-    if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, &entry) > 0 ||
+    if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, ns, &live->key) > 0 ||
         obtain(pager, ns, &entry, &block) != QUIRE_OK) {
         return;
     }
@@ -341,16 +336,19 @@ void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
+/* At most `bytes` of what only restoring needs. True: there is more. */
+static bool shed(struct pager_disk *disk, uint64_t bytes) {
+    disk->sequence_groups = 0;
+    return pager_arena_shed(&disk->sequences, bytes) || pager_index_shed(&disk->graves, bytes);
+}
+
 void pager_restore_free(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    free(disk->sequences);
-    free(disk->graves);
+    while (shed(disk, UINT64_MAX)) {
+    }
     free(disk->pins);
-    disk->sequences = NULL;
-    disk->graves = NULL;
     disk->pins = NULL;
-    disk->n_sequences = 0;
-    disk->n_graves = disk->graves_capacity = disk->n_pins = disk->pins_capacity = 0;
+    disk->n_pins = disk->pins_capacity = 0;
 }
 
 static void pin(struct pager *pager, const struct quire_meta_pin *pin) {
@@ -362,13 +360,18 @@ static void pin(struct pager *pager, const struct quire_meta_pin *pin) {
     }
 }
 
-void pager_restore_end(struct pager *pager, uint64_t now_ns) {
+bool pager_restore_end(struct pager *pager, uint64_t now_ns) {
     pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
-    for (uint32_t i = 0; disk->restoring && i < disk->n_pins; i++) {
-        pin(pager, &disk->pins[i]);
+    for (uint32_t i = 0; disk->restoring && disk->n_pins > 0; i++) {
+        if (i == PINS_A_CALL) {
+            return true;
+        }
+        pin(pager, &disk->pins[--disk->n_pins]);
     }
-    disk->restoring = false;
-    pager_restore_free(pager);
-    pager_orphans_expect(pager);
+    if (disk->restoring) {
+        disk->restoring = false; /* nothing asks for sequences or graves any more */
+        pager_orphans_expect(pager);
+    }
+    return shed(disk, SHED_BYTES);
 }

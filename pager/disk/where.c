@@ -28,7 +28,9 @@ static bool is_plain(const struct pager_where *where) {
 
 static uint64_t place_of(const struct pager *pager, uint32_t block) { return pager->disk ? *pager_index_place(pager->index, block) : 0; }
 
-static struct pager_where_node *node_at(const struct pager *pager, uint32_t node) { return &pager->disk->places.nodes[node - 1]; }
+static struct pager_where_node *node_at(const struct pager *pager, uint32_t node) {
+    return pager_where_node_at(&pager->disk->places, node);
+}
 
 static struct pager_where of_node(const struct pager_where_node *node) {
     struct pager_where where = unpack(node->place);
@@ -76,26 +78,53 @@ bool pager_where_find(const struct pager *pager, uint32_t block, uint32_t group,
 }
 
 /* ---- nodes ---------------------------------------------------------------------------------------------------------------- */
+static bool chunk_add(struct pager_where_nodes *places) {
+    if (places->n_chunks == UINT32_MAX / PAGER_WHERE_CHUNK) {
+        return false;
+    }
+    if (places->n_chunks == places->chunks_capacity) {
+        uint32_t capacity = places->chunks_capacity ? 2 * places->chunks_capacity : 16;
+        struct pager_where_node **grown = realloc(places->chunks, (size_t)capacity * sizeof(*grown));
+        if (!grown) {
+            return false;
+        }
+        places->chunks = grown;
+        places->chunks_capacity = capacity;
+    }
+    struct pager_where_node *chunk = malloc(PAGER_WHERE_CHUNK * sizeof(*chunk));
+    if (chunk) {
+        places->chunks[places->n_chunks++] = chunk;
+    }
+    return chunk != NULL;
+}
+
 static uint32_t node_take(struct pager_where_nodes *places) {
     uint32_t node = places->first_free;
     if (node) {
-        places->first_free = places->nodes[node - 1].next;
+        places->first_free = pager_where_node_at(places, node)->next;
         return node;
     }
-    if (places->n == places->capacity) {
-        uint32_t capacity = places->capacity ? 2 * places->capacity : 1024;
-        struct pager_where_node *grown = capacity < UINT32_MAX / 2 ? realloc(places->nodes, capacity * sizeof(*grown)) : NULL;
-        if (!grown) {
-            return 0;
-        }
-        places->nodes = grown;
-        places->capacity = capacity;
+    if (places->n == places->n_chunks * PAGER_WHERE_CHUNK && !chunk_add(places)) {
+        return 0;
     }
     return ++places->n;
 }
 
+uint64_t pager_where_nodes_bytes(const struct pager_where_nodes *places) {
+    return (uint64_t)places->n_chunks * PAGER_WHERE_CHUNK * sizeof(**places->chunks) +
+           (uint64_t)places->chunks_capacity * sizeof(*places->chunks);
+}
+
+void pager_where_nodes_free(struct pager_where_nodes *places) {
+    for (uint32_t i = 0; i < places->n_chunks; i++) {
+        free(places->chunks[i]);
+    }
+    free(places->chunks);
+    *places = (struct pager_where_nodes){0};
+}
+
 static void node_give(struct pager_where_nodes *places, uint32_t node) {
-    places->nodes[node - 1] = (struct pager_where_node){.next = places->first_free};
+    *pager_where_node_at(places, node) = (struct pager_where_node){.next = places->first_free};
     places->first_free = node;
 }
 

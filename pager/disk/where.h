@@ -23,10 +23,18 @@ struct pager_where_node {
     uint8_t group, rung;
 };
 
+/* In chunks: that there are more of them moves none. */
+#define PAGER_WHERE_CHUNK 4096u
 struct pager_where_nodes {
-    struct pager_where_node *nodes;
-    uint32_t n, capacity, first_free; /* counted from 1; 0: none */
+    struct pager_where_node **chunks;
+    uint32_t n_chunks, chunks_capacity;
+    uint32_t n, first_free; /* counted from 1; 0: none */
 };
+static inline struct pager_where_node *pager_where_node_at(const struct pager_where_nodes *places, uint32_t node) {
+    return &places->chunks[(node - 1) / PAGER_WHERE_CHUNK][(node - 1) % PAGER_WHERE_CHUNK];
+}
+uint64_t pager_where_nodes_bytes(const struct pager_where_nodes *places);
+void pager_where_nodes_free(struct pager_where_nodes *places);
 
 /* Without a disk no block has any of these. */
 bool pager_where_any(const struct pager *pager, uint32_t block);

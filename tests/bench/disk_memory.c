@@ -64,7 +64,8 @@ static int fill(const struct bench_case *self, struct paper *paper, struct costs
         }
     }
     struct pager_disk_stats stats;
-    pager_restore_end(paper->pager, paper->now_ns);
+    while (pager_restore_end(paper->pager, paper->now_ns)) {
+    }
     pager_disk_stats(paper->pager, &stats);
     return stats.log.live_records == LAST / A_SEGMENT * A_SEGMENT
                ? 0

@@ -196,9 +196,13 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
         return;
     }
     if ((restore->from_snapshot && !doubt) || restore->row == restore->n_rows) {
-        sim_say(sim, "restored");
-        pager_restore_end(sim->pager, sim->now_ns);
-        sim->restored = true;
+        sim->restored = !pager_restore_end(sim->pager, sim->now_ns);
+        sim_say(sim, sim->restored ? "restored" : "all is told");
+        if (!sim->restored) {
+            restore->from_snapshot = false;
+            restore->row = restore->n_rows;
+            go_on(sim, restore);
+        }
         return;
     }
     restore->from_snapshot = false;

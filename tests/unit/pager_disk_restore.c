@@ -1,0 +1,191 @@
+/*
+ * A start finds the index again while readers are served: whatever the log holds, no single call may do much. What a call does shows in the memory that it takes or
+ * gives back: a table that is copied into one of twice the size takes as much in a single call as all calls before it.
+ */
+#include "tests/unit/pager_disk_rig.h"
+
+#define POOL (1ull << 20)
+#define SEGMENTS 16u
+#define UNITS 65536u
+#define A_CALL 1024u
+/* A call's own entries, and a huge page for one of the tables. */
+#define MOST (3ull << 20)
+#define GROUPS 8u
+#define BLOCKS 72000u
+#define DELETIONS 72000u
+
+/* Eight windows: every block has eight records, of which each has its own place and sequence. */
+static quire_layout layout_of_many(void) {
+    quire_layout layout = {.n_layers = GROUPS, .n_groups = GROUPS, .block_tokens = 4, .weights_digest = {1}};
+    for (uint16_t l = 0; l < GROUPS; l++) {
+        layout.kv_src[l] = l;
+        layout.group_of[l] = (uint8_t)l;
+        layout.group[l] = (quire_group){.n_kv_heads = 2, .k_dim = 64, .v_dim = 64, .elem = QUIRE_F16, .window_tokens = l ? 8u * l : 0};
+    }
+    return layout;
+}
+
+static struct rig *starting(const quire_layout *layout) {
+    struct rig *rig = rig_new(POOL, layout);
+    disk_attach(rig, SEGMENTS, UNITS);
+    for (uint32_t i = 0; i < SEGMENTS; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_SEALED, 1 + i, UNITS - 64, UNITS - 64);
+    }
+    return rig;
+}
+
+static uint64_t memory_of(const struct rig *rig) {
+    struct pager_memory memory;
+    pager_memory(rig->pager, &memory);
+    return memory.index_bytes + memory.other_bytes + disk_stats(rig).where_bytes;
+}
+
+static struct quire_log_entry entry_of(const struct rig *rig, uint32_t number, uint32_t groups) {
+    uint32_t key = 1 + number / groups;
+    return (struct quire_log_entry){.key = rig_key(key),
+                                    .parent = rig_key(key - 1),
+                                    .sequence = 10 + number,
+                                    .ns = pager_ns_serial(rig->pager, rig->ns),
+                                    .at_units = 2 + number % (UNITS - 100),
+                                    .size_bytes = 512,
+                                    .n_tokens = 4,
+                                    .group = (uint8_t)(number % groups),
+                                    .kind = QUIRE_LOG_RECORD,
+                                    .flags = key % 8 == 1 ? QUIRE_LOG_ROOT : 0};
+}
+
+static struct quire_log_entry deletion_of(const struct rig *rig, uint32_t key) {
+    return (struct quire_log_entry){
+        .key = rig_key(key), .sequence = 1ull << 30, .ns = pager_ns_serial(rig->pager, rig->ns), .kind = QUIRE_LOG_TOMBSTONE};
+}
+
+/* Tells entries, some a call; the most that one call took. */
+static uint64_t tell(struct rig *rig, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
+    uint64_t before = memory_of(rig), most = 0;
+    pager_restore_entries(rig->pager, rig->now_ns, segment, entries, n);
+    most = memory_of(rig) > before ? memory_of(rig) - before : 0;
+    return most;
+}
+
+static uint64_t tell_blocks(struct rig *rig, uint32_t blocks, uint32_t groups) {
+    static struct quire_log_entry entries[A_CALL];
+    uint64_t most = 0;
+    for (uint32_t left = blocks * groups; left > 0;) {
+        uint32_t n = left < A_CALL ? left : A_CALL;
+        left -= n;
+        for (uint32_t i = 0; i < n; i++) {
+            entries[i] = entry_of(rig, left + i, groups);
+        }
+        most = quire_max_u64(most, tell(rig, left / (UNITS - 100), entries, n));
+    }
+    return most;
+}
+
+static uint64_t tell_deletions(struct rig *rig, uint32_t first, uint32_t n, uint32_t serial) {
+    static struct quire_log_entry entries[A_CALL];
+    uint64_t most = 0;
+    for (uint32_t told = 0; told < n;) {
+        uint32_t now = n - told < A_CALL ? n - told : A_CALL;
+        for (uint32_t i = 0; i < now; i++) {
+            entries[i] = deletion_of(rig, first + told + i);
+            entries[i].ns = serial;
+        }
+        told += now;
+        most = quire_max_u64(most, tell(rig, SEGMENTS - 1, entries, now));
+    }
+    return most;
+}
+
+static bool there(struct rig *rig, uint32_t key) {
+    struct pager_block_info info;
+    quire_key k = rig_key(key);
+    return pager_block_info(rig->pager, rig->now_ns, rig->ns, &k, &info) == QUIRE_OK && info.n_records > 0;
+}
+
+/* Half a million records of blocks in eight groups: all come back, and what is remembered of each grows in steps. */
+Test(disk_restore, records_take_a_little_at_a_time) {
+    quire_layout layout = layout_of_many();
+    struct rig *rig = starting(&layout);
+    cr_expect_leq(tell_blocks(rig, BLOCKS, GROUPS), MOST);
+    cr_assert_eq(disk_stats(rig).counters->disk_restored, (uint64_t)BLOCKS * GROUPS);
+    while (pager_restore_end(rig->pager, rig->now_ns)) {
+    }
+    cr_assert(there(rig, 1) && there(rig, BLOCKS));
+    disk_rig_free(rig);
+}
+
+/* So it is with deletions; when all is told nobody needs them any more, and their memory is given back. */
+Test(disk_restore, deletions_take_a_little_at_a_time) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = starting(&layout);
+    uint64_t before = memory_of(rig);
+    cr_expect_leq(tell_deletions(rig, 1, DELETIONS, pager_ns_serial(rig->pager, rig->ns)), MOST);
+    tell_blocks(rig, 100, 1);
+    cr_assert(!there(rig, 1) && !there(rig, 100));
+    cr_assert_eq(disk_stats(rig).counters->disk_restored, 0);
+    while (pager_restore_end(rig->pager, rig->now_ns)) {
+    }
+    cr_assert_eq(memory_of(rig), before);
+    disk_rig_free(rig);
+}
+
+/* Nothing of a namespace that was deleted can come back: its blocks' deletions need not be remembered. */
+Test(disk_restore, deletions_of_strangers_take_nothing) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = starting(&layout);
+    cr_assert_eq(tell_deletions(rig, 1, A_CALL, 4711), 0);
+    cr_assert_eq(tell_deletions(rig, 1, DELETIONS, 4711), 0);
+    tell_blocks(rig, 8, 1);
+    cr_assert(there(rig, 1) && there(rig, 8));
+    pager_restore_end(rig->pager, rig->now_ns);
+    disk_rig_free(rig);
+}
+
+/* A log that tells of more deletions than there may be blocks: rather than let one of them come back, what is older is left where it is, and counted. */
+Test(disk_restore, more_deletions_than_are_remembered) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = starting(&layout);
+    uint32_t max_blocks = (uint32_t)rig->options.max_blocks;
+    cr_expect_leq(tell_deletions(rig, 1000, max_blocks, pager_ns_serial(rig->pager, rig->ns)), MOST);
+    tell_blocks(rig, 8, 1);
+    cr_assert(there(rig, 8));
+    cr_assert_eq(disk_stats(rig).counters->disk_unrestored, 0);
+    tell_deletions(rig, 1000 + max_blocks, 1, pager_ns_serial(rig->pager, rig->ns));
+    tell_blocks(rig, 16, 1);
+    cr_assert(there(rig, 8) && !there(rig, 16));
+    cr_assert_eq(disk_stats(rig).counters->disk_unrestored, 16);
+    while (pager_restore_end(rig->pager, rig->now_ns)) {
+    }
+    disk_rig_free(rig);
+}
+
+static uint64_t pinned(const struct rig *rig) {
+    struct pager_ns_info info;
+    uint32_t cursor = 0;
+    cr_assert(pager_ns_next(rig->pager, &cursor, &info));
+    return info.pinned_blocks;
+}
+
+/* The end is a matter of several calls, too: some pins each. Metadata that is saved between two of them has them all. */
+Test(disk_restore, pins_come_back_a_few_at_a_time) {
+    enum { PINS = 5000 };
+    quire_layout layout = rig_layout();
+    struct rig *rig = starting(&layout);
+    uint32_t calls = 1;
+    uint64_t before = 0;
+    for (uint32_t i = 0; i < PINS; i++) {
+        struct quire_meta_pin pin = {.key = rig_key(1 + i), .serial = pager_ns_serial(rig->pager, rig->ns), .pins = 1};
+        cr_assert_eq(pager_restore_pin(rig->pager, &pin), QUIRE_OK);
+    }
+    tell_blocks(rig, PINS, 1);
+    rig_pass(rig, 2000);
+    for (; pager_restore_end(rig->pager, rig->now_ns); calls++) {
+        cr_assert_leq(pinned(rig), before + 1024);
+        before = pinned(rig);
+        rig_pass(rig, 2000);
+        cr_assert_eq(disk_of(rig)->n_pins, PINS);
+    }
+    cr_assert_geq(calls, PINS / 1024);
+    cr_assert_eq(pinned(rig), PINS);
+    disk_rig_free(rig);
+}
