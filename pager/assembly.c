@@ -242,11 +242,19 @@ void pager_assembly_published(struct pager *pager, struct pager_assembly *assemb
     assembly_free(pager, assembly);
 }
 
-void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_status verdict) {
+bool pager_assembly_wants_pin(const struct pager_assembly *assembly) {
+    bool pin = assembly->pin;
+    for (const struct pager_part *part = assembly->first; part; part = part->next) {
+        pin |= part->pin;
+    }
+    return pin;
+}
+
+void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_status verdict, enum quire_status pin_verdict) {
     struct pager_assembly *assembly = pager_assembly_of(pager, block, NULL);
     while (assembly) {
         struct pager_assembly *next = pager_assembly_of(pager, block, assembly);
-        pager_assembly_end(pager, assembly, verdict);
+        pager_assembly_end(pager, assembly, pager_assembly_wants_pin(assembly) ? pin_verdict : verdict);
         assembly = next;
     }
 }

@@ -358,7 +358,9 @@ struct pager_assembly *pager_assembly_of(const struct pager *pager, uint32_t blo
 enum quire_status pager_assembly_begin(struct pager *pager, const struct pager_assembly *as, struct pager_assembly **assembly);
 /* Ends it: waiting parts get `verdict`, flying ones when they land. */
 void pager_assembly_end(struct pager *pager, struct pager_assembly *assembly, enum quire_status verdict);
-void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_status verdict);
+void pager_assembly_end_all(struct pager *pager, uint32_t block, enum quire_status verdict, enum quire_status pin_verdict);
+/* Some part of it does. */
+bool pager_assembly_wants_pin(const struct pager_assembly *assembly);
 /* Ends those of that put_id to which nobody but the session has brought anything. Returns how many. */
 uint32_t pager_assembly_cancel(struct pager *pager, uint32_t block, uint64_t put_id, uint64_t session);
 /* It has an extent now: asks for the fills of its parts. */

@@ -10,7 +10,10 @@ static enum quire_status touch(struct pager *pager, uint32_t block) {
     return QUIRE_OK;
 }
 
-/* Also what is under construction goes: a block that was deleted must not come back by a put from before. */
+/*
+ * Also what is under construction goes: a block that was deleted must not come back by a put from before. Who put it did nothing wrong and
+ * gave up nothing: it is told what it would have been told just before, that the block is stored; of a pin, that there is nothing to pin.
+ */
 static enum quire_status delete_block(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
     bool stored = pager_block_stored(pager, block), building = b->flags & PAGER_BLOCK_BUILDING;
@@ -24,7 +27,7 @@ static enum quire_status delete_block(struct pager *pager, uint32_t block) {
         pager->counters.deleted_blocks++;
     }
     if (building) {
-        pager_assembly_end_all(pager, block, QUIRE_CANCELLED);
+        pager_assembly_end_all(pager, block, QUIRE_OK, QUIRE_MISS);
     }
     return stored || building ? QUIRE_OK : QUIRE_MISS;
 }

@@ -177,7 +177,7 @@ enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 /* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not). A deletion also ends
-   what is under construction. */
+   what is under construction; the outcome of its parts is OK, or MISS when one of them was to pin it. */
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
                              const uint8_t *keys, uint32_t n_keys, uint8_t *statuses);
 

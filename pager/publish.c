@@ -23,14 +23,6 @@ void pager_publish_pin(struct pager *pager, uint32_t block) {
     }
 }
 
-static bool wants_pin(const struct pager_assembly *assembly) {
-    bool pin = assembly->pin;
-    for (const struct pager_part *part = assembly->first; part; part = part->next) {
-        pin |= part->pin;
-    }
-    return pin;
-}
-
 /* Others that build the same record and would not improve on it. */
 static void end_rivals(struct pager *pager, const struct pager_assembly *winner) {
     struct pager_assembly *next, *rival = pager_assembly_of(pager, winner->block, NULL);
@@ -39,7 +31,7 @@ static void end_rivals(struct pager *pager, const struct pager_assembly *winner)
         if (rival != winner && rival->group == winner->group &&
             !pager_more_faithful(pager, winner->block, rival->group, 0, rival->ancestry_error)) {
             pager->counters.puts_duplicate++;
-            if (wants_pin(rival)) {
+            if (pager_assembly_wants_pin(rival)) {
                 pager_publish_pin(pager, winner->block);
             }
             pager_assembly_end(pager, rival, QUIRE_OK);
@@ -101,7 +93,7 @@ void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct 
     if (held != PAGER_NO_RECORD || (pager_where_groups(pager, assembly->block) >> assembly->group & 1)) {
         if (!pager_more_faithful(pager, assembly->block, assembly->group, 0, assembly->ancestry_error)) {
             pager->counters.puts_duplicate++;
-            if (wants_pin(assembly)) {
+            if (pager_assembly_wants_pin(assembly)) {
                 pager_publish_pin(pager, assembly->block);
             }
             pager_part_done(pager, last, QUIRE_OK);

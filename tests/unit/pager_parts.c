@@ -200,10 +200,34 @@ Test(parts, delete_ends_construction) {
     cr_assert_gt(rig_stats(rig).used_bytes, 0); /* the copy is still under way: its room is not given to others */
     rig_complete(rig, &fill, QUIRE_OK);
     rig_pump(rig);
-    cr_assert_eq(rig->outcome[1], QUIRE_CANCELLED);
+    cr_assert_eq(rig->outcome[1], QUIRE_OK); /* it was stored, and then deleted: its owner did not give it up */
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NEVER_STORED);
     cr_assert_eq(rig_stats(rig).used_bytes, 0);
     rig_free(rig);
+}
+
+/* ... but who wants it pinned is told that it is not there; and bytes that were not what their sum says are told of all the same. */
+Test(parts, delete_tells_of_pins_and_of_corruption) {
+    static const struct {
+        uint8_t flags;
+        enum quire_status landed, outcome;
+    } cases[] = {{QUIRE_WIRE_PUT_PIN, QUIRE_OK, QUIRE_MISS}, {0, QUIRE_CORRUPT, QUIRE_CORRUPT}};
+    quire_layout layout = rig_layout();
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(cases); i++) {
+        struct rig *rig = rig_new(1 << 20, &layout);
+        struct pager_event fill;
+        struct quire_wire_put item = rig_item(rig, 1, 0);
+        item.flags |= cases[i].flags;
+        rig->held = true;
+        rig_put_item(rig, &item);
+        cr_assert(rig_take(rig, &fill));
+        cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
+        rig_complete(rig, &fill, cases[i].landed);
+        rig_pump(rig);
+        cr_assert(rig->outcome[1] == cases[i].outcome && rig->outcomes[1] == 1);
+        cr_assert_eq(rig_stats(rig).used_bytes, 0);
+        rig_free(rig);
+    }
 }
 
 /* Tickets are believed once: a repeated or invented completion changes nothing. */
