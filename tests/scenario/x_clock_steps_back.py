@@ -2,16 +2,14 @@
 The time of day jumps: back by a day, forward by years, back beyond the day on which the files were made. Nothing that is decided depends on it: delays and leases
 end as they should, what is newer counts as newer, and what was deleted stays deleted.
 """
-import os
+import re
 import struct
+import subprocess
 import time
 
 from lib_disk import DiskDaemon, read, until_there
-from lib_story import SLOW, TESTS, Actor, check, until
+from lib_story import BIN, SLOW, TESTS, Actor, check, until
 
-if os.environ.get("QUIRE_SANITIZE"):
-    print("sanitizers want to be loaded first")
-    raise SystemExit(77)  # skipped
 DAY = 24 * 3600
 BLOCKS = 60
 
@@ -26,9 +24,15 @@ def begin_clock(folder):
         file.write(struct.pack("<q", 0))
 
 
+def preloaded():
+    """A sanitizer's libraries want to come first, and then find the clock behind them."""
+    libraries = subprocess.run(["ldd", str(BIN / "quired")], capture_output=True, text=True, check=True).stdout.split()
+    return ":".join([path for path in libraries if re.search(r"/lib[a-z]+san\.so", path)] + [str((TESTS / "wall_clock.so").resolve())])
+
+
 class JumpingDaemon(DiskDaemon):
     def start(self, wait=True):
-        self.env = {"LD_PRELOAD": str((TESTS / "wall_clock.so").resolve()), "STORY_WALL_CLOCK": f"{self.folder}/clock"}
+        self.env = {"LD_PRELOAD": preloaded(), "STORY_WALL_CLOCK": f"{self.folder}/clock"}
         super().start(wait)
 
 
@@ -38,7 +42,7 @@ def said_at():
     return daemon.log().splitlines()[-1][:10]
 
 
-daemon = JumpingDaemon(prepare=begin_clock, yaml="pager:\n  lease_ms: 700ms\n")
+daemon = JumpingDaemon(prepare=begin_clock, yaml="pager:\n  lease_ms: 3s\n")
 worker = Actor(daemon)
 worker.ask(f"store 0 {BLOCKS} unknown")
 daemon.until_written()
@@ -57,14 +61,14 @@ for number, offset in enumerate((-DAY, 900 * DAY, -20000 * DAY, 5)):
     jump(offset + DAY)
     check(worker.ask("fetch 0") == ["10"], "a lease ended with the time of day")
     jump(offset)
-    until(lambda: daemon.counters()["quire_leases_expired_total"] == 1, 3, "a lease did not end when its time was over")
+    until(lambda: daemon.counters()["quire_leases_expired_total"] == 1, 30, "a lease did not end when its time was over")
     worker.ask("fetch 0", fails="STALE")
     worker.ask("release 0")
     # A delay of the disk is as long as it is told, and a fetch waits no longer than its deadline.
     daemon.forget_memory()
     daemon.rehearse("read:delay=200ms")
     begin = time.monotonic()
-    check(len(read(worker, 1000 + first, 2)) == 2 and 0.4 <= time.monotonic() - begin < 1.9 * SLOW, "the disk's delay depends on the time of day")
+    check(len(read(worker, 1000 + first, 2)) == 2 and 0.4 <= time.monotonic() - begin < 4 * SLOW, "the disk's delay depends on the time of day")
     daemon.rehearse()
     daemon.restart()
     until_there(worker, first, 1)
@@ -75,5 +79,5 @@ for number, offset in enumerate((-DAY, 900 * DAY, -20000 * DAY, 5)):
     daemon.restart()
     until_there(worker, first, 1)
     check(len(read(worker, first, BLOCKS)) == BLOCKS, f"offset {offset}: blocks that were stored after they had been deleted are gone")
-check(len(days) == 4, f"the log was written on {days}: the clock did not jump")
+check(len(days) >= 4, f"the log was written on {days}: the clock did not jump")
 daemon.stop()
