@@ -131,3 +131,16 @@ int disk_fixture_demoted(struct disk_fixture *disk, const struct disk_watch *wat
         usleep(1000);
     }
 }
+
+int disk_fixture_in_step(struct disk_fixture *disk, quire_source *source, double bytes) {
+    struct disk_watch watch;
+    double seconds;
+    if (disk_fixture_watch(disk, &watch) != 0) {
+        return 1;
+    }
+    if (quire_store(disk->fixture.ns, source, 1, NULL, 20000, NULL) != QUIRE_OK) {
+        return bench_fail(disk->c, "store: %s", quire_last_error());
+    }
+    watch.writes = 1e18; /* when it began is not wanted */
+    return disk_fixture_demoted(disk, &watch, bytes, &seconds);
+}

@@ -89,14 +89,25 @@ static int idle(struct host *host, double *value) {
     return 0;
 }
 
+static void next_block(struct host *host, quire_source *source, const void **bases) {
+    quire_key key = fixture_key(host->number++);
+    fixture_source(source, &host->layout, host->memory, bases, &key);
+    source->flags = QUIRE_STORE_PARENT_UNKNOWN;
+}
+
+static int in_step(struct host *host) {
+    quire_source source;
+    const void *bases[2 * 32];
+    next_block(host, &source, bases);
+    return disk_fixture_in_step(&host->disk, &source, (double)BULK_BYTES);
+}
+
 static int fill(struct host *host) {
     quire_source sources[BATCH];
     const void *bases[BATCH][2 * 32];
     for (uint64_t left = ROUND_BYTES / BULK_BYTES; left > 0; left -= BATCH) {
         for (uint32_t i = 0; i < BATCH; i++) {
-            quire_key key = fixture_key(host->number++);
-            fixture_source(&sources[i], &host->layout, host->memory, bases[i], &key);
-            sources[i].flags = QUIRE_STORE_PARENT_UNKNOWN;
+            next_block(host, &sources[i], bases[i]);
         }
         if (quire_store(host->disk.fixture.ns, sources, BATCH, NULL, 20000, NULL) != QUIRE_OK) {
             return bench_fail(host->disk.c, "store: %s", quire_last_error());
@@ -108,7 +119,7 @@ static int fill(struct host *host) {
 /* Samples count from the first batch that was written to the last. */
 static int loaded(struct host *host, double *value) {
     struct disk_watch before, now;
-    if (disk_fixture_evict(&host->disk) != 0 || disk_fixture_watch(&host->disk, &before) != 0 || fill(host) != 0) {
+    if (in_step(host) != 0 || disk_fixture_evict(&host->disk) != 0 || disk_fixture_watch(&host->disk, &before) != 0 || fill(host) != 0) {
         return 1;
     }
     now = before;

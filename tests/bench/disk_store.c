@@ -21,6 +21,19 @@ struct store {
     uint64_t offsets[ROUND_BYTES / RAW_BYTES];
 };
 
+static void next_block(struct store *store, quire_source *source, const void **bases) {
+    quire_key key = fixture_key(store->number++);
+    fixture_source(source, &store->layout, store->memory, bases, &key);
+    source->flags = QUIRE_STORE_PARENT_UNKNOWN;
+}
+
+static int in_step(struct store *store) {
+    quire_source source;
+    const void *bases[2 * 32];
+    next_block(store, &source, bases);
+    return disk_fixture_in_step(&store->disk, &source, (double)store->payload_bytes);
+}
+
 static int fill(struct store *store) {
     static quire_source sources[BATCH];
     static const void *bases[BATCH][2 * 32];
@@ -28,9 +41,7 @@ static int fill(struct store *store) {
     for (uint64_t left = ROUND_BYTES / store->payload_bytes; left > 0;) {
         uint32_t n = (uint32_t)quire_min_u64(left, quire_min_u64(BATCH, STORE_BYTES / store->payload_bytes));
         for (uint32_t i = 0; i < n; i++) {
-            quire_key key = fixture_key(store->number++);
-            fixture_source(&sources[i], &store->layout, store->memory, bases[i], &key);
-            sources[i].flags = QUIRE_STORE_PARENT_UNKNOWN;
+            next_block(store, &sources[i], bases[i]);
         }
         if (quire_store(store->disk.fixture.ns, sources, n, NULL, 20000, NULL) != QUIRE_OK) {
             return bench_fail(store->disk.c, "store: %s", quire_last_error());
@@ -44,7 +55,7 @@ static int fill(struct store *store) {
 static int demote(struct store *store, double *bytes_per_s) {
     struct disk_watch watch;
     double payload = (double)(ROUND_BYTES / store->payload_bytes * store->payload_bytes), seconds;
-    if (disk_fixture_evict(&store->disk) != 0 || disk_fixture_watch(&store->disk, &watch) != 0 || fill(store) != 0 ||
+    if (in_step(store) != 0 || disk_fixture_evict(&store->disk) != 0 || disk_fixture_watch(&store->disk, &watch) != 0 || fill(store) != 0 ||
         disk_fixture_demoted(&store->disk, &watch, payload, &seconds) != 0) {
         return 1;
     }
