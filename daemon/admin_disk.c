@@ -48,12 +48,24 @@ static void disk_pager(const struct pager_disk_stats *stats, Quire__Wire__DiskIn
     }
 }
 
-static void disk_progress(const struct disk *disk, Quire__Wire__DiskInfo *info) {
+static void disk_progress(const struct admin_call *call, Quire__Wire__DiskInfo *info) {
+    static const char *const origins[] = {"nowhere", "snapshot", "log"};
+    const struct disk *disk = call->core->disk_tier;
     const struct restart_progress *restored = disk_restart(disk);
+    const char *why;
+    enum disk_origin origin = disk_origin(disk, &why);
     const struct scrub_progress *scrubbed = scrub_progress(disk_scrub(disk));
     info->restore_segments = restored->to_read;
     info->restored_segments = restored->read;
     info->restored_records = restored->records;
+    info->restored_from = (char *)origins[origin];
+    info->restored_why = origin == DISK_FROM_LOG ? admin_text(call, why) : info->restored_why;
+    info->restored_us = restored->ended ? restored->took_ns / QUIRE_NS_PER_US + 1 : 0;
+    info->restored_deletions = restored->deletions;
+    info->restored_bytes = restored->read_bytes;
+    info->walked_segments = restored->walked;
+    info->doubtful_records = restored->bad_records;
+    info->failed_reads = restored->unreadable;
     info->scrub_passes = scrubbed->passes;
     info->scrub_bytes = scrubbed->bytes;
     info->scrub_damaged = scrubbed->damaged;
@@ -87,7 +99,7 @@ enum quire_status admin_disk(const struct admin_call *call, Quire__Wire__TierInf
     tier->records = stats.log.live_records;
     quire__wire__disk_info__init(info);
     disk_pager(&stats, info);
-    disk_progress(disk, info);
+    disk_progress(call, info);
     disk_io_facts(call, info);
     info->segment_bytes = (uint64_t)geometry->segment_units * geometry->unit_bytes;
     info->files = disk_list(call);

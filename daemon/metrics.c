@@ -99,6 +99,8 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
     X(lost_segments, "segments of files that are out of use")                                                                              \
     X(restore_segments, "segments that held something at the start")                                                                       \
     X(restored_segments, "of these, the ones whose records the index knows")                                                               \
+    X(doubtful_records, "records that the start left out: not whole, or of a place that cannot be trusted")                                \
+    X(failed_reads, "reads of the start that failed, and were tried again")                                                                \
     X(dirty_bytes, "bytes in memory only, to be written")                                                                                  \
     X(dirty_records, "records in memory only, to be written")                                                                              \
     X(writing_bytes, "bytes being written")                                                                                                \

@@ -16,8 +16,10 @@ struct question {
     const char *ns_name, *tokens_path;
     quire_ns *ns;
     struct keys keys;
-    uint8_t *misses; /* a byte a key, each for itself */
-    uint32_t prefix; /* blocks of the longest stored prefix; with single keys the keys that hit */
+    uint8_t *misses;    /* a byte a key, each for itself */
+    uint32_t *fetch_us; /* until each will have been read from disk, with those before it; 0: in memory */
+    uint32_t prefix;    /* blocks of the longest stored prefix; with single keys the keys that hit */
+    uint32_t prefix_us; /* until all of them will have been read */
 };
 
 static void question_free(struct question *question) {
@@ -26,25 +28,28 @@ static void question_free(struct question *question) {
     }
     keys_free(&question->keys);
     free(question->misses);
+    free(question->fetch_us);
     *question = (struct question){0};
 }
 
 /* No lease is taken, and nothing counts as use. */
-static enum cli_exit probe(struct cli *cli, struct question *question, uint32_t flags, uint32_t *hits) {
+static enum cli_exit probe(struct cli *cli, struct question *question, uint32_t flags, uint32_t *hits, uint32_t *fetch_us) {
     const quire_lookup_args args = {
         .keys = question->keys.key,
         .n_keys = question->keys.n,
         .flags = flags | QUIRE_LOOKUP_PROBE,
         .deadline_ms = cli->deadline_ms,
+        .estimates_us = question->fetch_us,
     };
     quire_lookup_result result;
     enum quire_status status = quire_lookup(question->ns, &args, question->misses, &result);
     *hits = result.hits;
+    *fetch_us = status == QUIRE_OK ? result.fetch_us : 0;
     return status == QUIRE_OK ? CLI_OK : cli_fail(cli, status, "lookup: %s", quire_last_error());
 }
 
 static enum cli_exit ask(struct cli *cli, struct question *question, const struct args_list *words) {
-    uint32_t each;
+    uint32_t each, each_us;
     enum cli_exit result = cli_open_ns(cli, question->ns_name, &question->ns);
     if (result == CLI_OK) {
         result = question->tokens_path != NULL ? keys_from_tokens(cli, question->ns, question->tokens_path, &question->keys)
@@ -54,15 +59,17 @@ static enum cli_exit ask(struct cli *cli, struct question *question, const struc
         return result;
     }
     question->misses = calloc(question->keys.n + 1, 1);
-    if (question->misses == NULL) {
+    question->fetch_us = calloc(question->keys.n + 1, sizeof *question->fetch_us);
+    if (question->misses == NULL || question->fetch_us == NULL) {
         return cli_fail(cli, QUIRE_NO_MEMORY, "out of memory");
     }
     if (question->tokens_path != NULL) {
-        result = probe(cli, question, 0, &question->prefix);
+        result = probe(cli, question, 0, &question->prefix, &question->prefix_us);
     }
     if (result == CLI_OK) {
-        result = probe(cli, question, QUIRE_LOOKUP_EACH, &each);
+        result = probe(cli, question, QUIRE_LOOKUP_EACH, &each, &each_us);
         question->prefix = question->tokens_path != NULL ? question->prefix : each;
+        question->prefix_us = question->tokens_path != NULL ? question->prefix_us : each_us;
     }
     return result;
 }
@@ -71,6 +78,7 @@ static enum cli_exit ask(struct cli *cli, struct question *question, const struc
 static void lookup_json(const struct question *question, FILE *to) {
     cJSON *root = cJSON_CreateObject();
     json_add_u64(root, "hits", question->prefix);
+    json_add_u64(root, "fetch_us", question->prefix_us);
     cJSON *array = cJSON_AddArrayToObject(root, "keys");
     for (unsigned i = 0; i < question->keys.n; i++) {
         char text[65];
@@ -80,32 +88,47 @@ static void lookup_json(const struct question *question, FILE *to) {
         cJSON_AddBoolToObject(entry, "hit", question->misses[i] == QUIRE_MISS_NONE);
         if (question->misses[i] != QUIRE_MISS_NONE) {
             cJSON_AddStringToObject(entry, "miss", quire_miss_name((enum quire_miss)question->misses[i]));
+        } else {
+            json_add_u64(entry, "fetch_us", question->fetch_us[i]);
         }
         cJSON_AddItemToArray(array, entry);
     }
     json_print(root, to);
 }
 
+/* Nothing where nothing waits for a disk. */
+static void lookup_time(const struct question *question, FILE *to) {
+    char time[FORMAT_BYTES];
+    if (question->prefix_us > 0) {
+        format_us(question->prefix_us, time);
+        fprintf(to, "part of it is on disk: all will be in memory about %s after it was asked for\n", time);
+    }
+}
+
 static void lookup_people(const struct question *question, FILE *to) {
-    static const char *const titles[] = {"BLOCK", "KEY", "ANSWER"};
+    static const char *const titles[] = {"BLOCK", "KEY", "FROM DISK IN", "ANSWER"};
     struct table table;
-    char tokens[QUIRE_UNITS_BYTES];
-    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "rll");
+    char tokens[QUIRE_UNITS_BYTES], time[FORMAT_BYTES];
+    table_begin(&table, titles, QUIRE_ARRAY_LEN(titles), "rlrl");
     for (unsigned i = 0; i < question->keys.n; i++) {
         char text[65];
         quire_key_to_text(&question->keys.key[i], text);
         table_cell(&table, "%u", i);
         table_cell(&table, "%s", text);
+        format_us(question->fetch_us[i], time);
+        table_cell(&table, "%s", question->misses[i] == QUIRE_MISS_NONE && question->fetch_us[i] > 0 ? time : "–");
         table_cell(&table, "%s", quire_miss_text((enum quire_miss)question->misses[i]));
     }
     table_end(&table, 0, 0, to);
     if (question->tokens_path == NULL) {
         fprintf(to, "%u of %u key%s hit\n", question->prefix, question->keys.n, quire_s(question->keys.n));
+        lookup_time(question, to);
         return;
     }
     quire_human_count((uint64_t)question->prefix * question->keys.block_tokens, tokens, sizeof tokens);
     fprintf(to, "longest stored prefix: %u of %u block%s, %s of %zu token%s\n", question->prefix, question->keys.n,
             quire_s(question->keys.n), tokens, question->keys.n_tokens, quire_s(question->keys.n_tokens));
+    lookup_time(question, to);
 }
 
 enum cli_exit cmd_lookup(struct cli *cli, int argc, char **argv) {

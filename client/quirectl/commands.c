@@ -7,7 +7,11 @@
 
 const struct command commands[] = {
     {"status", "", "", "what the daemon holds, and how it does",
-     "Examples:\n  quirectl status\n  quirectl --json status | jq .daemon.uptime_ms\n", cmd_status},
+     "Of the disk tier also where its index came from at the last start, how long that took and what was left out; while it is\n"
+     "still being found, how far that is.\n\n"
+     "Examples:\n  quirectl status\n  quirectl --json status | jq .daemon.uptime_ms\n"
+     "  quirectl --json status | jq '.disk | {state, restored_from, restored_us, doubtful_records}'\n",
+     cmd_status},
     {"top", "[--interval TIME] [--once]", "--interval --once", "the same, live: tiers, throughput, hit rate, sessions",
      "q quits, space pauses. Without a terminal, and with --once, one picture over one interval is printed.\n\n"
      "Examples:\n  quirectl top\n  quirectl top --interval 500ms\n  quirectl top --once --json\n",
@@ -25,7 +29,8 @@ const struct command commands[] = {
      cmd_block_show},
     {"lookup", "--ns NAME (--key KEY... | --tokens FILE)", "--ns --key --tokens", "which keys hit, and why the others miss",
      "With --tokens (numbers in a file, - for standard input) the keys are those of the full blocks of the tokens, and the\n"
-     "longest stored prefix is told. Takes no lease and does not count as use. Exit status 4 when a key missed.\n\n"
+     "longest stored prefix is told. For what is only on disk, when it will have been read with all before it, if it is asked\n"
+     "for now. Takes no lease and does not count as use. Exit status 4 when a key missed.\n\n"
      "Examples:\n  quirectl lookup --ns smollm2 --tokens prompt.txt\n  quirectl lookup --ns smollm2 --key KEY --key KEY\n",
      cmd_lookup},
     {"why-miss", "--ns NAME (KEY | --tokens FILE)", "--ns --tokens", "the first block of a chain that misses, why, and what to do",

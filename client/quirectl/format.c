@@ -1,6 +1,7 @@
 #include "client/quirectl/format.h"
 
 #include "proto/base/base.h"
+#include "proto/base/units.h"
 
 #include <stdio.h>
 
@@ -16,6 +17,16 @@ void format_ago(uint64_t ms, char text[FORMAT_BYTES]) {
         }
     }
     snprintf(text, FORMAT_BYTES, "just now");
+}
+
+void format_us(uint64_t us, char text[FORMAT_BYTES]) {
+    if (us < 1000) {
+        snprintf(text, FORMAT_BYTES, "%llu µs", (unsigned long long)us);
+    } else if (us < 9950) {
+        snprintf(text, FORMAT_BYTES, "%.1f ms", (double)us / 1000);
+    } else {
+        quire_human_duration((us + 500) / 1000, text, FORMAT_BYTES);
+    }
 }
 
 void format_percent(uint64_t part, uint64_t whole, char text[FORMAT_BYTES]) {

@@ -47,21 +47,71 @@ static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
     table_end(&table, 0, 0, to);
 }
 
+/* What of the start is no reason to worry, but to know: a record that was left out is a miss. */
+static void view_doubts(const Quire__Wire__DiskInfo *disk, FILE *to) {
+    char records[QUIRE_UNITS_BYTES];
+    const char *comma = "";
+    if (disk->doubtful_records == 0 && disk->walked_segments == 0 && disk->failed_reads == 0) {
+        return;
+    }
+    fprintf(to, "doubts      ");
+    if (disk->doubtful_records > 0) {
+        quire_human_count(disk->doubtful_records, records, sizeof records);
+        fprintf(to, "%s record%s not whole, and left out", records, quire_s(disk->doubtful_records));
+        comma = "; ";
+    }
+    if (disk->walked_segments > 0) {
+        fprintf(to, "%s%u segment%s had no footer, and %s searched", comma, disk->walked_segments, quire_s(disk->walked_segments),
+                disk->walked_segments == 1 ? "was" : "were");
+        comma = "; ";
+    }
+    if (disk->failed_reads > 0) {
+        fprintf(to, "%s%u read%s failed", comma, disk->failed_reads, quire_s(disk->failed_reads));
+    }
+    fputc('\n', to);
+}
+
+/* How the index came to know what the disk holds, or how far it is. */
+static void view_restored(const Quire__Wire__DiskInfo *disk, FILE *to) {
+    char records[QUIRE_UNITS_BYTES], deletions[QUIRE_UNITS_BYTES], read[QUIRE_UNITS_BYTES], took[QUIRE_UNITS_BYTES], percent[FORMAT_BYTES];
+    bool snapshot = strcmp(disk->restored_from, "snapshot") == 0;
+    if (strcmp(disk->restored_from, "nowhere") == 0) {
+        return;
+    }
+    quire_human_count(disk->restored_records, records, sizeof records);
+    quire_human_count(disk->restored_deletions, deletions, sizeof deletions);
+    quire_human_size(disk->restored_bytes, read, sizeof read);
+    quire_human_duration((disk->restored_us + 999) / 1000, took, sizeof took);
+    format_percent(disk->restored_segments, disk->restore_segments, percent);
+    bool under_way = strcmp(disk->state, "restoring") == 0;
+    fprintf(to, "%s  ", under_way ? "restoring " : "restored  ");
+    if (under_way) {
+        fprintf(to, "%s: %u of ", percent, disk->restored_segments);
+    }
+    fprintf(to, "%u segment%s, %s record%s", disk->restore_segments, quire_s(disk->restore_segments), records,
+            quire_s(disk->restored_records));
+    if (!snapshot) {
+        fprintf(to, " and %s deletion%s", deletions, quire_s(disk->restored_deletions));
+    }
+    fprintf(to, "%s from the %s", under_way ? " so far," : "", snapshot ? "snapshot of the last stop" : "log");
+    if (!under_way) {
+        fprintf(to, ": %s read in %s", read, took);
+    }
+    fprintf(to, "%s%s%s\n", disk->restored_why[0] != '\0' ? " (" : "", disk->restored_why, disk->restored_why[0] != '\0' ? ")" : "");
+    view_doubts(disk, to);
+}
+
 void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
     const Quire__Wire__DiskInfo *disk = reply->disk;
-    char dirty[QUIRE_UNITS_BYTES], records[QUIRE_UNITS_BYTES], backend[400];
+    char dirty[QUIRE_UNITS_BYTES], backend[400];
     if (disk == NULL) {
         return;
     }
     quire_human_size(disk->dirty_bytes, dirty, sizeof dirty);
-    quire_human_count(disk->restored_records, records, sizeof records);
     format_backend(disk, backend, sizeof backend);
     fprintf(to, "\ndisk        %u of %u segment%s clean%s, %s to be written; by %s\n", disk->clean_segments, disk->segments,
             quire_s(disk->segments), disk->emptying ? ", one being emptied" : "", dirty, backend);
-    if (strcmp(disk->state, "restoring") == 0) {
-        fprintf(to, "restoring   %u of %u segment%s, %s record%s so far\n", disk->restored_segments, disk->restore_segments,
-                quire_s(disk->restore_segments), records, quire_s(disk->restored_records));
-    }
+    view_restored(disk, to);
     if (disk->write_amplification > 0) {
         fprintf(to, "wear        written %.2f times what was stored\n", disk->write_amplification);
     }

@@ -24,6 +24,8 @@ struct disk {
     struct disk_io *io;
     struct rehearsal rehearsal;
     char why[600]; /* this backend */
+    bool snapshot_taken;
+    char snapshot_why[CONFIG_FILE_PATH_MAX + 200]; /* not, or no more */
     struct loop_source source;
     struct disk_env env;
     struct store *store;
@@ -295,15 +297,17 @@ static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t
 static void disk_take_snapshot(struct disk *disk) {
     struct core *core = disk->core;
     struct snapshot *snapshot;
-    char why[CONFIG_FILE_PATH_MAX + 200];
     uint32_t n;
-    enum quire_status status = snapshot_open(disk->set, &snapshot, why, sizeof why);
+    enum quire_status status = snapshot_open(disk->set, &snapshot, disk->snapshot_why, sizeof disk->snapshot_why);
+    disk->snapshot_taken = status == QUIRE_OK;
     if (status == QUIRE_OK) {
         const uint32_t *openings = snapshot_openings(snapshot, &n);
         pager_restore_openings(core->pager, core->now_ns, openings, n);
         restart_use_snapshot(disk->restart, snapshot);
     } else if (status != QUIRE_NOT_FOUND) {
-        log_warn("disk_snapshot_refused", "%s: the log is read instead", why);
+        log_warn("disk_snapshot_refused", "%s: the log is read instead", disk->snapshot_why);
+    } else if (!disk->set->clean) {
+        snprintf(disk->snapshot_why, sizeof disk->snapshot_why, "quired was not stopped in good order");
     }
 }
 
@@ -454,6 +458,12 @@ struct store *disk_store(const struct disk *disk) {
     return disk->store;
 }
 const struct restart_progress *disk_restart(const struct disk *disk) { return restart_progress(disk->restart); }
+
+enum disk_origin disk_origin(const struct disk *disk, const char **why) {
+    *why = disk->snapshot_taken ? "the snapshot turned out to be damaged" : disk->snapshot_why;
+    return disk->set->fresh ? DISK_FROM_NOTHING : restart_progress(disk->restart)->from_snapshot ? DISK_FROM_SNAPSHOT : DISK_FROM_LOG;
+}
+
 struct scrub *disk_scrub(const struct disk *disk) {
     return disk->scrub;
 }

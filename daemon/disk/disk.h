@@ -49,6 +49,9 @@ const struct disk_set *disk_files(const struct disk *disk);
 struct disk_io *disk_backend(const struct disk *disk, const char **why, bool *registered);
 struct store *disk_store(const struct disk *disk);
 const struct restart_progress *disk_restart(const struct disk *disk);
+/* Where the index comes from, and why not from a snapshot. */
+enum disk_origin { DISK_FROM_NOTHING, DISK_FROM_SNAPSHOT, DISK_FROM_LOG };
+enum disk_origin disk_origin(const struct disk *disk, const char **why);
 struct scrub *disk_scrub(const struct disk *disk);
 
 #endif

@@ -41,6 +41,7 @@ static inline bool quire_key_is_zero(const quire_key *key) {
     return quire_key_equal(key, &zero);
 }
 
+#define QUIRE_NS_PER_US 1000ull
 #define QUIRE_NS_PER_MS 1000000ull
 #define QUIRE_NS_PER_S 1000000000ull
 

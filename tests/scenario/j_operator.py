@@ -6,12 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from lib_story import BIN, SLOW, Actor, Daemon, check, until
-
-
-def key(number):
-    """The key that an actor gives to a block's number."""
-    return (number.to_bytes(4, "little") + b"\xc3" * 28).hex()
+from lib_story import BIN, SLOW, Actor, Daemon, check, key, until
 
 
 def run(*arguments, code=0, text="", stdin=""):

@@ -71,6 +71,11 @@ def until(condition, seconds, message):
     sys.exit(f"FAILED: {message} (waited {seconds * SLOW} s)")
 
 
+def key(number):
+    """The key that an actor gives to a block's number."""
+    return (number.to_bytes(4, "little") + b"\xc3" * 28).hex()
+
+
 class Daemon:
     """quired with its socket in a folder of its own, which configuration and flags call FOLDER."""
 

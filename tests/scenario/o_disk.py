@@ -3,7 +3,7 @@ import os
 import shutil
 import tempfile
 
-from lib_story import FOLDER, Actor, Daemon, check, until
+from lib_story import FOLDER, Actor, Daemon, check, key, until
 
 ROOT = os.getuid() == 0
 BLOCKS, STEP = 500, 100  # 32 KiB each: twice what the pool holds; a session may lease half the pool at once
@@ -42,6 +42,17 @@ estimates = [fetch_back(actor, first) for first in range(0, BLOCKS, STEP)]
 check(all(us > 0 for us in estimates[:2]), f"the oldest blocks are on disk, and their estimates say so: {estimates}")
 check(daemon.counters()["quire_disk_reads_total"] >= BLOCKS / 2, "they were read from there")
 check(fetch_back(actor, 0) > 0 and fetch_back(actor, 0) == 0, "what was just fetched is in memory")
+
+# An operator sees the estimates, too: of blocks that were fetched last, and so are in memory, there is none to tell.
+words = [word for number in range(200, 210) for word in ("--key", key(number))]
+daemon.ctl("evict", "--bytes", "8MiB")
+told = daemon.ctl("lookup", "--ns", "story", *words)[1]
+times = [entry["fetch_us"] for entry in told["keys"]]
+check(times == sorted(times) and times[0] > 0 and told["fetch_us"] == times[-1], f"lookup tells no time for what is on disk: {told}")
+check("from disk in" in daemon.ctl("lookup", "--ns", "story", *words, parse=False)[1].lower(), "nor does it tell people")
+fetch_back(actor, 200)
+told = daemon.ctl("lookup", "--ns", "story", *words)[1]
+check(told["fetch_us"] == 0 and all(entry["fetch_us"] == 0 for entry in told["keys"]), f"lookup tells a time for what is in memory: {told}")
 
 # Chosen layers and heads are read by themselves; views and guests wait for the disk, too.
 fetch_back(actor, 200, "lanes=2,1,0,2")

@@ -97,6 +97,7 @@ Test(daemon_disk_status, what_is_stored_shows, .init = start) {
     cr_expect(disk->segments == 32 && disk->clean_segments == 31 && disk->lost_segments == 0 && disk->segment_bytes == 1 << 20);
     cr_expect_geq(disk->write_amplification, 1);
     cr_expect_eq(disk->faults, 0);
+    cr_expect_str_eq(disk->restored_from, "nowhere");
     cr_assert_eq(disk->n_files, 1);
     cr_expect_str_eq(disk->files[0]->path, file);
     cr_expect(disk->files[0]->in_use && disk->files[0]->writes > 0 && disk->files[0]->written_bytes > 0);
@@ -125,6 +126,7 @@ Test(daemon_disk_status, metrics, .init = start) {
     cr_assert_eq(core_call(daemon_.core, write_metrics, &question, FRAMES_WAIT_MS), QUIRE_OK);
     static const char *const lines[] = {"quire_tier_capacity_bytes{tier=\"disk\",domain=\"\"} 33554432\n",
                                         "quire_disk_clean_segments 32\n",
+                                        "quire_disk_doubtful_records 0\n",
                                         "quire_disk_written_bytes_total 0\n",
                                         "quire_disk_write_amplification 0.0000\n",
                                         "quire_disk_estimate_error ",
@@ -150,6 +152,9 @@ Test(daemon_disk_status, found_again, .init = start) {
     Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
     cr_expect_str_eq(reply->disk->state, "serving");
     cr_expect(reply->disk->restored_records == 10 && reply->disk->restored_segments == reply->disk->restore_segments);
+    cr_expect_str_eq(reply->disk->restored_from, "snapshot");
+    cr_expect_str_eq(reply->disk->restored_why, "");
+    cr_expect(reply->disk->restored_us > 0 && reply->disk->restored_bytes > 0 && reply->disk->doubtful_records == 0);
     cr_expect_eq(reply->tiers[1]->records, 10);
     quire__wire__admin_reply__free_unpacked(reply, NULL);
     cr_expect_eq(counter("disk_restored"), 10);

@@ -239,6 +239,8 @@ static void world_add_disk(struct world *world, struct disk_world *more) {
     more->disk.state = (char *)"restoring", more->disk.backend = (char *)"threads",
     more->disk.backend_why = (char *)"io_uring is not allowed";
     more->disk.segments = 32, more->disk.clean_segments = 5, more->disk.restore_segments = 20, more->disk.restored_segments = 7;
+    more->disk.restored_from = (char *)"log", more->disk.restored_why = (char *)"quired was not stopped in good order";
+    more->disk.restored_deletions = 1, more->disk.restored_bytes = 5 << 20;
     more->disk.restored_records = 12345, more->disk.dirty_bytes = 3 << 20, more->disk.write_amplification = 1.07,
     more->disk.estimate_error = 0.2;
     more->disk.files = more->files, more->disk.n_files = 2;
@@ -268,12 +270,46 @@ Test(quirectl_views, disk_at_a_glance) {
     view_disk(&world.status, to);
     fclose(to);
     tells(text, "disk        5 of 32 segments clean, 3 MiB to be written; by threads: io_uring is not allowed\n");
-    tells(text, "restoring   7 of 20 segments, 12,345 records so far\n");
+    tells(text, "restoring   35.0 %: 7 of 20 segments, 12,345 records and 1 deletion so far, from the log (quired was not stopped in good "
+                "order)\n");
+    cr_expect_null(strstr(text, "doubts"));
     tells(text, "wear        written 1.07 times what was stored\n");
     tells(text, "estimates   fetch times told to workers are off by 20 %\n");
     tells(text, "/nvme1/log1  1 GiB  out of use");
     tells(text, "a write failed (Input/output error)");
     tells(text, "1048576 TiB     0 %");
+    free(text);
+}
+
+/* Afterwards status tells where the index came from, how long that took, and what was doubted; of a new set there is nothing to tell. */
+Test(quirectl_views, disk_after_a_start) {
+    static struct world world;
+    static struct disk_world more;
+    char *text = NULL;
+    size_t bytes;
+    world_make(&world, 0, 1);
+    world_add_disk(&world, &more);
+    more.disk.state = (char *)"serving", more.disk.restored_segments = 20, more.disk.restored_us = 1500000;
+    FILE *to = open_memstream(&text, &bytes);
+    view_disk(&world.status, to);
+    fflush(to);
+    tells(text, "restored    20 segments, 12,345 records and 1 deletion from the log: 5 MiB read in 1.50 s (quired was not stopped in good "
+                "order)\n");
+    more.disk.doubtful_records = 1200, more.disk.walked_segments = 1, more.disk.failed_reads = 2;
+    view_disk(&world.status, to);
+    fflush(to);
+    tells(text, "doubts      1,200 records not whole, and left out; 1 segment had no footer, and was searched; 2 reads failed\n");
+    more.disk.restored_from = (char *)"snapshot", more.disk.restored_why = (char *)"", more.disk.restored_us = 1;
+    more.disk.doubtful_records = more.disk.walked_segments = 0;
+    view_disk(&world.status, to);
+    fflush(to);
+    tells(text,
+          "restored    20 segments, 12,345 records from the snapshot of the last stop: 5 MiB read in 1 ms\ndoubts      2 reads failed\n");
+    size_t before = bytes;
+    more.disk.restored_from = (char *)"nowhere";
+    view_disk(&world.status, to);
+    fclose(to);
+    cr_expect_null(strstr(text + before, "restored"), "a new set has nothing to find again");
     free(text);
 }
 
