@@ -10,7 +10,7 @@
 
 struct load_request {
     struct session *session;
-    uint64_t request, read_ns;
+    uint64_t request, read_ns, lease;
     uint32_t slot, n_items;
     bool unwanted;
     uint8_t *statuses;
@@ -118,8 +118,9 @@ void loads_cancel(struct session *session, uint64_t request) {
     const struct loads *loads = &session->core->loads;
     for (uint32_t i = 0; session->load_items > 0 && i < LOADS_MAX_REQUESTS; i++) {
         struct load_request *load = loads->slots[i];
-        if (load != NULL && load->session == session && load->request == request) {
+        if (load != NULL && load->session == session && load->request == request && !load->unwanted) {
             load->unwanted = true;
+            pager_load_cancel(session->core->pager, session->core->now_ns, session->id, load->lease, load->slot);
         }
     }
 }
@@ -159,6 +160,7 @@ static enum quire_status loads_begin(struct session *session, const Quire__Wire_
     if (load == NULL) {
         return QUIRE_NO_MEMORY;
     }
+    load->lease = message->lease;
     uint64_t deadline_ns = core->now_ns + quire_min_u64(message->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;
     enum quire_status status = pager_load(core->pager, core->now_ns, session->id, message->lease, items, n_items, load->slot, deadline_ns);
     if (status != QUIRE_OK) {

@@ -32,7 +32,7 @@ uint32_t loads_count(const struct loads *loads);
 enum session_verdict loads_request(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
 /* PAGER_LOAD_DONE: answers. */
 void loads_done(struct core *core, const struct pager_event *event);
-/* The answer is of no interest any more; what is being read still comes into memory. */
+/* The answer is of no interest any more: what nobody else waits for is not read, unless that has begun. */
 void loads_cancel(struct session *session, uint64_t request);
 
 #endif

@@ -141,8 +141,13 @@ struct pager_load_item {
 enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, const struct pager_load_item *items,
                              uint32_t n_items, uint64_t cookie, uint64_t deadline_ns);
 /*
+ * Nobody waits for it any more: it is done at once, its items CANCELLED, and what nobody else waits for and was not begun is not read. So it is when
+ * its deadline passes and when its lease ends. What was begun comes into memory. Nothing when it is done.
+ */
+void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, uint64_t cookie);
+/*
  * After LOAD_DONE, once, with the event's ticket: for each item grants[i], and statuses[i]: OK; MISS (gone from the disk, damaged,
- * unreadable); FULL (no room in the pool); TIMEOUT. NOT_FOUND: the lease has ended.
+ * unreadable); FULL (no room in the pool); TIMEOUT; CANCELLED. NOT_FOUND: the lease has ended.
  */
 enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct quire_wire_grant *grants, uint8_t *statuses,
                                     uint32_t n_items);

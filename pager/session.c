@@ -1,5 +1,5 @@
 /* Sessions: what a session's end frees, and what it leaves to those who may still read. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 
 #include <stdlib.h>
 
@@ -96,6 +96,9 @@ void pager_session_close(struct pager *pager, uint64_t session, bool quarantine)
     pager_assembly_session_gone(pager, session);
     if (quarantine) {
         s->quarantined = true;
+        for (struct pager_lease *lease = s->leases; lease; lease = lease->next) {
+            pager_loads_end(pager, lease);
+        }
         pager_ns_unuse(pager, s);
         pager->domains[s->domain].quarantined_bytes += s->leased_bytes;
     } else {

@@ -246,6 +246,7 @@ struct pager_op *pager_read_of(const struct pager *pager, const struct pager_rec
 void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_read_promote(struct pager *pager, struct pager_op *op);  /* read ahead, and now somebody waits */
 void pager_read_rewrites(struct pager *pager, struct pager_op *op); /* when it is there it is written again */
+void pager_read_unwanted(struct pager *pager, struct pager_op *op); /* one who waited does not any more: perhaps it is given up */
 void pager_read_pump(struct pager *pager);
 void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_read_stuck(struct pager *pager, struct pager_op *op);

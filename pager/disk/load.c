@@ -61,11 +61,26 @@ void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_stat
 
 static void end_all(struct pager *pager, struct pager_load *load, enum quire_status status) {
     for (uint32_t i = 0; i < load->n; i++) {
-        if (load->items[i].op) {
+        struct pager_op *op = load->items[i].op;
+        if (op) {
             item_end(&load->items[i], status);
+            pager_read_unwanted(pager, op);
         }
     }
     finish(pager, load);
+}
+
+void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t handle, uint64_t cookie) {
+    const struct pager_lease *lease = pager->disk ? pager_lease_find(pager, session, handle) : NULL;
+    uint32_t cursor = 0;
+    for (struct pager_load *load; lease && lease->n_loads > 0 && (load = pager_table_next(&pager->disk->loads, &cursor));) {
+        if (load->lease == lease && load->cookie == cookie && load->n_pending > 0) {
+            pager_clock(pager, now_ns);
+            end_all(pager, load, QUIRE_CANCELLED);
+            pager_disk_pump(pager);
+            return;
+        }
+    }
 }
 
 void pager_load_late(struct pager *pager, struct pager_timer *timer) { end_all(pager, (struct pager_load *)timer, QUIRE_TIMEOUT); }

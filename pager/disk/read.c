@@ -410,3 +410,11 @@ void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     }
     pager_op_free(pager, op);
 }
+
+/* What was begun goes on: its bytes are on their way, and somebody may ask for them next. */
+void pager_read_unwanted(struct pager *pager, struct pager_op *op) {
+    if (op->read.queued && !op->read.waiting && !op->read.rewrites) {
+        pull(pager->disk, op);
+        pager_read_ended(pager, op, QUIRE_CANCELLED);
+    }
+}

@@ -41,6 +41,7 @@ struct sim_domain {
     X(bytes_verified)                                                                                                                      \
     X(loads)                                                                                                                               \
     X(loaded)                                                                                                                              \
+    X(cancelled)                                                                                                                           \
     X(partial)                                                                                                                             \
     X(deletions)                                                                                                                           \
     X(acknowledged)                                                                                                                        \

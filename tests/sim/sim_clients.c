@@ -144,6 +144,10 @@ static void want_of_lease(struct sim *sim, uint32_t client, enum sim_request_typ
     uint32_t i = sim_roll(sim, c->n_leases);
     struct sim_request request = {.type = type, .lease = c->leases[i], .partial = sim_chance(sim, 30), .wait_ms = sim_roll(sim, 300)};
     send(sim, client, &request);
+    if (type == SIM_LOAD && sim_chance(sim, 20)) { /* and thinks better of it */
+        request.type = SIM_CANCEL;
+        send(sim, client, &request);
+    }
     if (type == SIM_RELEASE) {
         c->leases[i] = c->leases[--c->n_leases];
     }

@@ -12,7 +12,7 @@
 #define SIM_KEYS_AT_ONCE 48u
 #define SIM_LEASES 16u
 
-enum sim_request_type { SIM_PUT, SIM_LEASE, SIM_LOAD, SIM_RELEASE, SIM_KEYS };
+enum sim_request_type { SIM_PUT, SIM_LEASE, SIM_LOAD, SIM_CANCEL, SIM_RELEASE, SIM_KEYS };
 
 struct sim_request {
     struct sim_task task;

@@ -60,7 +60,7 @@ struct sim_hold { /* a lease, as the daemon gave it */
 };
 
 struct sim_load {
-    bool open;
+    bool open, cancelled;
     uint64_t lease;
     uint32_t n;
     struct pager_load_item *items;

@@ -197,6 +197,20 @@ static void load(struct sim *sim, const struct sim_request *request) {
     sim->counts->loads += status == QUIRE_OK;
 }
 
+/* Perhaps of a load that has ended meanwhile. */
+static void cancel(struct sim *sim, const struct sim_request *request) {
+    for (uint64_t cookie = sim->model.n_loads; cookie > 0; cookie--) {
+        struct sim_load *load = &sim->model.loads[cookie - 1];
+        if (load->lease == request->lease) {
+            load->cancelled = true;
+            sim->counts->cancelled += load->open;
+            sim_say(sim, "cancel: lease %llx, cookie %llu", (unsigned long long)request->lease, (unsigned long long)cookie);
+            pager_load_cancel(sim->pager, sim->now_ns, request->session, request->lease, cookie);
+            return;
+        }
+    }
+}
+
 static void load_item_done(struct sim *sim, struct sim_hold *hold, const struct pager_load_item *item,
                            const struct quire_wire_grant *grant) {
     uint32_t i = 0;
@@ -246,13 +260,14 @@ static void load_done(struct sim *sim, const struct pager_event *event) {
     enum quire_status status = pager_load_result(sim->pager, event->ticket, grants, statuses, load->n);
     struct sim_hold *hold = sim_model_hold(sim, load->lease);
     sim_say(sim, "load done: cookie %llu, event %d, status %d", (unsigned long long)event->cookie, event->status, status);
+    hold = hold && is_leaving(sim, hold->session) ? NULL : hold;
     SIM_REQUIRE(sim, status == (hold ? QUIRE_OK : QUIRE_NOT_FOUND));
     SIM_REQUIRE(sim, pager_load_result(sim->pager, event->ticket, grants, statuses, load->n) == QUIRE_NOT_FOUND);
     for (uint32_t i = 0; hold && i < load->n; i++) {
         sim_say(sim, "  slot %u: status %d", load->items[i].slot, statuses[i]);
         SIM_REQUIRE(sim, statuses[i] == QUIRE_OK || statuses[i] == QUIRE_MISS || statuses[i] == QUIRE_FULL ||
                              statuses[i] == QUIRE_TIMEOUT || statuses[i] == QUIRE_STALE ||
-                             (statuses[i] == QUIRE_NOT_FOUND && is_leaving(sim, hold->session)));
+                             (statuses[i] == QUIRE_CANCELLED && load->cancelled));
         if (statuses[i] == QUIRE_OK) {
             load_item_done(sim, hold, &load->items[i], &grants[i]);
         }
@@ -347,7 +362,7 @@ void sim_server_delete_space(struct sim *sim, uint32_t space) {
 /* ---- all of them ---------------------------------------------------------------------------------------------------------- */
 void sim_server_request(struct sim *sim, const struct sim_request *request) {
     static void (*const handlers[])(struct sim *, const struct sim_request *) = {
-        [SIM_PUT] = put, [SIM_LEASE] = lease, [SIM_LOAD] = load, [SIM_RELEASE] = release, [SIM_KEYS] = by_key};
+        [SIM_PUT] = put, [SIM_LEASE] = lease, [SIM_LOAD] = load, [SIM_CANCEL] = cancel, [SIM_RELEASE] = release, [SIM_KEYS] = by_key};
     struct pager_session_info info;
     if (!sim->pager || request->life != sim->life || pager_session_info(sim->pager, request->session, &info) != QUIRE_OK) {
         return; /* its connection is no more */

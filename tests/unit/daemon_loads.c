@@ -303,8 +303,9 @@ Test(daemon_loads, a_slow_disk, .init = start) {
     cancel.request = load_send(grants->lease, items + 1, 1, 60000);
     cr_assert(frames_until(&daemon_, loads_wait, 1));
     frames_send(&client, QUIRE_MSG_CANCEL, &cancel.base);
+    cr_assert(frames_until(&daemon_, loads_wait, 0), "what was cancelled waits on");
     uint64_t id = load_send(grants->lease, items + 2, 2, 60000);
-    cr_assert(frames_until(&daemon_, loads_wait, 2));
+    cr_assert(frames_until(&daemon_, loads_wait, 1));
     frames_release(&client, grants->lease);
     cr_assert_eq(load_status(id), QUIRE_NOT_FOUND);
     disk_rule(NULL);

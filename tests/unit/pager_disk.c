@@ -342,6 +342,85 @@ Test(disk, a_full_pool_holds_up_nobody_else) {
     free(generations);
 }
 
+/*
+ * More is asked for than the disk is given at once: the rest waits its turn. Then nobody waits any more, for one of four reasons. What was begun comes
+ * into memory; the rest is not read for nobody. Asked for once more, it is.
+ */
+#define WANTED 300u
+static void give_up_a_load(void (*give_up)(struct rig *rig, uint64_t lease), enum quire_status expected) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(8 * POOL, &layout, 64, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    struct pager_load_item items[WANTED];
+    struct quire_wire_grant grants[WANTED];
+    uint8_t statuses[WANTED], misses[WANTED];
+    quire_key keys[WANTED];
+    uint64_t freed;
+    for (uint32_t i = 0; i < WANTED; i++) {
+        cr_assert_eq(rig_put(rig, 1 + i, 0), QUIRE_OK);
+        keys[i] = rig_key(1 + i);
+    }
+    disk_settle(rig);
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, 0, UINT16_MAX, UINT64_MAX, &freed), QUIRE_OK);
+    const struct pager_lease_request request = {.session = rig->session, .ns = rig->ns, .keys = (const uint8_t *)keys, .n_keys = WANTED};
+    struct pager_lease_reply reply = {.misses = misses, .grants = grants, .grants_capacity = WANTED};
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert_eq(reply.n_grants, WANTED);
+    for (uint32_t i = 0; i < WANTED; i++) {
+        cr_assert_eq(grants[i].offset, QUIRE_WIRE_AWAY);
+        items[i] = (struct pager_load_item){.slot = grants[i].slot};
+    }
+    disk->held = true;
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, reply.lease, items, WANTED, 77, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    uint32_t begun = disk->n_waiting;
+    cr_assert(begun > 0 && begun < WANTED);
+    uint64_t reader = rig->session;
+    give_up(rig, reply.lease);
+    rig_pump(rig);
+    pager_check(rig->pager);
+    cr_assert_neq(disk->load_ticket, 0, "its end is told");
+    enum quire_status result = pager_load_result(rig->pager, disk->load_ticket, grants, statuses, WANTED);
+    cr_expect_eq(result, expected == QUIRE_NOT_FOUND ? QUIRE_NOT_FOUND : QUIRE_OK);
+    cr_expect(expected == QUIRE_NOT_FOUND || statuses[WANTED - 1] == expected);
+    disk->held = false;
+    disk_let_go(rig);
+    disk_settle(rig);
+    cr_expect_eq(disk->reads, begun, "%u records were read for nobody", disk->reads - begun);
+    cr_expect_eq(disk_stats(rig).reading_bytes, 0);
+    pager_session_close(rig->pager, reader, false);
+    cr_assert_eq(pager_session_open(rig->pager, rig->domain, &rig->session), QUIRE_OK);
+    for (uint32_t i = 0; i < WANTED; i += WANTED - 1) {
+        cr_assert_eq(rig_each(rig, 1 + i), 1);
+        cr_expect_eq(rig->grants[0].offset == QUIRE_WIRE_AWAY, i > 0);
+        cr_expect_eq(disk_load(rig, 0, grants), QUIRE_OK);
+    }
+    cr_expect_eq(disk->reads, begun + 1);
+    pager_session_gone(rig->pager, reader);
+    disk_rig_free(rig);
+}
+
+static void by_cancel(struct rig *rig, uint64_t lease) {
+    pager_load_cancel(rig->pager, rig->now_ns, rig->session, lease, 76);
+    cr_assert_eq(disk_of(rig)->load_ticket, 0, "another load was meant");
+    pager_load_cancel(rig->pager, rig->now_ns, rig->session, lease, 77);
+    pager_load_cancel(rig->pager, rig->now_ns, rig->session, lease, 77);
+}
+static void by_release(struct rig *rig, uint64_t lease) { rig_release(rig, lease); }
+static void by_deadline(struct rig *rig, uint64_t lease) {
+    (void)lease;
+    rig_pass(rig, 1100);
+}
+static void by_kick(struct rig *rig, uint64_t lease) {
+    (void)lease;
+    pager_session_close(rig->pager, rig->session, true);
+}
+
+Test(disk, a_load_is_cancelled) { give_up_a_load(by_cancel, QUIRE_CANCELLED); }
+Test(disk, a_lease_ends_while_it_loads) { give_up_a_load(by_release, QUIRE_NOT_FOUND); }
+Test(disk, a_load_comes_too_late) { give_up_a_load(by_deadline, QUIRE_TIMEOUT); }
+Test(disk, a_reader_is_kicked_while_it_loads) { give_up_a_load(by_kick, QUIRE_NOT_FOUND); }
+
 /* A device is lost while a deletion is on its way: it is not acknowledged before the metadata has left the device out, because what lies there may come back with it. */
 Test(disk, a_device_is_lost_under_a_deletion) {
     quire_layout layout = rig_layout();
