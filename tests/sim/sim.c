@@ -224,7 +224,8 @@ static void stop(struct sim *sim) {
     for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim->flushed && sim->now_ns < until_ns && step(sim);) {
     }
     SIM_REQUIRE(sim, sim->flushed || is_limited(sim) || is_held(sim));
-    bool all_well = sim->flushed && sim->config.rot == SIM_ROT_NONE && sim->config.pager.max_blocks == 4096;
+    bool all_well = sim->flushed && sim->config.rot == SIM_ROT_NONE && sim->config.bad_sector_permille == 0 &&
+                    sim->config.restart_error_permille == 0 && sim->config.pager.max_blocks == 4096;
     find_on_disk(sim, found);
     pump(sim);
     bool snapshot = all_well && sim_chance(sim, 60);
@@ -260,6 +261,9 @@ static void roll_fate(struct sim *sim) {
     if (sim_roll(sim, 1000) < config->rot_permille) {
         sim->model.blind |= config->rot == SIM_ROT_ANYWHERE;
         sim_disk_rot(sim);
+    }
+    if (sim_roll(sim, 1000) < config->bad_sector_permille) {
+        sim_disk_spoil(sim);
     }
     if (config->deaths_permille > 0 && sim_roll(sim, 1000) < config->deaths_permille) {
         sim_store_kill(sim, sim_roll(sim, config->shape.n_devices));

@@ -55,6 +55,9 @@ static void roll_faults(struct sim *sim, struct sim_config *config) {
     config->rot = sim_chance(sim, 70) ? SIM_ROT_NONE : sim_chance(sim, 50) ? SIM_ROT_RECORDS : SIM_ROT_ANYWHERE;
     config->rot_permille = config->rot != SIM_ROT_NONE ? 1 + sim_roll(sim, 80) : 0;
     config->slow = sim_chance(sim, 25);
+    config->bad_sector_permille = sim_chance(sim, 25) ? 1 + sim_roll(sim, 20) : 0;
+    config->restart_error_permille = sim_chance(sim, 20) ? 1 + sim_roll(sim, 100) : 0;
+    config->scrubs = sim_chance(sim, 50);
     config->hangs_permille = sim_chance(sim, 25) ? 1 + sim_roll(sim, 6) : 0;
     config->stall_limit_ms = ONE_OF(sim, 20, 100, 1000);
 }

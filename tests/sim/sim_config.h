@@ -24,7 +24,9 @@ struct sim_config {
     uint32_t read_error_permille, refused_write_permille, meta_failure_pct, entries_failure_pct;
     uint32_t deaths_permille; /* of crashes and deaths, per think of a client */
     uint32_t crash_permille, rot_permille;
+    uint32_t bad_sector_permille, restart_error_permille; /* sectors that become unreadable; reads of a start that fail once */
     enum sim_rot rot;
+    bool scrubs;
     bool slow;                               /* now and then the drive takes its time */
     uint32_t hangs_permille, stall_limit_ms; /* one of them takes very long, and is given up after so much of it */
     uint32_t think_us;

@@ -11,6 +11,7 @@ void sim_disk_format(struct sim *sim, uint32_t device) {
     struct sim_device *d = &sim->disk.devices[device];
     memset(d->now, 0, d->size);
     memset(d->safe, 0, d->size);
+    d->n_bad = 0;
     memset(d->file_id, 0, sizeof(d->file_id));
     d->file_id[0] = (uint8_t)(device + 1);
     uint32_t id = ++sim->disk.file_ids;
@@ -70,12 +71,24 @@ uint64_t sim_disk_write_begin(struct sim *sim, uint32_t device, uint64_t offset,
     return write->id;
 }
 
+/* A sector that is written is another one from then on. */
+static void heal(struct sim_device *d, uint64_t offset, uint64_t size) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < d->n_bad; i++) {
+        if (d->bad[i] < offset || d->bad[i] >= offset + size) {
+            d->bad[kept++] = d->bad[i];
+        }
+    }
+    d->n_bad = kept;
+}
+
 void sim_disk_write_end(struct sim *sim, uint32_t device, uint64_t id) {
     struct sim_device *d = &sim->disk.devices[device];
     for (uint32_t i = 0; i < d->n; i++) {
         if (d->writes[i].id == id) {
             d->writes[i].ended = ++sim->disk.order;
             memcpy(d->now + d->writes[i].offset, d->writes[i].bytes, d->writes[i].size);
+            heal(d, d->writes[i].offset, d->writes[i].size);
             return;
         }
     }
@@ -98,10 +111,17 @@ void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp) {
     d->n = kept;
 }
 
-void sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size) {
+bool sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size) {
     const struct sim_device *d = &sim->disk.devices[device];
     assert(quire_in_range(offset, size, d->size));
+    for (uint32_t i = 0; i < d->n_bad; i++) {
+        if (d->bad[i] >= offset && d->bad[i] < offset + size) {
+            memset(to, 0xbd, size);
+            return false;
+        }
+    }
     memcpy(to, d->now + offset, size);
+    return true;
 }
 
 /* `keep`: of a hundred writes so many survive whole, half of the others in pieces. */
@@ -155,4 +175,15 @@ void sim_disk_rot(struct sim *sim) {
     d->now[at] ^= flip;
     d->safe[at] ^= flip;
     sim_say(sim, "rot: device %u, byte %llu", device, (unsigned long long)at);
+}
+
+void sim_disk_spoil(struct sim *sim) {
+    uint32_t device = sim_roll(sim, sim->config.shape.n_devices);
+    struct sim_device *d = &sim->disk.devices[device];
+    if (d->n_bad < SIM_BAD_SECTORS) {
+        uint64_t at = dice_below(&sim->dice, d->size / SIM_SECTOR) * SIM_SECTOR;
+        d->bad[d->n_bad++] = at;
+        sim->counts->bad_sectors++;
+        sim_say(sim, "device %u: the sector at %llu cannot be read", device, (unsigned long long)at);
+    }
 }

@@ -1,7 +1,7 @@
 /*
  * The drives, byte for byte: what is written can be read at once, and survives a crash when a sync was asked for after it had ended. What was not
- * synced may be lost, kept, or torn at borders of sectors, each write by itself, so that later ones may survive earlier ones. Bytes may rot; a
- * drive may die, and be found again at the next start.
+ * synced may be lost, kept, or torn at borders of sectors, each write by itself, so that later ones may survive earlier ones. Bytes may rot; a sector may
+ * become unreadable until it is written again; a drive may die, and be found again at the next start.
  */
 #ifndef SIM_DISK_H
 #define SIM_DISK_H
@@ -9,6 +9,7 @@
 #include "tests/sim/sim_config.h"
 
 #define SIM_SECTOR 512u
+#define SIM_BAD_SECTORS 64u
 
 struct sim_write {      /* not synced yet */
     uint64_t id, ended; /* ended: when, in the disk's order; 0: under way */
@@ -22,6 +23,8 @@ struct sim_device {
     uint64_t size;
     struct sim_write *writes; /* in the order in which they were begun */
     uint32_t n, capacity;
+    uint64_t bad[SIM_BAD_SECTORS]; /* where sectors begin that cannot be read */
+    uint32_t n_bad;
     bool dead;
     uint8_t file_id[16];
 };
@@ -42,11 +45,14 @@ uint64_t sim_disk_write_begin(struct sim *sim, uint32_t device, uint64_t offset,
 void sim_disk_write_end(struct sim *sim, uint32_t device, uint64_t id);
 uint64_t sim_disk_sync_begin(struct sim *sim);
 void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp);
-void sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size);
+/* False: some of it cannot be read; then `to` is noise. */
+bool sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size);
 /* All that was not synced meets its fate. */
 void sim_disk_crash(struct sim *sim);
 /* Something rots somewhere. */
 void sim_disk_rot(struct sim *sim);
+/* A sector somewhere cannot be read any more. */
+void sim_disk_spoil(struct sim *sim);
 /* The file is made anew: zeros, and another id. */
 void sim_disk_format(struct sim *sim, uint32_t device);
 

@@ -1,5 +1,6 @@
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_scrub.h"
 #include "tests/sim/sim_walk.h"
 
 #include <stdlib.h>
@@ -95,6 +96,34 @@ static void restore_meta(struct sim *sim, const struct quire_meta_head *head) {
     }
 }
 
+/* ---- reading ------------------------------------------------------------------------------------------------------------- */
+#define READ_TRIES 3u
+
+/* A read that failed for no lasting reason is tried again; one that fails too often, or for good, takes the device out of use. */
+static bool chance_fails(struct sim *sim) {
+    uint32_t tries = 0;
+    while (tries < READ_TRIES && !sim->calm && sim_roll(sim, 1000) < sim->config.restart_error_permille) {
+        tries++;
+    }
+    return tries == READ_TRIES;
+}
+
+static void unreadable(struct sim *sim, uint32_t device) {
+    if (!sim->executor.devices[device].told_lost) {
+        sim_say(sim, "device %u cannot be read", device);
+        sim->counts->unreadable++;
+        sim_store_lose(sim, device);
+    }
+}
+
+static bool read_unit(struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to) {
+    bool whole = sim_disk_read(sim, device, offset, to, sim->config.shape.geometry.unit_bytes) && !chance_fails(sim);
+    if (!whole) {
+        unreadable(sim, device);
+    }
+    return whole;
+}
+
 /* ---- segments ------------------------------------------------------------------------------------------------------------- */
 static struct row judge(struct sim *sim, uint32_t segment, uint64_t *tail_epoch, uint32_t *used_units, uint32_t *n_entries) {
     const struct quire_log_geometry *g = &sim->config.shape.geometry;
@@ -105,10 +134,10 @@ static struct row judge(struct sim *sim, uint32_t segment, uint64_t *tail_epoch,
     uint32_t device;
     uint64_t offset = sim_disk_locate(sim, segment, 0, &device);
     *used_units = *n_entries = 0;
-    sim_disk_read(sim, device, offset, unit, g->unit_bytes);
-    bool begins = quire_log_segment_header_decode(g, unit, sim_set_id, segment, &header) == QUIRE_OK;
-    sim_disk_read(sim, device, offset + (uint64_t)(g->segment_units - 1) * g->unit_bytes, unit, g->unit_bytes);
-    bool ends = quire_log_trailer_decode(g, unit, sim_set_id, segment, &trailer) == QUIRE_OK;
+    bool begins =
+        read_unit(sim, device, offset, unit) && quire_log_segment_header_decode(g, unit, sim_set_id, segment, &header) == QUIRE_OK;
+    bool ends = read_unit(sim, device, offset + (uint64_t)(g->segment_units - 1) * g->unit_bytes, unit) &&
+                quire_log_trailer_decode(g, unit, sim_set_id, segment, &trailer) == QUIRE_OK;
     free(unit);
     if (begins) {
         row.epoch = header.epoch;
@@ -151,8 +180,10 @@ static void find_segments(struct sim *sim, const bool *fresh, const bool *out, s
             continue;
         }
         bool clean = rows[i].epoch == 0 || rows[i].epoch < tail_epoch;
-        pager_restore_segment(sim->pager, i, clean ? PAGER_SEGMENT_CLEAN : PAGER_SEGMENT_SEALED, rows[i].epoch, clean ? 0 : facts[2 * i],
-                              clean ? 0 : facts[2 * i + 1]);
+        if (!sim->executor.devices[device].told_lost) {
+            pager_restore_segment(sim->pager, i, clean ? PAGER_SEGMENT_CLEAN : PAGER_SEGMENT_SEALED, rows[i].epoch,
+                                  clean ? 0 : facts[2 * i], clean ? 0 : facts[2 * i + 1]);
+        }
         if (!clean) {
             sim_say(sim, "segment %u holds something of epoch %llu%s", i, (unsigned long long)rows[i].epoch,
                     rows[i].headless ? ", headless" : "");
@@ -198,7 +229,9 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
     if ((restore->from_snapshot && !doubt) || restore->row == restore->n_rows) {
         sim->restored = !pager_restore_end(sim->pager, sim->now_ns);
         sim_say(sim, sim->restored ? "restored" : "all is told");
-        if (!sim->restored) {
+        if (sim->restored) {
+            sim_scrub_begin(sim);
+        } else {
             restore->from_snapshot = false;
             restore->row = restore->n_rows;
             go_on(sim, restore);
@@ -208,8 +241,12 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
     restore->from_snapshot = false;
     const struct row *row = &restore->rows[restore->row];
     uint32_t n, device;
-    struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, &n);
+    enum sim_unread unread;
+    struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, &n, &unread);
     (void)sim_disk_locate(sim, row->segment, 0, &device);
+    if (unread != SIM_READ_ALL || chance_fails(sim)) {
+        unreadable(sim, device);
+    }
     if (row->headless || sim->executor.devices[device].told_lost) {
         tombstones_only(entries, &n);
     }

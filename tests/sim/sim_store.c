@@ -64,7 +64,7 @@ static void run_unless_hanging(struct sim *sim, struct sim_task *task) {
     }
 }
 
-static void lose(struct sim *sim, uint32_t device) {
+void sim_store_lose(struct sim *sim, uint32_t device) {
     struct sim_executor_device *d = &sim->executor.devices[device];
     if (!d->told_lost) {
         d->told_lost = true;
@@ -87,7 +87,7 @@ struct limit {
 static void limit_run(struct sim *sim, struct sim_task *task) {
     uint32_t device = ((struct limit *)task)->device;
     if (!sim->calm && sim->executor.devices[device].hangs_until_ns > sim->now_ns) {
-        lose(sim, device);
+        sim_store_lose(sim, device);
     }
 }
 
@@ -111,7 +111,7 @@ static void end(struct sim *sim, const struct sim_wish *wish, enum quire_status 
 
 /* The device failed it. */
 static void end_failed(struct sim *sim, const struct sim_wish *wish) {
-    lose(sim, wish->event.disk->device);
+    sim_store_lose(sim, wish->event.disk->device);
     end(sim, wish, QUIRE_SYSTEM);
 }
 
@@ -286,45 +286,50 @@ static void begin_seal(struct sim *sim, struct sim_wish *wish) {
 }
 
 /* ---- READ ----------------------------------------------------------------------------------------------------------------- */
-static void read_span(struct sim *sim, const struct pager_disk_wish *told, uint64_t from_units, uint64_t to_units, bool really) {
+static bool read_span(struct sim *sim, const struct pager_disk_wish *told, uint64_t from_units, uint64_t to_units, bool really) {
     uint64_t all;
     uint32_t device;
     uint8_t *to = piece_at(sim, &told->pieces[0], &all) + in_bytes(sim, from_units);
     to_units = quire_min_u64(to_units, all / geometry(sim)->unit_bytes);
     if (really) {
         uint64_t offset = sim_disk_locate(sim, told->segment, told->at_units, &device) + in_bytes(sim, from_units);
-        sim_disk_read(sim, told->device, offset, to, in_bytes(sim, to_units - from_units));
-    } else {
-        memset(to, 0xa5, in_bytes(sim, to_units - from_units));
+        return sim_disk_read(sim, told->device, offset, to, in_bytes(sim, to_units - from_units));
     }
+    memset(to, 0xa5, in_bytes(sim, to_units - from_units));
+    return true;
 }
 
-/* Header and directory, and the ranges; or all. !really: whatever is there meanwhile. */
-static void read_spans(struct sim *sim, const struct sim_wish *wish, bool really) {
+/* Header and directory, and the ranges; or all. !really: whatever is there meanwhile. False: some of it cannot be read. */
+static bool read_spans(struct sim *sim, const struct sim_wish *wish, bool really) {
     const struct pager_disk_wish *told = wish->event.disk;
     struct quire_record_shape shape;
     if (told->n_ranges == 0) {
-        read_span(sim, told, 0, UINT32_MAX, really);
-        return;
+        return read_span(sim, told, 0, UINT32_MAX, really);
     }
     SIM_REQUIRE(sim, quire_record_shape(wish->layout, told->group, wish->layout->block_tokens, 0, &shape) == QUIRE_OK);
-    read_span(sim, told, 0, quire_log_units(geometry(sim), shape.payload_offset), really);
+    bool whole = read_span(sim, told, 0, quire_log_units(geometry(sim), shape.payload_offset), really);
     for (uint32_t i = 0; i < told->n_ranges; i++) {
-        read_span(sim, told, told->ranges[i].from_bytes / geometry(sim)->unit_bytes,
-                  quire_log_units(geometry(sim), told->ranges[i].to_bytes), really);
+        whole &= read_span(sim, told, told->ranges[i].from_bytes / geometry(sim)->unit_bytes,
+                           quire_log_units(geometry(sim), told->ranges[i].to_bytes), really);
+    }
+    return whole;
+}
+
+/* So many, and the device is given up. */
+void sim_store_read_failed(struct sim *sim, uint32_t device) {
+    if (++sim->executor.devices[device].read_errors > READ_ERRORS) {
+        sim_store_lose(sim, device);
     }
 }
 
 static enum quire_status read_status(struct sim *sim, const struct sim_wish *wish) {
     const struct pager_disk_wish *told = wish->event.disk;
     uint64_t bytes;
-    if (!sim->calm && sim_roll(sim, 1000) < sim->config.read_error_permille) {
-        if (++sim->executor.devices[told->device].read_errors > READ_ERRORS) {
-            lose(sim, told->device);
-        }
+    bool fails = !sim->calm && sim_roll(sim, 1000) < sim->config.read_error_permille;
+    if (fails || !read_spans(sim, wish, true)) {
+        sim_store_read_failed(sim, told->device);
         return QUIRE_SYSTEM;
     }
-    read_spans(sim, wish, true);
     const struct verify_wanted wanted = {
         .layout = wish->layout,
         .layout_tag = wish->tag,
@@ -391,9 +396,16 @@ static void entries_run(struct sim *sim, struct sim_task *task) {
         end(sim, wish, QUIRE_SYSTEM);
         return;
     }
-    struct quire_log_entry *entries = sim_walk(sim, wish->event.disk->segment, wish->event.disk->epoch, false, &n);
-    enum quire_status status = pager_disk_entries(sim->pager, wish->event.ticket, entries, n);
+    enum sim_unread unread;
+    struct quire_log_entry *entries = sim_walk(sim, wish->event.disk->segment, wish->event.disk->epoch, false, &n, &unread);
+    enum quire_status status = QUIRE_SYSTEM;
+    if (unread != SIM_UNREAD_HEADS) {
+        status = pager_disk_entries(sim->pager, wish->event.ticket, entries, n);
+    }
     free(entries);
+    if (unread != SIM_READ_ALL) {
+        sim_store_read_failed(sim, wish->event.disk->device);
+    }
     end(sim, wish, status);
 }
 

@@ -5,8 +5,15 @@
 #include "codec/log.h"
 
 struct sim;
+/* What of a walk could not be read. */
+enum sim_unread {
+    SIM_READ_ALL,
+    SIM_UNREAD_SOME, /* but for the heads: deletions are all there */
+    SIM_UNREAD_HEADS
+};
 /* By malloc, never NULL; verify: from the first record on that is not whole, only tombstones count. */
-struct quire_log_entry *sim_walk(struct sim *sim, uint32_t segment, uint64_t epoch, bool verify, uint32_t *n_entries);
+struct quire_log_entry *sim_walk(struct sim *sim, uint32_t segment, uint64_t epoch, bool verify, uint32_t *n_entries,
+                                 enum sim_unread *unread);
 extern const uint8_t sim_set_id[16];
 
 #endif
