@@ -169,8 +169,8 @@ struct pager_lease {
     struct pager_session *session;
     struct pager_lease *prev, *next;
     uint32_t domain, n_slots;
-    uint32_t n_loads; /* under way */
-    uint32_t *extra;  /* slots of what was read for this lease alone */
+    struct pager_load *loads, *last_load; /* whose result was not taken */
+    uint32_t *extra;                      /* slots of what was read for this lease alone */
     uint32_t n_extra;
     uint32_t slots[];
 };

@@ -544,9 +544,7 @@ enum quire_status pager_lease(struct pager *pager, uint64_t now_ns, const struct
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
 void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
     struct pager_domain *domain = &pager->domains[lease->domain];
-    if (lease->n_loads > 0) {
-        pager_loads_end(pager, lease);
-    }
+    pager_loads_end(pager, lease);
     struct pager_session *session = lease->session;
     for (uint32_t i = 0; i < lease->n_slots; i++) {
         if (i + AHEAD < lease->n_slots) {

@@ -17,7 +17,8 @@ struct pager_load_wait { /* an item */
 struct pager_load {
     struct pager_timer timer; /* first: found from its timer */
     struct pager_wish wish;
-    struct pager_lease *lease; /* NULL: it has ended */
+    struct pager_lease *lease;      /* NULL: it has ended */
+    struct pager_load *prev, *next; /* of the lease */
     uint64_t handle, cookie;
     uint32_t n, n_pending;
     struct pager_load_wait items[];
@@ -26,9 +27,6 @@ struct pager_load {
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
 static void finish(struct pager *pager, struct pager_load *load) {
     pager_timer_disarm(&pager->timers, &load->timer);
-    if (load->lease) {
-        load->lease->n_loads--;
-    }
     pager_wish_ask(pager, &load->wish, PAGER_LOAD_DONE);
 }
 
@@ -72,9 +70,8 @@ static void end_all(struct pager *pager, struct pager_load *load, enum quire_sta
 
 void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t handle, uint64_t cookie) {
     const struct pager_lease *lease = pager->disk ? pager_lease_find(pager, session, handle) : NULL;
-    uint32_t cursor = 0;
-    for (struct pager_load *load; lease && lease->n_loads > 0 && (load = pager_table_next(&pager->disk->loads, &cursor));) {
-        if (load->lease == lease && load->cookie == cookie && load->n_pending > 0) {
+    for (struct pager_load *load = lease ? lease->loads : NULL; load; load = load->next) {
+        if (load->cookie == cookie && load->n_pending > 0) {
             pager_clock(pager, now_ns);
             end_all(pager, load, QUIRE_CANCELLED);
             pager_disk_pump(pager);
@@ -85,13 +82,28 @@ void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, u
 
 void pager_load_late(struct pager *pager, struct pager_timer *timer) { end_all(pager, (struct pager_load *)timer, QUIRE_TIMEOUT); }
 
+static void join_lease(struct pager_load *load, struct pager_lease *lease) {
+    load->lease = lease;
+    load->prev = lease->last_load;
+    *(load->prev ? &load->prev->next : &lease->loads) = load;
+    lease->last_load = load;
+}
+
+static void leave_lease(struct pager_load *load) {
+    *(load->prev ? &load->prev->next : &load->lease->loads) = load->next;
+    *(load->next ? &load->next->prev : &load->lease->last_load) = load->prev;
+    load->prev = load->next = NULL;
+    load->lease = NULL;
+}
+
+/* Those that are done, too: their end may not have been told, and nobody took their result. */
 void pager_loads_end(struct pager *pager, struct pager_lease *lease) {
-    uint32_t cursor = 0;
-    for (struct pager_load *load; lease->n_loads > 0 && (load = pager_table_next(&pager->disk->loads, &cursor));) {
-        if (load->lease == lease && load->n_pending > 0) {
+    while (lease->loads) {
+        struct pager_load *load = lease->loads;
+        if (load->n_pending > 0) {
             end_all(pager, load, QUIRE_NOT_FOUND);
         }
-        load->lease = load->lease == lease ? NULL : load->lease;
+        leave_lease(load);
     }
 }
 
@@ -104,6 +116,9 @@ void pager_load_tell(struct pager *pager, struct pager_wish *wish, struct pager_
 }
 
 static void load_free(struct pager *pager, struct pager_load *load) {
+    if (load->lease) {
+        leave_lease(load);
+    }
     if (load->wish.next) {
         pager_wish_cancel(&load->wish);
     }
@@ -278,10 +293,9 @@ static struct pager_load *load_new(struct pager *pager, struct pager_lease *leas
         return NULL;
     }
     load->timer.kind = PAGER_TIMER_LOAD;
-    load->lease = lease;
     load->cookie = cookie;
     load->n = n;
-    lease->n_loads++;
+    join_lease(load, lease);
     for (uint32_t i = 0; i < n; i++) {
         load->items[i].load = load;
     }

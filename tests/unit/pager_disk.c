@@ -342,6 +342,27 @@ Test(disk, a_full_pool_holds_up_nobody_else) {
     free(generations);
 }
 
+/* What is in memory is loaded at once; before that is told, the lease ends, or the reader is kicked: nothing of the lease is looked at any more. */
+static void a_done_load_outlives(void (*end)(struct rig *rig, uint64_t lease)) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    struct quire_wire_grant grant;
+    uint8_t status;
+    uint64_t reader = rig->session;
+    store(rig, 1, 1);
+    cr_assert_eq(rig_prefix(rig, 1), 1);
+    struct pager_load_item item = {.slot = rig->grants[0].slot};
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, rig->reply.lease, &item, 1, 77, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    end(rig, rig->reply.lease);
+    rig_pump(rig);
+    cr_assert_eq(disk->load_cookie, 77);
+    cr_expect_eq(disk->load_status, QUIRE_NOT_FOUND);
+    cr_expect_eq(pager_load_result(rig->pager, disk->load_ticket, &grant, &status, 1), QUIRE_NOT_FOUND);
+    pager_session_gone(rig->pager, reader);
+    disk_rig_free(rig);
+}
+
 /*
  * More is asked for than the disk is given at once: the rest waits its turn. Then nobody waits any more, for one of four reasons. What was begun comes
  * into memory; the rest is not read for nobody. Asked for once more, it is.
@@ -416,6 +437,10 @@ static void by_kick(struct rig *rig, uint64_t lease) {
     pager_session_close(rig->pager, rig->session, true);
 }
 
+static void by_end(struct rig *rig, uint64_t lease) { cr_assert_eq(pager_release(rig->pager, rig->session, lease), QUIRE_OK); }
+
+Test(disk, a_lease_ends_before_a_load_is_told) { a_done_load_outlives(by_end); }
+Test(disk, a_reader_is_kicked_before_a_load_is_told) { a_done_load_outlives(by_kick); }
 Test(disk, a_load_is_cancelled) { give_up_a_load(by_cancel, QUIRE_CANCELLED); }
 Test(disk, a_lease_ends_while_it_loads) { give_up_a_load(by_release, QUIRE_NOT_FOUND); }
 Test(disk, a_load_comes_too_late) { give_up_a_load(by_deadline, QUIRE_TIMEOUT); }
