@@ -190,9 +190,10 @@ static int serve(const char *source) {
         tell_start(source);
         result = core_run(quired.core) == QUIRE_OK ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    steward_stop(&quired.steward);
+    steward_let_go(quired.steward);
     http_stop(&quired.http);
     core_destroy(&quired.core);
+    steward_stop(&quired.steward);
     log_info("stopped", "%s", result == EXIT_SUCCESS ? "in good order" : "after a failure");
     notify_close();
     return result;

@@ -19,7 +19,8 @@
 
 struct steward {
     uint32_t magic;
-    struct core *core;
+    pthread_mutex_t lock;
+    struct core *core; /* NULL: it is being taken apart */
     pthread_t thread;
     atomic_uint drain_ms;
     atomic_bool leave;
@@ -74,7 +75,7 @@ static void reload_on_loop(struct core *core, void *arg) {
 }
 
 static void reload(struct steward *steward) {
-    if (steward->stop_asked_ms != 0) {
+    if (steward->stop_asked_ms != 0 || steward->core == NULL) {
         return;
     }
     notify_reloading();
@@ -87,7 +88,7 @@ static void reload(struct steward *steward) {
 
 static void feed_watchdog(struct steward *steward) {
     uint64_t now = now_ms(), every_ms = notify_watchdog_ms();
-    if (every_ms == 0 || now - steward->fed_ms < every_ms / 4) {
+    if (steward->core == NULL || every_ms == 0 || now - steward->fed_ms < every_ms / 4) {
         return;
     }
     uint64_t age_ms = core_heartbeat_age_ms(steward->core);
@@ -101,9 +102,14 @@ static void feed_watchdog(struct steward *steward) {
 }
 
 static void check_drain(struct steward *steward) {
+    if (steward->core == NULL && steward->stop_asked_ms == 0) {
+        steward->stop_asked_ms = now_ms(); /* nobody asked, it ends all the same */
+    }
     uint64_t bound_ms = (uint64_t)atomic_load(&steward->drain_ms) + BEYOND_DRAIN_MS;
     if (steward->stop_asked_ms != 0 && now_ms() - steward->stop_asked_ms > bound_ms) {
-        log_error("stop_overdue", "the loop did not stop within %llu ms: leaving", (unsigned long long)bound_ms);
+        log_error("stop_overdue", "%s within %llu ms: leaving",
+                  steward->core != NULL ? "the loop did not stop" : "the system did not give back all that was asked of it",
+                  (unsigned long long)bound_ms);
         _exit(EXIT_FAILURE);
     }
 }
@@ -116,13 +122,15 @@ static void *run(void *arg) {
     the_signals(&set);
     while (!atomic_load(&steward->leave)) {
         int signal_number = sigtimedwait(&set, NULL, &tick);
+        pthread_mutex_lock(&steward->lock);
         if (signal_number == SIGHUP) {
             reload(steward);
-        } else if (signal_number == SIGTERM || signal_number == SIGINT) {
+        } else if ((signal_number == SIGTERM || signal_number == SIGINT) && (steward->core != NULL || steward->stop_asked_ms != 0)) {
             stop(steward, signal_number);
         }
         feed_watchdog(steward);
         check_drain(steward);
+        pthread_mutex_unlock(&steward->lock);
     }
     return NULL;
 }
@@ -134,10 +142,12 @@ enum quire_status steward_start(struct core *core, core_reload *reload_function,
     }
     steward->magic = MAGIC;
     steward->core = core;
+    pthread_mutex_init(&steward->lock, NULL);
     reload_call.reload = reload_function;
     reload_call.ctx = ctx;
     atomic_init(&steward->drain_ms, drain_ms);
     if (pthread_create(&steward->thread, NULL, run, steward) != 0) {
+        pthread_mutex_destroy(&steward->lock);
         free(steward);
         return QUIRE_SYSTEM;
     }
@@ -148,6 +158,14 @@ enum quire_status steward_start(struct core *core, core_reload *reload_function,
 
 void steward_set_drain(struct steward *steward, uint32_t drain_ms) { atomic_store(&steward->drain_ms, drain_ms); }
 
+void steward_let_go(struct steward *steward) {
+    if (steward != NULL) {
+        pthread_mutex_lock(&steward->lock);
+        steward->core = NULL;
+        pthread_mutex_unlock(&steward->lock);
+    }
+}
+
 void steward_stop(struct steward **steward) {
     if (*steward == NULL) {
         return;
@@ -155,6 +173,7 @@ void steward_stop(struct steward **steward) {
     atomic_store(&(*steward)->leave, true);
     pthread_kill((*steward)->thread, WAKE_SIGNAL);
     pthread_join((*steward)->thread, NULL);
+    pthread_mutex_destroy(&(*steward)->lock);
     free(*steward);
     *steward = NULL;
 }

@@ -17,6 +17,8 @@ void steward_block_signals(void);
 /* `reload` is what core_set_reload was given. `drain_ms` may change: steward_set_drain. */
 enum quire_status steward_start(struct core *core, core_reload *reload, void *ctx, uint32_t drain_ms, struct steward **steward);
 void steward_set_drain(struct steward *steward, uint32_t drain_ms);
+/* The core is being taken apart: its signals and its heart are of no interest any more, but the stop's bound holds on: a drive may hang. */
+void steward_let_go(struct steward *steward);
 void steward_stop(struct steward **steward);
 
 #endif
