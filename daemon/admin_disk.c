@@ -25,6 +25,8 @@ static Quire__Wire__DiskFileInfo **disk_list(const struct admin_call *call) {
         files[i].read_errors = told.read_errors;
         files[i].write_errors = told.write_errors;
         files[i].corrupt = told.corrupt;
+        files[i].stalled = disk_stall(call->core->disk_tier, i)->now;
+        files[i].stalls = disk_stall(call->core->disk_tier, i)->times;
         list[i] = &files[i];
     }
     return files != NULL ? list : NULL;

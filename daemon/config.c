@@ -30,7 +30,12 @@ void config_default(struct config *config) {
 #define X(name, type, value, help) config->pager.name = (value);
     PAGER_OPTIONS(X)
 #undef X
-    config->disk = (struct config_disk){.segment_bytes = 64u << 20, .io_depth = 64, .scrub_bytes_per_s = 8u << 20, .new_set = true};
+    config->disk = (struct config_disk){.segment_bytes = 64u << 20,
+                                        .io_depth = 64,
+                                        .scrub_bytes_per_s = 8u << 20,
+                                        .stall_warn_ms = 5000,
+                                        .stall_limit_ms = 30000,
+                                        .new_set = true};
 #define X(name, type, value, help) config->disk.pager.name = (value);
     PAGER_DISK_OPTIONS(X)
 #undef X

@@ -49,6 +49,8 @@ struct config_disk {
     enum disk_io_choice io_backend; /* auto */
     uint32_t io_depth;              /* operations that the system gets at once, a file; 64 */
     uint64_t scrub_bytes_per_s;     /* 8 MiB; 0: nothing is scrubbed */
+    uint32_t stall_warn_ms;         /* 5000: a file that does not answer for so long is told */
+    uint32_t stall_limit_ms;        /* 30000: and given up after so long */
     bool new_set;                   /* true: where no file is, a set may be made */
     struct pager_disk_options pager;
 };

@@ -54,6 +54,10 @@
     X(io_depth, COUNT, false, 1, 4096, false, "Reads and writes that the system is given at once; more wait in the daemon")                \
     X(scrub_bytes_per_s, SIZE, true, KIB(64), GIB(64), true,                                                                               \
       "Bytes a second that are read in the background to find what has rotted, and verified; 0: none")                                     \
+    X(stall_warn_ms, TIME, true, 100, HOUR_MS, false,                                                                                      \
+      "A drive that has not answered for so long is told in the log, and shown as stalled")                                                \
+    X(stall_limit_ms, TIME, true, 100, HOUR_MS, false,                                                                                     \
+      "A drive that has not answered for so long is taken out of use, as one that fails; also at the start")                               \
     X(new_set, BOOL, false, 0, 0, true,                                                                                                    \
       "Make a new set at a start that finds none of the files. false: such a start is refused, so that\n"                                  \
       "a file system that is not mounted is noticed; say so once the set is made")

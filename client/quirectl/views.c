@@ -37,7 +37,7 @@ static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
         const Quire__Wire__DiskFileInfo *file = disk->files[i];
         table_cell(&table, "%s", file->path);
         table_size(&table, file->size_bytes);
-        table_cell(&table, "%s", file->in_use ? "in use" : "out of use");
+        table_cell(&table, "%s", !file->in_use ? "out of use" : file->stalled ? "stalled" : "in use");
         table_size(&table, file->read_bytes);
         table_size(&table, file->written_bytes);
         table_count(&table, file->read_errors + file->write_errors);

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #define DISK_REAP 256u
-/* The first look at the segments: longer than this and something is wrong. */
-#define DISK_STATES_MS 120000u
+/* At the start: so often it is looked whether a drive hangs. */
+#define DISK_LOOK_MS 50
 /* Pools are made known to the backend in parts of this, as pages are taken: pinning takes them all. */
 #define DISK_REGISTER_BYTES (1ull << 30)
 #define DISK_REGISTER_PARTS 8u
@@ -31,6 +31,7 @@ struct disk {
     struct store *store;
     struct restart *restart;
     struct scrub *scrub;
+    struct stalls stalls;
     bool more; /* entries to be told at once */
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
@@ -55,7 +56,7 @@ static void disk_device_lost(void *ctx, uint32_t device) {
     struct store_device told;
     char why[160];
     store_device(disk->store, device, &told);
-    snprintf(why, sizeof why, "it failed while in use: %s", strerror(told.last_error));
+    snprintf(why, sizeof why, "it failed while in use: %s", told.last_error == ETIMEDOUT ? "it did not answer" : strerror(told.last_error));
     disk_set_take_out(disk->set, device, why);
     if (disk->restart != NULL) {
         restart_device_lost(disk->restart, device);
@@ -272,25 +273,37 @@ static void disk_ready(struct loop_source *source, uint32_t events) {
     disk->io->ops->reap(disk->io, DISK_REAP);
 }
 
-/* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. */
-static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t why_bytes) {
-    const uint64_t until_ns = loop_now_ns() + DISK_STATES_MS * QUIRE_NS_PER_MS;
+static void disk_give_up(struct disk *disk, uint32_t devices) {
+    for (uint32_t i = 0; devices >> i != 0; i++) {
+        if (devices >> i & 1) {
+            disk_env_give_up(&disk->env, i);
+            restart_device_hangs(disk->restart, i);
+            store_give_up(disk->store, i, "it does not answer", ETIMEDOUT);
+        }
+    }
+}
+
+/* Drives that do not answer, and what they had been asked for. */
+static void disk_check_stalls(struct disk *disk) {
+    disk_give_up(disk, stalls_check(&disk->stalls, &disk->env, disk->core->now_ns));
+    disk_env_turn(&disk->env);
+}
+
+/* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. A drive that hangs is left out. */
+static void disk_find_segments(struct disk *disk) {
     restart_begin(disk->restart);
     while (!restart_progress(disk->restart)->serving) {
         struct pollfd ready = {.fd = disk->io->ops->event_fd(disk->io), .events = POLLIN};
         disk_env_flush(&disk->env);
-        if (poll(&ready, 1, 1000) > 0) {
+        if (poll(&ready, 1, DISK_LOOK_MS) > 0) {
             disk_ready(&disk->source, 0);
         }
-        if (loop_now_ns() > until_ns) {
-            snprintf(why, why_bytes, "disk tier: its segments could not be looked at within %u s; a drive may hang", DISK_STATES_MS / 1000);
-            return QUIRE_TIMEOUT;
-        }
+        disk->core->now_ns = loop_now_ns();
+        disk_check_stalls(disk);
     }
     disk_env_flush(&disk->env);
     const struct restart_progress *p = restart_progress(disk->restart);
     log_info("disk_serving", "disk tier: %u of %u segments hold something; serving begins while they are read", p->to_read, p->segments);
-    return QUIRE_OK;
 }
 
 /* Whatever is wrong with it, the log is there. */
@@ -331,7 +344,8 @@ static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_byt
     disk->io->ops->add_memory(disk->io, memory, bytes, &disk->registered);
     disk->register_ends = !disk->registered;
     disk_take_snapshot(disk);
-    QUIRE_FORWARD(disk_find_segments(disk, why, why_bytes));
+    stalls_set(&disk->stalls, core->config.disk.stall_warn_ms, core->config.disk.stall_limit_ms);
+    disk_find_segments(disk);
     scrub_set_rate(disk->scrub, core->config.disk.scrub_bytes_per_s);
     disk->source = (struct loop_source){.fd = disk->io->ops->event_fd(disk->io), .events = EPOLLIN, .ready = disk_ready};
     return loop_add(core->loop, &disk->source);
@@ -394,6 +408,7 @@ void disk_destroy(struct disk **out) {
 void disk_begin(struct disk *disk, const struct pager_event *event) { store_begin(disk->store, event); }
 
 void disk_turn(struct disk *disk) {
+    disk_check_stalls(disk);
     disk->more = restart_turn(disk->restart);
     if (restart_progress(disk->restart)->ended) { /* before that nobody knows what is needed */
         scrub_turn(disk->scrub, disk->core->now_ns);
@@ -403,7 +418,11 @@ void disk_turn(struct disk *disk) {
 void disk_submit(struct disk *disk) { disk_env_flush(&disk->env); }
 
 uint64_t disk_deadline(const struct disk *disk) {
-    return disk->more ? 0 : restart_progress(disk->restart)->ended ? scrub_deadline(disk->scrub) : UINT64_MAX;
+    if (disk->more || disk->env.ended != NULL) {
+        return 0;
+    }
+    uint64_t scrub_ns = restart_progress(disk->restart)->ended ? scrub_deadline(disk->scrub) : UINT64_MAX;
+    return quire_min_u64(scrub_ns, stalls_deadline(&disk->stalls, &disk->env));
 }
 
 void disk_populated(struct disk *disk, uint32_t domain) {
@@ -425,12 +444,15 @@ void disk_apply_config(struct disk *disk) {
     const struct config *config = &disk->core->config;
     pager_disk_set_options(disk->core->pager, &config->disk.pager);
     scrub_set_rate(disk->scrub, config->disk.scrub_bytes_per_s);
+    stalls_set(&disk->stalls, config->disk.stall_warn_ms, config->disk.stall_limit_ms);
     rehearse_apply(&disk->rehearsal, disk->io, config);
 }
 
+/* Whoever does not answer now is not waited for: the time is for those that do. */
 void disk_flush(struct disk *disk) {
     if (!disk->flushing) {
         disk->flushing = true;
+        disk_give_up(disk, stalls_now(&disk->stalls, &disk->env));
         scrub_set_rate(disk->scrub, 0);
         scrub_cancel(disk->scrub);
         pager_disk_flush(disk->core->pager, disk->core->now_ns);
@@ -467,3 +489,4 @@ enum disk_origin disk_origin(const struct disk *disk, const char **why) {
 struct scrub *disk_scrub(const struct disk *disk) {
     return disk->scrub;
 }
+const struct stall *disk_stall(const struct disk *disk, uint32_t file) { return &disk->stalls.devices[file]; }

@@ -12,13 +12,14 @@
 #include "daemon/disk/restart.h"
 #include "daemon/disk/scrub.h"
 #include "daemon/disk/set.h"
+#include "daemon/disk/stall.h"
 #include "daemon/disk/store.h"
 
 struct core;
 struct disk;
 
 /* Jobs of the disk tier in the work pool at once, at most: beside the core's own. */
-#define DISK_JOBS (STORE_SLOTS + RESTART_AHEAD + 1)
+#define DISK_JOBS (STORE_SLOTS + RESTART_AHEAD * (QUIRE_LOG_MAX_FILES + 1) + 1) /* what a device that hangs left behind, too */
 
 /*
  * Once pager, pools and work pool are there, on the thread that will run the loop: a ring of io_uring's belongs to one thread. `why` says
@@ -53,5 +54,6 @@ const struct restart_progress *disk_restart(const struct disk *disk);
 enum disk_origin { DISK_FROM_NOTHING, DISK_FROM_SNAPSHOT, DISK_FROM_LOG };
 enum disk_origin disk_origin(const struct disk *disk, const char **why);
 struct scrub *disk_scrub(const struct disk *disk);
+const struct stall *disk_stall(const struct disk *disk, uint32_t file);
 
 #endif

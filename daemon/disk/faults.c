@@ -407,6 +407,7 @@ enum quire_status faults_create(struct disk_io *inner, struct disk_io **io) {
         return QUIRE_SYSTEM;
     }
     faults->inner = inner;
+    faults->io.depth = inner->depth;
     return QUIRE_OK;
 }
 

@@ -32,6 +32,11 @@ struct disk_op {
     uint64_t submitted_ns, done_ns;   /* from submit, waiting for its turn included, to the end; monotonic */
     void (*done)(struct disk_op *op); /* called from reap */
     void *backend;                    /* the backend's own */
+    /* Of whoever keeps a device's operations in order (device.h): its device; what is to be called in the end; those begun before and after it */
+    struct disk_device *device;
+    void (*then)(struct disk_op *op);
+    struct disk_op *older, *younger;
+    uint64_t begun_ns;
 };
 
 struct disk_io;
@@ -56,6 +61,7 @@ struct disk_io_ops {
 };
 struct disk_io {
     const struct disk_io_ops *ops;
+    uint32_t depth; /* operations that the system gets at once */
 };
 
 extern const struct disk_io_ops disk_io_uring;

@@ -137,6 +137,7 @@ static enum quire_status threads_create(uint32_t depth, struct disk_io **out, ch
     struct disk_io *io = &threads->io;
     uint32_t n_threads = (uint32_t)quire_min_u64(quire_max_u64(depth, 1), THREADS_MAX);
     io->ops = &disk_io_threads;
+    io->depth = n_threads;
     threads->magic = THREADS_MAGIC;
     pthread_mutex_init(&threads->lock, NULL);
     pthread_cond_init(&threads->more, NULL);

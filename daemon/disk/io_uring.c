@@ -62,7 +62,7 @@ struct uring_io {
     uint32_t buffers_capacity, n_buffers;
     struct uring_buffer *buffers;
     struct disk_queue queue, again, ended; /* wait for a slot; keep theirs, to be continued; wait to be handed out */
-    uint32_t depth, free_slot;
+    uint32_t free_slot;
     struct uring_slot slots[];
 };
 
@@ -399,7 +399,7 @@ static void uring_watch(struct uring_io *uring) {
 }
 
 static int uring_setup(struct uring_io *uring, unsigned flags) {
-    int result = io_uring_queue_init(uring->depth, &uring->ring, flags);
+    int result = io_uring_queue_init(uring->io.depth, &uring->ring, flags);
     if (result < 0) {
         return -result;
     }
@@ -476,7 +476,7 @@ static struct uring_io *uring_new(const struct disk_io_ops *ops, uint32_t depth)
     uring->io.ops = ops;
     uring->magic = URING_MAGIC;
     uring->event = uring->alive = -1;
-    uring->depth = depth;
+    uring->io.depth = depth;
     for (uint32_t i = 0; i < depth; i++) {
         uring->slots[i].next_free = i + 1 < depth ? i + 1 : URING_NO_SLOT;
     }

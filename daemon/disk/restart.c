@@ -17,6 +17,7 @@ struct restart_row {
 
 struct restart_probe { /* of one segment's header and trailer */
     struct restart *restart;
+    uint32_t device; /* its segments, one after the other */
     uint32_t segment, n_running;
     bool read[2];      /* header, trailer */
     uint32_t tries[2]; /* that failed */
@@ -30,7 +31,9 @@ struct restart_ahead { /* a segment whose entries are read */
     struct walk walk;
     uint32_t row, tries;
     bool running, done, sifted;
-    uint32_t left; /* entries not told yet: the first so many */
+    bool left_behind; /* its device hangs: another one has its place */
+    uint32_t left;    /* entries not told yet: the first so many */
+    struct restart_ahead *next;
 };
 
 struct restart {
@@ -39,14 +42,15 @@ struct restart {
     struct restart_progress progress;
     struct restart_row *rows; /* of each segment; later, those to be read, by epoch */
     uint32_t n_probing;
-    uint32_t next_device, next_number[QUIRE_LOG_MAX_FILES]; /* the next to be probed: the devices in turn */
+    uint32_t next_number[QUIRE_LOG_MAX_FILES]; /* of each device: the next segment to be probed */
     uint64_t tail_epoch;
-    bool lost[QUIRE_LOG_MAX_FILES];
+    bool lost[QUIRE_LOG_MAX_FILES], hangs[QUIRE_LOG_MAX_FILES];
     bool blind;  /* deletions may be missing */
     bool ending; /* all is told */
     uint32_t n_rows, next_row, told_row;
     struct restart_probe probes[RESTART_DEPTH];
-    struct restart_ahead ahead[RESTART_AHEAD]; /* row r in place r % RESTART_AHEAD */
+    struct restart_ahead *ahead[RESTART_AHEAD]; /* row r in place r % RESTART_AHEAD */
+    struct restart_ahead *left_behind;
     uint8_t *memory;
     struct snapshot *snapshot; /* as long as it is not doubted */
     uint64_t begun_ns;
@@ -64,7 +68,12 @@ enum quire_status restart_create(struct disk_env *env, const struct restart_hook
     restart->progress.segments = disk_set_segments(&env->set);
     restart->rows = calloc(restart->progress.segments + 1, sizeof *restart->rows);
     restart->memory = disk_memory(&env->set, 2 * RESTART_DEPTH);
-    if (restart->rows == NULL || restart->memory == NULL) {
+    bool all = restart->rows != NULL && restart->memory != NULL;
+    for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
+        restart->ahead[i] = calloc(1, sizeof *restart->ahead[i]);
+        all = all && restart->ahead[i] != NULL;
+    }
+    if (!all) {
         restart_destroy(&restart);
         return QUIRE_NO_MEMORY;
     }
@@ -76,17 +85,30 @@ enum quire_status restart_create(struct disk_env *env, const struct restart_hook
     return QUIRE_OK;
 }
 
+static void restart_ahead_free(struct restart_ahead *ahead) {
+    if (ahead == NULL) {
+        return;
+    }
+    walk_free(&ahead->walk);
+    if (ahead->running) { /* it was cut off */
+        free(ahead->walk.memory);
+        free(ahead->walk.heads);
+    }
+    free(ahead);
+}
+
 void restart_destroy(struct restart **out) {
     struct restart *restart = *out;
     if (restart == NULL) {
         return;
     }
     for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
-        walk_free(&restart->ahead[i].walk);
-        if (restart->ahead[i].running) { /* it was cut off */
-            free(restart->ahead[i].walk.memory);
-            free(restart->ahead[i].walk.heads);
-        }
+        restart_ahead_free(restart->ahead[i]);
+    }
+    while (restart->left_behind != NULL) {
+        struct restart_ahead *ahead = restart->left_behind;
+        restart->left_behind = ahead->next;
+        restart_ahead_free(ahead);
     }
     snapshot_destroy(&restart->snapshot);
     free(restart->memory);
@@ -127,6 +149,10 @@ static void restart_walked(struct walk *walk) {
     struct restart_ahead *ahead = walk->ctx;
     struct restart *restart = ahead->restart;
     struct restart_progress *progress = &restart->progress;
+    if (ahead->left_behind) {
+        ahead->running = false;
+        return;
+    }
     if (walk->error != 0 && ++ahead->tries < RESTART_TRIES) {
         restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
         walk_free(walk);
@@ -157,12 +183,36 @@ static void restart_walk(struct restart_ahead *ahead) {
     walk_begin(&ahead->walk);
 }
 
+static void restart_pass_over(struct restart_ahead *ahead) {
+    ahead->walk = (struct walk){.segment = ahead->restart->rows[ahead->row].segment};
+    ahead->running = false;
+    ahead->done = true;
+}
+
+/* Its walk may go on when the system lets it: whatever it finds counts no more. Without memory for another one it is waited for. */
+static void restart_leave_behind(struct restart *restart, uint32_t place) {
+    struct restart_ahead *ahead = restart->ahead[place], *other = calloc(1, sizeof *other);
+    if (other == NULL) {
+        return;
+    }
+    ahead->left_behind = true;
+    ahead->next = restart->left_behind;
+    restart->left_behind = ahead;
+    restart->ahead[place] = other;
+    *other = (struct restart_ahead){.restart = restart, .row = ahead->row};
+    restart_pass_over(other);
+}
+
 static void restart_read_ahead(struct restart *restart) {
     while (restart->next_row < restart->n_rows && restart->next_row - restart->told_row < RESTART_AHEAD) {
         uint32_t row = restart->next_row++;
-        struct restart_ahead *ahead = &restart->ahead[row % RESTART_AHEAD];
+        struct restart_ahead *ahead = restart->ahead[row % RESTART_AHEAD];
         *ahead = (struct restart_ahead){.restart = restart, .row = row, .running = true};
-        restart_walk(ahead);
+        if (restart->hangs[restart_device(restart, restart->rows[row].segment)]) {
+            restart_pass_over(ahead);
+        } else {
+            restart_walk(ahead);
+        }
     }
 }
 
@@ -281,7 +331,7 @@ bool restart_turn(struct restart *restart) {
         return restart_end(restart);
     }
     while (restart->told_row < restart->n_rows && most > 0) {
-        struct restart_ahead *ahead = &restart->ahead[restart->told_row % RESTART_AHEAD];
+        struct restart_ahead *ahead = restart->ahead[restart->told_row % RESTART_AHEAD];
         if (!ahead->done) {
             return false;
         }
@@ -299,7 +349,7 @@ bool restart_turn(struct restart *restart) {
     if (restart->told_row == restart->n_rows) {
         return restart_end(restart);
     }
-    return restart->ahead[restart->told_row % RESTART_AHEAD].done;
+    return restart->ahead[restart->told_row % RESTART_AHEAD]->done;
 }
 
 /* ---- states --------------------------------------------------------------------------------------------------------------- */
@@ -313,11 +363,12 @@ static int restart_by_epoch(const void *a, const void *b) {
 static void restart_tell_states(struct restart *restart) {
     for (uint32_t i = 0; i < restart->progress.segments; i++) {
         const struct restart_row row = restart->rows[i];
-        if (restart->env->set.out[restart_device(restart, i)]) {
+        uint32_t device = restart_device(restart, i);
+        if (restart->env->set.out[device] || restart->hangs[device]) {
             continue;
         }
         bool clean = row.epoch == 0 || row.epoch < restart->tail_epoch;
-        if (!restart->lost[restart_device(restart, i)]) {
+        if (!restart->lost[device]) {
             restart->hooks.segment(restart->hooks.ctx, i, clean ? PAGER_SEGMENT_CLEAN : PAGER_SEGMENT_SEALED, row.epoch,
                                    clean ? 0 : row.used_units, clean ? 0 : row.n_entries);
         }
@@ -369,6 +420,9 @@ static void restart_probe_read(struct restart *restart, struct restart_probe *pr
 static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
     struct restart *restart = probe->restart;
     bool trailer = op == &probe->ops[1];
+    if (restart->hangs[probe->device]) {
+        return; /* too late */
+    }
     probe->read[trailer] = op->status == QUIRE_OK;
     restart->progress.read_bytes += op->bytes;
     if (op->status != QUIRE_OK) {
@@ -392,21 +446,18 @@ static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
 static void restart_header_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[0]), op); }
 static void restart_trailer_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[1]), op); }
 
-/* The next segment of the next device that has one left; those that hold nothing are passed over. */
-static bool restart_next_segment(struct restart *restart, uint32_t *segment) {
+/* The device's next segment, if one is left. */
+static bool restart_next_segment(struct restart *restart, uint32_t device, uint32_t *segment) {
     const struct store_set *set = &restart->env->set;
-    for (uint32_t tried = 0; tried < set->n_files; tried++) {
-        uint32_t device = restart->next_device, first = 0;
-        restart->next_device = (device + 1) % set->n_files;
-        for (uint32_t i = 0; i < device; i++) {
-            first += set->segments[i];
-        }
-        if (restart->next_number[device] < set->segments[device]) {
-            *segment = first + restart->next_number[device]++;
-            return true;
-        }
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < device; i++) {
+        first += set->segments[i];
     }
-    return false;
+    if (restart->next_number[device] == set->segments[device]) {
+        return false;
+    }
+    *segment = first + restart->next_number[device]++;
+    return true;
 }
 
 static void restart_probe_read(struct restart *restart, struct restart_probe *probe, uint32_t i) {
@@ -419,7 +470,7 @@ static void restart_probe_read(struct restart *restart, struct restart_probe *pr
 }
 
 static bool restart_probe_next(struct restart *restart, struct restart_probe *probe) {
-    if (!restart_next_segment(restart, &probe->segment)) {
+    if (!restart_next_segment(restart, probe->device, &probe->segment)) {
         return false;
     }
     probe->n_running = 2;
@@ -439,10 +490,30 @@ void restart_begin(struct restart *restart) {
             restart->progress.looked_at += set->segments[i];
         }
     }
-    for (uint32_t i = 0; i < RESTART_DEPTH && restart_probe_next(restart, &restart->probes[i]); i++) {
-        restart->n_probing++;
+    for (uint32_t i = 0; i < RESTART_DEPTH; i++) { /* to each device as many */
+        restart->probes[i].device = i % set->n_files;
+        restart->n_probing += restart_probe_next(restart, &restart->probes[i]);
     }
     if (restart->n_probing == 0) {
         restart_tell_states(restart);
+    }
+}
+
+void restart_device_hangs(struct restart *restart, uint32_t device) {
+    restart->hangs[device] = true;
+    if (!restart->progress.serving) {
+        for (uint32_t i = 0; i < RESTART_DEPTH; i++) {
+            restart->n_probing -= restart->probes[i].device == device && restart->probes[i].n_running > 0;
+        }
+        if (restart->n_probing == 0) {
+            restart_tell_states(restart);
+        }
+        return;
+    }
+    for (uint32_t row = restart->told_row; row < restart->next_row; row++) {
+        uint32_t place = row % RESTART_AHEAD;
+        if (restart->ahead[place]->running && restart_device(restart, restart->rows[row].segment) == device) {
+            restart_leave_behind(restart, place);
+        }
     }
 }

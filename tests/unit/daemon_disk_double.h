@@ -179,7 +179,7 @@ static inline void double_turn(struct double_tier *tier) {
             work->run(work);
             work->done(work);
         }
-    } while (tier->env.pending != NULL || tier->io.ended != NULL);
+    } while (disk_env_turn(&tier->env) || (tier->env.io == &tier->io.io && tier->env.n_waiting > 0) || tier->io.ended != NULL);
 }
 
 static inline void double_open_store(struct double_tier *tier) {
@@ -198,6 +198,7 @@ static inline struct double_tier *double_tier_open(void) {
     struct double_tier *tier = calloc(1, sizeof *tier);
     log_setup(LOG_LEVEL_ERROR, false);
     tier->io.io.ops = &double_io_ops;
+    tier->io.io.depth = DOUBLE_TICKETS;
     tier->io.clock_ns = QUIRE_NS_PER_S;
     struct store_set *set = &tier->env.set;
     set->n_files = tier->io.n_files = DOUBLE_FILES;
