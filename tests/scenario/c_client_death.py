@@ -2,7 +2,7 @@
 import signal
 import time
 
-from lib_story import SLOW, Actor, Daemon, check, until
+from lib_story import Actor, Daemon, check, until
 
 daemon = Daemon(pool="64MiB")
 witness = Actor(daemon, name="witness")
@@ -32,8 +32,7 @@ def lent():
 
 
 def all_is_free(stage):
-    """Within a second of the last death; sanitizers take longer."""
-    until(lambda: not held() and leased() == 0 and lent() == 0, 1,
+    until(lambda: not held() and leased() == 0 and lent() == 0, 10,
           f"{stage}: {len(held())} sessions, {leased()} leased bytes and {lent()} ingest bytes of the dead are still held")
     check(witness.ask("lookup 0 0 50")[0] == "50", f"{stage}: the witness's blocks are gone")
     check(witness.ask("fetch 0") == ["50"], f"{stage}: the witness is disturbed")
@@ -70,7 +69,7 @@ victim = Actor(daemon, name="victim")
 victim.ask("part 5000 7 0 2 0 2")
 check(used() > before, "half a block takes room")
 victim.kill()
-until(lambda: used() == before, 1, "half a block of the dead still takes room")
+until(lambda: used() == before, 10, "half a block of the dead still takes room")
 all_is_free("with half of a block")
 
 # While it stores: nothing that it asks for is there, so that it holds a window, and a put is under way at most moments.
@@ -100,10 +99,10 @@ check(victim.ask("fetch 0") == ["10"], "and finds its bytes as they were")
 victim.ask("view 0")
 session = held()[0]["id"]
 daemon.ctl("session", "kick", str(session))
-until(lambda: not held(), 5, "the kicked session is still listed")
+until(lambda: not held(), 10, "the kicked session is still listed")
 check(sum(t["quarantined_bytes"] for t in daemon.status()["tiers"]) > 0, "nothing is in quarantine")
 check(victim.ask("viewcheck 0")[0] == "10", "the view's bytes stood")
 victim.kill()
-until(lambda: sum(t["quarantined_bytes"] for t in daemon.status()["tiers"]) == 0, 5 * SLOW, "quarantine outlived the process")
+until(lambda: sum(t["quarantined_bytes"] for t in daemon.status()["tiers"]) == 0, 10, "quarantine outlived the process")
 witness.quit()
 daemon.stop()

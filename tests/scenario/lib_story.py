@@ -62,9 +62,11 @@ def check(condition, message):
 
 
 def until(condition, seconds, message):
-    """Polls until condition() is true; the bound is a liveness bound, not a measurement."""
+    """Polls until condition() is true; the bound is a liveness bound, not a measurement. Who looks slowly looks once more when it is over."""
     end = time.monotonic() + seconds * SLOW
-    while time.monotonic() < end:
+    in_time = True
+    while in_time:
+        in_time = time.monotonic() < end
         if condition():
             return
         time.sleep(0.02)

@@ -187,7 +187,7 @@ Test(client_cuts, full, .init = start, .fini = stop, .timeout = 60) {
 Test(client_cuts, deadline, .init = start, .fini = stop, .timeout = 60) {
     from_then_on = QUIRE_RETRY;
     cr_assert_eq(store(1, 0, 400), QUIRE_TIMEOUT);
-    cr_assert_eq(source.status, QUIRE_RETRY);
+    cr_assert(source.status == QUIRE_RETRY || source.status == QUIRE_TIMEOUT, "TIMEOUT: one more part was under way then");
     uint64_t put_id = atomic_load(&last_put_id);
     cr_assert_leq(atomic_load(&puts_seen), 16);
     from_then_on = QUIRE_OK;

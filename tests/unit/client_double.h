@@ -44,6 +44,7 @@ struct twin {
     uint32_t hello_major;
     uint32_t ns_status;   /* what NS_OPEN is refused with; 0: it is not */
     bool ns_error;        /* ... as an ERROR */
+    uint32_t deadline_ms; /* by default, of a client of twin_open; 0: long enough for a machine that is busy with other things */
     int arg;              /* the test's */
     void (*fill)(int fd); /* writes what lies in the pool; NULL: zeroes */
 };
@@ -210,7 +211,8 @@ static inline void twin_stop(struct twin *twin) {
 
 /* A client of the double with a namespace of two layers. */
 static inline enum quire_status twin_open(struct twin *twin, quire_client **client, quire_ns **ns) {
-    quire_options options = {.address = twin->path, .connect_timeout_ms = 1000, .default_deadline_ms = 300, .max_jobs = 8};
+    uint32_t deadline_ms = twin->deadline_ms != 0 ? twin->deadline_ms : 3000;
+    quire_options options = {.address = twin->path, .connect_timeout_ms = 10000, .default_deadline_ms = deadline_ms, .max_jobs = 8};
     quire_layout layout = {.n_layers = 2, .n_groups = 1, .block_tokens = 16, .kv_src = {0, 1}};
     layout.group[0] = (quire_group){.n_kv_heads = 1, .k_dim = 8, .v_dim = 8, .elem = QUIRE_F16};
     *client = NULL;
