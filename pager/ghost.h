@@ -1,8 +1,9 @@
 /*
  * Ghosts: keys that were here, so that a miss can say "evicted" or "deleted" instead of "never stored".
  *
- * A fixed table of 63-bit fingerprints in sets of eight, one cache line each; within a set the one written longest ago is forgotten
- * first. A key that comes back keeps its ghost: nobody asks for it while the block is here, and leaving again it leaves a new one. An answer may be wrong once in 2^60 asked keys: it explains a miss, nothing depends on it.
+ * A fixed table of 63-bit fingerprints in sets of eight, one cache line each; within a set the one written longest ago is forgotten first.
+ * A key that comes back keeps its ghost: nobody asks for it while the block is here, and leaving again it leaves a new one. An answer may
+ * be wrong once in 2^60 asked keys: it explains a miss, nothing depends on it.
  */
 #ifndef PAGER_GHOST_H
 #define PAGER_GHOST_H

@@ -1,11 +1,11 @@
 /*
  * The index: (namespace, key) → block, for ten million blocks and more.
  *
- * A block's entry is one cache line; a table of 64-bit slots (entry number and tag) finds it. The table grows piecewise: an
- * insertion costs at most the splitting of one segment and one huge page from the system, at any size; and a batch lookup overlaps
- * its cache misses. Memory grows with the most blocks that were there at once; room of removed ones is used again. Whatever a block costs while its record is on
- * no faster tier is here: ≤ 96 bytes. Keys may be hostile (engines bring their own): a secret seed goes into the hash.
- * Entries of absent parents exist too, without records, so that orphans find their parent when it comes. Not thread-safe.
+ * A block's entry is one cache line; a table of 64-bit slots (entry number and tag) finds it. The table grows piecewise: an insertion costs
+ * at most the splitting of one segment and one huge page from the system, at any size; and a batch lookup overlaps its cache misses. Memory
+ * grows with the most blocks that were there at once; room of removed ones is used again. Whatever a block costs while its record is on no
+ * faster tier is here: ≤ 96 bytes. Keys may be hostile (engines bring their own): a secret seed goes into the hash. Entries of absent
+ * parents exist too, without records, so that orphans find their parent when it comes. Not thread-safe.
  */
 #ifndef PAGER_INDEX_H
 #define PAGER_INDEX_H

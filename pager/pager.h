@@ -164,9 +164,10 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
 
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*
- * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event.
- * With PIN the block is pinned once when the outcome is OK, also when it was stored before, but not when it is pinned already.
- * TOO_LARGE: it would not fit into the empty pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when PAGER_FILL asks.
+ * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event. With
+ * PIN the block is pinned once when the outcome is OK, also when it was stored before, but not when it is pinned already. TOO_LARGE: it
+ * would not fit into the empty pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when
+ * PAGER_FILL asks.
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns);

@@ -4,6 +4,7 @@
 #include "daemon/disk/meta.h"
 #include "daemon/disk/rehearse.h"
 #include "daemon/log.h"
+#include "proto/base/units.h"
 #include "proto/status.h"
 
 #include <errno.h>
@@ -303,7 +304,8 @@ static void disk_find_segments(struct disk *disk) {
     }
     disk_env_flush(&disk->env);
     const struct restart_progress *p = restart_progress(disk->restart);
-    log_info("disk_serving", "disk tier: %u of %u segments hold something; serving begins while they are read", p->to_read, p->segments);
+    log_info("disk_serving", "disk tier: %u of %u segment%s hold%s something; serving begins while they are read", p->to_read, p->segments,
+             quire_s(p->segments), p->to_read == 1 ? "s" : "");
 }
 
 /* Whatever is wrong with it, the log is there. */
@@ -376,7 +378,7 @@ static uint64_t disk_save_snapshot(const struct disk *disk) {
         log_warn("disk_snapshot_failed", "%s: the next start reads the log", why);
         return 0;
     }
-    log_info("disk_snapshot", "disk tier: %llu records in a snapshot, in %.3f s", (unsigned long long)n_entries,
+    log_info("disk_snapshot", "disk tier: %llu record%s in a snapshot, in %.3f s", (unsigned long long)n_entries, quire_s(n_entries),
              (double)(loop_now_ns() - begun_ns) / QUIRE_NS_PER_S);
     return id;
 }

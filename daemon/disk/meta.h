@@ -11,7 +11,10 @@
 
 #define DISK_META_MAX_BYTES (1ull << 30)
 
-/* The bytes, by malloc, whole and of this set (set_id NULL: of any). NOT_FOUND: there is none; CORRUPT, VERSION, MISMATCH, SYSTEM, NO_MEMORY: `why` says more. */
+/*
+ * The bytes, by malloc, whole and of this set (set_id NULL: of any). NOT_FOUND: there is none; CORRUPT, VERSION, MISMATCH, SYSTEM,
+ * NO_MEMORY: `why` says more.
+ */
 enum quire_status disk_meta_load(const char *path, const uint8_t set_id[16], uint8_t **bytes, size_t *size, char *why, size_t why_bytes);
 /* Replaces the file; OK: it is durable. On failure the old one is as it was. Takes as long as the drive: for a worker. Thread-safe, one at a time. */
 enum quire_status disk_meta_save(const char *path, const uint8_t *bytes, size_t size, char *why, size_t why_bytes);

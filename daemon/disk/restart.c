@@ -3,6 +3,7 @@
 #include "daemon/disk/walk.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "proto/base/units.h"
 
 #include <stdlib.h>
 
@@ -266,14 +267,14 @@ static bool restart_end(struct restart *restart) {
     restart->progress.took_ns = loop_now_ns() - restart->begun_ns;
     double took_s = (double)p->took_ns / QUIRE_NS_PER_S;
     if (p->from_snapshot) {
-        log_info("disk_restored", "disk tier: %llu records in %u segments from a snapshot, in %.3f s", (unsigned long long)p->records,
-                 p->read, took_s);
+        log_info("disk_restored", "disk tier: %llu record%s in %u segment%s from a snapshot, in %.3f s", (unsigned long long)p->records,
+                 quire_s(p->records), p->read, quire_s(p->read), took_s);
     } else {
         log_info("disk_restored",
-                 "disk tier: %llu records and %llu deletions in %u segments from the log, in %.3f s, %u segments without footer, "
-                 "%llu records not whole",
-                 (unsigned long long)p->records, (unsigned long long)p->deletions, p->read, took_s, p->walked,
-                 (unsigned long long)p->bad_records);
+                 "disk tier: %llu record%s and %llu deletion%s in %u segment%s from the log, in %.3f s; %u segment%s without footer, "
+                 "%llu record%s not whole",
+                 (unsigned long long)p->records, quire_s(p->records), (unsigned long long)p->deletions, quire_s(p->deletions), p->read,
+                 quire_s(p->read), took_s, p->walked, quire_s(p->walked), (unsigned long long)p->bad_records, quire_s(p->bad_records));
     }
     return false;
 }

@@ -99,8 +99,8 @@ static enum quire_status check_member(struct opening *o, uint32_t place) {
     }
     if (superblock->n_files != o->config->n_files) {
         snprintf(o->why, o->why_bytes,
-                 "%s: its set was made of %u files, the configuration names %u: name all of them (also one that is missing); " REMEDY_ANEW,
-                 path_at(o, place), superblock->n_files, o->config->n_files);
+                 "%s: its set was made of %u file%s, the configuration names %u: name all of them (also one that is missing); " REMEDY_ANEW,
+                 path_at(o, place), superblock->n_files, quire_s(superblock->n_files), o->config->n_files);
         return QUIRE_MISMATCH;
     }
     if (twin != UINT32_MAX) {
@@ -159,7 +159,7 @@ static enum quire_status check_numbers(struct opening *o) {
         const struct set_file *found = &o->found[o->place_of[i]];
         if (found->state == SET_FILE_MEMBER && found->superblock.first_number != o->set->files[i].first_number) {
             snprintf(o->why, o->why_bytes,
-                     "%s: there are %u segments before it in its set, by the configuration %u: set the sizes back; " REMEDY_ANEW,
+                     "%s: begins at segment %u of its set, by the configuration at %u: set the sizes back; " REMEDY_ANEW,
                      o->set->files[i].path, found->superblock.first_number, o->set->files[i].first_number);
             return QUIRE_MISMATCH;
         }
@@ -322,8 +322,8 @@ static enum quire_status load_meta(struct opening *o) {
     }
     const struct quire_meta_head *head = quire_meta_head_of(set->meta);
     if (head->n_files != set->n_files) {
-        snprintf(o->why, o->why_bytes, "%s: is of a set of %u files, not of %u: put the right one back; " REMEDY_ANEW, set->meta_path,
-                 head->n_files, set->n_files);
+        snprintf(o->why, o->why_bytes, "%s: is of a set of %u file%s, not of %u: put the right one back; " REMEDY_ANEW, set->meta_path,
+                 head->n_files, quire_s(head->n_files), set->n_files);
         return QUIRE_MISMATCH;
     }
     return QUIRE_OK;
@@ -498,8 +498,8 @@ static void tell(const struct disk_set *set) {
         const struct disk_set_file *file = &set->files[i];
         quire_human_size(file->n_segments * segment_bytes(set), size, sizeof size);
         if (file->in_use) {
-            log_info("disk", "%s: %s in %u segments, %s%s", file->path, size, file->n_segments, file->direct ? "direct" : "buffered",
-                     file->fresh ? ", new" : "");
+            log_info("disk", "%s: %s in %u segment%s, %s%s", file->path, size, file->n_segments, quire_s(file->n_segments),
+                     file->direct ? "direct" : "buffered", file->fresh ? ", new" : "");
         }
     }
 }

@@ -1,9 +1,11 @@
 /*
- * Reads what a segment holds: its footer when it has one, else it walks from batch to batch, up to the first that does not check. Where something lies that is
- * no head, batches may follow still: it is looked for them, some way, because of the deletions that they tell; their records do not count.
+ * Reads what a segment holds: its footer when it has one, else it walks from batch to batch, up to the first that does not check. Where
+ * something lies that is no head, batches may follow still: it is looked for them, some way, because of the deletions that they tell; their
+ * records do not count.
  *
- * A walk that verifies reads every record, too, and takes none from the first one on that is not whole; deletions (tombstones) are taken from every head
- * that checks: forgetting a record costs a miss, forgetting a deletion would bring back what was deleted. Loop thread; sums run on the work pool.
+ * A walk that verifies reads every record, too, and takes none from the first one on that is not whole; deletions (tombstones) are taken
+ * from every head that checks: forgetting a record costs a miss, forgetting a deletion would bring back what was deleted. Loop thread; sums
+ * run on the work pool.
  */
 #ifndef DAEMON_DISK_WALK_H
 #define DAEMON_DISK_WALK_H

@@ -1,6 +1,6 @@
 /*
- * What may be written: a token bucket of bytes a second, and a bound on the drive's wear over days, because drives wear out. Whoever wants to write asks
- * first; what is refused is not stored on disk, or waits. Deterministic; times are given.
+ * What may be written: a token bucket of bytes a second, and a bound on the drive's wear over days, because drives wear out. Whoever wants
+ * to write asks first; what is refused is not stored on disk, or waits. Deterministic; times are given.
  */
 #ifndef PAGER_LOG_BUDGET_H
 #define PAGER_LOG_BUDGET_H

@@ -1,6 +1,6 @@
 /*
- * How long will a read take? From what is queued, and from what reads took before: a latency and a bandwidth, each smoothed, per device. Deterministic;
- * times are given. The error of each estimate is kept, because an engine decides by it whether to load or to compute.
+ * How long will a read take? From what is queued, and from what reads took before: a latency and a bandwidth, each smoothed, per device.
+ * Deterministic; times are given. The error of each estimate is kept, because an engine decides by it whether to load or to compute.
  */
 #ifndef PAGER_LOG_PACE_H
 #define PAGER_LOG_PACE_H

@@ -452,7 +452,7 @@ Test(daemon_disk_set, changed_sizes) {
     name_files(2);
     cr_assert_eq(unlink(path_of(0)), 0);
     config.files[0].size_bytes *= 2;
-    refuses(QUIRE_MISMATCH, "log1: there are 8 segments before it in its set, by the configuration 16", "set the sizes back");
+    refuses(QUIRE_MISMATCH, "log1: begins at segment 8 of its set, by the configuration at 16", "set the sizes back");
 }
 
 /* A file of another set, and a copy of one of this. */
