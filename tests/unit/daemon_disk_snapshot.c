@@ -17,16 +17,10 @@ static struct frames_client client;
 static char path[160], snapshot[200];
 
 static void config(void) {
+    char name[sizeof path + 8];
     frames_config(&daemon_);
-    daemon_.config.disk.segment_bytes = 256 << 10;
-    daemon_.config.disk.scrub_bytes_per_s = 0;
-    daemon_.config.disk.io_backend = DISK_IO_THREADS; /* a ring would belong to the thread that creates the core */
-    daemon_.config.disk.pager.write_delay_ms = 1;
-    for (uint32_t i = 0; i < FILES; i++) {
-        snprintf(daemon_.config.files[i].path, sizeof daemon_.config.files[i].path, "%s.log%u", path, i);
-        daemon_.config.files[i].size_bytes = 4 << 20;
-    }
-    daemon_.config.n_files = FILES;
+    snprintf(name, sizeof name, "%s.log", path);
+    frames_add_disk(&daemon_, name, FILES, 4 << 20, 256 << 10);
 }
 static void begin(void) {
     const char *folder = getenv("TMPDIR");

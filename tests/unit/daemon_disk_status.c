@@ -14,15 +14,10 @@ static char file[128];
 static void start(void) {
     frames_config(&daemon_);
     cr_assert_not_null(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/log", folder);
+    frames_add_disk(&daemon_, file, 1, 32 << 20, 1 << 20);
     snprintf(file, sizeof file, "%s/log0", folder);
-    snprintf(daemon_.config.files[0].path, sizeof daemon_.config.files[0].path, "%s", file);
-    daemon_.config.files[0].size_bytes = 32 << 20;
-    daemon_.config.n_files = 1;
-    daemon_.config.disk.segment_bytes = 1 << 20;
     daemon_.config.disk.pager.batch_bytes = 256 << 10;
-    daemon_.config.disk.pager.write_delay_ms = 1;
-    daemon_.config.disk.io_backend =
-        DISK_IO_THREADS; /* a ring would belong to the thread that creates the core, which does not run it here */
     daemon_.config.allow_faults = true;
     frames_start(&daemon_);
     frames_open(&client, &daemon_);

@@ -14,15 +14,9 @@ static void configure(bool with_disk, bool allow_faults) {
     frames_config(&daemon_);
     snprintf(folder, sizeof folder, "%.80s/quire-disk-XXXXXX", parent != NULL ? parent : "/tmp");
     cr_assert_not_null(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/log", folder);
+    frames_add_disk(&daemon_, file, with_disk ? 1 : 0, 32 << 20, 1 << 20);
     snprintf(file, sizeof file, "%s/log0", folder);
-    snprintf(daemon_.config.files[0].path, sizeof daemon_.config.files[0].path, "%s", file);
-    daemon_.config.files[0].size_bytes = 32 << 20;
-    daemon_.config.n_files = with_disk ? 1 : 0;
-    daemon_.config.disk.segment_bytes = 1 << 20;
-    daemon_.config.disk.scrub_bytes_per_s = 0;
-    daemon_.config.disk.pager.write_delay_ms = 1;
-    daemon_.config.disk.io_backend =
-        DISK_IO_THREADS; /* a ring would belong to the thread that creates the core, which does not run it here */
     daemon_.config.allow_faults = allow_faults;
 }
 

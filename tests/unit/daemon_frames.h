@@ -82,6 +82,20 @@ FRAMES_UNUSED static void frames_config(struct frames_daemon *daemon) {
     log_setup(LOG_LEVEL_ERROR, false);
 }
 
+/* n files of the disk tier, PATH0 and so on: small segments, written soon. */
+FRAMES_UNUSED static void frames_add_disk(struct frames_daemon *daemon, const char *path, uint32_t n_files, uint64_t size_bytes,
+                                          uint64_t segment_bytes) {
+    for (uint32_t i = 0; i < n_files; i++) {
+        snprintf(daemon->config.files[i].path, sizeof daemon->config.files[i].path, "%s%u", path, i);
+        daemon->config.files[i].size_bytes = size_bytes;
+    }
+    daemon->config.n_files = n_files;
+    daemon->config.disk.segment_bytes = segment_bytes;
+    daemon->config.disk.scrub_bytes_per_s = 0;
+    daemon->config.disk.pager.write_delay_ms = 1;
+    daemon->config.disk.io_backend = DISK_IO_THREADS; /* a ring would belong to the thread that creates the core, and it runs on another */
+}
+
 FRAMES_UNUSED static void frames_start(struct frames_daemon *daemon) {
     char why[512];
     enum quire_status status = core_create(&daemon->config, &daemon->core, why, sizeof why);

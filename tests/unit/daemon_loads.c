@@ -15,13 +15,10 @@ enum { BLOCKS = 20 };
 static void prepare(void) {
     frames_config(&daemon_);
     cr_assert_not_null(mkdtemp(folder));
-    snprintf(daemon_.config.files[0].path, sizeof daemon_.config.files[0].path, "%s/log0", folder);
-    daemon_.config.files[0].size_bytes = 32 << 20;
-    daemon_.config.n_files = 1;
-    daemon_.config.disk.segment_bytes = 1 << 20;
+    char name[64];
+    snprintf(name, sizeof name, "%s/log", folder);
+    frames_add_disk(&daemon_, name, 1, 32 << 20, 1 << 20);
     daemon_.config.disk.pager.batch_bytes = 256 << 10;
-    daemon_.config.disk.pager.write_delay_ms = 1;
-    daemon_.config.disk.io_backend = DISK_IO_THREADS; /* a ring would belong to the thread that creates the core */
     daemon_.config.allow_faults = true;
     daemon_.config.drain_ms = 500; /* a disk that never answers is not waited for */
 }
