@@ -51,7 +51,7 @@
     X(io_backend, BACKEND, false, 0, 0, true,                                                                                              \
       "How files are read and written: io_uring, threads, or auto, which is io_uring where the\n"                                          \
       "system allows it; `quirectl doctor` tells which and why")                                                                           \
-    X(io_depth, COUNT, false, 1, 4096, false, "Reads and writes that the system is given at once; more wait in the daemon")                \
+    X(io_depth, COUNT, false, 1, 4096, false, "Reads and writes of a file that the system is given at once; more wait in the daemon")      \
     X(scrub_bytes_per_s, SIZE, true, KIB(64), GIB(64), true,                                                                               \
       "Bytes a second that are read in the background to find what has rotted, and verified; 0: none")                                     \
     X(stall_warn_ms, TIME, true, 100, HOUR_MS, false,                                                                                      \
@@ -74,7 +74,7 @@ static const struct pager_range {
     {"max_namespaces", 1, 65534, false},      {"ghost_entries", 0, 1u << 28, false},
     {"max_leases", 16, 1u << 28, false},      {"max_parts_pending", 16, 1u << 24, false},
     {"max_puts_waiting", 0, 1u << 24, false}, {"write_delay_ms", 0, HOUR_MS, false},
-    {"batch_bytes", KIB(64), MIB(64), false}, {"writes_in_flight", 1, 256, false},
+    {"batch_bytes", KIB(64), MIB(64), false}, {"writes_in_flight", 1, 16, false},
     {"read_ahead_bytes", 0, GIB(64), false},  {"write_budget_bytes_per_s", KIB(64), GIB(1024), true},
     {"drive_writes_per_day", 0, 1000, false}, {"clean_segments", 1, 1024, false},
 };

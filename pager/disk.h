@@ -25,7 +25,7 @@
     X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions; shared by the files")              \
     X(write_budget_bytes_per_s, uint64_t, 0, "bytes a second that may be written to disk; 0: as many as there are")                        \
     X(drive_writes_per_day, double, 0, "times a day that the disk's capacity may be written; 0: as often as asked")                        \
-    X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one")                                             \
+    X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one; a quarter of all at most")                   \
     X(reinsert_pct, uint32_t, 20, "share of what is written that may be rewriting of what reuse justifies")
 
 struct pager_disk_options {
