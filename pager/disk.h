@@ -50,6 +50,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_corrupt, "records that failed their checksum as they came from disk")                                                           \
     X(disk_read_errors, "reads that the device failed")                                                                                    \
     X(disk_write_errors, "writes that the device failed")                                                                                  \
+    X(disk_rests, "times that a device took nothing for a while: no room, mounted read-only, or no memory")                                \
     X(disk_demoted, "clean copies dropped from memory")                                                                                    \
     X(disk_dropped, "records dropped because their segment was emptied")                                                                   \
     X(disk_orphans, "blocks dropped because what they continue is gone from every tier")                                                   \
@@ -87,6 +88,11 @@ struct pager_disk_range {
     uint32_t from_bytes, to_bytes;
 };
 #define PAGER_DISK_MAX_RANGES 64u
+/*
+ * How wishes end, beside OK. NO_MEMORY: it could not be asked of the device, which is as it was. FULL (WRITE, SEAL, SYNC): the device takes nothing
+ * now, or does not sync; all that it has can be read. Both are tried again, later and later. CORRUPT (WRITE): written, but a record is none;
+ * (READ): what is there is not the record. SYSTEM: the device failed; of a WRITE, SEAL or SYNC, it was told lost before.
+ */
 struct pager_disk_wish {
     uint32_t device, segment;
     uint64_t epoch;
@@ -112,7 +118,7 @@ struct pager_disk_wish {
     uint32_t n_ranges;
     struct pager_disk_range ranges[PAGER_DISK_MAX_RANGES];
     quire_rect rect; /* with ranges: what they hold */
-    /* SEAL: used_units. META: nothing: ask pager_disk_meta. SYNC: the device. ENTRIES: answer with pager_disk_entries, then complete. */
+    /* SEAL: used_units; first: the header was never written, and is to be, with tail_epoch. META: nothing: ask pager_disk_meta. SYNC: the device. ENTRIES: answer with pager_disk_entries, then complete. */
     uint32_t used_units;
 };
 
@@ -147,7 +153,7 @@ enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t sess
 void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint64_t lease, uint64_t cookie);
 /*
  * After LOAD_DONE, once, with the event's ticket: for each item grants[i], and statuses[i]: OK; MISS (gone from the disk, damaged,
- * unreadable); FULL (no room in the pool); TIMEOUT; CANCELLED. NOT_FOUND: the lease has ended.
+ * unreadable); FULL (no room in the pool); RETRY (it could not be read now); TIMEOUT; CANCELLED. NOT_FOUND: the lease has ended.
  */
 enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct quire_wire_grant *grants, uint8_t *statuses,
                                     uint32_t n_items);

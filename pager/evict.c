@@ -70,8 +70,10 @@ static bool below(const struct pager_domain *domain, uint32_t percent) {
     return free_bytes(domain) < mark_bytes(domain, percent) || domain->n_slots - domain->slots_used < domain->n_slots / 100 * percent;
 }
 
+bool pager_is_short(const struct pager *pager, const struct pager_domain *domain) { return below(domain, pager->options.reclaim_low_pct); }
+
 void pager_reclaim_check(struct pager *pager, struct pager_domain *domain) {
-    domain->reclaiming = domain->reclaiming || below(domain, pager->options.reclaim_low_pct);
+    domain->reclaiming = domain->reclaiming || pager_is_short(pager, domain);
 }
 
 void pager_reclaim(struct pager *pager, struct pager_domain *domain) {

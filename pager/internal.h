@@ -403,6 +403,7 @@ void pager_compact_moved(struct pager *pager, struct pager_move *move, enum quir
 
 /* evict.c */
 bool pager_evict_one(struct pager *pager, struct pager_domain *domain);
+bool pager_is_short(const struct pager *pager, const struct pager_domain *domain); /* below the mark at which room is made */
 void pager_reclaim_check(struct pager *pager, struct pager_domain *domain);
 void pager_reclaim(struct pager *pager, struct pager_domain *domain);
 

@@ -245,6 +245,11 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
     if (dirty > 0) {
         next_ns = quire_max_u64(disk->due_ns, pager_budget_next_ns(&disk->budget, pager->now_ns));
     }
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        const struct pager_rest *rest = &disk->devices[d].rest;
+        bool waits = rest->failures > 0 && rest->until_ns > pager->now_ns;
+        next_ns = waits ? quire_min_u64(next_ns, rest->until_ns) : next_ns;
+    }
     if (disk->meta_wanted != disk->meta_durable && !disk->meta_flying) {
         next_ns = quire_min_u64(next_ns, disk->meta_again_ns);
     }

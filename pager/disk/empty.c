@@ -15,6 +15,8 @@
 #define PATIENCE_NS (10 * QUIRE_NS_PER_S)
 /* When the disk is full of what must stay, emptying moves it round and round, and wears the drive out: then it goes slowly. */
 #define FUTILE_REST_NS QUIRE_NS_PER_S
+/* After what could not be read for want of memory. */
+#define AGAIN_NS (100 * QUIRE_NS_PER_MS)
 
 /* ---- the cut -------------------------------------------------------------------------------------------------------------- */
 static double bucket_bytes(const struct pager_disk *disk) {
@@ -128,13 +130,26 @@ static void look_at(struct pager *pager, const struct quire_log_entry *entry, ui
     }
 }
 
+/* For a segment that tombstones could go to. */
+static bool deletions_wait(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    bool wait = false;
+    for (uint32_t d = 0; disk->burying > 0 && d < disk->n_devices; d++) {
+        wait |= (disk->graves_to_dig >> d & 1) && !pager_device_rests(pager, d);
+    }
+    return wait;
+}
+
 /* ---- one segment ---------------------------------------------------------------------------------------------------------- */
 static void begin(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     if (disk->rest_ns > pager->now_ns) {
         return;
     }
-    bool urgent = is_crowded(pager) || (disk->burying > 0 && disk->graves_to_dig != 0);
+    bool urgent = is_crowded(pager) || deletions_wait(pager);
+    if (pager_all_rest(pager, false) && !urgent) {
+        return; /* nothing needs room, and what is worth keeping could not be kept */
+    }
     uint32_t segment = pager_log_to_empty(disk->log, urgent ? UINT32_MAX : disk->options.clean_segments);
     if (segment == PAGER_NO_SEGMENT) {
         return;
@@ -190,11 +205,17 @@ void pager_entries_stuck(struct pager *pager, struct pager_op *op) {
     }
 }
 
-/* What is in it cannot be told: all that the index still believes to be there is looked for and let go (the sweep). */
+/*
+ * What is in it cannot be told: all that the index still believes to be there is looked for and let go (the sweep). But not for want of memory: that says
+ * nothing of the segment.
+ */
 void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
     if (disk->emptying.segment == op->told.segment && !op->stuck) {
-        if (status != QUIRE_OK || !disk->emptying.told) {
+        if (pager_is_passing(status) && is_patient(pager)) {
+            disk->emptying.asked = disk->emptying.told = false;
+            disk->emptying.again_ns = pager->now_ns + AGAIN_NS;
+        } else if (status != QUIRE_OK || !disk->emptying.told) {
             disk->emptying.n = 0;
             disk->emptying.told = disk->emptying.failed = true;
         }
@@ -237,6 +258,10 @@ static void wait(struct pager *pager) {
         end(pager);
     } else if (is_rewriting(pager) && is_patient(pager)) {
         return;
+    } else if (disk->emptying.put_off && is_patient(pager)) {
+        disk->emptying.put_off = false;
+        disk->emptying.at = 0;
+        disk->emptying.again_ns = pager->now_ns + AGAIN_NS;
     } else if (disk->orphans) {
         disk->orphans_urgent = true;
     } else if (!disk->emptying.swept) {

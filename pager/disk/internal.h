@@ -33,6 +33,11 @@
 #define PAGER_DISK_STEP 1024u
 /* After a failed write of metadata. */
 #define PAGER_DISK_AGAIN_NS QUIRE_NS_PER_S
+/* A device that takes nothing now is tried again after this, then after twice as long, and so on up to the other. */
+#define PAGER_DISK_REST_NS (100 * QUIRE_NS_PER_MS)
+#define PAGER_DISK_MAX_REST_NS (5 * QUIRE_NS_PER_S)
+/* For want of memory and the like: so often nobody is told. */
+#define PAGER_DISK_QUIET_RESTS 5u
 
 enum pager_op_kind { PAGER_OP_BATCH, PAGER_OP_READ, PAGER_OP_SEAL, PAGER_OP_META, PAGER_OP_ENTRIES };
 enum pager_read_purpose { PAGER_READ_LOAD, PAGER_READ_AHEAD, PAGER_READ_REWRITE };
@@ -101,6 +106,7 @@ struct pager_emptying {
     bool asked, told; /* for the entries; they are here */
     bool swept;       /* the index was searched for what no footer told */
     bool failed;      /* the entries could not be read: they are asked for again */
+    bool put_off;     /* some of it could not be read now: once more */
     uint64_t again_ns;
     uint32_t left;        /* records, when it was last looked */
     uint64_t progress_ns; /* when they became fewer */
@@ -112,8 +118,16 @@ struct pager_read_queue {
     struct pager_op *first, *last;
 };
 
+/* A device that takes nothing now: it rests, then one write tries it; all go on when that one ends well. */
+struct pager_rest {
+    uint64_t until_ns;
+    uint32_t failures; /* in a row, one a try; 0: it takes what comes */
+    bool lasts;        /* it has no room, or too many tries failed: whoever waits for it is told, and a stop does not wait */
+};
+
 struct pager_disk_device {
     struct pager_pace pace;
+    struct pager_rest rest;
     uint32_t in_flight;   /* wishes, of its share */
     uint32_t writes;      /* batches under way */
     uint64_t ahead_bytes; /* read ahead, asked for or queued */
@@ -221,6 +235,12 @@ void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_o
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_due(struct pager *pager);
 void pager_write_give_up(struct pager *pager); /* there is no device any more: only memory has what is dirty */
+/* It says nothing about what the device holds. NO_MEMORY: it was not asked. FULL: it takes nothing now; or it does not sync, and then what it took since the last
+   sync is in doubt. */
+static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }
+bool pager_device_rests(const struct pager *pager, uint32_t device);
+/* No device takes anything now; `lasting`: and none is likely to, soon. */
+bool pager_all_rest(const struct pager *pager, bool lasting);
 
 /* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
 /* A block is deleted, or was not there: the log may hold what the index has forgotten, or has not found yet. */

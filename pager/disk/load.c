@@ -45,8 +45,16 @@ static void item_end(struct pager_load_wait *item, enum quire_status status) {
     item->load->n_pending--;
 }
 
+/* Only what is gone is a miss. */
+static enum quire_status told_of(enum quire_status status) {
+    if (status == QUIRE_NO_MEMORY || status == QUIRE_RETRY) {
+        return QUIRE_RETRY;
+    }
+    return status == QUIRE_OK || status == QUIRE_FULL || status == QUIRE_TIMEOUT ? status : QUIRE_MISS;
+}
+
 void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot) {
-    enum quire_status told = status == QUIRE_OK || status == QUIRE_FULL ? status : QUIRE_MISS;
+    enum quire_status told = told_of(status);
     while (op->read.waiting) {
         struct pager_load_wait *item = op->read.waiting;
         item->slot = slot;

@@ -306,13 +306,16 @@ static void lost(struct pager *pager, const struct pager_op *op, enum quire_stat
     }
 }
 
+/* Of a read that was begun: what the place holds is not what the index says. Else nothing is known, and the next who asks may have it. */
+static bool is_final(enum quire_status status) { return !pager_is_passing(status) && status != QUIRE_RETRY && status != QUIRE_TIMEOUT; }
+
 static void loose_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_domain *domain = &pager->domains[op->read.domain];
     struct pager_record *record = &domain->records[op->read.slot];
     if (status != QUIRE_OK) {
         extent_give(domain, record);
     }
-    if (op->asked && status != QUIRE_OK) {
+    if (op->asked && status != QUIRE_OK && is_final(status)) {
         lost(pager, op, status);
     }
     record->flags &= (uint8_t)~PAGER_RECORD_READING;
@@ -357,8 +360,9 @@ static void failed(struct pager *pager, struct pager_op *op, enum quire_status s
         return;
     }
     uint32_t block = record->block, group = record->group;
+    pager->disk->emptying.put_off |= op->read.rewrites && op->asked && !is_final(status);
     pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_UNLOAD);
-    if (op->asked || status == QUIRE_MISS) {
+    if ((op->asked && is_final(status)) || status == QUIRE_MISS) {
         pager->disk->counters.disk_corrupt += status == QUIRE_CORRUPT;
         pager->disk->counters.disk_read_errors += status == QUIRE_SYSTEM;
         pager_disk_forget(pager, block, group);

@@ -80,6 +80,45 @@ void pager_write_give_up(struct pager *pager) {
     }
 }
 
+/* ---- devices that take nothing now ---------------------------------------------------------------------------------------- */
+bool pager_device_rests(const struct pager *pager, uint32_t device) {
+    const struct pager_disk_device *d = &pager->disk->devices[device];
+    return d->rest.failures > 0 && (d->rest.until_ns > pager->now_ns || d->writes > 0);
+}
+
+bool pager_all_rest(const struct pager *pager, bool lasting) {
+    bool all = true;
+    for (uint32_t d = 0; d < pager->disk->n_devices && all; d++) {
+        all = !pager_log_device_in_use(pager->disk->log, d) ||
+              (pager_device_rests(pager, d) && (pager->disk->devices[d].rest.lasts || !lasting));
+    }
+    return all;
+}
+
+/* What was begun before the device rested and fails while it does tells nothing new. */
+static void rest(struct pager *pager, uint32_t device, enum quire_status status) {
+    struct pager_rest *r = &pager->disk->devices[device].rest;
+    if (r->failures > 0 && r->until_ns > pager->now_ns) {
+        return;
+    }
+    uint64_t ns = PAGER_DISK_REST_NS << quire_min_u64(r->failures, 16);
+    r->failures += r->failures < UINT32_MAX;
+    r->lasts = status == QUIRE_FULL || r->failures > PAGER_DISK_QUIET_RESTS;
+    r->until_ns = pager->now_ns + quire_min_u64(ns, PAGER_DISK_MAX_REST_NS);
+    pager->disk->counters.disk_rests++;
+}
+
+/* Neither does what ends well then: another place in the file may be taken while this one is not. */
+static void note_outcome(struct pager *pager, uint32_t device, enum quire_status status) {
+    struct pager_rest *r = &pager->disk->devices[device].rest;
+    if (pager_is_passing(status) && pager_log_device_in_use(pager->disk->log, device)) {
+        rest(pager, device, status);
+    } else if (status == QUIRE_OK && r->until_ns <= pager->now_ns) {
+        r->failures = 0;
+        r->lasts = false;
+    }
+}
+
 /* ---- when ----------------------------------------------------------------------------------------------------------------- */
 void pager_write_due(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
@@ -91,11 +130,21 @@ void pager_write_due(struct pager *pager) {
     disk->due_ns = pager->now_ns + quire_max_u64(disk->options.write_delay_ms, 1) * QUIRE_NS_PER_MS;
 }
 
+static bool is_put_off(const struct pager_disk *disk) {
+    bool some = false;
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        some |= disk->devices[d].rest.failures > 0;
+    }
+    return some;
+}
+
 /* Room is short: what is written is what can go. */
 static bool is_pressed(const struct pager_domain *domain) { return domain->reclaiming || domain->first_waiting; }
 
+/* What was put off stands behind what came later. */
 static bool is_due(const struct pager_disk *disk, const struct pager_domain *domain, const struct pager_record *record) {
-    return disk->flushing || is_pressed(domain) || (record->flags & PAGER_RECORD_REWRITE) || record->sequence <= disk->due_sequence;
+    return disk->flushing || is_put_off(disk) || is_pressed(domain) || (record->flags & PAGER_RECORD_REWRITE) ||
+           record->sequence <= disk->due_sequence;
 }
 
 /* ---- gathering ------------------------------------------------------------------------------------------------------------ */
@@ -296,7 +345,7 @@ static void bury_pump(struct pager *pager) {
         if (!pager_log_device_in_use(disk->log, d)) {
             disk->graves_to_dig &= ~(1u << d);
         }
-        if ((disk->graves_to_dig >> d & 1) && pager_device_takes(disk, d, false)) {
+        if ((disk->graves_to_dig >> d & 1) && !pager_device_rests(pager, d) && pager_device_takes(disk, d, false)) {
             (void)bury_on(pager, d);
         }
     }
@@ -305,12 +354,17 @@ static void bury_pump(struct pager *pager) {
     }
 }
 
-/* One device's copy is on it and synced, or the device is no more; any other failure is tried again. */
-static void grave_dug(struct pager *pager, uint32_t device, bool ok) {
+/* One device's copy is on it and synced, or the device is no more; any other failure is tried again, and told unless it may well pass. */
+static void grave_dug(struct pager *pager, const struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
+    uint32_t device = op->told.device;
+    bool found = pager_log_is_whole(disk->log, op->told.segment, op->told.epoch);
     disk->graves_dug--;
-    if (!ok && pager_log_device_in_use(disk->log, device)) {
-        disk->graves_to_dig |= 1u << device;
+    if ((status == QUIRE_OK && found) || !pager_log_device_in_use(disk->log, device)) {
+        return;
+    }
+    disk->graves_to_dig |= 1u << device;
+    if (status != QUIRE_OK && (!pager_is_passing(status) || disk->devices[device].rest.lasts)) {
         pager_burying_failed(pager);
     }
 }
@@ -319,19 +373,6 @@ static void decline_all(struct pager *pager, const struct gathering *g) {
     for (uint32_t i = 0; i < g->n; i++) {
         decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
     }
-}
-
-/* A drive wears out: beyond the budget writing waits, or, where memory is short, does not happen. True: look again. */
-static bool over_budget(struct pager *pager, const struct gathering *g) {
-    bool pressed = false;
-    for (uint32_t i = 0; i < g->n; i++) {
-        pressed |= is_pressed(&pager->domains[g->carried[i].domain]);
-    }
-    if (pressed && !g->rewriting) {
-        decline_all(pager, g);
-        return true;
-    }
-    return false;
 }
 
 /*
@@ -352,12 +393,54 @@ static void give_up_places(struct pager *pager, const struct gathering *g) {
     }
 }
 
+/*
+ * No device takes anything now. Records wait for one, but where memory is short, and at a stop that would wait in vain: then they are given up, and may go at
+ * once, so that no more are than room is short of. True: look again.
+ */
+static bool while_all_rest(struct pager *pager, const struct gathering *g) {
+    bool in_vain = pager->disk->flushing && pager_all_rest(pager, true), any = false;
+    for (uint32_t i = 0; i < g->n; i++) {
+        struct pager_domain *domain = &pager->domains[g->carried[i].domain];
+        bool pressed = in_vain || is_pressed(domain) || pager_is_short(pager, domain);
+        if (!pressed || !(domain->records[g->carried[i].slot].flags & PAGER_RECORD_DIRTY)) { /* it may have gone with its block */
+            continue;
+        }
+        any = true;
+        if (g->rewriting) { /* they stand before all others */
+            give_up_places(pager, g);
+            break;
+        }
+        decline(pager, domain, g->carried[i].slot);
+        pager_reclaim_check(pager, domain);
+        if (domain->reclaiming && !domain->planning) {
+            pager_reclaim(pager, domain);
+        }
+    }
+    return any;
+}
+
+/* A drive wears out: beyond the budget writing waits, or, where memory is short, does not happen. True: look again. */
+static bool over_budget(struct pager *pager, const struct gathering *g) {
+    bool pressed = false;
+    for (uint32_t i = 0; i < g->n; i++) {
+        pressed |= is_pressed(&pager->domains[g->carried[i].domain]);
+    }
+    if (pressed && !g->rewriting) {
+        decline_all(pager, g);
+        return true;
+    }
+    return false;
+}
+
 /* True: something was written or decided, and there may be more. */
 static bool write_one(struct pager *pager, struct gathering *g) {
     struct pager_disk *disk = pager->disk;
     gather(pager, g);
     if (g->n == 0) {
         return false;
+    }
+    if (pager_all_rest(pager, false)) {
+        return while_all_rest(pager, g);
     }
     if (pager_budget_next_ns(&disk->budget, pager->now_ns) > pager->now_ns) {
         return over_budget(pager, g);
@@ -392,12 +475,14 @@ static bool write_one(struct pager *pager, struct gathering *g) {
     return true;
 }
 
-/* Devices in use that are given no more batches now, or no more of anything, a bit each: they have their share. */
-static uint32_t full_devices(const struct pager_disk *disk, bool batches, bool *all) {
+/* Devices in use that are given no more batches now, or no more of anything, a bit each: they have their share, or rest. */
+static uint32_t full_devices(const struct pager *pager, bool batches, bool *all) {
+    const struct pager_disk *disk = pager->disk;
     uint32_t n_in_use = (uint32_t)quire_max_u64(pager_devices_in_use(disk), 1), full = 0, n_full = 0;
     uint32_t most = (disk->options.writes_in_flight + n_in_use - 1) / n_in_use;
     for (uint32_t d = 0; d < disk->n_devices; d++) {
-        bool is_full = !pager_device_takes(disk, d, false) || (batches && disk->devices[d].writes >= most);
+        bool rests = pager_device_rests(pager, d) && (batches || disk->devices[d].rest.failures <= PAGER_DISK_QUIET_RESTS);
+        bool is_full = rests || !pager_device_takes(disk, d, false) || (batches && disk->devices[d].writes >= most);
         if (is_full || !pager_log_device_in_use(disk->log, d)) {
             full |= 1u << d;
             n_full++;
@@ -408,22 +493,22 @@ static uint32_t full_devices(const struct pager_disk *disk, bool batches, bool *
 }
 
 /* False: no device takes one more batch. */
-static bool may_write_more(struct pager_disk *disk) {
+static bool may_write_more(struct pager *pager) {
     bool all;
-    pager_log_hold_back(disk->log, full_devices(disk, true, &all));
+    pager_log_hold_back(pager->disk->log, full_devices(pager, true, &all));
     return !all;
 }
 
-static bool may_seal_more(struct pager_disk *disk) {
+static bool may_seal_more(struct pager *pager) {
     bool all;
-    pager_log_hold_back(disk->log, full_devices(disk, false, &all));
+    pager_log_hold_back(pager->disk->log, full_devices(pager, false, &all));
     return !all;
 }
 
 static void seal(struct pager *pager) {
     const struct quire_log_entry *entries;
     uint32_t n, segment;
-    while (may_seal_more(pager->disk) && (segment = pager_log_to_seal(pager->disk->log, &entries, &n)) != PAGER_NO_SEGMENT) {
+    while (may_seal_more(pager) && (segment = pager_log_to_seal(pager->disk->log, &entries, &n)) != PAGER_NO_SEGMENT) {
         struct pager_op *op = pager_op_new(pager, PAGER_OP_SEAL);
         if (!op) {
             pager_log_sealed(pager->disk->log, segment, false);
@@ -434,6 +519,7 @@ static void seal(struct pager *pager) {
         op->told.segment = segment;
         op->told.epoch = s->epoch;
         op->told.used_units = s->used_units;
+        op->told.first = pager_log_lacks_header(pager->disk->log, segment, &op->told.tail_epoch);
         op->told.entries = (struct quire_log_entry *)(uintptr_t)entries; /* the log's; nobody writes to them */
         op->told.n = n;
         pager->disk->counters.disk_written_bytes +=
@@ -442,11 +528,20 @@ static void seal(struct pager *pager) {
     }
 }
 
+/* Deletions that no device keeps now were not acknowledged; a stop does not wait until there is room again. */
+static bool is_burying(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    bool stuck = false;
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        stuck |= (disk->graves_to_dig >> d & 1) && disk->devices[d].rest.lasts && pager_device_rests(pager, d);
+    }
+    return disk->n_tombstones > 0 && !(stuck && disk->graves_dug == 0);
+}
+
 /* All is written, and the last segments are sealed, or never will be. */
 static void end_flush(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    struct pager_log_stats stats;
-    bool dirty = disk->writes > 0 || disk->n_tombstones > 0 || disk->meta_flying;
+    bool dirty = disk->writes > 0 || is_burying(pager) || disk->meta_flying;
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         dirty |= pager->domains[i].dirty_records > 0;
     }
@@ -455,8 +550,7 @@ static void end_flush(struct pager *pager) {
     }
     pager_log_close(disk->log, PAGER_NO_SEGMENT);
     seal(pager);
-    pager_log_stats(disk->log, &stats);
-    if (stats.open == 0 && disk->in_flight == 0) {
+    if (pager_log_all_sealed(disk->log) && disk->in_flight == 0) {
         disk->flushing = false;
         pager_wish_ask(pager, &disk->flushed, PAGER_FLUSHED);
     }
@@ -466,10 +560,11 @@ void pager_write_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     struct gathering g;
     uint64_t declined = disk->counters.disk_declined;
+
     pager_write_due(pager);
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
-    for (uint32_t failed = 0; failed < pager->n_domains && may_write_more(disk);) {
+    for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || pager_all_rest(pager, false));) {
         failed = write_one(pager, &g) ? 0 : failed + 1;
     }
     if (disk->counters.disk_declined != declined) {
@@ -527,6 +622,7 @@ static void batch_leaves_books(struct pager *pager, const struct pager_op *op, b
     disk->devices[op->told.device].writes--;
     disk->writing_bytes -= op->batch.record_bytes;
     disk->counters.disk_write_errors += !ok;
+    disk->n_opened -= !ok && op->told.first;
     pager_log_appended(disk->log, &op->batch.place, op->told.entries, op->told.n, ok);
 }
 
@@ -547,7 +643,7 @@ static void let_go(struct pager *pager, const struct pager_op *op) {
 /* The records are dirty again, and go to another device meanwhile. They stay where they are until this one has let go of them. */
 void pager_write_stuck(struct pager *pager, struct pager_op *op) {
     if (op->batch.synced) {
-        grave_dug(pager, op->told.device, false);
+        grave_dug(pager, op, QUIRE_SYSTEM);
         return;
     }
     batch_leaves_books(pager, op, false);
@@ -555,8 +651,16 @@ void pager_write_stuck(struct pager *pager, struct pager_op *op) {
         written(pager, op, i, false);
     }
     if (op->batch.buries) {
-        grave_dug(pager, op->told.device, false);
+        grave_dug(pager, op, QUIRE_SYSTEM);
     }
+}
+
+static void synced(struct pager *pager, const struct pager_op *op, enum quire_status status) {
+    if (status == QUIRE_FULL) {
+        pager_log_doubt(pager->disk->log, op->told.device);
+    }
+    note_outcome(pager, op->told.device, status);
+    grave_dug(pager, op, status);
 }
 
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
@@ -564,13 +668,14 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
         if (op->stuck) {
             let_go(pager, op);
         } else {
-            grave_dug(pager, op->told.device, status == QUIRE_OK);
+            synced(pager, op, status);
         }
         pager_op_free(pager, op);
         return;
     }
     bool ok = status == QUIRE_OK;
     assert(pager_log_device_in_use(pager->disk->log, op->told.device));
+    note_outcome(pager, op->told.device, status);
     batch_leaves_books(pager, op, ok);
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
         written(pager, op, i, ok);
@@ -583,14 +688,25 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
         return;
     }
     if (op->batch.buries) {
-        grave_dug(pager, op->told.device, false);
+        grave_dug(pager, op, status == QUIRE_OK ? QUIRE_SYSTEM : status);
     }
     pager_op_free(pager, op);
 }
 
+/* For a while it is tried again: a segment without a footer is read slowly at the next start, and no further than to its first failed batch. */
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
-    pager->disk->counters.disk_write_errors += status != QUIRE_OK;
-    pager_log_sealed(pager->disk->log, op->told.segment, status == QUIRE_OK);
+    struct pager_disk *disk = pager->disk;
+    bool again = pager_is_passing(status) && pager_log_device_in_use(disk->log, op->told.device);
+    if (again && status == QUIRE_FULL) {
+        pager_log_doubt(disk->log, op->told.device);
+    }
+    note_outcome(pager, op->told.device, status);
+    disk->counters.disk_write_errors += status != QUIRE_OK;
+    if (again && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS) {
+        pager_log_seal_later(disk->log, op->told.segment);
+    } else {
+        pager_log_sealed(disk->log, op->told.segment, status == QUIRE_OK);
+    }
     op->told.entries = NULL;
     pager_op_free(pager, op);
 }

@@ -175,6 +175,27 @@ void pager_log_add_clean(struct pager_log *log, uint32_t segment) {
     log->n_clean++;
 }
 
+/* It is among the newest, but of several devices not always the last. */
+static void leave_order(struct pager_log *log, uint32_t segment) {
+    uint32_t at = log->n_order - 1;
+    while (pager_log_ordered(log, at) != segment) {
+        assert(at > 0);
+        at--;
+    }
+    for (log->n_order--; at < log->n_order; at++) {
+        log->order[((uint64_t)log->first_order + at) % log->n_rows] = pager_log_ordered(log, at + 1);
+    }
+}
+
+void pager_log_discard(struct pager_log *log, uint32_t segment) {
+    struct pager_log_row *row = row_at(log, segment);
+    assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0 && row->s.live_records == 0);
+    pager_log_drop_draft(log, segment);
+    leave_order(log, segment);
+    row->s.used_units = row->s.n_entries = 0;
+    pager_log_add_clean(log, segment);
+}
+
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted) {
     pager_log_settle(log);
     if (log->n_clean >= wanted || log->emptying != PAGER_NO_SEGMENT || log->n_unknown > 0 || log->n_order == 0) {

@@ -89,16 +89,30 @@ enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struc
                                    struct pager_log_place *place);
 /*
  * The batch's write ended. ok: `entries` are the batch's as they were written, now with their checks, for the footer. !ok: they are left
- * out of the footer (`entries` may be NULL), and the segment takes no more.
+ * out of the footer (`entries` may be NULL), and the segment takes no more. Without a single batch that was written it is CLEAN again: a
+ * device that takes nothing for a while does not use up its segments.
  */
 void pager_log_appended(struct pager_log *log, const struct pager_log_place *place, const struct quire_log_entry *entries, uint32_t n,
                         bool ok);
+/*
+ * Does a scan find all that was appended to the segment since it was opened? Not when a batch of it failed, or a sync of its device: what
+ * stands behind such a batch may be found by a footer, but nothing may rely on it before. False also when it was opened anew.
+ */
+bool pager_log_is_whole(const struct pager_log *log, uint32_t segment, uint64_t epoch);
+/* A sync of the device failed: what was written since it was synced last may be gone. What is not sealed is not whole, and takes no more. */
+void pager_log_doubt(struct pager_log *log, uint32_t device);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
 /*
- * A SEALING segment whose batches are written and that was not given out yet; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed.
+ * A SEALING segment whose batches are written, that was not given out yet, and whose device is not held back; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed.
  */
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
+/* Neither OPEN nor SEALING segments. */
+bool pager_log_all_sealed(const struct pager_log *log);
+/* Of one that was given out: did the write fail that was to bring its header? Then the header is to be written with the footer, with `tail` as in a place. */
+bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail);
+/* It could not be sealed now: it will be given out again. */
+void pager_log_seal_later(struct pager_log *log, uint32_t segment);
 /* !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same. */
 void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
 

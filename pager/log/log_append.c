@@ -83,6 +83,7 @@ static enum quire_status open_another(struct pager_log *log, uint32_t d, const s
     log->n_clean--;
     log->n_open++;
     row->draft = draft;
+    row->broken = row->headless = false;
     row->s.state = PAGER_SEGMENT_OPEN;
     log->epoch += log->gap < UINT64_MAX - log->epoch ? log->gap : 0;
     log->gap = 0;
@@ -157,6 +158,8 @@ static void write_down(struct pager_log *log, struct pager_log_row *row, struct 
     row->s.writing++;
 }
 
+static uint64_t tail_of(const struct pager_log *log) { return log->n_unknown > 0 ? 0 : log->rows[pager_log_ordered(log, 0)].s.epoch; }
+
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place) {
     assert(n > 0 && n <= QUIRE_LOG_MAX_BATCH && (device == PAGER_ANY_DEVICE || device < log->shape.n_devices));
@@ -176,7 +179,7 @@ enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struc
                                       .head_units = quire_log_head_units(&log->shape.geometry, n),
                                       .size_units = (uint32_t)batch.units,
                                       .first = row->s.used_units == 1,
-                                      .tail = log->n_unknown > 0 ? 0 : log->rows[pager_log_ordered(log, 0)].s.epoch};
+                                      .tail = tail_of(log)};
     write_down(log, row, entries, n, place->head_units);
     return QUIRE_OK;
 }
@@ -218,12 +221,32 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
     memmove(draft->entries + first, draft->entries + first + n, (draft->n - first - n) * sizeof(*draft->entries));
     draft->n -= n;
     row->s.n_entries -= n;
+    row->broken = true;
+    row->headless |= place->first;
     if (row->s.state == PAGER_SEGMENT_OPEN) {
         pager_log_full(log, place->segment);
+    }
+    if (draft->n == 0 && row->s.writing == 0 && row->s.holds == 0) {
+        pager_log_discard(log, place->segment);
     }
 }
 
 void pager_log_hold_back(struct pager_log *log, uint32_t devices) { log->held_back = devices; }
+
+bool pager_log_is_whole(const struct pager_log *log, uint32_t segment, uint64_t epoch) {
+    const struct pager_log_row *row = &log->rows[segment];
+    return row->s.epoch == epoch && row->s.state >= PAGER_SEGMENT_OPEN && row->s.state != PAGER_SEGMENT_LOST && !row->broken;
+}
+
+void pager_log_doubt(struct pager_log *log, uint32_t device) {
+    for (const struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
+        struct pager_log_row *row = &log->rows[draft->segment];
+        row->broken |= row->s.device == device;
+    }
+    if (log->devices[device].open != PAGER_NO_SEGMENT) {
+        pager_log_full(log, log->devices[device].open);
+    }
+}
 
 void pager_log_close(struct pager_log *log, uint32_t device) {
     for (uint32_t d = 0; d < log->shape.n_devices; d++) {
@@ -253,6 +276,22 @@ uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry *
         }
     }
     return PAGER_NO_SEGMENT;
+}
+
+bool pager_log_all_sealed(const struct pager_log *log) { return log->first_draft == NULL; }
+
+bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail) {
+    *tail = tail_of(log);
+    return log->rows[segment].headless;
+}
+
+void pager_log_seal_later(struct pager_log *log, uint32_t segment) {
+    struct pager_log_row *row = &log->rows[segment];
+    assert(row->draft != NULL && row->draft->given);
+    row->draft->given = false;
+    if (row->s.state == PAGER_SEGMENT_LOST) {
+        pager_log_drop_draft(log, segment);
+    }
 }
 
 void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {

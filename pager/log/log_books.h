@@ -21,6 +21,8 @@ struct pager_log_row {
     struct pager_log_draft *draft;
     uint32_t next_clean;
     bool emptied;
+    bool broken;   /* a batch or a sync of it failed */
+    bool headless; /* the first batch did, which brings the header */
 };
 static_assert(sizeof(struct pager_log_row) + sizeof(uint32_t) <= 64, "memory for each segment");
 
@@ -55,6 +57,8 @@ static inline uint32_t pager_log_ordered(const struct pager_log *log, uint32_t i
 /* Puts the segments found at start in order; once, before the first use of the order. */
 void pager_log_settle(struct pager_log *log);
 void pager_log_add_clean(struct pager_log *log, uint32_t segment);
+/* A SEALING segment in which nothing was ever written is CLEAN again. */
+void pager_log_discard(struct pager_log *log, uint32_t segment);
 /* An OPEN segment takes no more. */
 void pager_log_full(struct pager_log *log, uint32_t segment);
 void pager_log_drop_draft(struct pager_log *log, uint32_t segment);

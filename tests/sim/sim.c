@@ -233,7 +233,8 @@ static void stop(struct sim *sim) {
         sim_snapshot_take(sim);
     }
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
-        all_well &= !sim->executor.devices[i].told_lost && !sim->disk.devices[i].dead;
+        const struct sim_executor_device *device = &sim->executor.devices[i];
+        all_well &= !device->told_lost && !device->unsure && !sim->disk.devices[i].dead;
     }
     die(sim);
     sim->snapshot.whole = snapshot;

@@ -60,6 +60,7 @@ struct sim_domain {
     X(unreadable)                                                                                                                          \
     X(scrubbed)                                                                                                                            \
     X(scrub_dropped)                                                                                                                       \
+    X(put_off)                                                                                                                             \
     X(devices_lost)
 
 struct sim_counts {

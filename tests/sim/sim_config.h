@@ -21,7 +21,9 @@ struct sim_config {
     uint32_t opaque_most; /* bytes of an opaque block */
     /* chances, in percent of what they are about, or thousandths */
     uint32_t drop_pct, repeat_pct, corrupt_put_pct;
-    uint32_t read_error_permille, refused_write_permille, meta_failure_pct, entries_failure_pct;
+    uint32_t read_error_permille, refused_write_permille;
+    uint32_t full_permille, short_permille; /* a drive has no room for a while; memory is short now and then */
+    uint32_t meta_failure_pct, entries_failure_pct;
     uint32_t deaths_permille; /* of crashes and deaths, per think of a client */
     uint32_t crash_permille, rot_permille;
     uint32_t bad_sector_permille, restart_error_permille; /* sectors that become unreadable; reads of a start that fail once */

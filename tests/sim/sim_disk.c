@@ -95,6 +95,22 @@ void sim_disk_write_end(struct sim *sim, uint32_t device, uint64_t id) {
     SIM_REQUIRE(sim, !"a write that was begun");
 }
 
+void sim_disk_write_fail(struct sim *sim, uint32_t device, uint64_t id) {
+    struct sim_device *d = &sim->disk.devices[device];
+    uint32_t at = 0;
+    while (at < d->n && d->writes[at].id != id) {
+        at++;
+    }
+    SIM_REQUIRE(sim, at < d->n);
+    d->writes[at].size = sim_chance(sim, 50) ? 0 : sim_roll(sim, d->writes[at].size / SIM_SECTOR + 1) * SIM_SECTOR;
+    if (d->writes[at].size > 0) {
+        sim_disk_write_end(sim, device, id);
+        return;
+    }
+    free(d->writes[at].bytes);
+    memmove(&d->writes[at], &d->writes[at + 1], (--d->n - at) * sizeof(*d->writes));
+}
+
 uint64_t sim_disk_sync_begin(struct sim *sim) { return ++sim->disk.order; }
 
 void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp) {
@@ -103,6 +119,19 @@ void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp) {
     for (uint32_t i = 0; i < d->n; i++) {
         if (d->writes[i].ended != 0 && d->writes[i].ended < stamp) {
             memcpy(d->safe + d->writes[i].offset, d->writes[i].bytes, d->writes[i].size);
+            free(d->writes[i].bytes);
+        } else {
+            d->writes[kept++] = d->writes[i];
+        }
+    }
+    d->n = kept;
+}
+
+void sim_disk_sync_fail(struct sim *sim, uint32_t device, uint64_t stamp) {
+    struct sim_device *d = &sim->disk.devices[device];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < d->n; i++) {
+        if (d->writes[i].ended != 0 && d->writes[i].ended < stamp && sim_chance(sim, 50)) {
             free(d->writes[i].bytes);
         } else {
             d->writes[kept++] = d->writes[i];

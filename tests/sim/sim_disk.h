@@ -43,8 +43,12 @@ void sim_disk_destroy(struct sim_disk *disk);
 /* The number by which its end is told. */
 uint64_t sim_disk_write_begin(struct sim *sim, uint32_t device, uint64_t offset, const uint8_t *bytes, uint32_t size);
 void sim_disk_write_end(struct sim *sim, uint32_t device, uint64_t id);
+/* It fails: nothing of it was written, or a first part. */
+void sim_disk_write_fail(struct sim *sim, uint32_t device, uint64_t id);
 uint64_t sim_disk_sync_begin(struct sim *sim);
 void sim_disk_sync_end(struct sim *sim, uint32_t device, uint64_t stamp);
+/* It fails, and of what it was to make safe some will never be, whatever sync comes later, though it can be read until a crash. */
+void sim_disk_sync_fail(struct sim *sim, uint32_t device, uint64_t stamp);
 /* False: some of it cannot be read; then `to` is noise. */
 bool sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint8_t *to, uint64_t size);
 /* All that was not synced meets its fate. */

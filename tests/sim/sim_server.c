@@ -267,6 +267,7 @@ static void load_done(struct sim *sim, const struct pager_event *event) {
         sim_say(sim, "  slot %u: status %d", load->items[i].slot, statuses[i]);
         SIM_REQUIRE(sim, statuses[i] == QUIRE_OK || statuses[i] == QUIRE_MISS || statuses[i] == QUIRE_FULL ||
                              statuses[i] == QUIRE_TIMEOUT || statuses[i] == QUIRE_STALE ||
+                             (statuses[i] == QUIRE_RETRY && sim->config.short_permille > 0) ||
                              (statuses[i] == QUIRE_CANCELLED && load->cancelled));
         if (statuses[i] == QUIRE_OK) {
             load_item_done(sim, hold, &load->items[i], &grants[i]);

@@ -115,11 +115,36 @@ static void end_failed(struct sim *sim, const struct sim_wish *wish) {
     end(sim, wish, QUIRE_SYSTEM);
 }
 
+/* Memory is short now. */
+static bool is_short(struct sim *sim) { return !sim->calm && sim_roll(sim, 1000) < sim->config.short_permille; }
+
+/* The device has no room for a while: `pct` of what is asked of it then fails. */
+static bool is_full(struct sim *sim, uint32_t device, uint32_t pct) {
+    struct sim_executor_device *d = &sim->executor.devices[device];
+    if (!sim->calm && sim_roll(sim, 1000) < sim->config.full_permille) {
+        d->full_until_ns = sim->now_ns + sim_between(sim, 10, 3000) * SIM_MS;
+        sim_say(sim, "device %u is full", device);
+    }
+    return !sim->calm && d->full_until_ns > sim->now_ns && sim_chance(sim, pct);
+}
+
+static enum quire_status taken(struct sim *sim, uint32_t device, uint32_t full_pct) {
+    enum quire_status status = is_short(sim) ? QUIRE_NO_MEMORY : is_full(sim, device, full_pct) ? QUIRE_FULL : QUIRE_OK;
+    sim->counts->put_off += status != QUIRE_OK;
+    return status;
+}
+
 /* ---- WRITE ---------------------------------------------------------------------------------------------------------------- */
 static uint8_t *piece_at(struct sim *sim, const struct pager_disk_piece *piece, uint64_t *bytes) {
     *bytes = in_bytes(sim, quire_log_units(geometry(sim), piece->size_bytes));
     SIM_REQUIRE(sim, piece->domain < sim->config.n_domains && quire_in_range(piece->offset, *bytes, sim->config.pool_bytes));
     return sim->domains[piece->domain].pool + piece->offset;
+}
+
+static void encode_header(const struct sim *sim, const struct pager_disk_wish *told, uint8_t *out) {
+    struct quire_log_segment_header header = {.epoch = told->epoch, .segment = told->segment, .tail_epoch = told->tail_epoch};
+    memcpy(header.set_id, sim_set_id, sizeof(header.set_id));
+    quire_log_segment_header_encode(geometry(sim), &header, out);
 }
 
 /* [header] head, records: as they will lie. */
@@ -144,9 +169,7 @@ static uint8_t *compose(struct sim *sim, struct sim_wish *wish) {
     }
     SIM_REQUIRE(sim, piece == told->n_pieces && at_units == told->at_units + told->size_units);
     if (told->first) {
-        struct quire_log_segment_header header = {.epoch = told->epoch, .segment = told->segment, .tail_epoch = told->tail_epoch};
-        memcpy(header.set_id, sim_set_id, sizeof(header.set_id));
-        quire_log_segment_header_encode(geometry(sim), &header, out);
+        encode_header(sim, told, out);
     }
     const struct quire_log_batch batch = {
         .n_entries = (uint16_t)told->n, .epoch = told->epoch, .at_units = told->at_units, .size_units = told->size_units};
@@ -205,9 +228,16 @@ static void write_run(struct sim *sim, struct sim_task *task) {
         written(sim, device, order);
         return;
     }
-    sim_disk_write_end(sim, device, wish->id);
-    end(sim, wish, wish->refused ? QUIRE_CORRUPT : QUIRE_OK);
-    written(sim, device, wish->order);
+    uint64_t order = wish->order;
+    enum quire_status status = taken(sim, device, 70);
+    if (status == QUIRE_OK) {
+        sim_disk_write_end(sim, device, wish->id);
+        status = wish->refused ? QUIRE_CORRUPT : QUIRE_OK;
+    } else {
+        sim_disk_write_fail(sim, device, wish->id);
+    }
+    end(sim, wish, status);
+    written(sim, device, order);
 }
 
 static void begin_write(struct sim *sim, struct sim_wish *wish) {
@@ -226,14 +256,26 @@ static void begin_write(struct sim *sim, struct sim_wish *wish) {
 }
 
 /* ---- SYNC, SEAL ----------------------------------------------------------------------------------------------------------- */
+static enum quire_status sync_end(struct sim *sim, const struct sim_wish *wish) {
+    uint32_t device = wish->event.disk->device;
+    enum quire_status status = taken(sim, device, 20);
+    if (status == QUIRE_OK) {
+        sim_disk_sync_end(sim, device, wish->id);
+    } else {
+        sim_disk_sync_fail(sim, device, wish->id);
+        sim->executor.devices[device].unsure = true;
+        status = QUIRE_FULL;
+    }
+    return status;
+}
+
 static void sync_run(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     if (is_dead(sim, wish)) {
         end_failed(sim, wish);
         return;
     }
-    sim_disk_sync_end(sim, wish->event.disk->device, wish->id);
-    end(sim, wish, QUIRE_OK);
+    end(sim, wish, sync_end(sim, wish));
 }
 
 static void begin_sync(struct sim *sim, struct sim_wish *wish) {
@@ -252,9 +294,26 @@ static void footer_written(struct sim *sim, struct sim_task *task) {
         end_failed(sim, wish);
         return;
     }
+    enum quire_status status = taken(sim, wish->event.disk->device, 70);
+    if (status != QUIRE_OK) {
+        sim_disk_write_fail(sim, wish->event.disk->device, wish->id);
+        sim->executor.devices[wish->event.disk->device].unsure = true;
+        end(sim, wish, status);
+        return;
+    }
     sim_disk_write_end(sim, wish->event.disk->device, wish->id);
     wish->id = sim_disk_sync_begin(sim);
     stage(sim, wish, 0, sync_run);
+}
+
+static void write_header(struct sim *sim, const struct pager_disk_wish *told) {
+    uint32_t device;
+    uint64_t offset = sim_disk_locate(sim, told->segment, 0, &device);
+    uint8_t *unit = calloc(1, geometry(sim)->unit_bytes);
+    SIM_REQUIRE(sim, unit != NULL);
+    encode_header(sim, told, unit);
+    sim_disk_write_end(sim, device, sim_disk_write_begin(sim, device, offset, unit, geometry(sim)->unit_bytes));
+    free(unit);
 }
 
 static void data_synced(struct sim *sim, struct sim_task *task) {
@@ -265,7 +324,14 @@ static void data_synced(struct sim *sim, struct sim_task *task) {
         end_failed(sim, wish);
         return;
     }
-    sim_disk_sync_end(sim, told->device, wish->id);
+    enum quire_status status = sync_end(sim, wish);
+    if (status != QUIRE_OK) {
+        end(sim, wish, status);
+        return;
+    }
+    if (told->first) {
+        write_header(sim, told);
+    }
     uint64_t offset = sim_disk_locate(sim, told->segment, geometry(sim)->segment_units - units, &device);
     wish->id = sim_disk_write_begin(sim, device, offset, wish->task.memory, (uint32_t)wish->bytes);
     stage(sim, wish, wish->bytes, footer_written);
@@ -347,7 +413,7 @@ static void read_run(struct sim *sim, struct sim_task *task) {
         end_failed(sim, wish);
         return;
     }
-    enum quire_status status = read_status(sim, wish);
+    enum quire_status status = is_short(sim) ? QUIRE_NO_MEMORY : read_status(sim, wish);
     sim->counts->reads++;
     sim->counts->corrupt += status == QUIRE_CORRUPT;
     /* Without rot nothing is ever found damaged, but after a crash that has lost the header of a segment which was being used again. */
@@ -392,8 +458,8 @@ static void entries_run(struct sim *sim, struct sim_task *task) {
         end_failed(sim, wish);
         return;
     }
-    if (!sim->calm && sim_chance(sim, sim->config.entries_failure_pct)) {
-        end(sim, wish, QUIRE_SYSTEM);
+    if (is_short(sim) || (!sim->calm && sim_chance(sim, sim->config.entries_failure_pct))) {
+        end(sim, wish, sim_chance(sim, 50) ? QUIRE_SYSTEM : QUIRE_NO_MEMORY);
         return;
     }
     enum sim_unread unread;

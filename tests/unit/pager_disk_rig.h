@@ -22,10 +22,12 @@ struct rig_disk {
     struct pager_disk_options options;
     bool held;        /* reads wait for the story */
     uint32_t hanging; /* devices, a bit each: whatever is asked of them waits */
-    enum quire_status read_status, write_status, sync_status, meta_status;
+    uint32_t full;    /* likewise: they take no write */
+    enum quire_status read_status, write_status, sync_status, meta_status, seal_status, entries_status;
     struct pager_event waiting[256];
     uint32_t n_waiting;
     uint32_t reads, writes, syncs, metas;
+    uint32_t headers; /* that were written with a footer */
     uint64_t durable_cookie, load_ticket, load_cookie;
     enum quire_status durable_status, load_status;
     bool flushed;
@@ -55,7 +57,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
     switch (event->type) {
     case PAGER_DISK_WRITE:
         disk->writes++;
-        status = disk->write_status;
+        status = disk->full >> told->device & 1 ? QUIRE_FULL : disk->write_status;
         if (status == QUIRE_OK) {
             disk_wrote(disk, told);
         }
@@ -65,7 +67,9 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         status = disk->read_status;
         break;
     case PAGER_DISK_SEAL:
-        disk->segments[told->segment].sealed = true;
+        status = disk->seal_status;
+        disk->segments[told->segment].sealed = status == QUIRE_OK;
+        disk->headers += told->first;
         break;
     case PAGER_DISK_SYNC:
         disk->syncs++;
@@ -82,6 +86,10 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         }
         break;
     case PAGER_DISK_ENTRIES:
+        status = disk->entries_status;
+        if (status != QUIRE_OK) {
+            break;
+        }
         cr_assert_eq(pager_disk_entries(rig->pager, event->ticket, disk->segments[told->segment].entries, disk->segments[told->segment].n),
                      QUIRE_OK);
         break;

@@ -197,6 +197,10 @@ static void end_batch(struct model *m, struct m_batch *b, bool ok) {
         s->n_entries -= b->n;
         s->state = PAGER_SEGMENT_SEALING;
         m->counts[2]++;
+        if (s->n_entries == 0 && s->writing == 0 && s->holds == 0) { /* nothing was ever written there */
+            s->state = PAGER_SEGMENT_CLEAN;
+            s->used_units = 0;
+        }
     }
 }
 

@@ -1,0 +1,264 @@
+/*
+ * A drive that takes nothing for a while: its file system is full, or was mounted read-only, or there is no memory to ask it. It is not given up: what it
+ * has is read on, what it did not take stays dirty, or goes as whatever was never written goes, and later it is asked again.
+ */
+#include "tests/unit/pager_disk_rig.h"
+
+#define POOL (1ull << 20)
+
+static void store(struct rig *rig, uint32_t first, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        enum quire_status status = rig_put(rig, first + i, 0);
+        for (uint32_t again = 0; status == QUIRE_FULL && again < 3; again++) { /* a put that does not wait comes again, as it is told */
+            rig_pass(rig, 20);
+            status = rig_put(rig, first + i, 0);
+        }
+        cr_assert_eq(status, QUIRE_OK, "block %u: %d", first + i, status);
+        rig_pass(rig, 20);
+    }
+}
+
+static void empty_memory(struct rig *rig) {
+    uint64_t freed;
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 30, &freed), QUIRE_OK);
+    rig_pump(rig);
+}
+
+static enum quire_status load(struct rig *rig, uint32_t key) {
+    struct quire_wire_grant grant;
+    cr_assert_eq(rig_look(rig, rig->session, 0, (uint32_t[]){key, 0}), 1, "block %u is there", key);
+    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
+    enum quire_status status = disk_load(rig, 0, &grant);
+    rig_release(rig, rig->reply.lease);
+    return status;
+}
+
+static enum quire_status statuses[] = {QUIRE_FULL, QUIRE_NO_MEMORY};
+
+/*
+ * For hours nothing can be written. It is tried now and then, later and later, in segments that are clean again afterwards: when there is room, the log is
+ * as it was, and so is every block.
+ */
+Test(disk_rests, it_is_tried_again_until_there_is_room) {
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(statuses); i++) {
+        quire_layout layout = rig_layout();
+        struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+        store(rig, 1, 10);
+        disk_settle(rig);
+        empty_memory(rig);
+        struct pager_disk_stats before = disk_stats(rig);
+        uint32_t writes = disk_of(rig)->writes;
+        disk_of(rig)->write_status = disk_of(rig)->seal_status = statuses[i];
+        store(rig, 11, 10);
+        for (uint32_t s = 0; s < 3600; s++) {
+            rig_pass(rig, 1000);
+        }
+        cr_assert_eq(disk_stats(rig).dirty_records, 10);
+        cr_assert_gt(disk_of(rig)->writes, writes + 100, "it is tried");
+        cr_assert_lt(disk_of(rig)->writes, writes + 1000, "and not all the time");
+        cr_assert_geq(disk_stats(rig).log.clean + 1, before.log.clean, "tries use up nothing");
+        cr_assert_eq(disk_stats(rig).log.live_records, 10);
+        cr_assert_gt(disk_stats(rig).counters->disk_rests, 0);
+        cr_assert_eq(load(rig, 3), QUIRE_OK, "what is there is read");
+        disk_of(rig)->write_status = disk_of(rig)->seal_status = QUIRE_OK;
+        disk_settle(rig);
+        cr_assert_eq(disk_stats(rig).dirty_records, 0);
+        cr_assert_eq(disk_stats(rig).log.live_records, 20);
+        disk_rig_free(rig);
+    }
+}
+
+/* While it takes nothing, memory is what there is: stores go on, and what was stored long ago leaves without having been written. */
+Test(disk_rests, stores_go_on_in_memory) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+    disk_of(rig)->write_status = QUIRE_FULL;
+    store(rig, 1, 400);
+    cr_assert_gt(disk_stats(rig).counters->disk_declined, 100);
+    cr_assert_eq(rig_why(rig, 400), QUIRE_MISS_NONE, "the newest is there");
+    cr_assert_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    disk_of(rig)->write_status = QUIRE_OK;
+    store(rig, 500, 10);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_geq(disk_stats(rig).log.live_records, 10);
+    disk_rig_free(rig);
+}
+
+/* One of two drives is full: the other takes all of it. */
+Test(disk_rests, the_other_one_takes_it) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(POOL, &layout);
+    disk_attach_devices(rig, 2, 16, 1024, 1ull << 40);
+    for (uint32_t i = 0; i < 32; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    pager_restore_end(rig->pager, rig->now_ns);
+    disk_of(rig)->full = 1u << 1;
+    store(rig, 1, 30);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_eq(disk_stats(rig).log.live_records, 30);
+    disk_rig_free(rig);
+}
+
+/* A deletion is not acknowledged while no tombstone can be written, and whoever asked is told. When there is room it is made good. */
+Test(disk_rests, a_deletion_is_refused_and_made_good) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 3);
+    disk_settle(rig);
+    disk->write_status = QUIRE_FULL;
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 3), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    disk_settle(rig);
+    cr_assert_eq(disk->durable_cookie, 5);
+    cr_assert_eq(disk->durable_status, QUIRE_SYSTEM);
+    disk->write_status = QUIRE_OK;
+    disk_settle(rig);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 6), QUIRE_OK);
+    cr_assert_gt(disk->syncs, 0);
+    disk_rig_free(rig);
+}
+
+/* For want of memory, for a moment: it is tried again before anybody is told. */
+Test(disk_rests, a_deletion_waits_for_memory) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 3);
+    disk_settle(rig);
+    disk->write_status = QUIRE_NO_MEMORY;
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 3), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    rig_pass(rig, 200);
+    cr_assert_eq(disk->durable_cookie, 0);
+    disk->write_status = QUIRE_OK;
+    disk_settle(rig);
+    cr_assert_eq(disk->durable_cookie, 5);
+    cr_assert_eq(disk->durable_status, QUIRE_OK);
+    disk_rig_free(rig);
+}
+
+/*
+ * A batch is being written, and behind it in the same segment the tombstone of a deletion. The batch fails, the tombstone is taken: but a start after a
+ * crash finds batches one behind the other, and would stop at the gap. So the tombstone is written once more, elsewhere, before the deletion counts.
+ */
+Test(disk_rests, a_tombstone_behind_a_gap_does_not_count) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 3);
+    disk_settle(rig);
+    disk->hanging = 1;
+    store(rig, 4, 3);
+    rig_pass(rig, 1100), rig_pass(rig, 1100);
+    cr_assert_eq(disk->n_waiting, 1, "a batch");
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    rig_pass(rig, 1);
+    cr_assert_eq(disk->n_waiting, 2, "and a tombstone");
+    uint32_t gap = disk->waiting[0].disk->segment;
+    cr_assert_eq(disk->waiting[1].disk->segment, gap);
+    disk->hanging = 0;
+    struct pager_event tombstone = disk->waiting[1];
+    disk->write_status = QUIRE_FULL;
+    disk_do(rig, &disk->waiting[0]);
+    disk->write_status = QUIRE_OK;
+    disk->n_waiting = 0;
+    disk_do(rig, &tombstone);
+    disk_settle(rig);
+    cr_assert_eq(disk->durable_cookie, 5);
+    cr_assert_eq(disk->durable_status, QUIRE_OK);
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < 16; s++) {
+        for (uint32_t i = 0; s != gap && i < disk->segments[s].n; i++) {
+            n += disk->segments[s].entries[i].kind == QUIRE_LOG_TOMBSTONE;
+        }
+    }
+    cr_assert_eq(n, 1, "in a segment without a gap");
+    disk_rig_free(rig);
+}
+
+/* The first batch of a segment fails, which was to bring the segment's header, and the second one does not: the header comes with the footer. */
+Test(disk_rests, a_header_that_failed_comes_with_the_footer) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    disk->hanging = 1;
+    store(rig, 1, 3);
+    rig_pass(rig, 1100), rig_pass(rig, 1100);
+    store(rig, 4, 3);
+    rig_pass(rig, 1100), rig_pass(rig, 1100);
+    cr_assert_eq(disk->n_waiting, 2);
+    disk->hanging = 0;
+    disk->segments[disk->waiting[0].disk->segment].epoch = disk->waiting[0].disk->epoch;
+    disk->write_status = QUIRE_FULL;
+    disk_do(rig, &disk->waiting[0]);
+    disk->write_status = QUIRE_OK;
+    struct pager_event second = disk->waiting[1];
+    disk->n_waiting = 0;
+    disk_do(rig, &second);
+    disk_settle(rig);
+    cr_assert_eq(disk->headers, 1);
+    cr_assert_eq(disk_stats(rig).log.live_records, 6);
+    disk_rig_free(rig);
+}
+
+/* A stop does not wait for room: what could be written is, the rest goes as memory goes. */
+Test(disk_rests, a_stop_does_not_wait_for_room) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 10);
+    disk_settle(rig);
+    disk->write_status = disk->seal_status = QUIRE_FULL;
+    store(rig, 11, 10);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
+    disk_settle(rig);
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert(disk->flushed);
+    disk_rig_free(rig);
+}
+
+/* There is no memory to read a record now. That says nothing about the record: the reader may come again, and has it then. */
+Test(disk_rests, what_could_not_be_read_is_still_there) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    store(rig, 1, 3);
+    disk_settle(rig);
+    empty_memory(rig);
+    disk_of(rig)->read_status = QUIRE_NO_MEMORY;
+    cr_assert_eq(load(rig, 2), QUIRE_RETRY);
+    cr_assert_eq(disk_stats(rig).counters->disk_read_errors, 0);
+    disk_of(rig)->read_status = QUIRE_OK;
+    cr_assert_eq(load(rig, 2), QUIRE_OK);
+    disk_rig_free(rig);
+}
+
+/* Nor does it when a segment is to be emptied and there is no memory for the list of what it holds, or to read what is to be kept: it waits a little. */
+Test(disk_rests, emptying_waits_for_memory) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 12, 128);
+    struct rig_disk *disk = disk_of(rig);
+    disk->entries_status = QUIRE_NO_MEMORY;
+    for (uint32_t first = 1; disk_stats(rig).log.clean > 1 && first < 2000; first += 4) {
+        store(rig, first, 4);
+        rig_pass(rig, 1100);
+    }
+    for (uint32_t i = 0; i < 5; i++) {
+        rig_pass(rig, 1000);
+    }
+    cr_assert(disk_stats(rig).emptying);
+    cr_assert_eq(disk_stats(rig).counters->disk_dropped, 0);
+    cr_assert_eq(disk_stats(rig).counters->disk_emptied, 0);
+    disk->entries_status = QUIRE_OK;
+    disk_settle(rig);
+    cr_assert_gt(disk_stats(rig).counters->disk_emptied, 0);
+    disk_rig_free(rig);
+}
