@@ -27,6 +27,8 @@ static Quire__Wire__DiskFileInfo **disk_list(const struct admin_call *call) {
         files[i].corrupt = told.corrupt;
         files[i].stalled = disk_stall(call->core->disk_tier, i)->now;
         files[i].stalls = disk_stall(call->core->disk_tier, i)->times;
+        files[i].refuses = files[i].in_use && told.refuses != 0;
+        files[i].refuses_why = admin_text(call, files[i].refuses ? strerror(told.refuses) : "");
         list[i] = &files[i];
     }
     return files != NULL ? list : NULL;

@@ -119,6 +119,7 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
     X(in_use, "gauge", "", "1 while the file is in use, 0 when it was taken out")                                                          \
     X(stalled, "gauge", "", "1 while it does not answer")                                                                                  \
     X(stalls, "counter", "_total", "times that it did not answer for long")                                                                \
+    X(refuses, "gauge", "", "1 while the file takes no writes (no room, mounted read-only, no memory), and is asked again")                \
     X(direct, "gauge", "", "1 when it is read and written without the page cache")                                                         \
     X(size_bytes, "gauge", "", "bytes for segments")                                                                                       \
     X(reads, "counter", "_total", "reads of the file")                                                                                     \

@@ -77,7 +77,7 @@ const struct command commands[] = {
     {"fault add", "RULE", "", "let the disk fail by a rule, to rehearse",
      "Only when quired was started with --allow-faults. A rule is OPERATION:ACTION[,WHERE|WHEN]...\n"
      "  OPERATION  read, write, sync\n"
-     "  ACTION     delay=TIME, error=EIO (ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT), tear=failure, tear=success,\n"
+     "  ACTION     delay=TIME, error=EIO (ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT, ENOMEM, …), tear=failure, tear=success,\n"
      "             corrupt=BITS, fill=SIZE\n"
      "  WHERE      file=N, offset=FROM-TO\n"
      "  WHEN       probability=P, seed=N, count=N\n\n"

@@ -133,7 +133,7 @@ static const Quire__Wire__DiskInfo *disk_of(const struct doctor_view *view) { re
 
 static void check_disk(const struct doctor_view *view, struct doctor_finding *finding) {
     const Quire__Wire__DiskInfo *disk = disk_of(view);
-    const Quire__Wire__DiskFileInfo *out = NULL, *failing = NULL, *buffered = NULL, *stalled = NULL;
+    const Quire__Wire__DiskFileInfo *out = NULL, *refusing = NULL, *failing = NULL, *buffered = NULL, *stalled = NULL;
     if (disk == NULL) {
         find(finding, DOCTOR_OK, view->status == NULL ? "unknown without a daemon" : "no disk tier: a restart begins with nothing stored");
         return;
@@ -142,6 +142,7 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
         const Quire__Wire__DiskFileInfo *file = disk->files[i];
         out = file->in_use ? out : file;
         stalled = file->stalled ? file : stalled;
+        refusing = file->refuses ? file : refusing;
         failing = file->read_errors + file->write_errors + file->corrupt > 0 ? file : failing;
         buffered = file->direct || !file->in_use ? buffered : file;
     }
@@ -152,6 +153,12 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
     } else if (stalled != NULL) {
         find(finding, DOCTOR_FAIL, "%.80s is stalled: the drive does not answer", stalled->path);
         advise(finding, "look at the drive (dmesg, smartctl); disk.stall_limit_ms tells when it is given up, deletions wait until then");
+    } else if (refusing != NULL) {
+        find(finding, DOCTOR_FAIL, "%.80s takes no writes: %.120s", refusing->path, refusing->refuses_why);
+        advise(
+            finding,
+            "what is stored stays in memory while there is room, deletions are refused, reads go on: make room on its file system, or have "
+            "it writable; quired tries again every few seconds");
     } else if (failing != NULL) {
         const uint64_t failed = failing->read_errors + failing->write_errors;
         find(finding, DOCTOR_WARN, "%.80s: %llu read%s or write%s failed, %llu record%s damaged", failing->path, (unsigned long long)failed,

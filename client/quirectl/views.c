@@ -37,12 +37,12 @@ static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
         const Quire__Wire__DiskFileInfo *file = disk->files[i];
         table_cell(&table, "%s", file->path);
         table_size(&table, file->size_bytes);
-        table_cell(&table, "%s", !file->in_use ? "out of use" : file->stalled ? "stalled" : "in use");
+        table_cell(&table, "%s", !file->in_use ? "out of use" : file->stalled ? "stalled" : file->refuses ? "no writes" : "in use");
         table_size(&table, file->read_bytes);
         table_size(&table, file->written_bytes);
         table_count(&table, file->read_errors + file->write_errors);
         table_count(&table, file->corrupt);
-        table_cell(&table, "%s", file->why);
+        table_cell(&table, "%s", file->refuses ? file->refuses_why : file->why);
     }
     table_end(&table, 0, 0, to);
 }

@@ -11,7 +11,9 @@ static const char *const tears[] = {"failure", "success"};
 static const struct {
     const char *name;
     int error;
-} errors[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EROFS", EROFS}, {"EDQUOT", EDQUOT}, {"ENODEV", ENODEV}, {"ETIMEDOUT", ETIMEDOUT}};
+} errors[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC},       {"EROFS", EROFS},   {"EDQUOT", EDQUOT},
+              {"ENODEV", ENODEV}, {"ETIMEDOUT", ETIMEDOUT}, {"ENOMEM", ENOMEM}, {"ENOBUFS", ENOBUFS},
+              {"EAGAIN", EAGAIN}, {"EINTR", EINTR}};
 
 struct words { /* of the parser */
     struct disk_fault_rule *rule;
@@ -44,7 +46,7 @@ static enum quire_status take_error(struct words *words, const char *value) {
             return QUIRE_OK;
         }
     }
-    return refuse(words, "error=%s: EIO, ENOSPC, EROFS, EDQUOT, ENODEV or ETIMEDOUT is wanted", value);
+    return refuse(words, "error=%s: EIO, ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT, ENOMEM, ENOBUFS, EAGAIN or EINTR is wanted", value);
 }
 
 static enum quire_status take_tear(struct words *words, const char *value) {

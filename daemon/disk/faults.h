@@ -9,7 +9,8 @@
  *
  *     OPERATION  read, write, sync
  *     ACTION     delay=TIME          it reaches the device that much later ("20ms", up to 10min)
- *                error=NAME          fails with EIO, ENOSPC, EROFS, EDQUOT, ENODEV or ETIMEDOUT; the device sees nothing of it
+ *                error=NAME          fails with EIO, ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT, ENOMEM, ENOBUFS, EAGAIN or EINTR; the device
+ *                                    sees nothing of it
  *                tear=failure        write: only a first part of it, of whole blocks (perhaps none), is written, and it fails with EIO
  *                tear=success        write: the same, and it is reported as written: what a drive does that lies
  *                corrupt=BITS        read, write: so many bits are flipped in what is read, or in what is written (in a copy, not in

@@ -27,8 +27,8 @@ struct disk_op {
     uint32_t n_iov;
     uint64_t bytes; /* their sum: less is a failure (short reads and writes are continued by the backend) */
     /* outcome */
-    enum quire_status status;         /* OK; SYSTEM: see error; FULL: no space on the device */
-    int error;                        /* errno; ENODATA: the file ends before the read does; EINVAL: no backend could do that */
+    enum quire_status status; /* OK; FULL: no space, or mounted read-only; NO_MEMORY: the system could not even try; SYSTEM: see error */
+    int error;                /* errno; ENODATA: the file ends before the read does; EINVAL: no backend could do that */
     uint64_t submitted_ns, done_ns;   /* from submit, waiting for its turn included, to the end; monotonic */
     void (*done)(struct disk_op *op); /* called from reap */
     void *backend;                    /* the backend's own */

@@ -24,9 +24,27 @@ struct disk_op *disk_queue_take(struct disk_queue *queue) {
     return op;
 }
 
+static enum quire_status status_of(int error) {
+    switch (error) {
+    case 0:
+        return QUIRE_OK;
+    case ENOSPC:
+    case EDQUOT:
+    case EROFS:
+        return QUIRE_FULL;
+    case ENOMEM:
+    case ENOBUFS:
+    case EAGAIN:
+    case EINTR:
+        return QUIRE_NO_MEMORY;
+    default:
+        return QUIRE_SYSTEM;
+    }
+}
+
 void disk_op_end(struct disk_op *op, int error) {
     op->error = error;
-    op->status = error == 0 ? QUIRE_OK : error == ENOSPC || error == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
+    op->status = status_of(error);
     op->done_ns = disk_now_ns();
 }
 

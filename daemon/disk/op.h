@@ -19,7 +19,7 @@ struct disk_queue {
 void disk_queue_add(struct disk_queue *queue, struct disk_op *op);
 struct disk_op *disk_queue_take(struct disk_queue *queue); /* NULL: empty */
 
-/* Writes the outcome: OK for 0, FULL for a device without room, SYSTEM for every other errno. */
+/* Writes the outcome: OK for 0, FULL and NO_MEMORY as in io.h, SYSTEM for every other errno. */
 void disk_op_end(struct disk_op *op, int error);
 /* Hands out up to max of the ended ones, each no longer in flight when its `done` is called, which may submit more. */
 uint32_t disk_op_hand_out(struct disk_queue *ended, uint32_t max, uint32_t *in_flight);

@@ -104,11 +104,42 @@ void store_read_failed(struct store *store, uint32_t device, int error, uint64_t
     }
 }
 
-static void store_write_failed(struct store *store, uint32_t device, enum disk_op_type type, int error) {
+/* Told when it begins, and when it ends; want of memory when it lasts. */
+static void store_refused(struct store *store, uint32_t device, enum quire_status status, int error) {
+    struct store_books *books = &store->devices[device];
+    books->n_refused++;
+    if (books->told.lost || books->told.refuses != 0 || (status == QUIRE_NO_MEMORY && books->n_refused < STORE_REFUSED)) {
+        return;
+    }
+    books->told.refuses = error;
+    log_warn(
+        "disk_refuses",
+        "file %u of the disk tier takes no writes: %s; what it has is read on, what is stored stays in memory as long as there is room; %s",
+        device, strerror(error),
+        status == QUIRE_FULL ? "make room on its file system, or have it writable: it is tried again every few seconds"
+                             : "it is tried again every few seconds");
+}
+
+static void store_took(struct store *store, uint32_t device) {
+    struct store_books *books = &store->devices[device];
+    books->n_refused = 0;
+    if (books->told.refuses != 0) {
+        books->told.refuses = 0;
+        log_info("disk_takes", "file %u of the disk tier takes writes again", device);
+    }
+}
+
+/* How the wish ends for which a write or a sync was not done. */
+static enum quire_status store_write_failed(struct store *store, uint32_t device, const struct disk_op *op) {
     struct store_device *told = &store->devices[device].told;
     told->write_errors++;
-    told->last_error = error;
-    store_lose(store, device, type == DISK_SYNC ? "a sync failed" : "a write failed", error);
+    told->last_error = op->error;
+    if (op->status == QUIRE_FULL || op->status == QUIRE_NO_MEMORY) {
+        store_refused(store, device, op->status, op->error);
+        return op->type == DISK_SYNC ? QUIRE_FULL : op->status;
+    }
+    store_lose(store, device, op->type == DISK_SYNC ? "a sync failed" : "a write failed", op->error);
+    return op->status;
 }
 
 /* ---- slots ---------------------------------------------------------------------------------------------------------------- */
@@ -149,10 +180,10 @@ bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
     (*slot)->n_running--;
     if (ended->status != QUIRE_OK) {
         (*slot)->status = ended->status;
-        if (ended->type == DISK_READ) {
+        if (ended->type != DISK_READ) {
+            (*slot)->status = store_write_failed(store, device, ended);
+        } else if (ended->status != QUIRE_NO_MEMORY) {
             store_read_failed(store, device, ended->error, ended->done_ns);
-        } else {
-            store_write_failed(store, device, ended->type, ended->error);
         }
     } else if (ended->type == DISK_READ) {
         told->reads++;
@@ -160,6 +191,7 @@ bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
     } else if (ended->type == DISK_WRITE) {
         told->writes++;
         told->written_bytes += ended->bytes;
+        store_took(store, device);
     } else {
         told->syncs++;
     }

@@ -10,8 +10,11 @@
  *   ENTRIES  footer, or a walk from head to head
  *   META     bytes from the owner, saved by a job
  *
- * As many wishes at once as the pager ever has out (PAGER_DISK_MAX_IN_FLIGHT): there is always a slot. A device that fails a write or a
- * sync, or more than STORE_READ_ERRORS reads within a minute, is taken out of use: told once, and whatever is wished of it afterwards
+ * What the system could not try, or has no room for, ends as NO_MEMORY or FULL (pager/disk.h): the pager asks again. A sync that is not
+ * done is FULL, whatever the reason, but for one that only a failed drive has: what was written before it is in doubt, and is not relied on.
+ *
+ * As many wishes at once as the pager ever has out (PAGER_DISK_MAX_IN_FLIGHT): there is always a slot. A device that otherwise fails a write or
+ * a sync, or more than STORE_READ_ERRORS reads within a minute, is taken out of use: told once, and whatever is wished of it afterwards
  * fails. Loop thread only.
  */
 #ifndef DAEMON_DISK_STORE_H
@@ -64,6 +67,7 @@ struct store_device {
     uint64_t reads, read_bytes, writes, written_bytes, syncs;
     uint64_t read_errors, write_errors, corrupt;
     int last_error; /* errno of the last failure; 0: none */
+    int refuses;    /* errno: it takes no writes now, and is asked again; 0: it does, as far as is known */
     bool lost;
 };
 void store_device(const struct store *store, uint32_t device, struct store_device *out);

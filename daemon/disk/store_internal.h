@@ -9,6 +9,7 @@
 #define STORE_OPS (PAGER_DISK_MAX_RANGES + 1) /* header and directory, and each range by itself */
 #define STORE_IOV (QUIRE_LOG_MAX_BATCH + 1)   /* header and head, and each record */
 #define STORE_HEAD_BYTES (64u << 10)
+#define STORE_REFUSED 8u /* so often for want of memory, and it is told */
 static_assert(STORE_IOV <= DISK_OP_MAX_IOV, "a batch is one operation");
 static_assert(64 + QUIRE_LOG_MAX_BATCH * sizeof(struct quire_log_entry) + QUIRE_LOG_UNIT_MAX - 1 <= STORE_HEAD_BYTES,
               "a full batch's head");
@@ -47,6 +48,7 @@ struct store_slot {
 struct store_books {
     struct store_device told;
     uint32_t writing;
+    uint32_t n_refused;       /* writes and syncs, since the last that was done */
     struct store_slot *syncs; /* that wait for writes */
     uint64_t read_error_ns[STORE_READ_ERRORS];
     uint64_t n_read_errors;

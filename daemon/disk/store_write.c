@@ -47,6 +47,14 @@ static void store_batch_written(struct disk_op *op) {
     store_written(store, device, order);
 }
 
+static void store_header(const struct store_slot *slot, uint8_t *unit) {
+    const struct pager_disk_wish *wish = slot->wish;
+    const struct store_set *set = &slot->store->env->set;
+    struct quire_log_segment_header header = {.epoch = wish->epoch, .segment = wish->segment, .tail_epoch = wish->tail_epoch};
+    memcpy(header.set_id, set->set_id, sizeof header.set_id);
+    quire_log_segment_header_encode(&set->geometry, &header, unit);
+}
+
 /* A segment's header lies before its first batch, so both are one write. */
 void store_write(struct store_slot *slot) {
     const struct pager_disk_wish *wish = slot->wish;
@@ -56,9 +64,7 @@ void store_write(struct store_slot *slot) {
     assert(wish->n > 0 && wish->n <= QUIRE_LOG_MAX_BATCH && (!wish->first || wish->at_units == 1));
     assert(wish->head_units == quire_log_head_units(&set->geometry, wish->n));
     if (wish->first) {
-        struct quire_log_segment_header first = {.epoch = wish->epoch, .segment = wish->segment, .tail_epoch = wish->tail_epoch};
-        memcpy(first.set_id, set->set_id, sizeof first.set_id);
-        quire_log_segment_header_encode(&set->geometry, &first, header);
+        store_header(slot, header);
     }
     const struct quire_log_batch batch = {
         .n_entries = (uint16_t)wish->n, .epoch = wish->epoch, .at_units = wish->at_units, .size_units = wish->size_units};
@@ -118,7 +124,9 @@ void store_written(struct store *store, uint32_t device, uint64_t order) {
 
 static void store_footer_written(struct disk_op *op) {
     struct store_slot *slot;
-    store_io_ended(op, &slot);
+    if (!store_io_ended(op, &slot)) {
+        return;
+    }
     if (slot->status == QUIRE_OK) {
         store_sync_now(slot);
     } else {
@@ -135,6 +143,10 @@ static void store_seal_data_synced(struct disk_op *op) {
     }
     const struct quire_log_geometry *g = &slot->store->env->set.geometry;
     slot->iov[0] = (struct iovec){.iov_base = slot->memory, .iov_len = slot->memory_bytes};
+    if (slot->wish->first) {
+        slot->iov[1] = (struct iovec){.iov_base = slot->memory + slot->memory_bytes, .iov_len = g->unit_bytes};
+        store_io(slot, 1, DISK_WRITE, 0, &slot->iov[1], 1, store_footer_written);
+    }
     store_io(slot, 0, DISK_WRITE, g->segment_units - (uint32_t)(slot->memory_bytes / g->unit_bytes), slot->iov, 1, store_footer_written);
 }
 
@@ -143,7 +155,7 @@ void store_seal(struct store_slot *slot) {
     const struct store_set *set = &slot->store->env->set;
     uint32_t units = quire_log_footer_units(&set->geometry, wish->n) + 1;
     assert(units <= set->geometry.segment_units - wish->used_units);
-    slot->memory = disk_memory(set, units);
+    slot->memory = disk_memory(set, units + 1); /* a header's, too */
     if (slot->memory == NULL) {
         store_end(slot, QUIRE_NO_MEMORY);
         return;
@@ -153,6 +165,7 @@ void store_seal(struct store_slot *slot) {
         .epoch = wish->epoch, .segment = wish->segment, .n_entries = wish->n, .used_units = wish->used_units};
     memcpy(trailer.set_id, set->set_id, sizeof trailer.set_id);
     quire_log_footer_encode(&set->geometry, &trailer, wish->entries, slot->memory);
+    store_header(slot, slot->memory + slot->memory_bytes);
     store_io(slot, 0, DISK_SYNC, 0, NULL, 0, store_seal_data_synced);
 }
 

@@ -345,8 +345,13 @@ static void bury_pump(struct pager *pager) {
         if (!pager_log_device_in_use(disk->log, d)) {
             disk->graves_to_dig &= ~(1u << d);
         }
-        if ((disk->graves_to_dig >> d & 1) && !pager_device_rests(pager, d) && pager_device_takes(disk, d, false)) {
+        if (!(disk->graves_to_dig >> d & 1)) {
+            continue;
+        }
+        if (!pager_device_rests(pager, d) && pager_device_takes(disk, d, false)) {
             (void)bury_on(pager, d);
+        } else if (pager_device_rests(pager, d) && disk->devices[d].rest.lasts) {
+            pager_burying_failed(pager); /* who asks now need not wait for the next try */
         }
     }
     if (disk->burying > 0 && disk->graves_to_dig == 0 && disk->graves_dug == 0) {

@@ -5,6 +5,7 @@
 #ifndef DAEMON_DISK_DOUBLE_H
 #define DAEMON_DISK_DOUBLE_H
 
+#include "daemon/disk/op.h"
 #include "daemon/disk/store.h"
 #include "daemon/log.h"
 #include "tests/unit/codec_sample.h"
@@ -30,7 +31,8 @@ struct double_io {
     uint32_t n_files;
     struct disk_op *held, *ended;
     bool hold;
-    uint32_t fail_reads, fail_writes, fail_syncs; /* so many of the next */
+    uint32_t fail_reads, fail_writes, fail_syncs; /* so many of the next, with */
+    int error;                                    /* 0: EIO */
     uint64_t bad_from, bad_to;                    /* of file 0, what cannot be read, ever */
     uint32_t n_reads, n_writes, n_syncs, in_flight;
     uint64_t clock_ns; /* of completions */
@@ -48,8 +50,8 @@ static inline void double_carry_out(struct double_io *io, struct disk_op *op) {
     bool bad = op->type == DISK_READ && op->file == 0 && op->offset < io->bad_to && op->offset + op->bytes > io->bad_from;
     if (*fail > 0 || bad) {
         *fail -= *fail > 0;
-        op->status = QUIRE_SYSTEM;
-        op->error = EIO;
+        disk_op_end(op, io->error != 0 ? io->error : EIO);
+        op->done_ns = io->clock_ns;
     } else if (op->type == DISK_READ) {
         io->n_reads++;
         cr_assert_eq(preadv(io->fds[op->file], op->iov, (int)op->n_iov, (off_t)op->offset), (ssize_t)op->bytes);

@@ -72,12 +72,16 @@ Test(daemon_disk_faults, an_error_is_reported_and_nothing_is_done) {
     } cases[] = {
         {"read:error=EIO", DISK_READ, QUIRE_SYSTEM, EIO},
         {"write:error=EIO", DISK_WRITE, QUIRE_SYSTEM, EIO},
-        {"write:error=EROFS", DISK_WRITE, QUIRE_SYSTEM, EROFS},
+        {"write:error=EROFS", DISK_WRITE, QUIRE_FULL, EROFS},
         {"write:error=ENOSPC", DISK_WRITE, QUIRE_FULL, ENOSPC},
         {"write:error=EDQUOT", DISK_WRITE, QUIRE_FULL, EDQUOT},
         {"sync:error=EIO", DISK_SYNC, QUIRE_SYSTEM, EIO},
         {"read:error=ETIMEDOUT", DISK_READ, QUIRE_SYSTEM, ETIMEDOUT},
         {"sync:error=ENODEV", DISK_SYNC, QUIRE_SYSTEM, ENODEV},
+        {"read:error=ENOMEM", DISK_READ, QUIRE_NO_MEMORY, ENOMEM},
+        {"write:error=ENOBUFS", DISK_WRITE, QUIRE_NO_MEMORY, ENOBUFS},
+        {"write:error=EAGAIN", DISK_WRITE, QUIRE_NO_MEMORY, EAGAIN},
+        {"read:error=EINTR", DISK_READ, QUIRE_NO_MEMORY, EINTR},
     };
     struct rig rig;
     struct rig_op op;

@@ -272,6 +272,104 @@ Test(daemon_disk_store, a_failed_write_loses_the_device_once) {
     double_tier_close(tier);
 }
 
+/*
+ * The system cannot even try, or the file system is full or read-only: that says nothing about the drive. It stays in use, what it has can be read, whoever
+ * asks an operator's question is told why it takes nothing, and when a write is done all is as before.
+ */
+Test(daemon_disk_store, what_says_nothing_about_the_device_does_not_lose_it) {
+    static const struct {
+        int error;
+        enum quire_status write, sync;
+    } cases[] = {{ENOSPC, QUIRE_FULL, QUIRE_FULL},      {EDQUOT, QUIRE_FULL, QUIRE_FULL},       {EROFS, QUIRE_FULL, QUIRE_FULL},
+                 {ENOMEM, QUIRE_NO_MEMORY, QUIRE_FULL}, {ENOBUFS, QUIRE_NO_MEMORY, QUIRE_FULL}, {EAGAIN, QUIRE_NO_MEMORY, QUIRE_FULL},
+                 {EINTR, QUIRE_NO_MEMORY, QUIRE_FULL}};
+    struct dice dice = dice_printed("store refuses");
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(cases); i++) {
+        struct double_tier *tier = double_tier_open();
+        const struct pager_disk_wish sync = {.device = 1};
+        struct store_device told;
+        uint8_t *at;
+        struct double_batch *a = double_batch(tier, &dice, 8, 1, 1, 3, 0);
+        double_turn(tier);
+        tier->io.error = cases[i].error;
+        tier->io.fail_writes = 20;
+        for (uint32_t b = 0; b < 20; b++) {
+            struct double_batch *refused = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 1, 0);
+            double_turn(tier);
+            cr_assert_eq(tier->statuses[refused->ticket], (int)cases[i].write);
+            free(refused);
+        }
+        store_device(tier->store, 1, &told);
+        cr_assert(!told.lost && told.refuses == cases[i].error && told.write_errors == 20);
+        cr_assert_eq(read_back(tier, a, 0, &at), QUIRE_OK);
+        tier->io.fail_syncs = 1;
+        uint64_t ticket = double_wish(tier, PAGER_DISK_SYNC, &sync);
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[ticket], (int)cases[i].sync, "a sync is never tried again as if nothing had happened");
+        struct double_batch *c = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 3, 0);
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[c->ticket], QUIRE_OK);
+        store_device(tier->store, 1, &told);
+        cr_assert(!told.lost && told.refuses == 0 && tier->lost[1] == 0);
+        free(a);
+        free(c);
+        double_tier_close(tier);
+    }
+}
+
+/* A read that the system cannot even try is no failure of the device's, however often it happens, and the record is not called damaged. */
+Test(daemon_disk_store, reads_for_which_there_is_no_memory) {
+    struct dice dice = dice_printed("store no memory");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 1, 0);
+    struct store_device told;
+    uint8_t *at;
+    double_turn(tier);
+    tier->io.error = ENOMEM;
+    for (uint32_t i = 0; i < 3 * STORE_READ_ERRORS; i++) {
+        tier->io.fail_reads = 1;
+        cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_NO_MEMORY);
+    }
+    store_device(tier->store, 0, &told);
+    cr_assert(!told.lost && told.read_errors == 0);
+    cr_assert_eq(read_back(tier, batch, 0, &at), QUIRE_OK);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* The write that was to bring a segment's header failed, others behind it did not: the footer brings the header, too. */
+Test(daemon_disk_store, a_footer_brings_a_header_that_failed) {
+    struct dice dice = dice_printed("store header");
+    struct double_tier *tier = double_tier_open();
+    struct quire_log_segment_header header;
+    uint8_t unit[DOUBLE_UNIT];
+    tier->io.error = ENOSPC;
+    tier->io.fail_writes = 1;
+    struct double_batch *a = double_batch(tier, &dice, 0, 5, 1, 3, 0);
+    double_turn(tier);
+    struct double_batch *b = double_batch(tier, &dice, 0, 5, 1 + a->wish.size_units, 3, 0);
+    double_turn(tier);
+    const struct pager_disk_wish seal = {.epoch = 5,
+                                         .used_units = b->wish.at_units + b->wish.size_units,
+                                         .n = b->wish.n,
+                                         .entries = b->entries,
+                                         .first = true,
+                                         .tail_epoch = 3};
+    uint64_t ticket = double_wish(tier, PAGER_DISK_SEAL, &seal);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+    cr_assert_eq(pread(tier->io.fds[0], unit, sizeof unit, (off_t)double_place(0, 0)), (ssize_t)sizeof unit);
+    cr_assert_eq(quire_log_segment_header_decode(&tier->env.set.geometry, unit, double_set_id, 0, &header), QUIRE_OK);
+    cr_assert(header.epoch == 5 && header.tail_epoch == 3);
+    const struct pager_disk_wish ask = {.epoch = 5, .used_units = seal.used_units};
+    ticket = double_wish(tier, PAGER_DISK_ENTRIES, &ask);
+    double_turn(tier);
+    cr_assert(tier->statuses[ticket] == QUIRE_OK && tier->n_entries == 3);
+    free(a);
+    free(b);
+    double_tier_close(tier);
+}
+
 /* A sync that failed cannot be repeated: what it was to make durable may be gone. */
 Test(daemon_disk_store, a_failed_sync_loses_the_device) {
     struct dice dice = dice_printed("store sync fails");

@@ -118,6 +118,11 @@ Test(disk_rests, a_deletion_is_refused_and_made_good) {
     disk_settle(rig);
     cr_assert_eq(disk->durable_cookie, 5);
     cr_assert_eq(disk->durable_status, QUIRE_SYSTEM);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 2), QUIRE_OK);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 7), QUIRE_PENDING);
+    rig_pass(rig, 10);
+    cr_assert_eq(disk->durable_cookie, 7, "whoever asks later is told at once");
+    cr_assert_eq(disk->durable_status, QUIRE_SYSTEM);
     disk->write_status = QUIRE_OK;
     disk_settle(rig);
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 6), QUIRE_OK);

@@ -407,7 +407,12 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     cr_expect_eq(finding.level, DOCTOR_FAIL);
     tells(finding.text, "/nvme1/log1 is out of use: a write failed");
     tells(finding.advice, "a restart uses it anew");
-    more.file[1].in_use = true;
+    more.file[1].in_use = more.file[1].refuses = true, more.file[1].refuses_why = (char *)"No space left on device";
+    finding = look("disk", &view);
+    cr_expect_eq(finding.level, DOCTOR_FAIL);
+    tells(finding.text, "/nvme1/log1 takes no writes: No space left on device");
+    tells(finding.advice, "make room on its file system");
+    more.file[1].refuses = false;
     tells(look("disk", &view).text, "/nvme1/log1: 1 read or write failed, 0 records damaged");
     more.file[1].write_errors = 0, more.file[0].direct = false, more.file[0].why = (char *)"buffered, because";
     finding = look("disk", &view);
