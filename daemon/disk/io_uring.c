@@ -22,7 +22,7 @@
 #define URING_BUFFER_BYTES (1ull << 30)
 /* From this size on a thread of the kernel's begins a write: pinning and describing its pages took the loop a good tenth of a millisecond for 2 MiB. */
 #define URING_AWAY_BYTES (128u << 10)
-/* An operation on registered memory goes in as many runs at most, one after the other: a batch is its head, and records in one or two registered buffers. */
+/* An operation on registered memory goes in as many runs at most, one after the other: a batch is its head, and records in one or two buffers. */
 #define URING_RUNS 3u
 /* Vectors of registered memory, from Linux 6.15; liburing 2.3 has no names for them. */
 #define URING_READV_FIXED 60
@@ -102,8 +102,8 @@ static uint32_t uring_run(const struct uring_io *uring, const struct iovec *iov,
 }
 
 /*
- * What goes next: a run of registered memory, and the others when it has ended, as after a transfer that was cut short; or all of it, unregistered, where not
- * all is registered or the runs are many. Registered memory costs half the processor time: its pages need not be pinned for each transfer.
+ * What goes next: a run of registered memory, and the others when it has ended, as after a transfer that was cut short; or all of it, unregistered,
+ * where not all is registered or the runs are many. Registered memory costs half the processor time: its pages need not be pinned for each transfer.
  */
 static uint32_t uring_next(const struct uring_io *uring, const struct iovec *iov, uint32_t n_iov, int *buffer) {
     uint32_t first = uring_run(uring, iov, n_iov, buffer);

@@ -55,6 +55,7 @@ void store_destroy(struct store **out) {
     }
     store_free_slots(store);
     layouts_teardown(&store->layouts);
+    heads_teardown(&store->heads);
     free(store->batches);
     free(store->pools);
     free(store);

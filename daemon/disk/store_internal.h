@@ -2,6 +2,7 @@
 #ifndef DAEMON_DISK_STORE_INTERNAL_H
 #define DAEMON_DISK_STORE_INTERNAL_H
 
+#include "daemon/disk/heads.h"
 #include "daemon/disk/layouts.h"
 #include "daemon/disk/store.h"
 #include "daemon/disk/walk.h"
@@ -37,7 +38,8 @@ struct store_slot {
     uint64_t order;     /* WRITE, SYNC: as asked for */
     uint32_t n_before;  /* SYNC: writes that are to end first */
     enum quire_status status;
-    uint8_t *record; /* READ */
+    uint8_t *record;     /* READ */
+    uint32_t head_units; /* READ of a part: of header and directory, which are kept when they were verified; 0: nothing is */
     struct layouts_copy *layout;
     uint8_t *memory; /* SEAL: footer; META: file */
     size_t memory_bytes;
@@ -60,6 +62,7 @@ struct store {
     struct store_pool *pools;
     uint32_t n_pools;
     struct layouts layouts;
+    struct heads heads;
     struct store_slot *slots, *free_slots;
     struct store_batch *batches; /* one a slot */
     uint32_t in_flight;

@@ -24,6 +24,11 @@ static void store_run_verify(struct work *work) {
 
 static void store_verified(struct work *work) {
     struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
+    const struct pager_disk_wish *wish = slot->wish;
+    if (slot->status == QUIRE_OK && slot->head_units > 0) {
+        uint32_t bytes = (uint32_t)disk_set_bytes(&slot->store->env->set, slot->head_units);
+        heads_keep(&slot->store->heads, wish->segment, wish->epoch, wish->at_units, slot->record, bytes);
+    }
     store_end(slot, slot->status);
 }
 
@@ -43,12 +48,16 @@ struct store_span { /* units from the record's start */
     uint32_t from, to;
 };
 
-/* Header, directory and the ranges, in order, those that touch as one; 0: all of the record. */
-static uint32_t store_spans(const struct store_slot *slot, struct store_span *spans) {
+/*
+ * Header, directory and the ranges, in order, those that touch as one; 0: all of the record. Where header and directory are by themselves, and not
+ * all there is, the slot has their units.
+ */
+static uint32_t store_spans(struct store_slot *slot, struct store_span *spans) {
     const struct pager_disk_wish *wish = slot->wish;
     const struct quire_log_geometry *g = &slot->store->env->set.geometry;
     const quire_layout *layout = &slot->layout->layout;
     struct quire_record_shape shape;
+    slot->head_units = 0;
     if (wish->n_ranges == 0 || wish->n_ranges > PAGER_DISK_MAX_RANGES || layout->opaque ||
         quire_record_shape(layout, wish->group, layout->block_tokens, 0, &shape) != QUIRE_OK) {
         return 0;
@@ -71,7 +80,20 @@ static uint32_t store_spans(const struct store_slot *slot, struct store_span *sp
             spans[++merged] = spans[i];
         }
     }
+    slot->head_units = merged > 0 && spans[0].to == quire_log_units(g, shape.payload_offset) ? spans[0].to : 0;
     return merged + 1;
+}
+
+/* Header and directory may be known from another part of the record: then they need not be read, nor kept again. */
+static bool store_recall(struct store_slot *slot) {
+    const struct pager_disk_wish *wish = slot->wish;
+    uint32_t bytes = (uint32_t)disk_set_bytes(&slot->store->env->set, slot->head_units);
+    const uint8_t *known = bytes > 0 ? heads_find(&slot->store->heads, wish->segment, wish->epoch, wish->at_units, bytes) : NULL;
+    if (known != NULL) {
+        memcpy(slot->record, known, bytes);
+        slot->head_units = 0;
+    }
+    return known != NULL;
 }
 
 void store_read(struct store_slot *slot) {
@@ -91,7 +113,7 @@ void store_read(struct store_slot *slot) {
     if (n_spans == 0) {
         spans[n_spans++] = (struct store_span){.from = 0, .to = units};
     }
-    for (uint32_t i = 0; i < n_spans; i++) {
+    for (uint32_t i = store_recall(slot) ? 1 : 0; i < n_spans; i++) {
         uint32_t to = (uint32_t)quire_min_u64(spans[i].to, units);
         assert(spans[i].from < to);
         slot->ops[i].iov = (struct iovec){.iov_base = slot->record + disk_set_bytes(set, spans[i].from),

@@ -34,8 +34,8 @@ int disk_fixture_watch(struct disk_fixture *disk, struct disk_watch *watch);
 int disk_fixture_demoted(struct disk_fixture *disk, const struct disk_watch *watch, double bytes, double *seconds);
 
 /*
- * Returns just after the daemon looked for what is due, as it does once a write_delay_ms: what is stored until it looks again leaves together. Else a part
- * of a round would leave that much later, and the pause would count. `source`: a block that is not there yet, of `bytes`.
+ * Returns just after the daemon looked for what is due, as it does once a write_delay_ms: what is stored until it looks again leaves together. Else a
+ * part of a round would leave that much later, and the pause would count. `source`: a block that is not there yet, of `bytes`.
  */
 int disk_fixture_in_step(struct disk_fixture *disk, quire_source *source, double bytes);
 
