@@ -65,6 +65,9 @@ struct pager_disk_counters {
 #undef X
 };
 
+/* Sequence numbers are counted from the superblock's generation, shifted by so many bits. */
+#define PAGER_SEQUENCE_BITS 40u
+
 /* Wishes of the disk tier that are out at once, at most: an executor has room for so many. Each device has its share of them, and never more. */
 #define PAGER_DISK_MAX_IN_FLIGHT 256u
 

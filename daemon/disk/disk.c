@@ -75,7 +75,7 @@ static enum quire_status disk_meta(void *ctx, uint64_t ticket, uint8_t **bytes, 
     struct disk *disk = ctx;
     struct pager_disk_meta meta;
     QUIRE_FORWARD(pager_disk_meta(disk->core->pager, ticket, &meta));
-    return disk_set_encode_meta(disk->set, meta.next_serial, disk->set->generation << 40, meta.items, meta.n_items, meta.pins, meta.n_pins,
+    return disk_set_encode_meta(disk->set, meta.next_serial, disk->set->generation << PAGER_SEQUENCE_BITS, meta.items, meta.n_items, meta.pins, meta.n_pins,
                                 bytes, size);
 }
 
@@ -336,7 +336,8 @@ static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_byt
     if (disk->set->meta != NULL) {
         QUIRE_FORWARD(quire_meta_open(disk->set->meta, disk->set->meta_bytes, disk->set->set_id, &head));
     }
-    QUIRE_FORWARD(disk_create_log(disk, quire_max_u64(disk->set->generation << 40, head.sequence)));
+    /* This generation is higher than the metadata's, so this is higher than what the metadata tells. */
+    QUIRE_FORWARD(disk_create_log(disk, disk->set->generation << PAGER_SEQUENCE_BITS));
     if (disk->set->meta != NULL) {
         QUIRE_FORWARD(disk_restore_meta(disk, &head));
     }

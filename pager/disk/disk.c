@@ -75,6 +75,7 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
         pager_pace_init(&disk->devices[i].pace);
     }
     pager->sequence = quire_max_u64(pager->sequence, first_sequence);
+    disk->sequence_end = ((pager->sequence >> PAGER_SEQUENCE_BITS) + 1) << PAGER_SEQUENCE_BITS;
     budget(pager);
     return QUIRE_OK;
 }

@@ -89,7 +89,8 @@ static bool rewrite(struct pager *pager, uint32_t block, const struct quire_log_
         }
     }
     struct pager_record *record = &domain->records[slot];
-    record->sequence = record->sequence ? record->sequence : entry->sequence;
+    bool given = entry->sequence < pager->disk->sequence_end; /* a snapshot told nothing of it */
+    record->sequence = record->sequence ? record->sequence : given ? entry->sequence : ++pager->sequence;
     if (record->state == PAGER_AWAY) {
         if (!pager_read_want(pager, domain, slot, PAGER_READ_REWRITE)) {
             pager_record_step(pager, domain, slot, PAGER_HAPPENS_LET_GO);

@@ -195,6 +195,7 @@ struct pager_disk {
     /* restart */
     bool restoring;
     bool restore_failed;
+    uint64_t sequence_end;                   /* no number of a life up to this one is as high */
     uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
     struct pager_arena sequences;            /* uint64_t, by block and group */
     uint32_t sequence_groups;                /* 0: no entries were told yet */

@@ -126,7 +126,7 @@ static void bury(struct pager *pager, const struct quire_log_entry *entry) {
     if (!ns) {
         return;
     }
-    uint64_t sequence = dig(pager, ns, &entry->key, entry->sequence);
+    uint64_t sequence = dig(pager, ns, &entry->key, quire_min_u64(entry->sequence, disk->sequence_end - 1));
     uint32_t block = pager_index_find(pager->index, ns->number, &entry->key);
     for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
         const uint64_t *known = sequence_of(disk, block, g);
@@ -247,6 +247,10 @@ static void expect(const struct pager *pager, const struct quire_log_entry *entr
     }
 }
 
+/*
+ * A number that no life up to this one can have given was written by nobody: such a record is none, and what is counted here does not go on from it, or
+ * there would soon be no higher ones. Such a deletion is one all the same, of everything that is found.
+ */
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
     pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
@@ -255,7 +259,8 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
     }
     disk->restore_failed |= !begin(pager);
     for (uint32_t i = n; i-- > 0;) {
-        pager->sequence = quire_max_u64(pager->sequence, entries[i].sequence);
+        bool given = entries[i].sequence < disk->sequence_end;
+        pager->sequence = quire_max_u64(pager->sequence, given ? entries[i].sequence : 0);
         if (disk->restore_failed) {
             disk->counters.disk_unrestored++;
             continue;
@@ -265,7 +270,7 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
         }
         if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
             bury(pager, &entries[i]);
-        } else {
+        } else if (given) {
             take(pager, segment, &entries[i]);
         }
     }
