@@ -36,11 +36,9 @@ void pager_empty_admitted(struct pager *pager, uint64_t bytes) {
 /* What was used after this tick is kept. Below half a bucket of tokens the cut tightens. */
 static uint32_t cut_tick(const struct pager *pager) {
     const struct pager_disk *disk = pager->disk;
-    struct pager_log_stats stats;
-    pager_log_stats(disk->log, &stats);
     double guard = 2 * disk->tokens / bucket_bytes(disk);
     double recent = RECENT * (guard < 1 ? guard : 1);
-    uint64_t back = (uint64_t)((stats.segments - stats.clean - stats.lost) * recent); /* from the head */
+    uint64_t back = (uint64_t)(pager_log_used(disk->log) * recent); /* from the head */
     if (back == 0) {
         return pager_tick_now(pager);
     }

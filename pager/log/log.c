@@ -89,6 +89,8 @@ const struct pager_segment *pager_log_segment(const struct pager_log *log, uint3
 
 uint32_t pager_log_segments(const struct pager_log *log) { return log->n_rows; }
 
+uint32_t pager_log_used(const struct pager_log *log) { return log->n_order; }
+
 void pager_log_drop_draft(struct pager_log *log, uint32_t segment) {
     struct pager_log_draft **link = &log->first_draft, *before = NULL;
     while (*link != NULL && (*link)->segment != segment) {

@@ -60,6 +60,7 @@ void pager_log_destroy(struct pager_log **log);
 
 const struct pager_segment *pager_log_segment(const struct pager_log *log, uint32_t segment);
 uint32_t pager_log_segments(const struct pager_log *log);
+uint32_t pager_log_used(const struct pager_log *log); /* segments that hold something, as far as their states are known */
 
 /* ---- appending ------------------------------------------------------------------------------------------------------------ */
 /* A batch that was given its place. */

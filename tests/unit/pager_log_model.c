@@ -85,6 +85,7 @@ static void compare(const struct model *m) {
     }
     pager_log_stats(m->log, &stats);
     cr_assert(stats.live_bytes == live_bytes && stats.live_records == live_records && stats.epoch == m->epoch);
+    cr_assert_eq(pager_log_used(m->log), stats.segments - stats.clean - stats.lost - count(m, PAGER_SEGMENT_UNKNOWN, NONE));
     cr_assert(stats.clean == count(m, PAGER_SEGMENT_CLEAN, NONE) && stats.clean == pager_log_clean(m->log));
 }
 
