@@ -91,10 +91,6 @@ static void restart_ahead_free(struct restart_ahead *ahead) {
         return;
     }
     walk_free(&ahead->walk);
-    if (ahead->running) { /* it was cut off */
-        free(ahead->walk.memory);
-        free(ahead->walk.heads);
-    }
     free(ahead);
 }
 
@@ -156,7 +152,6 @@ static void restart_walked(struct walk *walk) {
     }
     if (walk->error != 0 && ++ahead->tries < RESTART_TRIES) {
         restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
-        walk_free(walk);
         restart_walk(ahead);
         return;
     }
@@ -174,18 +169,21 @@ static void restart_walked(struct walk *walk) {
 
 static void restart_walk(struct restart_ahead *ahead) {
     const struct restart_row *row = &ahead->restart->rows[ahead->row];
-    ahead->walk = (struct walk){.env = ahead->restart->env,
-                                .segment = row->segment,
-                                .epoch = row->epoch,
-                                .footer_at = row->footer_at,
-                                .verify = true,
-                                .done = restart_walked,
-                                .ctx = ahead};
+    const struct walk as = {.env = ahead->restart->env,
+                            .segment = row->segment,
+                            .epoch = row->epoch,
+                            .footer_at = row->footer_at,
+                            .verify = true,
+                            .keep = true,
+                            .done = restart_walked,
+                            .ctx = ahead};
+    walk_again(&ahead->walk, &as);
     walk_begin(&ahead->walk);
 }
 
 static void restart_pass_over(struct restart_ahead *ahead) {
-    ahead->walk = (struct walk){.segment = ahead->restart->rows[ahead->row].segment};
+    const struct walk as = {.segment = ahead->restart->rows[ahead->row].segment};
+    walk_again(&ahead->walk, &as);
     ahead->running = false;
     ahead->done = true;
 }
@@ -208,7 +206,8 @@ static void restart_read_ahead(struct restart *restart) {
     while (restart->next_row < restart->n_rows && restart->next_row - restart->told_row < RESTART_AHEAD) {
         uint32_t row = restart->next_row++;
         struct restart_ahead *ahead = restart->ahead[row % RESTART_AHEAD];
-        *ahead = (struct restart_ahead){.restart = restart, .row = row, .running = true};
+        const struct walk kept = ahead->walk;
+        *ahead = (struct restart_ahead){.restart = restart, .walk = kept, .row = row, .running = true};
         if (restart->hangs[restart_device(restart, restart->rows[row].segment)]) {
             restart_pass_over(ahead);
         } else {
@@ -261,6 +260,9 @@ static bool restart_end(struct restart *restart) {
     restart->ending = restart->hooks.end(restart->hooks.ctx);
     if (restart->ending) {
         return true;
+    }
+    for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
+        walk_free(&restart->ahead[i]->walk);
     }
     restart->progress.ended = true;
     restart->progress.read = p->to_read;
@@ -341,7 +343,6 @@ bool restart_turn(struct restart *restart) {
         }
         most -= restart_tell(restart, ahead, most);
         if (ahead->left == 0) {
-            walk_free(&ahead->walk);
             restart->told_row++;
             restart->progress.read++;
             restart_read_ahead(restart);

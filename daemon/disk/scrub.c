@@ -62,10 +62,6 @@ void scrub_destroy(struct scrub **out) {
     if (scrub == NULL) {
         return;
     }
-    if (scrub->walking) { /* it was cut off */
-        free(scrub->walk.memory);
-        free(scrub->walk.heads);
-    }
     scrub_close_segment(scrub);
     free(scrub);
     *out = NULL;

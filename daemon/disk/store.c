@@ -11,8 +11,6 @@
 static void store_free_slots(struct store *store) {
     for (uint32_t i = 0; store->slots != NULL && i < STORE_SLOTS; i++) {
         free(store->slots[i].memory);
-        free(store->slots[i].walk.memory);
-        free(store->slots[i].walk.heads);
         walk_free(&store->slots[i].walk);
     }
     free(store->slots);

@@ -9,19 +9,42 @@
 
 static const struct quire_log_geometry *walk_geometry(const struct walk *walk) { return &walk->env->set.geometry; }
 
+static void walk_drop_memory(struct walk *walk) {
+    free(walk->memory);
+    walk->memory = NULL;
+    walk->memory_units = 0;
+}
+
+static void walk_drop_entries(struct walk *walk) {
+    free(walk->entries);
+    walk->entries = NULL;
+    walk->n_entries = walk->capacity = 0;
+}
+
 static void walk_finish(struct walk *walk, enum quire_status status) {
     walk->status = status;
-    free(walk->memory);
+    if (!walk->keep || walk->walked) {
+        walk_drop_memory(walk);
+    }
     free(walk->heads);
-    walk->memory = NULL;
     walk->heads = NULL;
     walk->done(walk);
 }
 
 void walk_free(struct walk *walk) {
-    free(walk->entries);
-    walk->entries = NULL;
-    walk->n_entries = walk->capacity = 0;
+    walk_drop_memory(walk);
+    walk_drop_entries(walk);
+    free(walk->heads);
+    walk->heads = NULL;
+}
+
+void walk_again(struct walk *walk, const struct walk *as) {
+    const struct walk kept = *walk;
+    *walk = *as;
+    walk->memory = kept.memory;
+    walk->memory_units = kept.memory_units;
+    walk->entries = kept.entries;
+    walk->capacity = kept.capacity;
 }
 
 /* Reads units of the segment to the beginning of the walk's memory. */
@@ -228,13 +251,12 @@ static void walk_run_footer(struct work *work) {
         walk->verdict = QUIRE_MISMATCH;
         return;
     }
-    walk->entries = calloc(trailer.n_entries > 0 ? trailer.n_entries : 1, sizeof *walk->entries);
-    if (walk->entries == NULL) {
+    if (!walk_grow(walk, (uint32_t)quire_max_u64(1, trailer.n_entries))) {
         walk->verdict = QUIRE_NO_MEMORY;
         return;
     }
     walk->verdict = quire_log_footer_decode(g, &trailer, walk->memory, walk->entries);
-    walk->n_entries = walk->capacity = walk->verdict == QUIRE_OK ? trailer.n_entries : 0;
+    walk->n_entries = walk->verdict == QUIRE_OK ? trailer.n_entries : 0;
     walk->used_units = trailer.used_units;
 }
 
@@ -243,7 +265,7 @@ static void walk_footer_decoded(struct work *work) {
     if (walk->verdict == QUIRE_OK || walk->verdict == QUIRE_NO_MEMORY) {
         walk_finish(walk, walk->verdict);
     } else {
-        walk_free(walk);
+        walk_drop_entries(walk);
         walk_heads(walk);
     }
 }

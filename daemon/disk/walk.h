@@ -23,6 +23,7 @@ struct walk {
     uint64_t epoch;     /* what bears another one is left over from before */
     uint32_t footer_at; /* in units, or one of the above */
     bool verify;        /* a walk reads the records, too */
+    bool keep;          /* memory that a footer was read to stays with it, for walk_again */
     void (*done)(struct walk *walk);
     void *ctx;
     /* The outcome */
@@ -39,7 +40,7 @@ struct walk {
     struct disk_op op;
     struct iovec iov;
     uint8_t *memory;
-    uint32_t memory_units, read_units;
+    uint32_t memory_units, read_units; /* memory_units stays right while memory is kept */
     uint32_t capacity, at_units;
     struct quire_log_batch batch;
     struct quire_log_entry *heads;  /* of the batch that is looked at */
@@ -51,7 +52,9 @@ struct walk {
 
 /* `done` follows, perhaps at once; the walk is its caller's again then. */
 void walk_begin(struct walk *walk);
-/* Frees what the outcome holds. */
+/* Frees what the outcome holds, what was kept, and what one that was cut off had. */
 void walk_free(struct walk *walk);
+/* Makes a walk whose outcome nobody needs any more into another one, which begins with the memory that it kept. */
+void walk_again(struct walk *walk, const struct walk *as);
 
 #endif
