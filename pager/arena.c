@@ -2,7 +2,7 @@
 
 #include <sys/mman.h>
 
-#define HUGE_PAGE_BYTES (2ull << 20)
+#define HUGE_PAGE_BYTES PAGER_ARENA_PAGE_BYTES
 #define SMALL_STEP_BYTES (64ull << 10)
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -53,6 +53,10 @@ enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
         return QUIRE_NO_MEMORY;
     }
     bool huge = arena->committed_bytes >= arena->huge_from_bytes;
+    if (bytes <= arena->opened_bytes) {
+        arena->committed_bytes = quire_min_u64(arena->opened_bytes, quire_align_up(bytes, HUGE_PAGE_BYTES));
+        return QUIRE_OK;
+    }
     uint64_t target = quire_align_up(bytes, huge ? HUGE_PAGE_BYTES : SMALL_STEP_BYTES);
     uint8_t *from = arena->base + arena->committed_bytes;
     uint64_t more = target - arena->committed_bytes;
@@ -66,6 +70,25 @@ enum quire_status pager_arena_grow(struct pager_arena *arena, uint64_t bytes) {
     return QUIRE_OK;
 }
 
+void pager_arena_open(struct pager_arena *arena, uint64_t bytes) {
+    uint64_t size = quire_align_up(quire_min_u64(bytes, arena->reserved_bytes), HUGE_PAGE_BYTES);
+    if (bytes < arena->huge_from_bytes || size <= arena->committed_bytes || mprotect(arena->base, size, PROT_READ | PROT_WRITE) != 0) {
+        return;
+    }
+    (void)madvise(arena->base, size, MADV_HUGEPAGE);
+    arena->gathered_bytes = arena->huge_from_bytes;
+    arena->opened_bytes = size;
+}
+
+void *pager_arena_warm(struct pager_arena *arena, uint64_t ahead_bytes) {
+    uint64_t at = quire_max_u64(arena->warmed_bytes, quire_align_up(arena->committed_bytes, HUGE_PAGE_BYTES));
+    if (at >= arena->opened_bytes || at >= arena->committed_bytes + ahead_bytes) {
+        return NULL;
+    }
+    arena->warmed_bytes = at + HUGE_PAGE_BYTES;
+    return arena->base + at;
+}
+
 bool pager_arena_shed(struct pager_arena *arena, uint64_t bytes) {
     assert(bytes >= HUGE_PAGE_BYTES);
     if (arena->committed_bytes <= bytes) {
@@ -75,6 +98,7 @@ bool pager_arena_shed(struct pager_arena *arena, uint64_t bytes) {
     uint64_t keep = quire_align_up(arena->committed_bytes - bytes, HUGE_PAGE_BYTES);
     munmap(arena->base + keep, arena->reserved_bytes - keep);
     arena->reserved_bytes = arena->committed_bytes = keep;
+    arena->opened_bytes = 0;
     return true;
 }
 

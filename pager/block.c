@@ -19,10 +19,10 @@ static bool is_placeholder(const struct pager *pager, uint32_t block) {
     return !pager_block_stored(pager, block) && !(pager_block_at(pager, block)->flags & PAGER_BLOCK_BUILDING);
 }
 
-static enum quire_status insert(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block) {
-    enum quire_status status = pager_index_insert(pager->index, ns->number, key, block);
+static enum quire_status insert(struct pager *pager, struct pager_ns *ns, uint32_t tag, const quire_key *key, uint32_t *block) {
+    enum quire_status status = pager_index_insert_tagged(pager->index, tag, ns->number, key, block);
     for (unsigned i = 0; status == QUIRE_FULL && i < 4 && pager_evict_one(pager, &pager->domains[ns->domain]); i++) {
-        status = pager_index_insert(pager->index, ns->number, key, block);
+        status = pager_index_insert_tagged(pager->index, tag, ns->number, key, block);
     }
     if (status == QUIRE_OK) {
         ns->entries++;
@@ -32,8 +32,12 @@ static enum quire_status insert(struct pager *pager, struct pager_ns *ns, const 
 }
 
 enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block) {
-    *block = pager_index_find(pager->index, ns->number, key);
-    return *block != PAGER_NO_BLOCK ? QUIRE_OK : insert(pager, ns, key, block);
+    return pager_block_obtain_tagged(pager, ns, pager_index_tag(pager->index, ns->number, key), key, block);
+}
+
+enum quire_status pager_block_obtain_tagged(struct pager *pager, struct pager_ns *ns, uint32_t tag, const quire_key *key, uint32_t *block) {
+    *block = pager_index_find_tagged(pager->index, tag, ns->number, key);
+    return *block != PAGER_NO_BLOCK ? QUIRE_OK : insert(pager, ns, tag, key, block);
 }
 
 /*

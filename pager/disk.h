@@ -203,6 +203,12 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
    all, newest first. */
 void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t *idle_ticks, uint32_t n);
 void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n);
+/*
+ * Memory that entries which are told soon will go to: PAGER_RESTORE_PAGE bytes, NULL when that is not foreseen; each is told once. The first touch of it takes as
+ * long as many entries do, so whoever has a thread to spare touches it there, leaving it as it is (MADV_POPULATE_WRITE). Between two calls of the above.
+ */
+#define PAGER_RESTORE_PAGE (2ull << 20)
+void *pager_restore_warm(struct pager *pager);
 /* A bounded part of it: pins, memory that only restoring needed. True: it is to be called again. */
 bool pager_restore_end(struct pager *pager, uint64_t now_ns);
 

@@ -25,6 +25,8 @@
 #define ENTRIES_HUGE_FROM (16ull << 20)
 #define SLOTS_HUGE_FROM (4ull << 20)
 #define PLACES_HUGE_FROM (4ull << 20)
+/* Entries are touched ahead of their use so far. */
+#define WARM_BYTES (8ull << 20)
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -95,6 +97,19 @@ static inline uint64_t *segment_slots(const struct pager_index *index, uint32_t 
 
 static inline uint32_t segment_of(const struct pager_index *index, uint32_t tag) {
     return index->directory[index->depth == 0 ? 0 : tag >> (TAG_BITS - index->depth)];
+}
+
+static inline const uint64_t *home_bucket(const struct pager_index *index, uint32_t tag) {
+    return segment_slots(index, segment_of(index, tag)) + home_of(tag) * BUCKET_SLOTS;
+}
+
+/* The block that a bucket has under this tag, most likely the one that is looked for. */
+static inline uint32_t candidate_for(const uint64_t *slot, uint32_t tag) {
+    uint32_t candidate = PAGER_NO_BLOCK;
+    for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+        candidate = slot_tag(slot[s]) == tag ? slot_block(slot[s]) : candidate;
+    }
+    return candidate;
 }
 
 static inline struct pager_block *entry_at(const struct pager_index *index, uint32_t block) {
@@ -232,30 +247,36 @@ uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const qu
     return find_tagged(index, tag_of(index, ns, key->b), ns, key->b);
 }
 
-void pager_index_prefetch(const struct pager_index *index, uint16_t ns, const quire_key *key) {
-    uint32_t tag = tag_of(index, ns, key->b);
-    __builtin_prefetch(segment_slots(index, segment_of(index, tag)) + home_of(tag) * BUCKET_SLOTS, 1);
+uint32_t pager_index_tag(const struct pager_index *index, uint16_t ns, const quire_key *key) { return tag_of(index, ns, key->b); }
+
+void pager_index_expect(const struct pager_index *index, uint32_t tag) { __builtin_prefetch(home_bucket(index, tag), 1); }
+
+void pager_index_expect_entry(const struct pager_index *index, uint32_t tag) {
+    uint32_t candidate = candidate_for(home_bucket(index, tag), tag);
+    if (candidate != PAGER_NO_BLOCK) {
+        __builtin_prefetch(entry_at(index, candidate), 1);
+        __builtin_prefetch((uint64_t *)index->places.base + candidate, 1);
+    }
+}
+
+uint32_t pager_index_find_tagged(const struct pager_index *index, uint32_t tag, uint16_t ns, const quire_key *key) {
+    return find_tagged(index, tag, ns, key->b);
 }
 
 /* First wave: tags of a run of keys, their home buckets on the way into the cache. */
 static void wave_buckets(const struct pager_index *index, uint16_t ns, const uint8_t *keys, uint32_t n, uint32_t *tags) {
     for (uint32_t i = 0; i < n; i++) {
         tags[i] = tag_of(index, ns, keys + (size_t)i * QUIRE_KEY_BYTES);
-        __builtin_prefetch(segment_slots(index, segment_of(index, tags[i])) + home_of(tags[i]) * BUCKET_SLOTS);
+        __builtin_prefetch(home_bucket(index, tags[i]));
     }
 }
 
 /* Second wave: the likely entry of each, on its way too. A tag that is not in its home bucket is left to the last wave. */
 static void wave_entries(const struct pager_index *index, uint32_t n, const uint32_t *tags, uint32_t *found) {
     for (uint32_t i = 0; i < n; i++) {
-        const uint64_t *slot = segment_slots(index, segment_of(index, tags[i])) + home_of(tags[i]) * BUCKET_SLOTS;
-        uint32_t candidate = PAGER_NO_BLOCK;
-        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
-            candidate = slot_tag(slot[s]) == tags[i] ? slot_block(slot[s]) : candidate;
-        }
-        found[i] = candidate;
-        if (candidate != PAGER_NO_BLOCK) {
-            __builtin_prefetch(entry_at(index, candidate));
+        found[i] = candidate_for(home_bucket(index, tags[i]), tags[i]);
+        if (found[i] != PAGER_NO_BLOCK) {
+            __builtin_prefetch(entry_at(index, found[i]));
         }
     }
 }
@@ -349,10 +370,13 @@ static enum quire_status entry_take(struct pager_index *index, uint32_t *block) 
 }
 
 enum quire_status pager_index_insert(struct pager_index *index, uint16_t ns, const quire_key *key, uint32_t *block) {
+    return pager_index_insert_tagged(index, tag_of(index, ns, key->b), ns, key, block);
+}
+
+enum quire_status pager_index_insert_tagged(struct pager_index *index, uint32_t tag, uint16_t ns, const quire_key *key, uint32_t *block) {
     if (index->count >= index->max_blocks) {
         return QUIRE_FULL;
     }
-    uint32_t tag = tag_of(index, ns, key->b);
     uint32_t segment = segment_of(index, tag);
     while (index->segments[segment].used >= SPLIT_AT && segment_split(index, segment, tag) == QUIRE_OK) {
         segment = segment_of(index, tag);
@@ -372,6 +396,23 @@ enum quire_status pager_index_insert(struct pager_index *index, uint16_t ns, con
     };
     index->count++;
     return QUIRE_OK;
+}
+
+void pager_index_open(struct pager_index *index, uint64_t blocks) {
+    uint64_t n = quire_min_u64(blocks, index->max_blocks), slots_bytes = SEGMENT_BYTES;
+    while (slots_bytes / SEGMENT_BYTES * SPLIT_AT < n) {
+        slots_bytes *= 2;
+    }
+    pager_arena_open(&index->entries, n * sizeof(struct pager_block));
+    pager_arena_open(&index->slots, slots_bytes);
+    pager_arena_open(&index->places, n * sizeof(uint64_t));
+}
+
+/* Segments split at about the same time: their memory doubles in a short while. */
+void *pager_index_warm(struct pager_index *index) {
+    void *page = pager_arena_warm(&index->entries, WARM_BYTES);
+    page = page ? page : pager_arena_warm(&index->places, PAGER_ARENA_PAGE_BYTES);
+    return page ? page : pager_arena_warm(&index->slots, quire_max_u64(index->slots.committed_bytes, PAGER_ARENA_PAGE_BYTES));
 }
 
 /* How far `to` lies behind `from`, going round the segment. */

@@ -52,8 +52,15 @@ bool pager_index_shed(struct pager_index **index, uint64_t bytes);
 struct pager_block *pager_index_at(const struct pager_index *index, uint32_t block);
 /* PAGER_NO_BLOCK when absent. */
 uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const quire_key *key);
-/* What looking for the key begins with is brought into the cache: for whoever knows some keys ahead. */
-void pager_index_prefetch(const struct pager_index *index, uint16_t ns, const quire_key *key);
+/*
+ * For whoever knows keys ahead: a key's tag, which says where it stands and stays the same while the index lives. With it, first the bucket and, when that had
+ * time to come, the likely entry are brought into the cache; and neither finding nor inserting draws it again.
+ */
+uint32_t pager_index_tag(const struct pager_index *index, uint16_t ns, const quire_key *key);
+void pager_index_expect(const struct pager_index *index, uint32_t tag);
+void pager_index_expect_entry(const struct pager_index *index, uint32_t tag);
+uint32_t pager_index_find_tagged(const struct pager_index *index, uint32_t tag, uint16_t ns, const quire_key *key);
+enum quire_status pager_index_insert_tagged(struct pager_index *index, uint32_t tag, uint16_t ns, const quire_key *key, uint32_t *block);
 /* n packed keys (unaligned), found[i] each: probes in waves so that misses overlap, and prefetches the entries. */
 void pager_index_find_batch(const struct pager_index *index, uint16_t ns, const uint8_t *keys, uint32_t n, uint32_t *found);
 /* The key must be absent. The new entry is zero but for key, ns and the NO_ values. FULL at max_blocks, NO_MEMORY. */
@@ -64,6 +71,11 @@ void pager_index_remove(struct pager_index *index, uint32_t block);
 enum quire_status pager_index_add_places(struct pager_index *index);
 uint64_t *pager_index_place(const struct pager_index *index, uint32_t block); /* only after that */
 bool pager_index_has_places(const struct pager_index *index);
+
+/* About so many blocks will come soon: their memory is made usable at once. A wish. */
+void pager_index_open(struct pager_index *index, uint64_t blocks);
+/* A huge page (PAGER_ARENA_PAGE_BYTES) of it that will be needed next and was not touched yet; each is told once. NULL: none. */
+void *pager_index_warm(struct pager_index *index);
 
 uint64_t pager_index_count(const struct pager_index *index);
 uint64_t pager_index_bytes(const struct pager_index *index); /* all memory it holds */

@@ -297,6 +297,8 @@ bool pager_session_may_build(const struct pager *pager, uint64_t session, uint64
 
 /* block.c: entries, their parents, and whether they may be evicted. */
 enum quire_status pager_block_obtain(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t *block);
+/* The same where the key's tag is known (pager_index_tag). */
+enum quire_status pager_block_obtain_tagged(struct pager *pager, struct pager_ns *ns, uint32_t tag, const quire_key *key, uint32_t *block);
 /* INVALID: it would be its own ancestor. RETRY: whether it would cannot be told within bounds; it stays without a parent. */
 enum quire_status pager_block_adopt(struct pager *pager, uint32_t block, uint32_t parent);
 bool pager_block_evictable(const struct pager *pager, const struct pager_block *block);

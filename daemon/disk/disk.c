@@ -11,6 +11,11 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define DISK_REAP 256u
 /* At the start: so often it is looked whether a drive hangs. */
@@ -18,6 +23,12 @@
 /* Pools are made known to the backend in parts of this, as pages are taken: pinning takes them all. */
 #define DISK_REGISTER_BYTES (1ull << 30)
 #define DISK_REGISTER_PARTS 8u
+
+struct disk_warming { /* memory that entries will go to is touched by the work pool, a page at a time */
+    struct work work;
+    void *page;
+    bool running;
+};
 
 struct disk {
     struct core *core;
@@ -34,6 +45,7 @@ struct disk {
     struct scrub *scrub;
     struct stalls stalls;
     bool more; /* entries to be told at once */
+    struct disk_warming warming;
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
     bool flushing, flushed, flush_failed;
@@ -410,8 +422,25 @@ void disk_destroy(struct disk **out) {
 
 void disk_begin(struct disk *disk, const struct pager_event *event) { store_begin(disk->store, event); }
 
+/* A wish: where it fails, the loop's own touch does. Should the page be gone by then, what lies there instead is left as it is, too. */
+static void disk_run_warming(struct work *work) {
+    (void)madvise(LOOP_CONTAINER(work, struct disk_warming, work)->page, PAGER_RESTORE_PAGE, MADV_POPULATE_WRITE);
+}
+
+static void disk_warmed(struct work *work) { LOOP_CONTAINER(work, struct disk_warming, work)->running = false; }
+
+static void disk_warm(struct disk *disk) {
+    struct disk_warming *warming = &disk->warming;
+    void *page = warming->running ? NULL : pager_restore_warm(disk->core->pager);
+    if (page != NULL) {
+        *warming = (struct disk_warming){.work = {.run = disk_run_warming, .done = disk_warmed}, .page = page, .running = true};
+        workpool_submit(disk->core->workpool, &warming->work);
+    }
+}
+
 void disk_turn(struct disk *disk) {
     disk_check_stalls(disk);
+    disk_warm(disk);
     disk->more = restart_turn(disk->restart);
     if (restart_progress(disk->restart)->ended) { /* before that nobody knows what is needed */
         scrub_turn(disk->scrub, disk->core->now_ns);

@@ -199,6 +199,7 @@ struct pager_disk {
     uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
     struct pager_arena sequences;            /* uint64_t, by block and group */
     uint32_t sequence_groups;                /* 0: no entries were told yet */
+    uint64_t expected;                       /* entries that the segments have, as their trailers say */
     struct quire_meta_pin *pins;             /* until their blocks are found */
     uint32_t n_pins, pins_capacity;
     struct pager_index *graves; /* tombstones found so far, their sequences as places; NULL: none */

@@ -63,6 +63,9 @@ enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta
 
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries) {
+    const struct quire_log_geometry *g = &pager->disk->geometry;
+    uint64_t most = (uint64_t)g->segment_units * g->unit_bytes / sizeof(struct quire_log_entry);
+    pager->disk->expected += state == PAGER_SEGMENT_SEALED ? quire_min_u64(n_entries, most) : 0;
     pager_log_found(pager->disk->log, segment, state, epoch, used_units, n_entries);
 }
 
@@ -75,25 +78,25 @@ void pager_restore_left(struct pager *pager, uint32_t block) {
 }
 
 /* ---- what is buried ------------------------------------------------------------------------------------------------------- */
-static uint64_t buried_up_to(const struct pager_disk *disk, const struct pager_ns *ns, const quire_key *key) {
-    uint32_t grave = disk->graves ? pager_index_find(disk->graves, ns->number, key) : PAGER_NO_BLOCK;
+static uint64_t buried_up_to(const struct pager_disk *disk, const struct pager_ns *ns, uint32_t tag, const quire_key *key) {
+    uint32_t grave = disk->graves ? pager_index_find_tagged(disk->graves, tag, ns->number, key) : PAGER_NO_BLOCK;
     return grave == PAGER_NO_BLOCK ? 0 : *pager_index_place(disk->graves, grave);
 }
 
-static enum quire_status grave_for(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t *grave) {
+static enum quire_status grave_for(struct pager *pager, const struct pager_ns *ns, uint32_t tag, const quire_key *key, uint32_t *grave) {
     struct pager_disk *disk = pager->disk;
     if (!disk->graves) {
         QUIRE_FORWARD(pager_index_create_like(pager->index, &disk->graves));
         QUIRE_FORWARD(pager_index_add_places(disk->graves));
     }
-    *grave = pager_index_find(disk->graves, ns->number, key);
-    return *grave != PAGER_NO_BLOCK ? QUIRE_OK : pager_index_insert(disk->graves, ns->number, key, grave);
+    *grave = pager_index_find_tagged(disk->graves, tag, ns->number, key);
+    return *grave != PAGER_NO_BLOCK ? QUIRE_OK : pager_index_insert_tagged(disk->graves, tag, ns->number, key, grave);
 }
 
 /* 0: no room for another one: as many as blocks there may be. Then what it buries could come back: nothing more is taken from the log. */
-static uint64_t dig(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence) {
+static uint64_t dig(struct pager *pager, const struct pager_ns *ns, uint32_t tag, const quire_key *key, uint64_t sequence) {
     uint32_t grave;
-    if (grave_for(pager, ns, key, &grave) != QUIRE_OK) {
+    if (grave_for(pager, ns, tag, key, &grave) != QUIRE_OK) {
         pager->disk->restore_failed = true;
         return 0;
     }
@@ -105,7 +108,7 @@ static uint64_t dig(struct pager *pager, const struct pager_ns *ns, const quire_
 void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone) {
     const struct pager_ns *ns = pager_ns_of_serial(pager, tombstone->serial);
     if (ns) {
-        (void)dig(pager, ns, &tombstone->key, tombstone->sequence);
+        (void)dig(pager, ns, pager_index_tag(pager->index, ns->number, &tombstone->key), &tombstone->key, tombstone->sequence);
     }
 }
 
@@ -117,24 +120,6 @@ static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t g
         return NULL;
     }
     return (uint64_t *)disk->sequences.base + at + group;
-}
-
-/* Of what no namespace has any more nothing is taken, so nothing needs to be buried. */
-static void bury(struct pager *pager, const struct quire_log_entry *entry) {
-    struct pager_disk *disk = pager->disk;
-    struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
-    if (!ns) {
-        return;
-    }
-    uint64_t sequence = dig(pager, ns, &entry->key, quire_min_u64(entry->sequence, disk->sequence_end - 1));
-    uint32_t block = pager_index_find(pager->index, ns->number, &entry->key);
-    for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
-        const uint64_t *known = sequence_of(disk, block, g);
-        if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
-            pager_disk_forget(pager, block, g); /* found before, in a segment of a later epoch */
-            block = pager_index_find(pager->index, ns->number, &entry->key);
-        }
-    }
 }
 
 /* No namespace that the log knows of has more; most have one. */
@@ -153,6 +138,8 @@ static bool begin(struct pager *pager) {
         uint32_t groups = most_groups(pager);
         uint64_t bytes = pager->options.max_blocks * groups * sizeof(uint64_t);
         disk->sequence_groups = pager_arena_reserve(&disk->sequences, bytes, SEQUENCES_HUGE_FROM) == QUIRE_OK ? groups : 0;
+        pager_index_open(pager->index, disk->expected);
+        pager_arena_open(&disk->sequences, disk->expected * sizeof(uint64_t));
     }
     return disk->sequence_groups > 0;
 }
@@ -161,8 +148,27 @@ static bool is_sound(const struct pager_ns *ns, const struct quire_log_entry *en
     return entry->group < ns->n_groups && entry->n_tokens > 0 && entry->n_tokens <= ns->layout->block_tokens;
 }
 
+/* How an entry's block is found: chains are written in order and told from their end, so mostly by the one that was told before. */
+enum way { BY_TAG, BY_CHILD, BY_TWIN /* another group of the same block */ };
+
+/* An entry that comes soon, of a namespace that is there (else ns is NULL). */
+struct coming {
+    struct pager_ns *ns;
+    uint32_t tag, parent_tag;
+    bool tagged, hangs; /* the tag is known; the parent's is */
+    uint8_t way;
+};
+
+static uint32_t tag_for(const struct pager *pager, struct coming *coming, const quire_key *key) {
+    if (!coming->tagged) {
+        coming->tag = pager_index_tag(pager->index, coming->ns->number, key);
+        coming->tagged = true;
+    }
+    return coming->tag;
+}
+
 /* A block that is new to the index hangs below its parent, as a put's would. */
-static enum quire_status hang(struct pager *pager, struct pager_ns *ns, uint32_t block, const struct quire_log_entry *entry) {
+static enum quire_status hang(struct pager *pager, const struct coming *coming, uint32_t block, const struct quire_log_entry *entry) {
     uint32_t parent;
     if (entry->flags & QUIRE_LOG_PARENT_UNKNOWN) {
         pager_block_at(pager, block)->flags |= PAGER_BLOCK_ORPHAN_ROOT;
@@ -170,34 +176,45 @@ static enum quire_status hang(struct pager *pager, struct pager_ns *ns, uint32_t
     if (entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT)) {
         return QUIRE_OK;
     }
-    QUIRE_FORWARD(pager_block_obtain(pager, ns, &entry->parent, &parent));
-    uint32_t used = pager_block_at(pager, parent)->used; /* to be found again is no use */
+    uint32_t tag = coming->hangs ? coming->parent_tag : pager_index_tag(pager->index, coming->ns->number, &entry->parent);
+    QUIRE_FORWARD(pager_block_obtain_tagged(pager, coming->ns, tag, &entry->parent, &parent));
+    struct pager_block *p = pager_block_at(pager, parent);
+    uint32_t used = p->used; /* to be found again is no use */
     enum quire_status status = pager_block_adopt(pager, block, parent);
-    pager_block_at(pager, parent)->used = used;
-    if (status != QUIRE_OK && pager_block_at(pager, parent)->children == 0) {
+    p->used = used;
+    if (status != QUIRE_OK && p->children == 0) {
         pager_block_settle(pager, parent);
     }
     return status == QUIRE_RETRY ? QUIRE_OK : status;
 }
 
+/* The block, when the one that was told last leads to it. */
+static uint32_t led_to(const struct pager *pager, const struct coming *coming, const quire_key *key, uint32_t last) {
+    if (coming->way == BY_TAG || last == PAGER_NO_BLOCK) {
+        return PAGER_NO_BLOCK;
+    }
+    uint32_t block = coming->way == BY_TWIN ? last : pager_block_at(pager, last)->parent;
+    const struct pager_block *b = block == PAGER_NO_BLOCK ? NULL : pager_block_at(pager, block);
+    return b && !(b->flags & PAGER_BLOCK_FREE) && b->ns == coming->ns->number && quire_key_equal(&b->key, key) ? block : PAGER_NO_BLOCK;
+}
+
 /* The block's entry; one that stood there only for others to continue becomes a block. */
-static enum quire_status obtain(struct pager *pager, struct pager_ns *ns, const struct quire_log_entry *entry, uint32_t *block) {
-    QUIRE_FORWARD(pager_block_obtain(pager, ns, &entry->key, block));
+static enum quire_status obtain(struct pager *pager, struct coming *coming, const struct quire_log_entry *entry, uint32_t last,
+                                uint32_t *block) {
+    *block = led_to(pager, coming, &entry->key, last);
+    if (*block == PAGER_NO_BLOCK) {
+        uint32_t tag = tag_for(pager, coming, &entry->key);
+        QUIRE_FORWARD(pager_block_obtain_tagged(pager, coming->ns, tag, &entry->key, block));
+    }
     struct pager_block *b = pager_block_at(pager, *block);
     if (pager_block_stored(pager, *block) || (b->flags & PAGER_BLOCK_BUILDING)) {
         return b->n_tokens == entry->n_tokens ? QUIRE_OK : QUIRE_MISMATCH;
     }
-    for (uint32_t g = 0; g < pager->disk->sequence_groups; g++) { /* its number may have been another's */
-        uint64_t *sequence = sequence_of(pager->disk, *block, g);
-        if (!sequence) {
-            return QUIRE_NO_MEMORY;
-        }
-        *sequence = 0;
-    }
+    pager_restore_left(pager, *block); /* its number may have been another's */
     b->n_tokens = entry->n_tokens;
     b->used = 0;
     b->flags |= PAGER_BLOCK_BUILDING; /* so that it stays while its parent is looked for */
-    enum quire_status status = b->parent == PAGER_NO_BLOCK ? hang(pager, ns, *block, entry) : QUIRE_OK;
+    enum quire_status status = b->parent == PAGER_NO_BLOCK ? hang(pager, coming, *block, entry) : QUIRE_OK;
     b->flags &= (uint8_t)~PAGER_BLOCK_BUILDING;
     if (status != QUIRE_OK) {
         pager_block_settle(pager, *block);
@@ -205,17 +222,38 @@ static enum quire_status obtain(struct pager *pager, struct pager_ns *ns, const 
     return status;
 }
 
-static void take(struct pager *pager, uint32_t segment, const struct quire_log_entry *entry) {
+/* Of what no namespace has any more nothing is taken, so nothing needs to be buried. */
+static void bury(struct pager *pager, struct coming *coming, const struct quire_log_entry *entry) {
     struct pager_disk *disk = pager->disk;
-    struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
-    uint32_t block;
-    if (!ns || !is_sound(ns, entry) || entry->group >= disk->sequence_groups || entry->sequence <= buried_up_to(disk, ns, &entry->key) ||
-        obtain(pager, ns, entry, &block) != QUIRE_OK) {
+    struct pager_ns *ns = coming->ns;
+    if (!ns) {
         return;
     }
-    const struct pager_domain *domain = &pager->domains[ns->domain];
+    uint32_t tag = tag_for(pager, coming, &entry->key);
+    uint64_t sequence = dig(pager, ns, tag, &entry->key, quire_min_u64(entry->sequence, disk->sequence_end - 1));
+    uint32_t block = pager_index_find_tagged(pager->index, tag, ns->number, &entry->key);
+    for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
+        const uint64_t *known = sequence_of(disk, block, g);
+        if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
+            pager_disk_forget(pager, block, g); /* found before, in a segment of a later epoch */
+            block = pager_index_find_tagged(pager->index, tag, ns->number, &entry->key);
+        }
+    }
+}
+
+/* Its block; NO_BLOCK: nothing is taken of it. */
+static uint32_t take(struct pager *pager, uint32_t segment, struct coming *coming, const struct quire_log_entry *entry, uint32_t last) {
+    struct pager_disk *disk = pager->disk;
+    struct pager_ns *ns = coming->ns;
+    uint32_t block;
+    if (!ns || !is_sound(ns, entry) || entry->group >= disk->sequence_groups ||
+        (disk->graves && entry->sequence <= buried_up_to(disk, ns, tag_for(pager, coming, &entry->key), &entry->key)) ||
+        obtain(pager, coming, entry, last, &block) != QUIRE_OK) {
+        return PAGER_NO_BLOCK;
+    }
+    const struct pager_block *b = pager_block_at(pager, block);
     uint64_t *known = sequence_of(disk, block, entry->group);
-    bool in_memory = pager_record_find(domain, pager_block_at(pager, block), entry->group) != PAGER_NO_RECORD;
+    bool in_memory = b->record != PAGER_NO_RECORD && pager_record_find(&pager->domains[ns->domain], b, entry->group) != PAGER_NO_RECORD;
     bool on_disk = pager_where_groups(pager, block) >> entry->group & 1;
     const struct pager_where where = {
         .segment = segment,
@@ -233,18 +271,49 @@ static void take(struct pager *pager, uint32_t segment, const struct quire_log_e
         *known = entry->sequence;
     } else if (!pager_block_stored(pager, block)) {
         pager_block_settle(pager, block);
+        return PAGER_NO_BLOCK;
     }
+    return block;
 }
 
 /* Entries that come soon: where the index would have them takes a while to come into the cache. */
-static void expect(const struct pager *pager, const struct quire_log_entry *entry) {
-    const struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
-    if (ns) {
-        pager_index_prefetch(pager->index, ns->number, &entry->key);
-        if (!(entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT))) {
-            pager_index_prefetch(pager->index, ns->number, &entry->parent);
-        }
+static void expect(const struct pager *pager, const struct quire_log_entry *entry, const struct quire_log_entry *before,
+                   struct coming *coming) {
+    *coming = (struct coming){.ns = pager_ns_of_serial(pager, entry->ns)};
+    if (!coming->ns) {
+        return;
     }
+    if (before && before->ns == entry->ns) {
+        bool twin = entry->group != before->group && quire_key_equal(&before->key, &entry->key);
+        coming->way = twin ? BY_TWIN : quire_key_equal(&before->parent, &entry->key) ? BY_CHILD : BY_TAG;
+    }
+    if (coming->way == BY_TAG) {
+        pager_index_expect(pager->index, tag_for(pager, coming, &entry->key));
+    }
+    if (pager->disk->graves) {
+        pager_index_expect(pager->disk->graves, tag_for(pager, coming, &entry->key));
+    }
+    if (!(entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT)) && entry->kind == QUIRE_LOG_RECORD && coming->way != BY_TWIN) {
+        coming->parent_tag = pager_index_tag(pager->index, coming->ns->number, &entry->parent);
+        coming->hangs = true;
+        pager_index_expect(pager->index, coming->parent_tag);
+    }
+}
+
+/* Its bucket is there: the block that it names is next. */
+static void look(const struct pager *pager, const struct coming *coming) {
+    if (coming->ns && coming->way == BY_TAG) {
+        pager_index_expect_entry(pager->index, coming->tag);
+    }
+}
+
+void *pager_restore_warm(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk->restoring || !begin(pager)) {
+        return NULL;
+    }
+    void *page = pager_index_warm(pager->index);
+    return page ? page : pager_arena_warm(&disk->sequences, disk->sequence_groups * PAGER_ARENA_PAGE_BYTES);
 }
 
 /*
@@ -252,26 +321,32 @@ static void expect(const struct pager *pager, const struct quire_log_entry *entr
  * there would soon be no higher ones. Such a deletion is one all the same, of everything that is found.
  */
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n) {
-    pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
+    struct coming coming[2 * AHEAD];
+    uint32_t last = PAGER_NO_BLOCK;
+    pager_clock(pager, now_ns);
     if (!disk->restoring) {
         return;
     }
     disk->restore_failed |= !begin(pager);
-    for (uint32_t i = n; i-- > 0;) {
-        bool given = entries[i].sequence < disk->sequence_end;
-        pager->sequence = quire_max_u64(pager->sequence, given ? entries[i].sequence : 0);
+    for (uint32_t done = 0, expected = 0, known = 0; done < n; done++) {
+        for (; expected < n && expected < done + 2 * AHEAD; expected++) {
+            const struct quire_log_entry *entry = &entries[n - 1 - expected];
+            expect(pager, entry, expected > 0 ? entry + 1 : NULL, &coming[expected % (2 * AHEAD)]);
+        }
+        for (; known < expected && known < done + AHEAD; known++) {
+            look(pager, &coming[known % (2 * AHEAD)]);
+        }
+        const struct quire_log_entry *entry = &entries[n - 1 - done];
+        bool given = entry->sequence < disk->sequence_end;
+        pager->sequence = quire_max_u64(pager->sequence, given ? entry->sequence : 0);
         if (disk->restore_failed) {
             disk->counters.disk_unrestored++;
-            continue;
-        }
-        if (i >= AHEAD) {
-            expect(pager, &entries[i - AHEAD]);
-        }
-        if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
-            bury(pager, &entries[i]);
-        } else if (given) {
-            take(pager, segment, &entries[i]);
+        } else if (entry->kind == QUIRE_LOG_TOMBSTONE) {
+            bury(pager, &coming[done % (2 * AHEAD)], entry);
+            last = PAGER_NO_BLOCK;
+        } else {
+            last = given ? take(pager, segment, &coming[done % (2 * AHEAD)], entry, last) : PAGER_NO_BLOCK;
         }
     }
 }
@@ -298,12 +373,19 @@ static uint32_t tick_of(const struct pager *pager, uint32_t idle_ticks) {
  */
 static void take_live(struct pager *pager, const struct quire_snapshot_entry *live) {
     struct pager_disk *disk = pager->disk;
-    struct pager_ns *ns = pager_ns_of_serial(pager, live->ns);
-    const struct quire_log_entry entry = {
-        .key = live->key, .parent = live->parent, .ns = live->ns, .n_tokens = live->n_tokens, .group = live->group, .flags = live->flags};
+    const struct quire_log_entry entry = {.key = live->key,
+                                          .parent = live->parent,
+                                          .ns = live->ns,
+                                          .n_tokens = live->n_tokens,
+                                          .group = live->group,
+                                          .kind = QUIRE_LOG_RECORD,
+                                          .flags = live->flags};
+    struct coming coming;
     uint32_t block;
-    if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, ns, &live->key) > 0 ||
-        obtain(pager, ns, &entry, &block) != QUIRE_OK) {
+    expect(pager, &entry, NULL, &coming);
+    struct pager_ns *ns = coming.ns;
+    if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, ns, coming.tag, &live->key) > 0 ||
+        obtain(pager, &coming, &entry, PAGER_NO_BLOCK, &block) != QUIRE_OK) {
         return;
     }
     const struct pager_where where = {

@@ -192,6 +192,13 @@ static void take_out(struct pager *pager, uint32_t block, const struct pager_whe
 enum quire_status pager_where_put(struct pager *pager, uint32_t block, const struct pager_where *where) {
     uint64_t *place = pager_index_place(pager->index, block);
     struct pager_where old;
+    if (*place == 0 && is_plain(where)) { /* nearly all, and all that a restart finds */
+        const struct pager_block *b = pager_block_at(pager, block);
+        *place = pack(where);
+        pager->namespaces[b->ns]->blocks += b->record == PAGER_NO_RECORD;
+        count(pager, block, where, true);
+        return QUIRE_OK;
+    }
     bool replaces = pager_where_find(pager, block, where->group, &old);
     bool was_stored = pager_block_stored(pager, block);
     assert(where->size_units > 0 && where->size_units <= UNITS_MASK && where->at_units <= UNITS_MASK);
