@@ -291,6 +291,7 @@ static void disk_give_up(struct disk *disk, uint32_t devices) {
         if (devices >> i & 1) {
             disk_env_give_up(&disk->env, i);
             restart_device_hangs(disk->restart, i);
+            scrub_device_hangs(&disk->scrub, i);
             store_give_up(disk->store, i, "it does not answer", ETIMEDOUT);
         }
     }

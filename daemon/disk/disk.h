@@ -19,7 +19,7 @@ struct core;
 struct disk;
 
 /* Jobs of the disk tier in the work pool at once, at most: beside the core's own. One saves metadata, one touches memory. */
-#define DISK_JOBS (STORE_SLOTS + RESTART_AHEAD * (QUIRE_LOG_MAX_FILES + 1) + 2) /* what a device that hangs left behind, too */
+#define DISK_JOBS (STORE_SLOTS + (RESTART_AHEAD + 1) * (QUIRE_LOG_MAX_FILES + 1) + 2) /* what a device that hangs left behind, too */
 
 /*
  * Once pager, pools and work pool are there, on the thread that will run the loop: a ring of io_uring's belongs to one thread. `why` says

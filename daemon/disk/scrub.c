@@ -32,6 +32,7 @@ struct scrub {
     struct work work;
     struct disk_op op;
     struct iovec iov;
+    struct scrub *left_behind; /* with its device that hangs */
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */
@@ -63,8 +64,27 @@ void scrub_destroy(struct scrub **out) {
         return;
     }
     scrub_close_segment(scrub);
+    scrub_destroy(&scrub->left_behind);
     free(scrub);
     *out = NULL;
+}
+
+void scrub_device_hangs(struct scrub **scrub, uint32_t device) {
+    struct scrub *old = *scrub, *next;
+    uint32_t its;
+    if (!old->busy) {
+        return;
+    }
+    disk_locate(&old->env->set, old->walk.segment, 0, &its);
+    if (its != device || scrub_create(old->env, &old->hooks, &next) != QUIRE_OK) {
+        return;
+    }
+    next->progress = old->progress;
+    next->bytes_per_s = old->bytes_per_s;
+    next->requested_bytes_per_s = old->requested_bytes_per_s;
+    next->restart = old->restart;
+    next->left_behind = old;
+    *scrub = next;
 }
 
 static void scrub_begin_pass(struct scrub *scrub) {
