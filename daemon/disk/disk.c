@@ -301,6 +301,13 @@ static void disk_give_up(struct disk *disk, uint32_t devices) {
 static void disk_check_stalls(struct disk *disk) {
     disk_give_up(disk, stalls_check(&disk->stalls, &disk->env, disk->core->now_ns));
     disk_env_turn(&disk->env);
+    uint64_t since_ns = store_meta_since_ns(disk->store);
+    if (since_ns != 0 && disk->core->now_ns >= since_ns + disk->stalls.limit_ns) {
+        log_error("disk_meta_stalled",
+                  "%s: cannot be replaced, its drive does not answer; until it does, no deletion and no pin is durable",
+                  disk->set->meta_path);
+        store_meta_give_up(disk->store);
+    }
 }
 
 /* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. A drive that hangs is left out. */
@@ -455,7 +462,9 @@ uint64_t disk_deadline(const struct disk *disk) {
         return 0;
     }
     uint64_t scrub_ns = restart_progress(disk->restart)->ended ? scrub_deadline(disk->scrub) : UINT64_MAX;
-    return quire_min_u64(scrub_ns, stalls_deadline(&disk->stalls, &disk->env));
+    uint64_t meta_ns = store_meta_since_ns(disk->store);
+    meta_ns = meta_ns != 0 ? meta_ns + disk->stalls.limit_ns : UINT64_MAX;
+    return quire_min_u64(quire_min_u64(scrub_ns, meta_ns), stalls_deadline(&disk->stalls, &disk->env));
 }
 
 void disk_populated(struct disk *disk, uint32_t domain) {

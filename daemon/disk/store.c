@@ -54,6 +54,7 @@ void store_destroy(struct store **out) {
     store_free_slots(store);
     layouts_teardown(&store->layouts);
     heads_teardown(&store->heads);
+    free(store->meta.memory);
     free(store->batches);
     free(store->pools);
     free(store);

@@ -8,7 +8,7 @@
  *   SYNC     after every write to the device that was asked for before: the batches of a segment are found one behind the other, so one is
  *            durable only when those before it are
  *   ENTRIES  footer, or a walk from head to head
- *   META     bytes from the owner, saved by a job
+ *   META     bytes from the owner, saved by a job; when that hangs the wish fails, and the next ones do until it is back
  *
  * What the system could not try, or has no room for, ends as NO_MEMORY or FULL (pager/disk.h): the pager asks again. A sync that is not
  * done is FULL, whatever the reason, but for one that only a failed drive has: what was written before it is in doubt, and is not relied on.
@@ -73,6 +73,10 @@ struct store_device {
 void store_device(const struct store *store, uint32_t device, struct store_device *out);
 /* Somebody else found that a device cannot be trusted: it is taken out of use. */
 void store_give_up(struct store *store, uint32_t device, const char *what, int error);
+/* When the metadata began to be saved, if somebody waits for it; else 0. */
+uint64_t store_meta_since_ns(const struct store *store);
+/* That takes too long: whoever waits for it is told that it failed. The job goes on, and no other begins before it has ended. */
+void store_meta_give_up(struct store *store);
 /* A read by somebody else (restart, scrub) failed: it counts like the store's own. */
 void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns);
 

@@ -41,7 +41,7 @@ struct store_slot {
     uint8_t *record;     /* READ */
     uint32_t head_units; /* READ of a part: of header and directory, which are kept when they were verified; 0: nothing is */
     struct layouts_copy *layout;
-    uint8_t *memory; /* SEAL: footer; META: file */
+    uint8_t *memory; /* SEAL: footer */
     size_t memory_bytes;
     struct store_op ops[STORE_OPS];
     struct iovec iov[STORE_IOV];
@@ -56,8 +56,18 @@ struct store_books {
     uint64_t n_read_errors;
 };
 
+struct store_meta { /* the metadata as it is being saved */
+    struct work work;
+    uint8_t *memory; /* NULL: it is not */
+    size_t memory_bytes;
+    struct store_slot *slot; /* that waits; NULL: it was given up */
+    uint64_t begun_ns;
+    enum quire_status status;
+};
+
 struct store {
     struct disk_env *env;
+    struct store_meta meta;
     struct store_hooks hooks;
     struct store_pool *pools;
     uint32_t n_pools;

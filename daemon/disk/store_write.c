@@ -172,22 +172,45 @@ void store_seal(struct store_slot *slot) {
 /* ---- metadata ------------------------------------------------------------------------------------------------------------- */
 
 static void store_run_meta(struct work *work) {
-    struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
-    const struct store_hooks *hooks = &slot->store->hooks;
-    slot->status = hooks->meta_save(hooks->ctx, slot->memory, slot->memory_bytes);
+    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
+    meta->status = hooks->meta_save(hooks->ctx, meta->memory, meta->memory_bytes);
+}
+
+static void store_meta_end(struct store_meta *meta, enum quire_status status) {
+    struct store_slot *slot = meta->slot;
+    meta->slot = NULL;
+    if (slot != NULL) {
+        store_end(slot, status);
+    }
 }
 
 static void store_meta_saved(struct work *work) {
-    struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
-    store_end(slot, slot->status);
+    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    free(meta->memory);
+    meta->memory = NULL;
+    store_meta_end(meta, meta->status);
 }
 
+uint64_t store_meta_since_ns(const struct store *store) { return store->meta.slot != NULL ? store->meta.begun_ns : 0; }
+
+void store_meta_give_up(struct store *store) { store_meta_end(&store->meta, QUIRE_TIMEOUT); }
+
 void store_meta(struct store_slot *slot) {
-    const struct store_hooks *hooks = &slot->store->hooks;
-    enum quire_status status = hooks->meta(hooks->ctx, slot->ticket, &slot->memory, &slot->memory_bytes);
-    if (status == QUIRE_OK) {
-        store_job(slot, store_run_meta, store_meta_saved);
-    } else {
-        store_end(slot, status);
+    struct store *store = slot->store;
+    struct store_meta *meta = &store->meta;
+    if (meta->memory != NULL) { /* the one before hangs */
+        store_end(slot, QUIRE_SYSTEM);
+        return;
     }
+    enum quire_status status = store->hooks.meta(store->hooks.ctx, slot->ticket, &meta->memory, &meta->memory_bytes);
+    if (status != QUIRE_OK) {
+        meta->memory = NULL;
+        store_end(slot, status);
+        return;
+    }
+    meta->slot = slot;
+    meta->begun_ns = loop_now_ns();
+    meta->work = (struct work){.run = store_run_meta, .done = store_meta_saved};
+    store->env->run(store->env->ctx, &meta->work);
 }

@@ -513,6 +513,33 @@ Test(daemon_disk_store, a_broken_record_does_not_hide_the_next_batch) {
     double_tier_close(tier);
 }
 
+/*
+ * The drive under the metadata hangs. Whoever waits is told that it is not saved; no second job is begun on top of the one that hangs, so that workers stay; and
+ * when the drive answers after all, the next one is saved.
+ */
+Test(daemon_disk_store, metadata_that_hangs) {
+    struct double_tier *tier = double_tier_open();
+    const struct pager_disk_wish wish = {0};
+    uint64_t first = double_wish(tier, PAGER_DISK_META, &wish);
+    struct work *hanging = tier->jobs;
+    tier->jobs = NULL;
+    cr_assert_not_null(hanging);
+    cr_assert_neq(store_meta_since_ns(tier->store), 0);
+    store_meta_give_up(tier->store);
+    cr_assert_eq(tier->statuses[first], QUIRE_TIMEOUT);
+    cr_assert_eq(store_meta_since_ns(tier->store), 0);
+    uint64_t second = double_wish(tier, PAGER_DISK_META, &wish);
+    cr_assert_eq(tier->statuses[second], QUIRE_SYSTEM);
+    cr_assert_null(tier->jobs);
+    hanging->run(hanging);
+    hanging->done(hanging);
+    uint64_t third = double_wish(tier, PAGER_DISK_META, &wish);
+    double_turn(tier);
+    cr_assert_eq(tier->statuses[third], QUIRE_OK);
+    cr_assert_eq(tier->completed[first], 1);
+    double_tier_close(tier);
+}
+
 /* The metadata is saved by a job; a namespace that is gone meanwhile has nothing to read. */
 Test(daemon_disk_store, metadata_and_deleted_namespaces) {
     struct dice dice = dice_printed("store meta");
