@@ -170,8 +170,8 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
 /*
- * Takes a device out of use: what is only there is a miss from now, and nobody waits for it any more, deletions neither. Wishes that are out there are still to
- * be completed, whenever that is: what they may read or write of a pool stays untouched until then.
+ * Takes a device out of use: what is only there is a miss from now, and nobody waits for it any more, deletions neither. Wishes that
+ * are out there are still to be completed, whenever that is: what they may read or write of a pool stays untouched until then.
  */
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
 /* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */

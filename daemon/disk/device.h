@@ -61,8 +61,8 @@ void disk_env_io(struct disk_env *env, struct disk_op *op, enum disk_op_type typ
 /* Hands what was queued to the backend, as far as the devices' shares go. */
 void disk_env_flush(struct disk_env *env);
 /*
- * A device does not answer: what waits for it fails (TIMEOUT), at the next turn, and so does what is asked of it from now. What the backend has ends when it
- * does.
+ * A device does not answer: what waits for it fails (TIMEOUT), at the next turn, and so does what is asked of it from now. What the
+ * backend has ends when it does.
  */
 void disk_env_give_up(struct disk_env *env, uint32_t device);
 /* Calls `done` of what failed so. False: there was nothing. */

@@ -56,8 +56,8 @@ bool restart_turn(struct restart *restart);
 /* A device was taken out of use: of what was read from it only deletions count. */
 void restart_device_lost(struct restart *restart, uint32_t device);
 /*
- * A device does not answer (disk_env_give_up): nothing more of it is waited for. Deletions that stand there stand on the others, too. To be followed by its
- * loss.
+ * A device does not answer (disk_env_give_up): nothing more of it is waited for. Deletions that stand there stand on the others, too.
+ * To be followed by its loss.
  */
 void restart_device_hangs(struct restart *restart, uint32_t device);
 const struct restart_progress *restart_progress(const struct restart *restart);

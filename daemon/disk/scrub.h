@@ -39,8 +39,8 @@ enum quire_status scrub_create(struct disk_env *env, const struct scrub_hooks *h
 /* Backend and work pool are gone, or it is idle. */
 void scrub_destroy(struct scrub **scrub);
 /*
- * A device does not answer (disk_env_give_up): what is under way there is left to the system, and the scrub goes on with the others. Without memory for that it
- * waits.
+ * A device does not answer (disk_env_give_up): what is under way there is left to the system, and the scrub goes on with the others.
+ * Without memory for that it waits.
  */
 void scrub_device_hangs(struct scrub **scrub, uint32_t device);
 /* In the background; 0: not at all. */

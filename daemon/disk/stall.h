@@ -1,9 +1,9 @@
 /*
  * Drives that hang: what is asked of them neither ends nor fails.
  *
- * How long the oldest operation of a device has been with the system tells. After one time the device counts as stalled: that is told, and shown. After
- * another it is to be given up like one that fails. What the system has of it then may still come, at any time: nobody waits for it, and its memory is left
- * alone until it has come. Loop thread only.
+ * How long the oldest operation of a device has been with the system tells. After one time the device counts as stalled: that is told,
+ * and shown. After another it is to be given up like one that fails. What the system has of it then may still come, at any time:
+ * nobody waits for it, and its memory is left alone until it has come. Loop thread only.
  */
 #ifndef DAEMON_DISK_STALL_H
 #define DAEMON_DISK_STALL_H

@@ -18,8 +18,8 @@
 
 #define PAGER_DISK_TICKET (1ull << 62)
 /*
- * Wishes that may be out at once are shared among the devices, but for the metadata's: one that hangs keeps its own places, and no others. Of each share a
- * part is kept from reads, so that writing goes on.
+ * Wishes that may be out at once are shared among the devices, but for the metadata's: one that hangs keeps its own places, and no
+ * others. Of each share a part is kept from reads, so that writing goes on.
  */
 #define PAGER_DISK_SHARED (PAGER_DISK_MAX_IN_FLIGHT - 1u)
 #define PAGER_DISK_MOST_WRITES 16u /* batches at once */

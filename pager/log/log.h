@@ -76,15 +76,15 @@ struct pager_log_place {
     uint64_t tail;
 };
 /*
- * Devices, a bit each, that have all that they may have at once: until the next call neither batches in turn go to them nor are their segments given out to be
- * sealed.
+ * Devices, a bit each, that have all that they may have at once: until the next call neither batches in turn go to them nor are their
+ * segments given out to be sealed.
  */
 void pager_log_hold_back(struct pager_log *log, uint32_t devices);
 /*
- * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries
- * are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when it is open
- * no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean; RETRY: on none of those that are not held back; TOO_LARGE: it would not fit into
- * an empty segment; NO_MEMORY. May turn segments into SEALING.
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0);
+ * entries are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when
+ * it is open no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean; RETRY: on none of those
+ * that are not held back; TOO_LARGE: it would not fit into an empty segment; NO_MEMORY. May turn segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);
