@@ -82,8 +82,15 @@ void quire_snapshot_chunk_seal(uint64_t id, uint32_t number, const struct quire_
 }
 
 bool quire_snapshot_entry_valid(const struct quire_log_geometry *g, const struct quire_snapshot_entry *entry) {
-    if (entry->size_units == 0 || entry->size_units > g->segment_units || entry->epoch == 0 || entry->segment >= QUIRE_LOG_MAX_SEGMENTS ||
-        !quire_log_is_zero(entry->reserved, sizeof(entry->reserved))) {
+    if (entry->epoch == 0 || entry->segment >= QUIRE_LOG_MAX_SEGMENTS || !quire_log_is_zero(entry->reserved, sizeof(entry->reserved))) {
+        return false;
+    }
+    if (entry->kind != QUIRE_SNAPSHOT_RECORD) {
+        const struct quire_snapshot_entry alone = {
+            .key = entry->key, .epoch = entry->epoch, .ns = entry->ns, .segment = entry->segment, .kind = entry->kind};
+        return entry->kind <= QUIRE_SNAPSHOT_DOUBT && memcmp(entry, &alone, sizeof(alone)) == 0;
+    }
+    if (entry->size_units == 0 || entry->size_units > g->segment_units) {
         return false;
     }
     const struct quire_log_entry record = {

@@ -1,5 +1,5 @@
 /*
- * The snapshot of the index: which records lie where, as it was known when the set was closed in good order. A start that finds it whole
+ * The snapshot of the index: which records lie where, and which keys the log may hold besides, as it was known when the set was closed in good order. A start that finds it whole
  * need not read the footers, and knows what no footer tells: when each block was last used. It is a help, never the truth: whoever doubts
  * any byte of it reads the log.
  *
@@ -16,7 +16,7 @@
 #include "codec/log.h"
 
 #define QUIRE_SNAPSHOT_MAGIC 0x4e534c51u /* "QLSN" */
-#define QUIRE_SNAPSHOT_VERSION 1u
+#define QUIRE_SNAPSHOT_VERSION 2u
 /* Entries of a chunk: all but the last have so many. */
 #define QUIRE_SNAPSHOT_CHUNK 4096u
 #define QUIRE_SNAPSHOT_MAX_ENTRIES (1ull << 36)
@@ -46,6 +46,13 @@ struct quire_snapshot_chunk {
 };
 static_assert(sizeof(struct quire_snapshot_chunk) == 32, "stored format");
 
+/* What an entry tells of. All but key, epoch, ns, segment and kind are zero in the last two. */
+enum quire_snapshot_kind {
+    QUIRE_SNAPSHOT_RECORD, /* the index finds it there */
+    QUIRE_SNAPSHOT_REMAIN, /* the segment may hold a record of this key that the index does not find: its deletion needs a tombstone */
+    QUIRE_SNAPSHOT_DOUBT   /* of any key, as far as segments of this one's device up to this epoch go; key and ns are zero */
+};
+
 #define QUIRE_SNAPSHOT_NEVER UINT32_MAX /* for idle_ticks: not used since nobody knows when */
 
 struct quire_snapshot_entry {
@@ -61,7 +68,8 @@ struct quire_snapshot_entry {
     uint16_t n_tokens;
     uint8_t group, rung;
     uint8_t flags; /* enum quire_log_entry_flags */
-    uint8_t reserved[7];
+    uint8_t kind;  /* enum quire_snapshot_kind */
+    uint8_t reserved[6];
 };
 static_assert(sizeof(struct quire_snapshot_entry) == 112, "stored format");
 static_assert(offsetof(struct quire_snapshot_entry, epoch) == 64 && offsetof(struct quire_snapshot_entry, n_tokens) == 100,

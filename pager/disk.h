@@ -162,6 +162,7 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
                                     uint32_t n_items);
 
 /* ---- deletions that last -------------------------------------------------------------------------------------------------- */
+/* A deletion of what the log certainly does not hold writes nothing. */
 /*
  * OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its
  * status is SYSTEM when the disk would not take it. RETRY: too many wait.
@@ -196,7 +197,10 @@ enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_
 enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin);
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries);
-/* The entries are told in the order in which they lie; the pager takes them from the last to the first. */
+/*
+ * The entries are told in the order in which they lie; the pager takes them from the last to the first. One of a size of 0 is a record that is not to be
+ * used, though it may lie there.
+ */
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
 /* After a stop in good order, instead of entries or before them: what a snapshot says. Each one counts that still fits: its namespace is
    there, and its segment was not used again. When doubts arise on the way, entries follow; what was told before stays. Openings: first of
@@ -209,13 +213,15 @@ void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire
  */
 #define PAGER_RESTORE_PAGE (2ull << 20)
 void *pager_restore_warm(struct pager *pager);
+/* Not all that the log holds was told, or could be. */
+void pager_restore_incomplete(struct pager *pager);
 /* A bounded part of it: pins, memory that only restoring needed. True: it is to be called again. */
 bool pager_restore_end(struct pager *pager, uint64_t now_ns);
 
-/* For a snapshot, when everything is flushed and nothing changes any more: every record that the index finds on disk, and when the last
-   segments were opened, newest first (at most one a segment). False: that was the last. */
+/* For a snapshot, when everything is flushed and nothing changes any more: every record that the index finds on disk, what remains there
+   without it (pager/disk/remains.h), and when the last segments were opened, newest first (at most one a segment). False: that was the last. */
 struct pager_disk_cursor { /* zero at first */
-    uint32_t next, block, at;
+    uint32_t next, block, at, remain, doubt;
     bool inside;
 };
 bool pager_disk_next_live(const struct pager *pager, struct pager_disk_cursor *cursor, struct quire_snapshot_entry *entry);

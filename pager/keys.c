@@ -21,13 +21,18 @@ static enum quire_status delete_block(struct pager *pager, uint32_t block) {
     if (b->pins > 0) {
         return QUIRE_IN_USE;
     }
-    pager_bury(pager, pager->namespaces[b->ns], &b->key);
+    quire_key key = b->key;
+    const struct pager_ns *ns = pager->namespaces[b->ns];
+    bool lies = pager_needs_grave(pager, ns, &key, block);
     if (stored) {
         pager_block_drop(pager, block, PAGER_GHOST_DELETED, &bytes);
         pager->counters.deleted_blocks++;
     }
     if (building) {
         pager_assembly_end_all(pager, block, QUIRE_OK, QUIRE_MISS);
+    }
+    if (lies) { /* last: it buries also what this left */
+        pager_bury(pager, ns, &key);
     }
     return stored || building ? QUIRE_OK : QUIRE_MISS;
 }
@@ -77,7 +82,7 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
         quire_key key;
         memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
         uint32_t block = pager_index_find(pager->index, ns, &key);
-        if (block == PAGER_NO_BLOCK && verb == QUIRE_WIRE_DELETE) {
+        if (block == PAGER_NO_BLOCK && verb == QUIRE_WIRE_DELETE && pager_needs_grave(pager, n, &key, block)) {
             pager_bury(pager, n, &key); /* who is told that it is not here must not find it later */
         }
         statuses[i] = (uint8_t)(block == PAGER_NO_BLOCK ? QUIRE_MISS : verbs[verb](pager, block));

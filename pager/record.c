@@ -102,6 +102,9 @@ void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint3
         link = &domain->records[*link].next;
     }
     uint32_t number = record->block;
+    if (record->flags & PAGER_RECORD_WRITING) {
+        pager_write_left(pager, record);
+    }
     *link = record->next;
     record->next = PAGER_NO_RECORD;
     record->block = PAGER_NO_BLOCK;

@@ -127,6 +127,8 @@ static void disk_found_live(void *ctx, const struct quire_snapshot_entry *entrie
     pager_restore_live(core->pager, core->now_ns, entries, n);
 }
 
+static void disk_found_too_much(void *ctx) { pager_restore_incomplete(((struct disk *)ctx)->core->pager); }
+
 static bool disk_found_all(void *ctx) {
     struct core *core = ((struct disk *)ctx)->core;
     return pager_restore_end(core->pager, core->now_ns);
@@ -205,6 +207,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                                 .serve = disk_may_serve,
                                                 .entries = disk_found_entries,
                                                 .live = disk_found_live,
+                                                .blind = disk_found_too_much,
                                                 .end = disk_found_all,
                                                 .read_failed = disk_read_failed,
                                                 .unreadable = disk_unreadable,

@@ -54,6 +54,7 @@ struct restart {
     struct restart_ahead *left_behind;
     uint8_t *memory;
     struct snapshot *snapshot; /* as long as it is not doubted */
+    uint64_t snapshot_told;    /* of its entries */
     uint64_t begun_ns;
 };
 
@@ -225,18 +226,15 @@ static void restart_sift(struct restart *restart, struct restart_ahead *ahead) {
     struct walk *walk = &ahead->walk;
     ahead->sifted = true;
     if (row->headless || restart->blind || restart->lost[restart_device(restart, row->segment)]) {
-        uint32_t n = 0;
         for (uint32_t i = 0; i < walk->n_entries; i++) {
-            if (walk->entries[i].kind == QUIRE_LOG_TOMBSTONE) {
-                walk->entries[n++] = walk->entries[i];
-            }
+            restart->progress.bad_records += walk->entries[i].kind == QUIRE_LOG_RECORD && walk->entries[i].size_bytes > 0;
+            walk->entries[i].size_bytes = 0; /* that they lie there is told all the same */
         }
-        restart->progress.bad_records += walk->n_entries - n;
-        ahead->left = walk->n_entries = n;
     }
     if (walk->status == QUIRE_NO_MEMORY && !restart->blind) {
         log_error("disk_restore_memory", "disk tier: no memory for the entries of segment %u: older records are not used", walk->segment);
         restart->blind = true;
+        restart->hooks.blind(restart->hooks.ctx);
     }
 }
 
@@ -246,7 +244,8 @@ static uint32_t restart_tell(struct restart *restart, struct restart_ahead *ahea
     ahead->left -= n;
     const struct quire_log_entry *entries = ahead->walk.entries + ahead->left;
     for (uint32_t i = 0; i < n; i++) {
-        *(entries[i].kind == QUIRE_LOG_RECORD ? &restart->progress.records : &restart->progress.deletions) += 1;
+        restart->progress.records += entries[i].kind == QUIRE_LOG_RECORD && entries[i].size_bytes > 0;
+        restart->progress.deletions += entries[i].kind == QUIRE_LOG_TOMBSTONE;
     }
     if (n > 0) {
         restart->hooks.entries(restart->hooks.ctx, ahead->walk.segment, entries, n);
@@ -297,11 +296,14 @@ static void restart_doubt(struct restart *restart) {
     }
 }
 
-static void restart_snapshot_told(struct restart *restart, uint32_t n) {
+static void restart_snapshot_told(struct restart *restart, const struct quire_snapshot_entry *entries, uint32_t n) {
     struct restart_progress *p = &restart->progress;
     uint64_t all = snapshot_entries(restart->snapshot);
-    p->records += n;
-    p->read = (uint32_t)((double)p->to_read * (double)p->records / (double)all);
+    for (uint32_t i = 0; i < n; i++) {
+        p->records += entries[i].kind == QUIRE_SNAPSHOT_RECORD;
+    }
+    restart->snapshot_told += n;
+    p->read = (uint32_t)((double)p->to_read * (double)restart->snapshot_told / (double)all);
 }
 
 /* True: there is more to tell at once. */
@@ -311,7 +313,7 @@ static bool restart_turn_snapshot(struct restart *restart) {
     enum quire_status status = snapshot_next(restart->snapshot, RESTART_STEP, &entries, &n);
     if (status == QUIRE_OK) {
         restart->hooks.live(restart->hooks.ctx, entries, n);
-        restart_snapshot_told(restart, n);
+        restart_snapshot_told(restart, entries, n);
     } else if (status == QUIRE_NOT_FOUND) {
         restart->progress.read_bytes += snapshot_read_bytes(restart->snapshot);
         snapshot_destroy(&restart->snapshot);

@@ -21,7 +21,9 @@ struct restart;
 struct restart_hooks { /* as pager/disk.h wants them, in its order */
     void (*segment)(void *ctx, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units, uint32_t n_entries);
     void (*serve)(void *ctx); /* every segment's state is told */
+    /* A record that does not count, though it lies there, has a size of 0. */
     void (*entries)(void *ctx, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
+    void (*blind)(void *ctx); /* there was no memory for some: nobody can tell what else the log holds */
     void (*live)(void *ctx, const struct quire_snapshot_entry *entries, uint32_t n); /* of a snapshot */
     bool (*end)(void *ctx);                                                          /* called until it is false, once a turn */
     void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);

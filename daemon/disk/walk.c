@@ -95,18 +95,19 @@ static bool walk_grow(struct walk *walk, uint32_t more) {
 
 static void walk_next_head(struct walk *walk);
 
-/* Takes the batch's good records, and every deletion. */
+/* Takes the batch's good records, and every deletion; of a bad record a start is told that it lies there, by a size of 0. */
 static void walk_take(struct walk *walk) {
     if (!walk_grow(walk, walk->batch.n_entries)) {
         walk_finish(walk, QUIRE_NO_MEMORY);
         return;
     }
     for (uint32_t i = 0; i < walk->batch.n_entries; i++) {
-        if (walk->heads[i].kind == QUIRE_LOG_TOMBSTONE || i < walk->n_good) {
-            walk->entries[walk->n_entries++] = walk->heads[i];
-        } else {
-            walk->n_bad++;
+        bool good = walk->heads[i].kind == QUIRE_LOG_TOMBSTONE || i < walk->n_good;
+        if (good || walk->verify) {
+            walk->entries[walk->n_entries] = walk->heads[i];
+            walk->entries[walk->n_entries++].size_bytes *= good;
         }
+        walk->n_bad += !good;
     }
     walk->at_units += walk->batch.size_units;
     walk->used_units = walk->at_units;

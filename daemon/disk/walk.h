@@ -31,7 +31,7 @@ struct walk {
     int error;                /* errno of a read that failed, also where the walk went on */
     struct quire_log_entry *entries;
     uint32_t n_entries;
-    uint32_t n_bad;      /* records that were left out */
+    uint32_t n_bad;      /* records that were left out, or, with verify, have a size of 0 */
     uint32_t used_units; /* where the last batch ends */
     bool walked;         /* no footer */
     uint64_t read_bytes;

@@ -14,9 +14,26 @@ void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key 
     const struct pager_tombstone tombstone = {.key = *key, .serial = ns->serial, .sequence = ++pager->sequence};
     disk->tombstones[(disk->first_tombstone + disk->n_tombstones++) % PAGER_DISK_MAX_TOMBSTONES] = tombstone;
     disk->buried_wanted++;
+    pager_remains_bury(pager, ns->serial, key);
     if (disk->restoring) {
         pager_restore_bury(pager, &tombstone);
     }
+}
+
+static bool is_written(const struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    const struct pager_domain *domain = &pager->domains[pager->namespaces[b->ns]->domain];
+    for (uint32_t slot = b->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (domain->records[slot].flags & PAGER_RECORD_WRITING) {
+            return true;
+        }
+    }
+    return pager_where_any(pager, block);
+}
+
+bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block) {
+    return pager->disk && (pager->disk->restoring || (block != PAGER_NO_BLOCK && is_written(pager, block)) ||
+                           pager_remains_may_lie(pager, ns->serial, key));
 }
 
 bool pager_may_bury(const struct pager *pager, uint32_t n) {

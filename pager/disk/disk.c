@@ -62,6 +62,7 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
     disk->reserve = shape->reserve;
     disk->emptying.segment = PAGER_NO_SEGMENT;
     disk->restoring = true;
+    pager_remains_init(pager);
     disk->meta_wanted = 1; /* what there is already */
     pager_table_init(&disk->ops, PAGER_DISK_MAX_OPS);
     pager_table_init(&disk->loads, PAGER_DISK_MAX_LOADS);
@@ -95,6 +96,7 @@ void pager_disk_destroy(struct pager *pager) {
         pager_op_free(pager, op);
     }
     pager_restore_free(pager);
+    pager_remains_free(pager);
     pager_table_free(&disk->ops);
     pager_table_free(&disk->loads);
     pager_log_destroy(&disk->log);
@@ -360,7 +362,8 @@ uint64_t pager_disk_memory(const struct pager *pager) {
     return sizeof(*disk) + stats.books_bytes + pager_log_segments(disk->log) * sizeof(*disk->open_ticks) +
            PAGER_DISK_MAX_TOMBSTONES * sizeof(*disk->tombstones) + pager_table_bytes(&disk->ops) + pager_table_bytes(&disk->loads) +
            (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->sequences.committed_bytes +
-           (disk->graves ? pager_index_bytes(disk->graves) : 0) + disk->pins_capacity * sizeof(*disk->pins);
+           (disk->graves ? pager_index_bytes(disk->graves) : 0) + disk->pins_capacity * sizeof(*disk->pins) +
+           disk->remains.capacity * sizeof(*disk->remains.places);
 }
 
 void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats) {

@@ -5,12 +5,13 @@
  *   bury.c     deletions that last, metadata              read.c   records back into a pool, one read for all who wait
  *   load.c     what readers asked for, item by item       empty.c  the oldest segment is emptied; orphans go
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
- *   live.c     and the other way: what is on disk
+ *   live.c     and the other way: what is on disk         remains.c  what the log may hold that the index does not find
  */
 #ifndef PAGER_DISK_INTERNAL_H
 #define PAGER_DISK_INTERNAL_H
 
 #include "pager/disk.h"
+#include "pager/disk/remains.h"
 #include "pager/disk/where.h"
 #include "pager/internal.h"
 #include "pager/log/budget.h"
@@ -158,6 +159,11 @@ struct pager_disk {
     bool flushing, flush_told;
     struct pager_wish flushed;
 
+    /* what the index does not find */
+    struct pager_remains remains;
+    uint64_t tails[QUIRE_LOG_MAX_FILES];  /* of each device: what it says durably of the lowest epoch that holds anything */
+    uint64_t doubts[QUIRE_LOG_MAX_FILES]; /* up to this epoch nobody knows what its segments hold; 0: everything is known */
+
     /* deletions and metadata */
     struct pager_tombstone *tombstones; /* ring */
     uint32_t n_tombstones, first_tombstone;
@@ -231,6 +237,8 @@ uint64_t pager_disk_memory(const struct pager *pager);
 void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_dirty_first(struct pager_domain *domain, uint32_t slot); /* before all others: its segment is being emptied */
 void pager_dirty_leave(struct pager_domain *domain, uint32_t slot);
+/* A record leaves its block while it is written: the log will hold it, and the index not find it. */
+void pager_write_left(struct pager *pager, const struct pager_record *record);
 void pager_write_pump(struct pager *pager);
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
@@ -245,7 +253,11 @@ bool pager_device_rests(const struct pager *pager, uint32_t device);
 bool pager_all_rest(const struct pager *pager, bool lasting);
 
 /* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
-/* A block is deleted, or was not there: the log may hold what the index has forgotten, or has not found yet. */
+/*
+ * Is a tombstone needed, so that the deletion lasts? What the log does not hold cannot come back. `block` may be NO_BLOCK: the log may
+ * hold what the index has forgotten, or has not found yet.
+ */
+bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block);
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
 bool pager_may_bury(const struct pager *pager, uint32_t n);
 bool pager_pin_note(struct pager *pager, uint32_t block); /* false: no memory, or too many */

@@ -28,6 +28,31 @@ static void describe(const struct pager *pager, uint32_t block, const struct pag
     }
 }
 
+/* After the index: what it does not find, and of which devices nobody can tell. */
+static bool next_remain(const struct pager *pager, struct pager_disk_cursor *cursor, struct quire_snapshot_entry *entry) {
+    struct pager_remain remain;
+    *entry = (struct quire_snapshot_entry){0};
+    if (pager_remains_next(pager, &cursor->remain, &remain)) {
+        entry->key = remain.key;
+        entry->epoch = remain.epoch;
+        entry->ns = remain.serial;
+        entry->segment = remain.segment;
+        entry->kind = QUIRE_SNAPSHOT_REMAIN;
+        return true;
+    }
+    while (cursor->doubt < pager_log_segments(pager->disk->log)) { /* the first segment of each device speaks for it */
+        uint32_t segment = cursor->doubt++, device = pager_log_segment(pager->disk->log, segment)->device;
+        bool first = segment == 0 || pager_log_segment(pager->disk->log, segment - 1)->device != device;
+        if (first && pager->disk->doubts[device] > 0) {
+            entry->epoch = pager->disk->doubts[device];
+            entry->segment = segment;
+            entry->kind = QUIRE_SNAPSHOT_DOUBT;
+            return true;
+        }
+    }
+    return false;
+}
+
 bool pager_disk_next_live(const struct pager *pager, struct pager_disk_cursor *cursor, struct quire_snapshot_entry *entry) {
     struct pager_where where;
     for (;;) {
@@ -38,7 +63,7 @@ bool pager_disk_next_live(const struct pager *pager, struct pager_disk_cursor *c
         cursor->inside = false;
         uint32_t next = pager_index_next(pager->index, cursor->next, &cursor->block);
         if (next == PAGER_NO_BLOCK) {
-            return false;
+            return next_remain(pager, cursor, entry);
         }
         cursor->next = next;
         cursor->at = 0;

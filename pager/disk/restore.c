@@ -67,6 +67,10 @@ void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_seg
     uint64_t most = (uint64_t)g->segment_units * g->unit_bytes / sizeof(struct quire_log_entry);
     pager->disk->expected += state == PAGER_SEGMENT_SEALED ? quire_min_u64(n_entries, most) : 0;
     pager_log_found(pager->disk->log, segment, state, epoch, used_units, n_entries);
+    if (pager->disk->n_devices > 1 && state == PAGER_SEGMENT_CLEAN && epoch > 0) {
+        /* It is empty because another device said so, maybe, which may be lost. */
+        pager_remains_doubt(pager, pager_log_segment(pager->disk->log, segment)->device, epoch);
+    }
 }
 
 void pager_restore_left(struct pager *pager, uint32_t block) {
@@ -145,7 +149,7 @@ static bool begin(struct pager *pager) {
 }
 
 static bool is_sound(const struct pager_ns *ns, const struct quire_log_entry *entry) {
-    return entry->group < ns->n_groups && entry->n_tokens > 0 && entry->n_tokens <= ns->layout->block_tokens;
+    return entry->size_bytes > 0 && entry->group < ns->n_groups && entry->n_tokens > 0 && entry->n_tokens <= ns->layout->block_tokens;
 }
 
 /* How an entry's block is found: chains are written in order and told from their end, so mostly by the one that was told before. */
@@ -316,6 +320,17 @@ void *pager_restore_warm(struct pager *pager) {
     return page ? page : pager_arena_warm(&disk->sequences, disk->sequence_groups * PAGER_ARENA_PAGE_BYTES);
 }
 
+/* What the index does not find there stands there all the same. Of a namespace that is no more nothing ever comes back. */
+static void note_rest(struct pager *pager, const struct pager_ns *ns, uint32_t segment, const struct quire_log_entry *entry,
+                      uint32_t block) {
+    struct pager_where known;
+    bool found = block != PAGER_NO_BLOCK && pager_where_find(pager, block, entry->group, &known) && known.segment == segment &&
+                 known.at_units == entry->at_units;
+    if (ns && !found) {
+        pager_remains_note(pager, entry->ns, &entry->key, segment);
+    }
+}
+
 /*
  * A number that no life up to this one can have given was written by nobody: such a record is none, and what is counted here does not go on from it, or
  * there would soon be no higher ones. Such a deletion is one all the same, of everything that is found.
@@ -347,6 +362,7 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
             last = PAGER_NO_BLOCK;
         } else {
             last = given ? take(pager, segment, &coming[done % (2 * AHEAD)], entry, last) : PAGER_NO_BLOCK;
+            note_rest(pager, coming[done % (2 * AHEAD)].ns, segment, entry, last);
         }
     }
 }
@@ -371,11 +387,13 @@ static uint32_t tick_of(const struct pager *pager, uint32_t idle_ticks) {
  * newer. So it gets no
  * sequence, like what was stored since the start; what was deleted since then has a grave.
  */
-static void take_live(struct pager *pager, const struct quire_snapshot_entry *live) {
+static uint32_t take_live(struct pager *pager, const struct quire_snapshot_entry *live) {
     struct pager_disk *disk = pager->disk;
     const struct quire_log_entry entry = {.key = live->key,
                                           .parent = live->parent,
                                           .ns = live->ns,
+                                          .at_units = live->at_units,
+                                          .size_bytes = live->size_units * disk->geometry.unit_bytes,
                                           .n_tokens = live->n_tokens,
                                           .group = live->group,
                                           .kind = QUIRE_LOG_RECORD,
@@ -386,7 +404,7 @@ static void take_live(struct pager *pager, const struct quire_snapshot_entry *li
     struct pager_ns *ns = coming.ns;
     if (!ns || !still_lies(disk, live) || !is_sound(ns, &entry) || buried_up_to(disk, ns, coming.tag, &live->key) > 0 ||
         obtain(pager, &coming, &entry, PAGER_NO_BLOCK, &block) != QUIRE_OK) {
-        return;
+        return PAGER_NO_BLOCK;
     }
     const struct pager_where where = {
         .segment = live->segment,
@@ -404,13 +422,26 @@ static void take_live(struct pager *pager, const struct quire_snapshot_entry *li
         b->used = (uint32_t)quire_max_u64(b->used, tick_of(pager, live->idle_ticks));
     } else if (!pager_block_stored(pager, block)) {
         pager_block_settle(pager, block);
+        return PAGER_NO_BLOCK;
+    }
+    return block;
+}
+
+static void found_live(struct pager *pager, const struct quire_snapshot_entry *live) {
+    struct pager_disk *disk = pager->disk;
+    const struct quire_log_entry entry = {.key = live->key, .ns = live->ns, .at_units = live->at_units, .group = live->group};
+    if (live->kind == QUIRE_SNAPSHOT_DOUBT && live->segment < pager_log_segments(disk->log)) {
+        pager_remains_doubt(pager, pager_log_segment(disk->log, live->segment)->device, live->epoch);
+    } else if (still_lies(disk, live)) {
+        uint32_t block = live->kind == QUIRE_SNAPSHOT_RECORD ? take_live(pager, live) : PAGER_NO_BLOCK;
+        note_rest(pager, pager_ns_of_serial(pager, live->ns), live->segment, &entry, block);
     }
 }
 
 void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n) {
     pager_clock(pager, now_ns);
     for (uint32_t i = 0; i < n && pager->disk->restoring && !pager->disk->restore_failed; i++) {
-        take_live(pager, &entries[i]);
+        found_live(pager, &entries[i]);
     }
 }
 
@@ -447,9 +478,20 @@ static void pin(struct pager *pager, const struct quire_meta_pin *pin) {
     }
 }
 
+void pager_restore_incomplete(struct pager *pager) {
+    struct pager_log_stats stats;
+    pager_log_stats(pager->disk->log, &stats);
+    for (uint32_t i = 0; i < pager->disk->n_devices; i++) {
+        pager_remains_doubt(pager, i, stats.epoch);
+    }
+}
+
 bool pager_restore_end(struct pager *pager, uint64_t now_ns) {
     pager_clock(pager, now_ns);
     struct pager_disk *disk = pager->disk;
+    if (disk->restoring && disk->restore_failed) {
+        pager_restore_incomplete(pager);
+    }
     for (uint32_t i = 0; disk->restoring && disk->n_pins > 0; i++) {
         if (i == PINS_A_CALL) {
             return true;

@@ -296,6 +296,7 @@ static void batch_take(struct pager *pager, const struct pager_op *op) {
         struct pager_record *record = &domain->records[op->batch.carried[i].slot];
         pager_dirty_leave(domain, op->batch.carried[i].slot);
         record->flags |= PAGER_RECORD_WRITING;
+        record->dirty_next = op->batch.place.segment;
         record->busy++;
         pager->disk->rewrites_writing += op->batch.carried[i].rewritten;
     }
@@ -581,6 +582,13 @@ void pager_write_pump(struct pager *pager) {
     }
 }
 
+void pager_write_left(struct pager *pager, const struct pager_record *record) {
+    const struct pager_ns *ns = pager->namespaces[record->ns];
+    if (!ns->deleted) {
+        pager_remains_note(pager, ns->serial, &pager_block_at(pager, record->block)->key, record->dirty_next);
+    }
+}
+
 /* ---- its end -------------------------------------------------------------------------------------------------------------- */
 static struct pager_record *carried_record(struct pager *pager, const struct pager_carried *carried) {
     return &pager->domains[carried->domain].records[carried->slot];
@@ -594,6 +602,7 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
     struct pager_record *record = &domain->records[carried->slot];
     pager->disk->rewrites_writing -= carried->rewritten;
     record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
+    record->dirty_next = PAGER_NO_RECORD;
     if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
         return;
     }
@@ -613,12 +622,14 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         if (!carried->rewritten) {
             pager_empty_admitted(pager, entry->size_bytes);
         }
-    } else if (pager_devices_in_use(pager->disk) > 0 && !ok) {
+        return;
+    }
+    pager_remains_note(pager, entry->ns, &entry->key, op->told.segment); /* it may lie there all the same */
+    if (pager_devices_in_use(pager->disk) > 0 && !ok) {
         enter(domain, carried->slot, carried->rewritten);
         return;
-    } else {
-        pager->disk->counters.disk_declined++;
     }
+    pager->disk->counters.disk_declined++;
 }
 
 static void batch_leaves_books(struct pager *pager, const struct pager_op *op, bool ok) {
@@ -710,7 +721,7 @@ void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     if (again && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS) {
         pager_log_seal_later(disk->log, op->told.segment);
     } else {
-        pager_log_sealed(disk->log, op->told.segment, status == QUIRE_OK);
+        pager_remains_gone(pager, op->told.device, pager_log_sealed(disk->log, op->told.segment, status == QUIRE_OK));
     }
     op->told.entries = NULL;
     pager_op_free(pager, op);

@@ -114,8 +114,11 @@ bool pager_log_all_sealed(const struct pager_log *log);
 bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail);
 /* It could not be sealed now: it will be given out again. */
 void pager_log_seal_later(struct pager_log *log, uint32_t segment);
-/* !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same. */
-void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
+/*
+ * !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same: with a footer or without, it is full. Returned: the
+ * tail that its header tells (place.tail), which is durable now; 0: none is.
+ */
+uint64_t pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
 
 /* ---- what lives ----------------------------------------------------------------------------------------------------------- */
 void pager_log_live(struct pager_log *log, uint32_t segment, uint32_t bytes); /* one more record that the index points to */

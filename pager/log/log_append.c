@@ -180,6 +180,7 @@ enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struc
                                       .size_units = (uint32_t)batch.units,
                                       .first = row->s.used_units == 1,
                                       .tail = tail_of(log)};
+    row->draft->tail = place->first ? place->tail : row->draft->tail;
     write_down(log, row, entries, n, place->head_units);
     return QUIRE_OK;
 }
@@ -218,6 +219,7 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
         }
         return;
     }
+    draft->tail = place->first ? 0 : draft->tail;
     memmove(draft->entries + first, draft->entries + first + n, (draft->n - first - n) * sizeof(*draft->entries));
     draft->n -= n;
     row->s.n_entries -= n;
@@ -294,14 +296,15 @@ void pager_log_seal_later(struct pager_log *log, uint32_t segment) {
     }
 }
 
-void pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
-    (void)ok; /* with a footer or without, it is full; the next start finds out which */
+uint64_t pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
     assert(segment < log->n_rows);
     struct pager_log_row *row = &log->rows[segment];
     assert(row->draft != NULL && row->draft->given);
+    uint64_t tail = ok ? row->draft->tail : 0;
     pager_log_drop_draft(log, segment);
     if (row->s.state != PAGER_SEGMENT_LOST) {
         assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0);
         row->s.state = PAGER_SEGMENT_SEALED;
     }
+    return tail;
 }

@@ -11,7 +11,8 @@
 /* What a footer will hold. Entries lie in the order of their batches, so that a batch's are found by its place. */
 struct pager_log_draft {
     uint32_t segment, n, capacity;
-    bool given; /* to whoever writes the footer: it stays until he is done, also when its device is lost meanwhile */
+    uint64_t tail; /* as its header tells it; 0: there is none, or it could not be written */
+    bool given;    /* to whoever writes the footer: it stays until he is done, also when its device is lost meanwhile */
     struct quire_log_entry *entries;
     struct pager_log_draft *next;
 };

@@ -272,8 +272,10 @@ static void roll_fate(struct sim *sim) {
     if (config->hangs_permille > 0 && sim_roll(sim, 1000) < config->hangs_permille) {
         sim_store_hang(sim, sim_roll(sim, config->shape.n_devices));
     }
-    if (sim_roll(sim, 1000) < config->crash_permille) {
-        if (sim_chance(sim, 25)) {
+    bool ill_fated = sim->ill_fated && sim_chance(sim, 30);
+    if (sim_roll(sim, 1000) < config->crash_permille || ill_fated) {
+        sim->ill_fated = false;
+        if (!ill_fated && sim_chance(sim, 25)) {
             stop(sim);
         } else {
             sim_say(sim, "crash");

@@ -85,6 +85,7 @@ struct sim {
     struct pager *pager; /* NULL: the daemon is down */
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;
+    bool ill_fated; /* it crashes soon */
     uint64_t spins; /* ticks in a row that did not let time pass */
     struct sim_counts *counts;
 };

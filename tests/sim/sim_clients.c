@@ -164,6 +164,30 @@ static void want_keys(struct sim *sim, uint32_t client) {
     send(sim, client, &request);
 }
 
+static bool is_gone(struct sim *sim, uint32_t space, uint32_t key) {
+    const struct sim_key *k = &sim->model.spaces[space].keys[key];
+    struct pager_block_info info;
+    return (k->offered[0] > 0 || k->offered[1] > 0) &&
+           pager_block_info(sim->pager, sim->now_ns, sim_server_space(sim, space), &k->key, &info) == QUIRE_OK && info.n_records == 0;
+}
+
+/* What was stored once and has left since, without being deleted: the log may hold it, and a crash is to show that it does not come back. Or what never was. */
+static void want_gone(struct sim *sim, uint32_t client) {
+    struct sim_request request = {
+        .type = SIM_KEYS, .space = space_for(sim, client), .verb = QUIRE_WIRE_DELETE, .never = sim_chance(sim, 20)};
+    uint32_t most = sim_chance(sim, 50) ? 1 : SIM_KEYS_AT_ONCE, first = sim_roll(sim, sim->config.n_keys);
+    for (uint32_t i = 0; i < sim->config.n_keys && request.n < most; i++) {
+        uint32_t key = (first + i) % sim->config.n_keys;
+        if (request.never || is_gone(sim, request.space, key)) {
+            request.keys[request.n++] = key;
+        }
+    }
+    if (request.n > 0) {
+        send(sim, client, &request);
+        sim->ill_fated |= !request.never && sim_chance(sim, 3);
+    }
+}
+
 void sim_clients_gone(struct sim *sim, uint32_t client, bool quarantine) {
     struct sim_clients *clients = &sim->clients;
     uint64_t session = clients->all[client].session;
@@ -200,8 +224,10 @@ static void want_something(struct sim *sim, uint32_t client) {
         want_of_lease(sim, client, SIM_LOAD);
     } else if (what < 900) {
         want_of_lease(sim, client, SIM_RELEASE);
-    } else if (what < 965) {
+    } else if (what < 955) {
         want_keys(sim, client);
+    } else if (what < 965) {
+        want_gone(sim, client);
     } else if (what < 978) {
         sim_clients_gone(sim, client, sim_chance(sim, 40));
     } else if (what < 980) {

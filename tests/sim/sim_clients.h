@@ -32,6 +32,7 @@ struct sim_request {
     bool partial;
     /* KEYS */
     enum quire_wire_keys_verb verb;
+    bool never; /* keys that nobody ever stored */
 };
 
 struct sim_client {

@@ -208,14 +208,11 @@ static void go_on(struct sim *sim, struct restore *restore) {
     sim_after(sim, sim_between(sim, 1000, 3000000), next);
 }
 
-static void tombstones_only(struct quire_log_entry *entries, uint32_t *n) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < *n; i++) {
-        if (entries[i].kind == QUIRE_LOG_TOMBSTONE) {
-            entries[kept++] = entries[i];
-        }
+/* Records are told as not to be used: a size of 0. */
+static void tombstones_only(struct quire_log_entry *entries, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        entries[i].size_bytes = 0;
     }
-    *n = kept;
 }
 
 /* A segment's entries are told in pieces, one a turn; it is read anew for each: nobody writes to it meanwhile. */
@@ -248,7 +245,7 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
         unreadable(sim, device);
     }
     if (row->headless || sim->executor.devices[device].told_lost) {
-        tombstones_only(entries, &n);
+        tombstones_only(entries, n);
     }
     restore->left = restore->begun ? (uint32_t)quire_min_u64(restore->left, n) : n;
     restore->begun = true;

@@ -312,6 +312,7 @@ static void by_key(struct sim *sim, const struct sim_request *request) {
     uint8_t keys[SIM_KEYS_AT_ONCE * QUIRE_KEY_BYTES], statuses[SIM_KEYS_AT_ONCE];
     for (uint32_t i = 0; i < request->n; i++) {
         memcpy(keys + i * QUIRE_KEY_BYTES, space->keys[request->keys[i]].key.b, QUIRE_KEY_BYTES);
+        keys[i * QUIRE_KEY_BYTES] ^= request->never ? 0xff : 0;
     }
     enum quire_status status = pager_keys(sim->pager, sim->now_ns, request->session, sim_server_space(sim, request->space), request->verb,
                                           keys, request->n, statuses);
@@ -319,6 +320,12 @@ static void by_key(struct sim *sim, const struct sim_request *request) {
             request->keys[0], status, statuses[0]);
     SIM_REQUIRE(sim, status == QUIRE_OK || status == QUIRE_RETRY);
     if (status != QUIRE_OK || request->verb != QUIRE_WIRE_DELETE) {
+        return;
+    }
+    for (uint32_t i = 0; request->never && i < request->n; i++) {
+        SIM_REQUIRE(sim, statuses[i] == QUIRE_MISS);
+    }
+    if (request->never) {
         return;
     }
     struct sim_barrier barrier = {.space = -1, .keys = calloc(request->n, sizeof(*barrier.keys))};

@@ -76,8 +76,9 @@ static void heads(struct walk *walk, bool verify) {
         for (uint32_t i = 0; i < batch.n_entries; i++) {
             bool is_record = found[i].kind == QUIRE_LOG_RECORD;
             good = good && (!is_record || !verify || is_whole(walk, &found[i]));
-            if (!is_record || good) {
-                walk->entries[walk->n++] = found[i];
+            if (!is_record || good || verify) { /* of a bad one a start is told that it lies there */
+                walk->entries[walk->n] = found[i];
+                walk->entries[walk->n++].size_bytes *= !is_record || good;
             }
         }
     }

@@ -5,9 +5,9 @@
 
 #include <math.h>
 
-static const char golden[] = "514c534e01000000a00102030405060708090a0b0c0d0e0f5857565554535251494746454443424102000000000000000300000000020"
+static const char golden[] = "514c534e02000000a00102030405060708090a0b0c0d0e0f5857565554535251494746454443424102000000000000000300000000020"
                              "000400000000000000000000000"
-                             "000000000000000000000000ac8629c3bc4da8596375b15be734330a0500000046000000ffffffff00000000494746454443424100000"
+                             "000000000000000000000000ac8629c3bc4da859523351b9777d3f9f0500000046000000ffffffff00000000494746454443424100000"
                              "00002000000fd7190c58fd082c3"
                              "b63d568673362611101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f404142434445464748494a4b4c4d4"
                              "e4f505152535455565758595a5b"
@@ -143,9 +143,22 @@ Test(snapshot, not_this_one) {
     free(bytes);
 }
 
+/* What remains in the log without the index finding it, and that nobody can tell what does, are told again as they were written. */
+Test(snapshot, remains) {
+    struct quire_snapshot_entry entries[2] = {
+        {.key = sample_log_key(0x30), .epoch = 7, .ns = 3, .segment = 5, .kind = QUIRE_SNAPSHOT_REMAIN},
+        {.epoch = 9, .segment = 1, .kind = QUIRE_SNAPSHOT_DOUBT},
+    };
+    struct quire_snapshot_entry told[2];
+    uint8_t *bytes = encoded(entries);
+    cr_assert_eq(decode(bytes, told), QUIRE_OK);
+    cr_assert_eq(memcmp(told, entries, sizeof told), 0);
+    free(bytes);
+}
+
 /* Sums are right, but what they are of could not stand in a log. */
 Test(snapshot, forged_entries) {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 20; i++) {
         struct quire_snapshot_entry entries[2], told[2];
         sample_entries(entries);
         struct quire_snapshot_entry *e = &entries[i % 2];
@@ -195,8 +208,20 @@ Test(snapshot, forged_entries) {
         case 14:
             e->flags = QUIRE_LOG_ROOT | QUIRE_LOG_PARENT_UNKNOWN;
             break;
+        case 15:
+            e->reserved[5] = 1;
+            break;
+        case 16:
+            e->kind = QUIRE_SNAPSHOT_DOUBT + 1;
+            break;
+        case 17:
+            e->kind = QUIRE_SNAPSHOT_REMAIN; /* and yet it has a place */
+            break;
+        case 18:
+            *e = (struct quire_snapshot_entry){.key = e->key, .segment = 1, .kind = QUIRE_SNAPSHOT_REMAIN}; /* of no epoch */
+            break;
         default:
-            e->reserved[6] = 1;
+            *e = (struct quire_snapshot_entry){.epoch = 1, .segment = 1, .n_tokens = 1, .kind = QUIRE_SNAPSHOT_DOUBT};
         }
         uint8_t *bytes = encoded(entries);
         cr_assert_eq(decode(bytes, told), QUIRE_CORRUPT, "lie %d", i);

@@ -125,7 +125,7 @@ Test(disk_restore, deletions_take_a_little_at_a_time) {
     cr_assert_eq(disk_stats(rig).counters->disk_restored, 0);
     while (pager_restore_end(rig->pager, rig->now_ns)) {
     }
-    cr_assert_eq(memory_of(rig), before);
+    cr_assert_leq(memory_of(rig), before + 100ull * 256, "but for what is remembered of the records that they bury");
     disk_rig_free(rig);
 }
 
