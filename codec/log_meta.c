@@ -136,9 +136,12 @@ static enum quire_status check_head(const uint8_t *in, size_t size, struct quire
         return QUIRE_VERSION;
     }
     memcpy(&check, in + size - sizeof(check), sizeof(check));
-    bool plausible = head->size_bytes == size && counts_valid(head) && namespaces_end(head) != UINT64_MAX &&
-                     check == quire_checksum(in, size - sizeof(check));
-    return plausible ? QUIRE_OK : QUIRE_CORRUPT;
+    uint64_t end = namespaces_end(head);
+    bool fits = head->size_bytes == size && end != UINT64_MAX && (uint64_t)head->n_namespaces * sizeof(struct quire_meta_ns) <= end;
+    if (!fits || head->n_files > QUIRE_LOG_MAX_FILES || check != quire_checksum(in, size - sizeof(check))) {
+        return QUIRE_CORRUPT;
+    }
+    return counts_valid(head) ? QUIRE_OK : QUIRE_TOO_LARGE;
 }
 
 enum quire_status quire_meta_open(const uint8_t *in, size_t size, const uint8_t set_id[16], struct quire_meta_head *head) {

@@ -67,7 +67,7 @@ struct quire_meta_item {
 enum quire_status quire_meta_encode(const struct quire_meta_head *head, const struct quire_meta_item *items,
                                     const struct quire_meta_pin *pins, const uint8_t (*files)[16], uint8_t *out, size_t capacity,
                                     size_t *size);
-/* Checks the whole file. CORRUPT, VERSION, MISMATCH (another set; set_id NULL: not compared). */
+/* Checks the whole file. CORRUPT, VERSION, MISMATCH (another set; set_id NULL: not compared), TOO_LARGE (more namespaces or pins than MAX). */
 enum quire_status quire_meta_open(const uint8_t *in, size_t size, const uint8_t set_id[16], struct quire_meta_head *head);
 /* After quire_meta_open: item i follows item i−1. `at` starts at 0; false at the end. */
 bool quire_meta_next(const uint8_t *in, size_t *at, struct quire_meta_item *item);

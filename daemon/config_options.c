@@ -69,14 +69,15 @@ static const struct pager_range {
     uint64_t min, max;
     bool zero_ok;
 } pager_ranges[] = {
-    {"max_blocks", 1024, 1000000000, false},  {"reclaim_low_pct", 0, 50, false},
-    {"reclaim_high_pct", 0, 60, false},       {"lease_quota_pct", 1, 100, false},
-    {"max_namespaces", 1, 65534, false},      {"ghost_entries", 0, 1u << 28, false},
-    {"max_leases", 16, 1u << 28, false},      {"max_parts_pending", 16, 1u << 24, false},
-    {"max_puts_waiting", 0, 1u << 24, false}, {"write_delay_ms", 0, HOUR_MS, false},
-    {"batch_bytes", KIB(64), MIB(64), false}, {"writes_in_flight", 1, 16, false},
-    {"read_ahead_bytes", 0, GIB(64), false},  {"write_budget_bytes_per_s", KIB(64), GIB(1024), true},
-    {"drive_writes_per_day", 0, 1000, false}, {"clean_segments", 1, 1024, false},
+    {"max_blocks", 1024, 1000000000, false},     {"reclaim_low_pct", 0, 50, false},
+    {"reclaim_high_pct", 0, 60, false},          {"lease_quota_pct", 1, 100, false},
+    {"max_namespaces", 1, 65534, false},         {"ghost_entries", 0, 1u << 28, false},
+    {"max_leases", 16, 1u << 28, false},         {"max_parts_pending", 16, 1u << 24, false},
+    {"max_puts_waiting", 0, 1u << 24, false},    {"write_delay_ms", 0, HOUR_MS, false},
+    {"batch_bytes", KIB(64), MIB(64), false},    {"writes_in_flight", 1, 16, false},
+    {"read_ahead_bytes", 0, GIB(64), false},     {"write_budget_bytes_per_s", KIB(64), GIB(1024), true},
+    {"drive_writes_per_day", 0, 1000, false},    {"clean_segments", 1, 1024, false},
+    {"max_pins", 0, QUIRE_META_MAX_PINS, false},
 };
 
 static struct config_option table[64] = {

@@ -202,25 +202,33 @@ uint64_t pager_block_bytes(const struct pager *pager, const struct pager_block *
     return bytes;
 }
 
-void pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins) {
+void pager_block_pinned(struct pager *pager, uint32_t block, uint16_t pins) {
     struct pager_block *b = pager_block_at(pager, block);
     struct pager_domain *domain = pager_domain_of(pager, b);
     uint64_t bytes = pager_block_bytes(pager, b);
     if (b->pins == 0 && pins > 0) {
         domain->pinned_bytes += bytes;
         pager->namespaces[b->ns]->pinned_blocks++;
+        pager->n_pinned++;
     } else if (b->pins > 0 && pins == 0) {
         domain->pinned_bytes -= bytes;
         pager->namespaces[b->ns]->pinned_blocks--;
-    }
-    if (b->pins != pins) {
-        pager_meta_changed(pager);
+        pager->n_pinned--;
     }
     b->pins = pins;
     if (pins > 0 && (b->flags & PAGER_BLOCK_LISTED)) {
         pager_age_remove(&domain->ages, pager->index, block);
     }
     pager_block_file(pager, block);
+}
+
+bool pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    if (b->pins != pins && !pager_pin_tell(pager, pager->namespaces[b->ns], &b->key, b->pins, pins)) {
+        return false;
+    }
+    pager_block_pinned(pager, block, pins);
+    return true;
 }
 
 bool pager_block_drop(struct pager *pager, uint32_t block, enum pager_ghost_kind ghost, uint64_t *bytes) {

@@ -55,6 +55,8 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_dropped, "records dropped because their segment was emptied")                                                                   \
     X(disk_orphans, "blocks dropped because what they continue is gone from every tier")                                                   \
     X(disk_emptied, "segments emptied")                                                                                                    \
+    X(disk_meta_failures, "times that the metadata (namespaces, pins) could not be written")                                               \
+    X(disk_pins_dropped, "pins that ended because their block was not on disk when the daemon started")                                    \
     X(disk_tombstones, "deletions written to disk")                                                                                        \
     X(disk_restored, "records found at start")                                                                                             \
     X(disk_unrestored, "entries passed over at start: there was no memory for the deletions that may concern them")
@@ -128,13 +130,16 @@ struct pager_disk_wish {
 /* ENTRIES' answer, before its completion: the segment's entries, from its footer or a scan. Copied. */
 enum quire_status pager_disk_entries(struct pager *pager, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n);
 
-/* META's answer: what is to be written. Arrays are the pager's, until the next call into it. */
+/* META's answer: what is to be written, as it is now. All of it is the pager's and stays as it is until the ticket is completed: another
+   thread may read it. */
 struct pager_disk_meta {
     uint32_t next_serial, n_items, n_pins;
     const struct quire_meta_item *items;
-    const struct quire_meta_pin *pins;
+    const struct quire_meta_pin *const *pins; /* in chunks: see pager_disk_meta_pins */
 };
 enum quire_status pager_disk_meta(struct pager *pager, uint64_t ticket, struct pager_disk_meta *meta);
+/* One behind the other: n_pins of them. On any thread. */
+void pager_disk_meta_pins(const struct pager_disk_meta *meta, struct quire_meta_pin *pins);
 
 /* ---- reading -------------------------------------------------------------------------------------------------------------- */
 /* One record of a lease that is to be in memory. */
@@ -194,6 +199,10 @@ void pager_disk_flush(struct pager *pager, uint64_t now_ns);
 /* Serials below this one were given before, also when no namespace is left. */
 void pager_restore_serial(struct pager *pager, uint32_t next_serial);
 enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_item *item, uint32_t domain, uint32_t next_serial);
+/* A namespace that cannot be had now: its domain is not configured, or there are too many. Nobody sees it, its records are not found, and every
+   metadata from now on tells of it and of its pins. INVALID: its serial is another's. */
+enum quire_status pager_restore_keep(struct pager *pager, const struct quire_meta_item *item);
+/* In force at once, although its block is only found later; when that does not come, it ends. NOT_FOUND: of no namespace. */
 enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin);
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries);
@@ -234,6 +243,8 @@ struct pager_disk_stats {
     uint64_t where_bytes;  /* memory for places beyond the index's own */
     double estimate_error; /* of fetch times, relative, smoothed; the worst device's */
     bool restoring, emptying;
+    bool meta_fails;                /* the last attempt to write the metadata did */
+    uint32_t pins, kept_namespaces; /* of which the metadata tells; the latter cannot be had now */
     const struct pager_disk_counters *counters;
 };
 void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats);

@@ -21,7 +21,6 @@ enum pager_block_flags {
     PAGER_BLOCK_LISTED = 4,      /* in an age list */
     PAGER_BLOCK_BUILDING = 8,    /* a record of it is under construction */
     PAGER_BLOCK_FLEETING = 16,   /* read from disk once since it left memory: leaves again before others, stays when it is read again */
-    PAGER_BLOCK_NOTED = 32,      /* among those of which metadata tells whether they are pinned */
     PAGER_BLOCK_FREE = 128       /* the index's own: no block is here */
 };
 

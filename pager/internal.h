@@ -143,6 +143,8 @@ struct pager_ns {
     uint32_t users;   /* sessions */
     uint64_t blocks, records, bytes, pinned_blocks, hits, misses, stores, evictions, tokens_reused;
     uint64_t disk_records, disk_bytes;
+    uint64_t pins_waiting;         /* after a start: of blocks that were not found yet */
+    struct pager_charter *charter; /* what the metadata says of it; NULL: nobody asked yet */
 };
 
 struct pager_lease;
@@ -235,12 +237,13 @@ struct pager_move {
 };
 
 struct pager_disk; /* pager/disk/internal.h */
+struct pager_charter;
 
 /* ---- the pager ------------------------------------------------------------------------------------------------------------ */
 struct pager {
     uint32_t magic;
     struct pager_options options;
-    uint64_t epoch, now_ns, start_ns;
+    uint64_t epoch, seed, now_ns, start_ns;
     bool started;
     struct pager_index *index;
     struct pager_ghosts ghosts;
@@ -262,8 +265,7 @@ struct pager {
     uint32_t walk_tick, walked; /* steps up parent chains in this tick */
     struct pager_counters counters;
     struct pager_disk *disk; /* NULL: none */
-    uint32_t *pinned;        /* blocks that were pinned, for the disk's metadata */
-    uint32_t n_pinned, pinned_capacity;
+    uint32_t n_pinned;       /* blocks */
     uint32_t found[QUIRE_MAX_BATCH];
     bool usable[QUIRE_MAX_BATCH + 1]; /* by length of the prefix: the windowed groups are there */
 };
@@ -319,7 +321,12 @@ void pager_block_settle(struct pager *pager, uint32_t block); /* after it lost s
 uint64_t pager_block_bytes(const struct pager *pager, const struct pager_block *block);
 /* Takes its records away; true when it was there. Leased ones become DOOMED. Its children become orphans. */
 bool pager_block_drop(struct pager *pager, uint32_t block, enum pager_ghost_kind ghost, uint64_t *bytes);
-void pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins);
+/* False: no memory to remember it, and nothing has changed. 0 always succeeds. */
+bool pager_block_pin(struct pager *pager, uint32_t block, uint16_t pins);
+/* Its books alone: the pins were told before, or nobody is to be told. */
+void pager_block_pinned(struct pager *pager, uint32_t block, uint16_t pins);
+/* May one more block of the namespace be pinned? */
+bool pager_may_pin(const struct pager *pager, const struct pager_ns *ns);
 
 /* record.c: slots and their books. */
 bool pager_record_slot(struct pager_domain *domain, uint32_t *slot); /* a free one, not taken yet */
@@ -381,8 +388,8 @@ uint64_t pager_assembly_memory(const struct pager_assembly *assembly);
 void pager_assembly_published(struct pager *pager, struct pager_assembly *assembly);
 
 /* publish.c */
-/* What a put with PIN asks of a block that is stored: one pin, unless somebody pins it already. */
-void pager_publish_pin(struct pager *pager, uint32_t block);
+/* What a put with PIN asks of a block that is stored: one pin, unless somebody pins it already. FULL, NO_MEMORY: it is not pinned. */
+enum quire_status pager_publish_pin(struct pager *pager, uint32_t block);
 /* The record is complete and sealed. */
 void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last);
 /* Would a record of these errors replace the block's? True also when there is none. */
@@ -414,5 +421,6 @@ void pager_ns_let_go(struct pager *pager, struct pager_ns *ns);
 void pager_ns_unuse(struct pager *pager, struct pager_session *s); /* all that it uses */
 void pager_ns_sweep(struct pager *pager);
 void pager_ns_free_all(struct pager *pager);
+void pager_charter_free(struct pager_charter **charter); /* unless a picture has it, too */
 
 #endif

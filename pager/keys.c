@@ -45,11 +45,10 @@ static enum quire_status pin(struct pager *pager, uint32_t block) {
     if (b->pins == UINT16_MAX) {
         return QUIRE_TOO_LARGE;
     }
-    if (!pager_pin_note(pager, block)) {
-        return QUIRE_NO_MEMORY;
+    if (b->pins == 0) {
+        return pager_publish_pin(pager, block);
     }
-    pager_block_pin(pager, block, (uint16_t)(b->pins + 1));
-    return QUIRE_OK;
+    return pager_block_pin(pager, block, (uint16_t)(b->pins + 1)) ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
 static enum quire_status unpin(struct pager *pager, uint32_t block) {
@@ -57,7 +56,19 @@ static enum quire_status unpin(struct pager *pager, uint32_t block) {
     if (b->pins == 0) {
         return pager_block_stored(pager, block) ? QUIRE_NOT_FOUND : QUIRE_MISS;
     }
-    pager_block_pin(pager, block, (uint16_t)(b->pins - 1));
+    return pager_block_pin(pager, block, (uint16_t)(b->pins - 1)) ? QUIRE_OK : QUIRE_NO_MEMORY;
+}
+
+/* Of a block that was pinned before the start, and was not found yet: as if it were there. */
+static enum quire_status of_waiting(struct pager *pager, struct pager_ns *ns, enum quire_wire_keys_verb verb, const quire_key *key,
+                                    uint32_t times) {
+    if (verb == QUIRE_WIRE_DELETE || (verb == QUIRE_WIRE_PIN && times == UINT16_MAX)) {
+        return verb == QUIRE_WIRE_DELETE ? QUIRE_IN_USE : QUIRE_TOO_LARGE;
+    }
+    if (!pager_pin_wait(pager, ns, key, verb == QUIRE_WIRE_PIN ? times + 1 : times - 1)) {
+        return QUIRE_NO_MEMORY;
+    }
+    pager_meta_changed(pager);
     return QUIRE_OK;
 }
 
@@ -82,6 +93,12 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
         quire_key key;
         memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
         uint32_t block = pager_index_find(pager->index, ns, &key);
+        bool pinned = block != PAGER_NO_BLOCK && pager_block_at(pager, block)->pins > 0;
+        uint32_t waiting = pinned || verb == QUIRE_WIRE_TOUCH ? 0 : pager_pin_waits(pager, n, &key);
+        if (waiting > 0) {
+            statuses[i] = (uint8_t)of_waiting(pager, n, verb, &key, waiting);
+            continue;
+        }
         if (block == PAGER_NO_BLOCK && verb == QUIRE_WIRE_DELETE && pager_needs_grave(pager, n, &key, block)) {
             pager_bury(pager, n, &key); /* who is told that it is not here must not find it later */
         }

@@ -56,6 +56,7 @@ enum quire_status pager_ns_find(const struct pager *pager, const char *name, uin
 
 static void ns_free(struct pager_ns **ns) {
     if (*ns) {
+        pager_charter_free(&(*ns)->charter);
         free((*ns)->layout);
         free(*ns);
         *ns = NULL;
@@ -83,6 +84,9 @@ static enum quire_status describe(struct pager_ns *ns, const quire_layout *layou
 /* Whoever opens names without end fills the table with namespaces that nobody needs: the first of them go. */
 static bool drop_unused(struct pager *pager) {
     struct pager_ns *oldest = NULL;
+    if (pager->disk && pager->disk->restoring) {
+        return false; /* what looks empty may have all its blocks on disk */
+    }
     for (uint32_t i = 0; i < pager->n_namespaces; i++) {
         struct pager_ns *ns = pager->namespaces[i];
         if (ns && ns->users == 0 && ns->entries == 0 && ns->slots == 0 && (!oldest || ns->serial < oldest->serial)) {
@@ -101,7 +105,7 @@ static enum quire_status free_number(struct pager *pager, uint32_t *number) {
         for (*number = 0; *number < pager->n_namespaces && pager->namespaces[*number]; ++*number) {
         }
     } while (*number >= pager->options.max_namespaces && drop_unused(pager));
-    return *number < pager->options.max_namespaces ? QUIRE_OK : QUIRE_FULL;
+    return *number < pager->options.max_namespaces && pager_meta_has_room(pager) ? QUIRE_OK : QUIRE_FULL;
 }
 
 static enum quire_status create(struct pager *pager, uint32_t domain, const char *name, const quire_layout *layout, const void *salt,
@@ -277,12 +281,19 @@ static void end_assemblies(struct pager *pager, uint16_t ns) {
 
 enum quire_status pager_ns_delete(struct pager *pager, const char *name, uint64_t *blocks) {
     uint16_t number;
-    QUIRE_FORWARD(pager_ns_find(pager, name, &number));
+    enum quire_status status = pager_ns_find(pager, name, &number);
+    *blocks = 0;
+    if (status != QUIRE_OK) {
+        return status == QUIRE_NOT_FOUND ? pager_kept_delete(pager, name) : status;
+    }
     struct pager_ns *ns = pager->namespaces[number];
     *blocks = ns->blocks;
     pager->counters.deleted_blocks += ns->blocks;
     ns->deleted = true;
     pager_meta_changed(pager);
+    if (ns->pins_waiting > 0) {
+        pager_pins_expect(pager); /* they have no block that takes them along */
+    }
     ns->entries++; /* stays until the last line: ending assemblies may remove its last entry */
     end_assemblies(pager, number);
     ns->entries--;

@@ -21,6 +21,7 @@ static struct pager_options sane(struct pager_options options) {
     options.reclaim_high_pct = (uint32_t)quire_min_u64(options.reclaim_high_pct, 90);
     options.reclaim_low_pct = (uint32_t)quire_min_u64(options.reclaim_low_pct, options.reclaim_high_pct);
     options.lease_quota_pct = (uint32_t)quire_min_u64(options.lease_quota_pct, 100);
+    options.max_pins = (uint32_t)quire_min_u64(options.max_pins, QUIRE_META_MAX_PINS);
     return options;
 }
 
@@ -41,6 +42,7 @@ enum quire_status pager_create(const struct pager_options *options, uint64_t see
     made->magic = PAGER_MAGIC;
     made->options = sane(*options);
     made->epoch = epoch;
+    made->seed = seed;
     made->wishes.prev = made->wishes.next = &made->wishes;
     made->assemblies.prev = made->assemblies.next = &made->assemblies;
     pager_table_init(&made->sessions, PAGER_MAX_SESSIONS);
@@ -110,7 +112,6 @@ void pager_destroy(struct pager **pager) {
     pager_ghosts_free(&p->ghosts);
     pager_index_destroy(&p->index);
     free(p->buckets);
-    free(p->pinned);
     p->magic = 0;
     free(p);
     *pager = NULL;
@@ -124,6 +125,7 @@ void pager_set_options(struct pager *pager, const struct pager_options *options)
     pager->options.max_puts_waiting = old.max_puts_waiting;
     pager->options.max_leases = old.max_leases;
     pager->options.max_namespaces = old.max_namespaces;
+    pager->options.max_pins = old.max_pins;
     pager->options.ghost_entries = old.ghost_entries;
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         pager_reclaim_check(pager, &pager->domains[i]);

@@ -33,16 +33,19 @@ struct pager;
     X(max_puts_waiting, uint32_t, 16384, "puts that may wait for room at once")                                                            \
     X(max_leases, uint32_t, 262144, "leases at once, over all sessions")                                                                   \
     X(max_namespaces, uint32_t, 1024, "namespaces at once")                                                                                \
+    X(max_pins, uint32_t, 262144, "blocks pinned at once; each is told in the metadata file, which is written whole")                      \
     X(ghost_entries, uint32_t, 1048576, "evicted keys remembered, to tell evicted from never stored")
 
 /*
  * No session takes what others need to work: of each limit it has a share, though never less than PAGER_SHARE_LEAST. One more lease than a
  * PAGER_SHARE_LEASES-th of max_leases: RETRY. One more unfinished record that it began than a PAGER_SHARE_PUTS-th of max_parts_pending, or
  * one of parts by which they would reserve more than that share of the pool: RETRY with a hint. One more put waiting for room than that share of
- * max_puts_waiting: FULL with a hint, as when its deadline had passed.
+ * max_puts_waiting: FULL with a hint, as when its deadline had passed. Pins outlast sessions, so they are counted by namespace: one more than a
+ * PAGER_SHARE_PINS-th of max_pins: FULL.
  */
 #define PAGER_SHARE_LEASES 16u
 #define PAGER_SHARE_PUTS 4u
+#define PAGER_SHARE_PINS 2u
 #define PAGER_SHARE_LEAST 64u
 
 struct pager_options {
@@ -78,6 +81,7 @@ void pager_options_default(struct pager_options *options);
     X(puts_unlinked, "records whose link to their parent was left out: the search for a circle above it was cut short")                    \
     X(parts_expired, "records dropped because parts never came")                                                                           \
     X(put_bytes, "record bytes completed")                                                                                                 \
+    X(pins_refused, "pins refused because there were max_pins, or their namespace had its share of them")                                  \
     X(evicted_blocks, "blocks evicted to make room")                                                                                       \
     X(evicted_bytes, "record bytes evicted")                                                                                               \
     X(deleted_blocks, "blocks deleted on request")                                                                                         \
@@ -165,9 +169,9 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*
  * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event. With
- * PIN the block is pinned once when the outcome is OK, also when it was stored before, but not when it is pinned already. TOO_LARGE: it
- * would not fit into the empty pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when
- * PAGER_FILL asks.
+ * PIN the block is pinned once when the outcome is OK, also when it was stored before, but not when it is pinned already. FULL at once: no
+ * more may be pinned; when that is found out only in the end, the block is stored and not pinned. TOO_LARGE: it would not fit into the empty
+ * pool. Everything in `item` is hostile. The bytes are the daemon's affair: `cookie` leads it to them when PAGER_FILL asks.
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns);
@@ -177,8 +181,11 @@ enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_
                                    uint64_t put_id);
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
-/* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not). A deletion also ends
-   what is under construction; the outcome of its parts is OK, or MISS when one of them was to pin it. */
+/* May no more of its blocks be pinned? */
+bool pager_pins_full(const struct pager *pager, uint16_t ns);
+/* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not), FULL (no more may be
+   pinned). A deletion also ends what is under construction; the outcome of its parts is OK, or MISS when one of them was to pin it. While the log is
+   still being read, a pin from before holds although its block was not found yet. */
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
                              const uint8_t *keys, uint32_t n_keys, uint8_t *statuses);
 

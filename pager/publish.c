@@ -17,10 +17,16 @@ bool pager_more_faithful(const struct pager *pager, uint32_t block, uint8_t grou
     return !pager_where_find(pager, block, group, &where) || improves(error, ancestry_error, where.error, where.ancestry_error);
 }
 
-void pager_publish_pin(struct pager *pager, uint32_t block) {
-    if (pager_block_at(pager, block)->pins == 0 && pager_pin_note(pager, block)) {
-        pager_block_pin(pager, block, 1);
+enum quire_status pager_publish_pin(struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    if (b->pins > 0) {
+        return QUIRE_OK;
     }
+    if (!pager_may_pin(pager, pager->namespaces[b->ns])) {
+        pager->counters.pins_refused++;
+        return QUIRE_FULL;
+    }
+    return pager_block_pin(pager, block, 1) ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
 /* Others that build the same record and would not improve on it. */
@@ -31,10 +37,7 @@ static void end_rivals(struct pager *pager, const struct pager_assembly *winner)
         if (rival != winner && rival->group == winner->group &&
             !pager_more_faithful(pager, winner->block, rival->group, 0, rival->ancestry_error)) {
             pager->counters.puts_duplicate++;
-            if (pager_assembly_wants_pin(rival)) {
-                pager_publish_pin(pager, winner->block);
-            }
-            pager_assembly_end(pager, rival, QUIRE_OK);
+            pager_assembly_end(pager, rival, pager_assembly_wants_pin(rival) ? pager_publish_pin(pager, winner->block) : QUIRE_OK);
         }
     }
 }
@@ -73,7 +76,8 @@ static void count(struct pager *pager, const struct pager_assembly *assembly) {
     pager->namespaces[assembly->ns]->stores++;
 }
 
-static void show(struct pager *pager, struct pager_domain *domain, struct pager_assembly *assembly) {
+/* Not OK: it was to be pinned and is not. */
+static enum quire_status show(struct pager *pager, struct pager_domain *domain, struct pager_assembly *assembly) {
     struct pager_record *record = &domain->records[assembly->slot];
     struct pager_block *block = pager_block_at(pager, assembly->block);
     record->sequence = assembly->sequence;
@@ -81,10 +85,10 @@ static void show(struct pager *pager, struct pager_domain *domain, struct pager_
     record->ancestry_error = assembly->ancestry_error;
     pager_record_step(pager, domain, assembly->slot, PAGER_HAPPENS_SEALED);
     block->used = pager_tick_now(pager);
-    if (assembly->pin) {
-        pager_publish_pin(pager, assembly->block);
-    }
+    pager_pin_arrived(pager, assembly->block);
+    enum quire_status status = assembly->pin ? pager_publish_pin(pager, assembly->block) : QUIRE_OK;
     pager_dirty_enter(pager, domain, assembly->slot);
+    return status;
 }
 
 void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct pager_part *last) {
@@ -93,11 +97,9 @@ void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct 
     if (held != PAGER_NO_RECORD || (pager_where_groups(pager, assembly->block) >> assembly->group & 1)) {
         if (!pager_more_faithful(pager, assembly->block, assembly->group, 0, assembly->ancestry_error)) {
             pager->counters.puts_duplicate++;
-            if (pager_assembly_wants_pin(assembly)) {
-                pager_publish_pin(pager, assembly->block);
-            }
-            pager_part_done(pager, last, QUIRE_OK);
-            pager_assembly_end(pager, assembly, QUIRE_OK);
+            enum quire_status status = pager_assembly_wants_pin(assembly) ? pager_publish_pin(pager, assembly->block) : QUIRE_OK;
+            pager_part_done(pager, last, status);
+            pager_assembly_end(pager, assembly, status);
             return;
         }
         if (held != PAGER_NO_RECORD && domain->records[held].sequence > assembly->sequence) {
@@ -110,9 +112,9 @@ void pager_publish(struct pager *pager, struct pager_assembly *assembly, struct 
         pager_where_drop(pager, assembly->block, assembly->group);
         pager->counters.puts_superseding++;
     }
-    show(pager, domain, assembly);
+    enum quire_status status = show(pager, domain, assembly);
     count(pager, assembly);
-    pager_part_done(pager, last, QUIRE_OK);
+    pager_part_done(pager, last, status);
     end_rivals(pager, assembly);
     if (assembly->supersedes) {
         drop_shorter(pager, assembly);

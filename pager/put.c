@@ -1,5 +1,5 @@
 /* Offers: each is checked against the layout, then joins a record under construction or begins one. */
-#include "pager/internal.h"
+#include "pager/disk/internal.h"
 #include "proto/layout.h"
 
 #include <math.h>
@@ -245,6 +245,15 @@ static bool is_lost(const struct pager_assembly *assembly, const struct quire_wi
     return item->taken > (assembly ? assembly->filled : 0);
 }
 
+/* Rather than to store it and not to pin it. */
+static bool may_pin(struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
+    uint32_t block = pager_index_find(pager->index, ns->number, key);
+    bool pinned = block != PAGER_NO_BLOCK && pager_block_at(pager, block)->pins > 0;
+    bool may = pinned || pager_pin_waits(pager, ns, key) > 0 || pager_may_pin(pager, ns);
+    pager->counters.pins_refused += !may;
+    return may;
+}
+
 static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, struct pager_part *part, const struct offer *offer,
                                     uint64_t deadline_ns) {
     const struct quire_wire_put *item = offer->item;
@@ -258,10 +267,7 @@ static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, st
     }
     if (!pager_more_faithful(pager, block, item->group, 0, item->ancestry_error)) {
         pager->counters.puts_duplicate++;
-        if (part->pin) {
-            pager_publish_pin(pager, block);
-        }
-        pager_part_done(pager, part, QUIRE_OK);
+        pager_part_done(pager, part, part->pin ? pager_publish_pin(pager, block) : QUIRE_OK);
         return QUIRE_OK;
     }
     struct pager_assembly *assembly = item->put_id ? pager_assembly_find(pager, block, item->group, item->put_id) : NULL;
@@ -283,6 +289,9 @@ enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t sessi
     enum quire_status status = check(n, item, &offer);
     if (status == QUIRE_OK && offer.shape.size_bytes > pager->domains[n->domain].capacity_bytes) {
         status = QUIRE_TOO_LARGE; /* no waiting would help */
+    }
+    if (status == QUIRE_OK && (item->flags & QUIRE_WIRE_PUT_PIN) && !may_pin(pager, n, &item->key)) {
+        status = QUIRE_FULL;
     }
     if (status == QUIRE_OK) {
         QUIRE_FORWARD(part_new(pager, session, n, &offer, cookie, &part));

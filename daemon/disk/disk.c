@@ -30,6 +30,12 @@ struct disk_warming { /* memory that entries will go to is touched by the work p
     bool running;
 };
 
+struct disk_saving {             /* metadata: as it was when it was asked for */
+    struct pager_disk_meta meta; /* the pager's: it stays so */
+    struct quire_meta_head head;
+    uint8_t members[QUIRE_LOG_MAX_FILES][16];
+};
+
 struct disk {
     struct core *core;
     struct disk_set *set;
@@ -49,7 +55,8 @@ struct disk {
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
     bool flushing, flushed, flush_failed;
-    bool meta_fails; /* the job's that saves it */
+    struct disk_saving saving;
+    bool meta_fails; /* the jobs' that save it */
 };
 
 /* ---- what the store asks -------------------------------------------------------------------------------------------------- */
@@ -83,19 +90,20 @@ static const quire_layout *disk_layout(void *ctx, uint16_t ns, uint32_t *serial)
     return pager_ns_layout(pager, ns);
 }
 
-static enum quire_status disk_meta(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size) {
+static enum quire_status disk_meta(void *ctx, uint64_t ticket) {
     struct disk *disk = ctx;
-    struct pager_disk_meta meta;
-    QUIRE_FORWARD(pager_disk_meta(disk->core->pager, ticket, &meta));
-    return disk_set_encode_meta(disk->set, meta.next_serial, disk->set->generation << PAGER_SEQUENCE_BITS, meta.items, meta.n_items, meta.pins, meta.n_pins,
-                                bytes, size);
+    struct disk_saving *saving = &disk->saving;
+    QUIRE_FORWARD(pager_disk_meta(disk->core->pager, ticket, &saving->meta));
+    disk_set_describe_meta(disk->set, &saving->head, saving->members);
+    saving->head.next_serial = saving->meta.next_serial;
+    saving->head.n_namespaces = saving->meta.n_items;
+    saving->head.n_pins = saving->meta.n_pins;
+    saving->head.sequence = disk->set->generation << PAGER_SEQUENCE_BITS;
+    return QUIRE_OK;
 }
 
-/* On a worker, one at a time. It is tried again each second: told when that begins, and when it ends. */
-static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size) {
-    struct disk *disk = ctx;
-    char why[512];
-    enum quire_status status = disk_meta_save(disk->set->meta_path, bytes, size, why, sizeof why);
+/* On a worker, one job at a time. It is tried again each second: told when that begins, and when it ends. */
+static void disk_note_meta(struct disk *disk, enum quire_status status, const char *why) {
     if (status != QUIRE_OK && !disk->meta_fails) {
         log_error("disk_meta_failed", "%s; until it can be, no deletion and no pin is durable, and new namespaces live in memory alone",
                   why);
@@ -103,6 +111,32 @@ static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size)
         log_info("disk_meta_saved", "%s: can be replaced again", disk->set->meta_path);
     }
     disk->meta_fails = status != QUIRE_OK;
+}
+
+/* On a worker: there may be many pins. */
+static enum quire_status disk_encode(void *ctx, uint8_t **bytes, size_t *size) {
+    struct disk *disk = ctx;
+    const struct disk_saving *saving = &disk->saving;
+    struct quire_meta_pin *pins = malloc((saving->meta.n_pins + 1ull) * sizeof *pins);
+    enum quire_status status = QUIRE_NO_MEMORY;
+    if (pins != NULL) {
+        pager_disk_meta_pins(&saving->meta, pins);
+        status = disk_meta_encode(&saving->head, saving->meta.items, pins, (const uint8_t(*)[16])saving->members, bytes, size);
+    }
+    free(pins);
+    if (status != QUIRE_OK) {
+        char why[512];
+        snprintf(why, sizeof why, "%s: cannot be put together: %s", disk->set->meta_path, quire_status_text(status));
+        disk_note_meta(disk, status, why);
+    }
+    return status;
+}
+
+static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size) {
+    struct disk *disk = ctx;
+    char why[512];
+    enum quire_status status = disk_meta_save(disk->set->meta_path, bytes, size, why, sizeof why);
+    disk_note_meta(disk, status, why);
     return status;
 }
 
@@ -201,6 +235,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                             .device_lost = disk_device_lost,
                                             .layout = disk_layout,
                                             .meta = disk_meta,
+                                            .meta_encode = disk_encode,
                                             .meta_save = disk_save,
                                             .ctx = disk};
     const struct restart_hooks restart_hooks = {.segment = disk_found_segment,
@@ -246,30 +281,62 @@ static bool disk_domain(const struct core *core, const struct quire_meta_item *i
     return false;
 }
 
-/* A namespace that cannot be had again is told: what is on disk of it is dead then. */
-static enum quire_status disk_restore_namespace(struct disk *disk, const struct quire_meta_item *item, uint32_t next_serial) {
+#define DISK_KEPT_NAMED 4u
+
+/* Namespaces that cannot be had, for one line of the log. */
+struct disk_kept {
+    uint32_t n;
+    char names[DISK_KEPT_NAMED * (2 * QUIRE_MAX_NAME + 40)];
+};
+
+static void disk_note_kept(struct disk_kept *kept, const struct quire_meta_item *item, enum quire_status status) {
+    size_t used = strlen(kept->names);
+    if (kept->n++ < DISK_KEPT_NAMED) {
+        snprintf(kept->names + used, sizeof kept->names - used, "%s%.*s/%.*s (%s)", used > 0 ? ", " : "", (int)item->domain_bytes,
+                 item->domain, (int)item->name_bytes, item->name,
+                 status == QUIRE_NOT_FOUND ? "no such domain"
+                 : status == QUIRE_FULL    ? "max_namespaces"
+                                           : "cannot be used");
+    }
+}
+
+/* What cannot be had is kept as it is: perhaps a domain is missing from the configuration by mistake. */
+static enum quire_status disk_restore_namespace(struct disk *disk, const struct quire_meta_item *item, uint32_t next_serial,
+                                                struct disk_kept *kept) {
     uint32_t domain;
     enum quire_status status = QUIRE_NOT_FOUND;
     if (disk_domain(disk->core, item, &domain)) {
         status = pager_restore_ns(disk->core->pager, item, domain, next_serial);
     }
-    if (status != QUIRE_OK && status != QUIRE_NO_MEMORY) {
-        log_warn("disk_namespace_lost", "disk tier: namespace %.*s of domain %.*s is dropped: %s", (int)item->name_bytes, item->name,
-                 (int)item->domain_bytes, item->domain,
-                 status == QUIRE_NOT_FOUND ? "no such domain is configured" : quire_status_text(status));
-        status = QUIRE_OK;
+    if (status == QUIRE_OK || status == QUIRE_NO_MEMORY) {
+        return status;
     }
-    return status;
+    disk_note_kept(kept, item, status);
+    status = pager_restore_keep(disk->core->pager, item);
+    return status == QUIRE_NO_MEMORY ? status : QUIRE_OK;
+}
+
+static void disk_tell_kept(const struct disk_kept *kept) {
+    if (kept->n > 0) {
+        log_warn(
+            "disk_kept",
+            "disk tier: %u namespace%s cannot be used, and %s kept as %s: %s%s. When what is in the way is gone, a restart has %s again, "
+            "with what the disk still holds then; `quirectl ns delete DOMAIN/NAME` gets rid of one",
+            kept->n, quire_s(kept->n), kept->n == 1 ? "is" : "are", kept->n == 1 ? "it is" : "they are", kept->names,
+            kept->n > DISK_KEPT_NAMED ? " and others" : "", kept->n == 1 ? "it" : "them");
+    }
 }
 
 static enum quire_status disk_restore_meta(struct disk *disk, const struct quire_meta_head *head) {
     struct pager *pager = disk->core->pager;
     struct quire_meta_item item;
+    struct disk_kept kept = {.n = 0};
     size_t at = 0;
     pager_restore_serial(pager, head->next_serial);
     while (quire_meta_next(disk->set->meta, &at, &item)) {
-        QUIRE_FORWARD(disk_restore_namespace(disk, &item, head->next_serial));
+        QUIRE_FORWARD(disk_restore_namespace(disk, &item, head->next_serial, &kept));
     }
+    disk_tell_kept(&kept);
     for (uint32_t i = 0; i < head->n_pins; i++) {
         struct quire_meta_pin pin;
         quire_meta_pin_at(disk->set->meta, i, &pin);
@@ -397,6 +464,12 @@ static uint64_t disk_save_snapshot(const struct disk *disk) {
     const struct core *core = disk->core;
     uint64_t id, n_entries, begun_ns = loop_now_ns();
     char why[CONFIG_FILE_PATH_MAX + 200];
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    if (stats.kept_namespaces > 0) {
+        log_info("disk_no_snapshot", "disk tier: no snapshot of the index, because the log holds more than it: namespaces that are kept");
+        return 0;
+    }
     enum quire_status status = snapshot_save(core->pager, disk->set, core->drain_until_ns, &id, &n_entries, why, sizeof why);
     if (status != QUIRE_OK) {
         log_warn("disk_snapshot_failed", "%s: the next start reads the log", why);

@@ -57,6 +57,9 @@ static enum quire_status check(const char *path, const uint8_t *bytes, size_t si
     if (status == QUIRE_VERSION) {
         snprintf(why, why_bytes, "%s: written by another version of Quire (format %u, this one reads %u)", path, head.version,
                  QUIRE_META_VERSION);
+    } else if (status == QUIRE_TOO_LARGE) {
+        snprintf(why, why_bytes, "%s: tells of %u namespaces and %u pins; this version reads %u and %u: unpin with the one that wrote it",
+                 path, head.n_namespaces, head.n_pins, QUIRE_META_MAX_NAMESPACES, QUIRE_META_MAX_PINS);
     } else if (status == QUIRE_MISMATCH) {
         snprintf(why, why_bytes, "%s: belongs to another set of files", path);
     } else if (status != QUIRE_OK) {

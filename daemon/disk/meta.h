@@ -8,8 +8,14 @@
 #define DAEMON_DISK_META_H
 
 #include "codec/log_meta.h"
+#include "proto/layout.h"
 
-#define DISK_META_MAX_BYTES (1ull << 30)
+/* Whatever the pager's limits allow: no metadata is ever too large to be written. */
+#define DISK_META_MAX_BYTES (3ull << 30)
+static_assert((uint64_t)QUIRE_META_MAX_NAMESPACES * (sizeof(struct quire_meta_ns) + 2 * QUIRE_MAX_NAME + QUIRE_LAYOUT_WIRE_MAX + 7) +
+                      (uint64_t)QUIRE_META_MAX_PINS * sizeof(struct quire_meta_pin) <
+                  DISK_META_MAX_BYTES - 4096,
+              "the most that the format takes");
 
 /*
  * The bytes, by malloc, whole and of this set (set_id NULL: of any). NOT_FOUND: there is none; CORRUPT, VERSION, MISMATCH, SYSTEM,

@@ -555,22 +555,24 @@ void disk_set_take_out(struct disk_set *set, uint32_t file, const char *why) {
     }
 }
 
+void disk_set_describe_meta(const struct disk_set *set, struct quire_meta_head *head, uint8_t members[QUIRE_LOG_MAX_FILES][16]) {
+    *head = (struct quire_meta_head){.generation = set->generation, .n_files = set->n_files};
+    memcpy(head->set_id, set->set_id, sizeof head->set_id);
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        memcpy(members[i], set->files[i].file_id, sizeof members[i]);
+    }
+}
+
 enum quire_status disk_set_encode_meta(const struct disk_set *set, uint32_t next_serial, uint64_t sequence,
                                        const struct quire_meta_item *items, uint32_t n_items, const struct quire_meta_pin *pins,
                                        uint32_t n_pins, uint8_t **bytes, size_t *size) {
     uint8_t members[QUIRE_LOG_MAX_FILES][16];
-    struct quire_meta_head head = {
-        .generation = set->generation,
-        .next_serial = next_serial,
-        .n_namespaces = n_items,
-        .n_pins = n_pins,
-        .n_files = set->n_files,
-        .sequence = sequence,
-    };
-    memcpy(head.set_id, set->set_id, sizeof head.set_id);
-    for (uint32_t i = 0; i < set->n_files; i++) {
-        memcpy(members[i], set->files[i].file_id, sizeof members[i]);
-    }
+    struct quire_meta_head head;
+    disk_set_describe_meta(set, &head, members);
+    head.next_serial = next_serial;
+    head.n_namespaces = n_items;
+    head.n_pins = n_pins;
+    head.sequence = sequence;
     return disk_meta_encode(&head, items, pins, (const uint8_t(*)[16])members, bytes, size);
 }
 

@@ -63,6 +63,8 @@ void disk_set_close(struct disk_set **set, bool clean, uint64_t snapshot);
 
 /* A file that fails: no member from now on. To be followed by saving the metadata, and that before a deletion counts as done. */
 void disk_set_take_out(struct disk_set *set, uint32_t file, const char *why);
+/* The head of the metadata as the set is now, and its members' ids. */
+void disk_set_describe_meta(const struct disk_set *set, struct quire_meta_head *head, uint8_t members[QUIRE_LOG_MAX_FILES][16]);
 /* The metadata as it is to be saved now, by malloc. INVALID: what the pager told does not fit the format. */
 enum quire_status disk_set_encode_meta(const struct disk_set *set, uint32_t next_serial, uint64_t sequence,
                                        const struct quire_meta_item *items, uint32_t n_items, const struct quire_meta_pin *pins,

@@ -8,7 +8,8 @@
  *   SYNC     after every write to the device that was asked for before: the batches of a segment are found one behind the other, so one is
  *            durable only when those before it are
  *   ENTRIES  footer, or a walk from head to head
- *   META     bytes from the owner, saved by a job; when that hangs the wish fails, and the next ones do until it is back
+ *   META     the owner says what is to be saved; one job puts the bytes together, another saves them. When that one hangs the wish fails, and
+ *            the next ones do until it is back
  *
  * What the system could not try, or has no room for, ends as NO_MEMORY or FULL (pager/disk.h): the pager asks again. A sync that is not
  * done is FULL, whatever the reason, but for one that only a failed drive has: what was written before it is in doubt, and is not relied on.
@@ -44,9 +45,11 @@ struct store_hooks {
     void (*device_lost)(void *ctx, uint32_t device);
     /* A namespace's layout and serial; NULL: there is none. */
     const quire_layout *(*layout)(void *ctx, uint16_t ns, uint32_t *serial);
-    /* META: what is to be saved, allocated by malloc; freed by the store. */
-    enum quire_status (*meta)(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size);
-    /* On a worker: replaces the metadata file atomically. */
+    /* META, one at a time: notes what is to be saved, which may be looked at until its ticket is completed. */
+    enum quire_status (*meta)(void *ctx, uint64_t ticket);
+    /* Then, on a worker, while the ticket is certainly open: puts it together, by malloc; freed by the store. It asks nothing of any drive. */
+    enum quire_status (*meta_encode)(void *ctx, uint8_t **bytes, size_t *size);
+    /* Then, on a worker: replaces the metadata file atomically. The ticket may have ended by then. */
     enum quire_status (*meta_save)(void *ctx, const uint8_t *bytes, size_t size);
     void *ctx;
 };
@@ -73,7 +76,7 @@ struct store_device {
 void store_device(const struct store *store, uint32_t device, struct store_device *out);
 /* Somebody else found that a device cannot be trusted: it is taken out of use. */
 void store_give_up(struct store *store, uint32_t device, const char *what, int error);
-/* When the metadata began to be saved, if somebody waits for it; else 0. */
+/* When the metadata began to be saved, if somebody waits for it; else 0, also while it is put together. */
 uint64_t store_meta_since_ns(const struct store *store);
 /* That takes too long: whoever waits for it is told that it failed. The job goes on, and no other begins before it has ended. */
 void store_meta_give_up(struct store *store);

@@ -56,12 +56,12 @@ struct store_books {
     uint64_t n_read_errors;
 };
 
-struct store_meta { /* the metadata as it is being saved */
+struct store_meta { /* the metadata: put together, then saved */
     struct work work;
-    uint8_t *memory; /* NULL: it is not */
+    uint8_t *memory; /* while it is being saved; else NULL */
     size_t memory_bytes;
-    struct store_slot *slot; /* that waits; NULL: it was given up */
-    uint64_t begun_ns;
+    struct store_slot *slot; /* that waits; NULL: nobody does, or it was given up */
+    uint64_t begun_ns;       /* to be saved; 0: it was not yet */
     enum quire_status status;
 };
 

@@ -171,10 +171,10 @@ void store_seal(struct store_slot *slot) {
 
 /* ---- metadata ------------------------------------------------------------------------------------------------------------- */
 
-static void store_run_meta(struct work *work) {
-    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
-    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
-    meta->status = hooks->meta_save(hooks->ctx, meta->memory, meta->memory_bytes);
+static void store_meta_job(struct store_meta *meta, void (*run)(struct work *work), void (*done)(struct work *work)) {
+    struct disk_env *env = LOOP_CONTAINER(meta, struct store, meta)->env;
+    meta->work = (struct work){.run = run, .done = done};
+    env->run(env->ctx, &meta->work);
 }
 
 static void store_meta_end(struct store_meta *meta, enum quire_status status) {
@@ -185,6 +185,12 @@ static void store_meta_end(struct store_meta *meta, enum quire_status status) {
     }
 }
 
+static void store_run_save(struct work *work) {
+    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
+    meta->status = hooks->meta_save(hooks->ctx, meta->memory, meta->memory_bytes);
+}
+
 static void store_meta_saved(struct work *work) {
     struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
     free(meta->memory);
@@ -192,25 +198,47 @@ static void store_meta_saved(struct work *work) {
     store_meta_end(meta, meta->status);
 }
 
+static void store_run_encode(struct work *work) {
+    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
+    meta->status = hooks->meta_encode(hooks->ctx, &meta->memory, &meta->memory_bytes);
+}
+
+/* The bytes are the store's own. Only from here on may anybody stop waiting, because what they were made from ends with the ticket. */
+static void store_meta_encoded(struct work *work) {
+    struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    if (meta->status != QUIRE_OK) {
+        free(meta->memory);
+        meta->memory = NULL;
+        store_meta_end(meta, meta->status);
+        return;
+    }
+    meta->begun_ns = loop_now_ns();
+    store_meta_job(meta, store_run_save, store_meta_saved);
+}
+
 uint64_t store_meta_since_ns(const struct store *store) { return store->meta.slot != NULL ? store->meta.begun_ns : 0; }
 
-void store_meta_give_up(struct store *store) { store_meta_end(&store->meta, QUIRE_TIMEOUT); }
+void store_meta_give_up(struct store *store) {
+    if (store_meta_since_ns(store) != 0) {
+        store_meta_end(&store->meta, QUIRE_TIMEOUT);
+    }
+}
 
 void store_meta(struct store_slot *slot) {
     struct store *store = slot->store;
     struct store_meta *meta = &store->meta;
+    assert(meta->slot == NULL); /* one at a time */
     if (meta->memory != NULL) { /* the one before hangs */
         store_end(slot, QUIRE_SYSTEM);
         return;
     }
-    enum quire_status status = store->hooks.meta(store->hooks.ctx, slot->ticket, &meta->memory, &meta->memory_bytes);
+    enum quire_status status = store->hooks.meta(store->hooks.ctx, slot->ticket);
     if (status != QUIRE_OK) {
-        meta->memory = NULL;
         store_end(slot, status);
         return;
     }
     meta->slot = slot;
-    meta->begun_ns = loop_now_ns();
-    meta->work = (struct work){.run = store_run_meta, .done = store_meta_saved};
-    store->env->run(store->env->ctx, &meta->work);
+    meta->begun_ns = 0;
+    store_meta_job(meta, store_run_encode, store_meta_encoded);
 }

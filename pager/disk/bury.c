@@ -1,6 +1,5 @@
-/* What must outlast a crash: that a block was deleted (tombstones in the log), which namespaces there are and what is pinned (the metadata file). */
+/* What must outlast a crash: that a block was deleted (tombstones in the log); and when the metadata file is written, whose content meta.c has. */
 #include "pager/disk/internal.h"
-#include "proto/layout.h"
 
 #include <stdlib.h>
 
@@ -156,8 +155,10 @@ void pager_meta_pump(struct pager *pager) {
 /* What the daemon took is what counts, whenever it took it. */
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
+    pager_meta_given_back(pager);
     disk->meta_flying = false;
     disk->meta_fails = status != QUIRE_OK;
+    disk->counters.disk_meta_failures += status != QUIRE_OK;
     if (status == QUIRE_OK) {
         disk->meta_durable = op->meta.generation;
         disk->meta_serial = op->meta.serial;
@@ -166,95 +167,4 @@ void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     }
     barriers_look(pager, false, status != QUIRE_OK);
     pager_op_free(pager, op);
-}
-
-static enum quire_status add_item(const struct pager *pager, const struct pager_ns *ns, uint8_t *layout, struct quire_meta_item *item) {
-    const char *domain = pager->domains[ns->domain].name;
-    size_t size;
-    QUIRE_FORWARD(quire_layout_encode(ns->layout, layout, QUIRE_LAYOUT_WIRE_MAX, &size));
-    *item = (struct quire_meta_item){
-        .serial = ns->serial,
-        .root = ns->root,
-        .name = ns->name,
-        .domain = domain,
-        .layout = layout,
-        .name_bytes = (uint32_t)strlen(ns->name),
-        .domain_bytes = (uint32_t)strlen(domain),
-        .layout_bytes = (uint32_t)size,
-    };
-    return QUIRE_OK;
-}
-
-/* Blocks that were pinned at some time: those that still are, each once. */
-static uint32_t gather_pins(struct pager *pager, struct quire_meta_pin *pins) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < pager->n_pinned; i++) {
-        struct pager_block *b = pager_block_at(pager, pager->pinned[i]);
-        if ((b->flags & PAGER_BLOCK_FREE) || !(b->flags & PAGER_BLOCK_NOTED)) {
-            continue;
-        }
-        b->flags &= (uint8_t)~PAGER_BLOCK_NOTED;
-        if (b->pins > 0 && !pager->namespaces[b->ns]->deleted) {
-            pins[n] = (struct quire_meta_pin){.key = b->key, .serial = pager->namespaces[b->ns]->serial, .pins = b->pins};
-            pager->pinned[n++] = pager->pinned[i];
-        }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        pager_block_at(pager, pager->pinned[i])->flags |= PAGER_BLOCK_NOTED;
-    }
-    pager->n_pinned = n;
-    return n;
-}
-
-enum quire_status pager_disk_meta(struct pager *pager, uint64_t ticket, struct pager_disk_meta *meta) {
-    struct pager_disk *disk = pager->disk;
-    struct pager_op *op = pager_table_find(&disk->ops, ticket & ~PAGER_DISK_TICKET);
-    if (!op || op->kind != PAGER_OP_META) {
-        return QUIRE_NOT_FOUND;
-    }
-    free(disk->meta_items);
-    free(disk->meta_pins);
-    free(disk->meta_layouts);
-    disk->meta_items = calloc(pager->n_namespaces + 1u, sizeof(*disk->meta_items));
-    disk->meta_layouts = calloc(pager->n_namespaces + 1u, QUIRE_LAYOUT_WIRE_MAX);
-    disk->meta_pins = calloc((size_t)pager->n_pinned + disk->n_pins + 1u, sizeof(*disk->meta_pins));
-    if (!disk->meta_items || !disk->meta_layouts || !disk->meta_pins) {
-        return QUIRE_NO_MEMORY;
-    }
-    *meta = (struct pager_disk_meta){.next_serial = pager->next_serial, .items = disk->meta_items, .pins = disk->meta_pins};
-    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
-        const struct pager_ns *ns = pager->namespaces[i];
-        if (ns && !ns->deleted) {
-            uint8_t *layout = disk->meta_layouts + (size_t)meta->n_items * QUIRE_LAYOUT_WIRE_MAX;
-            QUIRE_FORWARD(add_item(pager, ns, layout, &disk->meta_items[meta->n_items]));
-            meta->n_items++;
-        }
-    }
-    meta->n_pins = gather_pins(pager, disk->meta_pins);
-    for (uint32_t i = 0; i < disk->n_pins; i++) { /* whose blocks were not found yet */
-        disk->meta_pins[meta->n_pins++] = disk->pins[i];
-    }
-    op->meta.generation = disk->meta_wanted;
-    op->meta.serial = pager->next_serial;
-    return QUIRE_OK;
-}
-
-/* A pin is noted until metadata is written the next time, though it may have gone by then. */
-bool pager_pin_note(struct pager *pager, uint32_t block) {
-    struct pager_block *b = pager_block_at(pager, block);
-    if (!pager->disk || (b->flags & PAGER_BLOCK_NOTED)) {
-        return true;
-    }
-    if (pager->n_pinned == pager->pinned_capacity) {
-        uint32_t capacity = pager->pinned_capacity ? 2 * pager->pinned_capacity : 256;
-        uint32_t *grown = capacity <= 2 * QUIRE_META_MAX_PINS ? realloc(pager->pinned, capacity * sizeof(*grown)) : NULL;
-        if (!grown) {
-            return false;
-        }
-        pager->pinned = grown;
-        pager->pinned_capacity = capacity;
-    }
-    pager->pinned[pager->n_pinned++] = block;
-    b->flags |= PAGER_BLOCK_NOTED;
-    return true;
 }

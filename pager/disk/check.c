@@ -96,6 +96,28 @@ static void check_ops(const struct pager *pager) {
     }
 }
 
+/* Every pinned block is told, and what else is told waits for its block, or is kept for another start. */
+static void check_pins(const struct pager *pager) {
+    const struct pager_pins *pins = &pager->disk->meta.pins;
+    uint64_t waiting = 0;
+    uint32_t block;
+    pager_pins_check(pins);
+    for (uint32_t cursor = 0; pager->n_pinned > 0 && (cursor = pager_index_next(pager->index, cursor, &block)) != PAGER_NO_BLOCK;) {
+        const struct pager_block *b = pager_block_at(pager, block);
+        assert(b->pins == 0 || pager_pins_get(pins, pager->namespaces[b->ns]->serial, &b->key) == b->pins);
+    }
+    for (uint32_t i = 0; i < pins->n; i++) {
+        const struct quire_meta_pin *pin = pager_pins_at(pins, i);
+        const struct pager_ns *ns = pager_ns_of_serial(pager, pin->serial);
+        block = ns ? pager_index_find(pager->index, ns->number, &pin->key) : PAGER_NO_BLOCK;
+        waiting += ns && (block == PAGER_NO_BLOCK || pager_block_at(pager, block)->pins == 0);
+    }
+    for (uint32_t i = 0; i < pager->n_namespaces; i++) {
+        waiting -= pager->namespaces[i] && !pager->namespaces[i]->deleted ? pager->namespaces[i]->pins_waiting : 0;
+    }
+    assert(waiting == 0);
+}
+
 void pager_disk_check(const struct pager *pager) {
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         check_dirty(&pager->domains[i]);
@@ -106,6 +128,7 @@ void pager_disk_check(const struct pager *pager) {
     if (pager->disk) {
         pager_log_check(pager->disk->log);
         check_places(pager);
+        check_pins(pager);
         check_ops(pager);
     }
 }

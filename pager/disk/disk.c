@@ -44,6 +44,7 @@ static enum quire_status init(struct pager *pager, const struct pager_log_shape 
     QUIRE_FORWARD(pager_log_create(shape, &disk->log));
     disk->open_ticks = calloc(pager_log_segments(disk->log), sizeof(*disk->open_ticks));
     disk->tombstones = calloc(PAGER_DISK_MAX_TOMBSTONES, sizeof(*disk->tombstones));
+    QUIRE_FORWARD(pager_pins_init(&disk->meta.pins, pager->options.max_pins, pager->seed));
     return disk->open_ticks && disk->tombstones ? pager_index_add_places(pager->index) : QUIRE_NO_MEMORY;
 }
 
@@ -103,9 +104,7 @@ void pager_disk_destroy(struct pager *pager) {
     free(disk->emptying.entries);
     free(disk->open_ticks);
     free(disk->tombstones);
-    free(disk->meta_items);
-    free(disk->meta_pins);
-    free(disk->meta_layouts);
+    pager_meta_free(pager);
     pager_where_nodes_free(&disk->places);
     free(disk);
     pager->disk = NULL;
@@ -229,6 +228,7 @@ static uint64_t footprint(const struct pager *pager) {
 /* Until nothing more can be done: what is possible now must not wait for an event that may never come. */
 void pager_disk_pump(struct pager *pager) {
     uint64_t before;
+    pager_pins_pump(pager);
     do {
         before = footprint(pager);
         pager_meta_pump(pager);
@@ -258,6 +258,9 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
     }
     if (disk->restoring) {
         return next_ns;
+    }
+    if (disk->meta.sweeping) {
+        next_ns = quire_min_u64(next_ns, pager->now_ns + QUIRE_NS_PER_MS);
     }
     if (disk->emptying.segment == PAGER_NO_SEGMENT && disk->rest_ns > pager->now_ns) {
         next_ns = quire_min_u64(next_ns, disk->rest_ns);
@@ -362,7 +365,7 @@ uint64_t pager_disk_memory(const struct pager *pager) {
     return sizeof(*disk) + stats.books_bytes + pager_log_segments(disk->log) * sizeof(*disk->open_ticks) +
            PAGER_DISK_MAX_TOMBSTONES * sizeof(*disk->tombstones) + pager_table_bytes(&disk->ops) + pager_table_bytes(&disk->loads) +
            (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->sequences.committed_bytes +
-           (disk->graves ? pager_index_bytes(disk->graves) : 0) + disk->pins_capacity * sizeof(*disk->pins) +
+           (disk->graves ? pager_index_bytes(disk->graves) : 0) + pager_pins_bytes(&disk->meta.pins) +
            disk->remains.capacity * sizeof(*disk->remains.places);
 }
 
@@ -386,5 +389,8 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
     stats->where_bytes = pager_where_nodes_bytes(&disk->places);
     stats->restoring = disk->restoring;
     stats->emptying = disk->emptying.segment != PAGER_NO_SEGMENT;
+    stats->meta_fails = disk->meta_fails;
+    stats->pins = disk->meta.pins.n;
+    stats->kept_namespaces = disk->meta.n_kept;
     stats->counters = &disk->counters;
 }

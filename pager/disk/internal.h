@@ -5,12 +5,14 @@
  *   bury.c     deletions that last, metadata              read.c   records back into a pool, one read for all who wait
  *   load.c     what readers asked for, item by item       empty.c  the oldest segment is emptied; orphans go
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
- *   live.c     and the other way: what is on disk         remains.c  what the log may hold that the index does not find
+ *   live.c     and the other way: what is on disk         meta.c   what the metadata file tells: namespaces, pins
+ *   remains.c  what the log may hold that the index does not find
  */
 #ifndef PAGER_DISK_INTERNAL_H
 #define PAGER_DISK_INTERNAL_H
 
 #include "pager/disk.h"
+#include "pager/disk/pins.h"
 #include "pager/disk/remains.h"
 #include "pager/disk/where.h"
 #include "pager/internal.h"
@@ -115,6 +117,26 @@ struct pager_emptying {
     uint64_t admitted_bytes;
 };
 
+/* A namespace as the metadata tells of it. Shared with the picture that is being written; its bytes lie behind it. */
+struct pager_charter {
+    uint32_t refs;
+    struct quire_meta_item item;
+    uint8_t bytes[];
+};
+
+/* What the metadata file tells, and what of it is being written. */
+struct pager_meta {
+    struct pager_pins pins;
+    struct pager_charter **kept; /* namespaces that cannot be had now, by serial: they are told all the same */
+    uint32_t n_kept;
+    bool sweeping; /* after the restart: pins whose block did not come go, from the last to the first */
+    bool sweep_again;
+    uint32_t sweep_at;           /* those below were not looked at */
+    struct pager_charter **told; /* the picture */
+    struct quire_meta_item *items;
+    uint32_t n_told;
+};
+
 struct pager_read_queue {
     struct pager_op *first, *last;
 };
@@ -175,9 +197,7 @@ struct pager_disk {
     uint32_t meta_serial;         /* namespaces up to this serial are in the durable metadata */
     bool meta_flying, meta_fails; /* under way; the last one failed */
     uint64_t meta_again_ns;
-    struct quire_meta_item *meta_items;
-    struct quire_meta_pin *meta_pins;
-    uint8_t *meta_layouts;
+    struct pager_meta meta;
     struct pager_barrier *first_barrier, *last_barrier;
     uint32_t n_barriers;
 
@@ -201,14 +221,13 @@ struct pager_disk {
     /* restart */
     bool restoring;
     bool restore_failed;
+    bool incomplete;                         /* not all that the log holds was told, or could be: it may be found at another start */
     uint64_t sequence_end;                   /* no number of a life up to this one is as high */
     uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
     struct pager_arena sequences;            /* uint64_t, by block and group */
     uint32_t sequence_groups;                /* 0: no entries were told yet */
     uint64_t expected;                       /* entries that the segments have, as their trailers say */
-    struct quire_meta_pin *pins;             /* until their blocks are found */
-    uint32_t n_pins, pins_capacity;
-    struct pager_index *graves; /* tombstones found so far, their sequences as places; NULL: none */
+    struct pager_index *graves;              /* tombstones found so far, their sequences as places; NULL: none */
 };
 
 /* ---- disk.c --------------------------------------------------------------------------------------------------------------- */
@@ -260,7 +279,6 @@ bool pager_all_rest(const struct pager *pager, bool lasting);
 bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block);
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
 bool pager_may_bury(const struct pager *pager, uint32_t n);
-bool pager_pin_note(struct pager *pager, uint32_t block); /* false: no memory, or too many */
 void pager_meta_changed(struct pager *pager);
 void pager_meta_pump(struct pager *pager);
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
@@ -270,6 +288,24 @@ void pager_barrier_tell(struct pager *pager, struct pager_wish *wish, struct pag
 /* Whoever waits goes on waiting until metadata as it is wanted now is durable, too. */
 void pager_barriers_wait_for_meta(struct pager *pager);
 void pager_barriers_free(struct pager *pager);
+
+/* ---- meta.c --------------------------------------------------------------------------------------------------------------- */
+/* What the metadata file is to say of a block that is indexed. False: no memory, and nothing has changed. 0 always succeeds. */
+bool pager_pin_tell(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t before, uint32_t times);
+/* While the log is read: how often a block is pinned that was not found yet. */
+uint32_t pager_pin_waits(const struct pager *pager, const struct pager_ns *ns, const quire_key *key);
+bool pager_pin_wait(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t times); /* false: no memory */
+/* The block was found, or stored anew: pins that waited for it are its own. */
+void pager_pin_arrived(struct pager *pager, uint32_t block);
+/* The block is gone, but while the log is read it may be found again: its pins wait. */
+void pager_pin_left(struct pager *pager, uint32_t block);
+void pager_pins_expect(struct pager *pager); /* all has been found: pins that still wait go */
+void pager_pins_pump(struct pager *pager);   /* a bounded number of them a call */
+void pager_meta_given_back(struct pager *pager);
+/* Would one more namespace be more than the metadata tells of? */
+bool pager_meta_has_room(const struct pager *pager);
+enum quire_status pager_kept_delete(struct pager *pager, const char *name);
+void pager_meta_free(struct pager *pager);
 
 /* ---- read.c --------------------------------------------------------------------------------------------------------------- */
 /* An AWAY record is wanted in memory. NULL: no memory. The op is there until the read has ended. */

@@ -279,7 +279,7 @@ void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
         struct pager_ns *ns = pager->namespaces[b->ns];
         pager_ghost_add(&pager->ghosts, ns->serial, &b->key, ns->deleted ? PAGER_GHOST_NONE : PAGER_GHOST_EVICTED);
         if (b->pins > 0) {
-            pager_block_pin(pager, block, 0);
+            pager_pin_left(pager, block);
         }
         pager_block_settle(pager, block);
     }

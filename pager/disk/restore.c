@@ -10,7 +10,6 @@
 /* How many entries ahead the index is told of them. */
 #define AHEAD 16u
 /* What one call of the end does at most. */
-#define PINS_A_CALL 1024u
 #define SHED_BYTES (16ull << 20)
 #define SEQUENCES_HUGE_FROM (4ull << 20)
 
@@ -41,24 +40,6 @@ enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_
     free(layout);
     pager->next_serial = (uint32_t)quire_max_u64(pager->next_serial, quire_max_u64(next_serial, item->serial));
     return status;
-}
-
-enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta_pin *pin) {
-    const struct pager_ns *ns = pager_ns_of_serial(pager, pin->serial);
-    if (!ns) {
-        return QUIRE_NOT_FOUND;
-    }
-    if (pager->disk->n_pins == pager->disk->pins_capacity) {
-        uint32_t capacity = pager->disk->pins_capacity ? 2 * pager->disk->pins_capacity : 256;
-        struct quire_meta_pin *grown = realloc(pager->disk->pins, capacity * sizeof(*grown));
-        if (!grown) {
-            return QUIRE_NO_MEMORY;
-        }
-        pager->disk->pins = grown;
-        pager->disk->pins_capacity = capacity;
-    }
-    pager->disk->pins[pager->disk->n_pins++] = *pin;
-    return QUIRE_OK;
 }
 
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
@@ -273,6 +254,7 @@ static uint32_t take(struct pager *pager, uint32_t segment, struct coming *comin
         pager_where_put(pager, block, &where) == QUIRE_OK) {
         disk->counters.disk_restored++;
         *known = entry->sequence;
+        pager_pin_arrived(pager, block);
     } else if (!pager_block_stored(pager, block)) {
         pager_block_settle(pager, block);
         return PAGER_NO_BLOCK;
@@ -420,6 +402,7 @@ static uint32_t take_live(struct pager *pager, const struct quire_snapshot_entry
     if (!known && pager_where_put(pager, block, &where) == QUIRE_OK) {
         disk->counters.disk_restored++;
         b->used = (uint32_t)quire_max_u64(b->used, tick_of(pager, live->idle_ticks));
+        pager_pin_arrived(pager, block);
     } else if (!pager_block_stored(pager, block)) {
         pager_block_settle(pager, block);
         return PAGER_NO_BLOCK;
@@ -464,23 +447,12 @@ void pager_restore_free(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     while (shed(disk, UINT64_MAX)) {
     }
-    free(disk->pins);
-    disk->pins = NULL;
-    disk->n_pins = disk->pins_capacity = 0;
-}
-
-static void pin(struct pager *pager, const struct quire_meta_pin *pin) {
-    const struct pager_ns *ns = pager_ns_of_serial(pager, pin->serial);
-    uint32_t block = ns ? pager_index_find(pager->index, ns->number, &pin->key) : PAGER_NO_BLOCK;
-    if (block != PAGER_NO_BLOCK && pager_block_stored(pager, block) && pager_pin_note(pager, block)) {
-        uint64_t pins = (uint64_t)pager_block_at(pager, block)->pins + pin->pins;
-        pager_block_pin(pager, block, (uint16_t)quire_min_u64(pins, UINT16_MAX));
-    }
 }
 
 void pager_restore_incomplete(struct pager *pager) {
     struct pager_log_stats stats;
     pager_log_stats(pager->disk->log, &stats);
+    pager->disk->incomplete = true;
     for (uint32_t i = 0; i < pager->disk->n_devices; i++) {
         pager_remains_doubt(pager, i, stats.epoch);
     }
@@ -492,14 +464,9 @@ bool pager_restore_end(struct pager *pager, uint64_t now_ns) {
     if (disk->restoring && disk->restore_failed) {
         pager_restore_incomplete(pager);
     }
-    for (uint32_t i = 0; disk->restoring && disk->n_pins > 0; i++) {
-        if (i == PINS_A_CALL) {
-            return true;
-        }
-        pin(pager, &disk->pins[--disk->n_pins]);
-    }
     if (disk->restoring) {
         disk->restoring = false; /* nothing asks for sequences or graves any more */
+        pager_pins_expect(pager);
         pager_orphans_expect(pager);
     }
     return shed(disk, SHED_BYTES);

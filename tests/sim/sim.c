@@ -7,6 +7,7 @@
  * become calm, and then everything that was begun must come to an end. A seed that fails is named, and fails again in the same way.
  */
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim_server.h"
 
@@ -106,6 +107,7 @@ static void start(struct sim *sim, struct sim_task *task) {
 /* What was in memory is gone; what was not synced meets its fate. */
 static void die(struct sim *sim) {
     note_counters(sim);
+    sim_pins_died(sim);
     pager_destroy(&sim->pager);
     sim_agenda_reap(sim);
     sim_executor_reset(sim);
@@ -347,6 +349,7 @@ static void leave(struct sim *sim) {
     pager_memory(sim->pager, &memory);
     pager_disk_stats(sim->pager, &disk);
     SIM_REQUIRE(sim, memory.blocks == 0 && disk.log.live_records == 0 && disk.log.live_bytes == 0 && disk.reading_bytes == 0);
+    SIM_REQUIRE(sim, disk.pins == 1 && disk.kept_namespaces == 1); /* of the domain that is no more */
     note_counters(sim);
 }
 

@@ -6,7 +6,8 @@
  *   sim_trace     what happened last          sim_executor  fills, seals, moves             sim_server    what the daemon does about it
  *   sim_config    how this world is made      sim_store     the disk's wishes on bytes      sim_model     what is true, whatever the pager says
  *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
- *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim           the loop, crashes, quiet times
+ *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim_pins      what is true of pins
+ *   sim           the loop, crashes, quiet times
  */
 #ifndef SIM_H
 #define SIM_H
@@ -43,6 +44,8 @@ struct sim_domain {
     X(loaded)                                                                                                                              \
     X(cancelled)                                                                                                                           \
     X(partial)                                                                                                                             \
+    X(pins_found)                                                                                                                          \
+    X(pins_waited)                                                                                                                         \
     X(deletions)                                                                                                                           \
     X(acknowledged)                                                                                                                        \
     X(crashes)                                                                                                                             \

@@ -1,5 +1,6 @@
 #include "tests/sim/sim_clients.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_server.h"
 
 #include "proto/layout.h"
@@ -188,6 +189,17 @@ static void want_gone(struct sim *sim, uint32_t client) {
     }
 }
 
+/* While the log is read: of what was pinned before the start. */
+static void want_pins(struct sim *sim, uint32_t client) {
+    static const enum quire_wire_keys_verb verbs[] = {QUIRE_WIRE_DELETE, QUIRE_WIRE_DELETE, QUIRE_WIRE_PIN, QUIRE_WIRE_UNPIN};
+    struct sim_request request = {.type = SIM_KEYS, .space = space_for(sim, client), .verb = verbs[sim_roll(sim, 4)]};
+    while (request.n < sim_between(sim, 1, 3)) {
+        int key = sim_pins_waiting(sim, request.space, sim_roll(sim, sim->config.n_keys));
+        request.keys[request.n++] = key >= 0 ? (uint32_t)key : sim_roll(sim, sim->config.n_keys);
+    }
+    send(sim, client, &request);
+}
+
 void sim_clients_gone(struct sim *sim, uint32_t client, bool quarantine) {
     struct sim_clients *clients = &sim->clients;
     uint64_t session = clients->all[client].session;
@@ -216,7 +228,9 @@ static void connect(struct sim *sim, uint32_t client) {
 /* ---- thinking ------------------------------------------------------------------------------------------------------------- */
 static void want_something(struct sim *sim, uint32_t client) {
     uint32_t what = sim_roll(sim, 1000);
-    if (what < 310) {
+    if (!sim->restored && sim_chance(sim, 30)) {
+        want_pins(sim, client);
+    } else if (what < 310) {
         want_put(sim, client);
     } else if (what < 550) {
         want_lease(sim, client);

@@ -37,6 +37,7 @@ static void roll_pager(struct sim *sim, struct sim_config *config) {
     pager->max_puts_waiting = ONE_OF(sim, 4, 100);
     pager->max_leases = ONE_OF(sim, 20, 200);
     pager->max_namespaces = 8;
+    pager->max_pins = ONE_OF(sim, 8, 40, 4096);
     pager->ghost_entries = 256;
     config->pool_bytes = ONE_OF(sim, 65536, 65536, 131072, 131072, 524288);
     config->n_slots = ONE_OF(sim, 30, 80, 300);

@@ -29,6 +29,8 @@ struct sim_executor {
     uint64_t order;
     uint64_t slow_until_ns;
     bool meta_flying;
+    struct pager_disk_meta meta; /* while it is: the pager's */
+    uint8_t meta_files[QUIRE_LOG_MAX_FILES][16];
 };
 
 void sim_executor_begin(struct sim *sim, const struct pager_event *event);

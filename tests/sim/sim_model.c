@@ -1,5 +1,6 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_content.h"
+#include "tests/sim/sim_pins.h"
 
 #include "codec/checksum.h"
 #include "proto/layout.h"
@@ -283,6 +284,10 @@ uint64_t sim_model_barrier(struct sim *sim, const struct sim_barrier *as) {
 void sim_model_lasting(struct sim *sim, const struct sim_barrier *barrier) {
     struct sim_model *model = &sim->model;
     sim->counts->acknowledged++;
+    if (barrier->pins) {
+        sim_pins_lasting(sim, barrier);
+        return;
+    }
     for (uint32_t i = 0; i < barrier->n; i++) {
         struct sim_key *key = &model->spaces[barrier->keys[i].space].keys[barrier->keys[i].key];
         key->safe_deleted = quire_max_u64(key->safe_deleted, barrier->moment);

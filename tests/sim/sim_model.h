@@ -18,6 +18,9 @@ struct sim_key {
     uint32_t length;                /* opaque */
     uint64_t deleted, safe_deleted; /* when; 0: never */
     uint64_t offered[2];
+    uint32_t pins_waiting;           /* sim_pins.h: by the metadata, and by what was asked since, until all is found */
+    uint64_t pin_asked, unpin_asked; /* last */
+    uint64_t pin_lasts, unpin_lasts; /* acknowledged; unpinned: altogether */
 };
 
 struct sim_space {
@@ -39,7 +42,7 @@ struct sim_version {
 struct sim_put { /* an offer under way, by its cookie */
     uint64_t version;
     quire_rect rect;
-    bool open;
+    bool open, pins;
 };
 
 struct sim_grant {
@@ -70,9 +73,11 @@ struct sim_barrier { /* waits for durable: what it covers */
     bool open;
     uint64_t moment;
     int space; /* a namespace was deleted */
+    bool pins; /* keys were pinned or unpinned, not deleted */
     uint32_t n;
     struct {
         uint32_t space, key;
+        bool unpinned; /* nobody pins it any more */
     } * keys;
 };
 

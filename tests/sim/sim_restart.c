@@ -1,5 +1,6 @@
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_scrub.h"
 #include "tests/sim/sim_walk.h"
 
@@ -41,8 +42,8 @@ static void join_files(struct sim *sim, uint8_t files[][16], bool *fresh, bool *
 /* The metadata with other members. */
 static void save_members(struct sim *sim, const struct quire_meta_head *old, const uint8_t (*files)[16]) {
     struct sim_disk *disk = &sim->disk;
-    struct quire_meta_item *items = calloc(old->n_namespaces + 1u, sizeof(*items));
-    struct quire_meta_pin *pins = calloc(old->n_pins + 1u, sizeof(*pins));
+    struct quire_meta_item *items = calloc(old->n_namespaces + 2u, sizeof(*items));
+    struct quire_meta_pin *pins = calloc(old->n_pins + 2u, sizeof(*pins));
     size_t at = 0, size = 0;
     uint32_t n = 0;
     for (struct quire_meta_item item; disk->meta && quire_meta_next(disk->meta, &at, &item);) {
@@ -53,6 +54,10 @@ static void save_members(struct sim *sim, const struct quire_meta_head *old, con
         quire_meta_pin_at(disk->meta, i, &pins[i]);
     }
     struct quire_meta_head head = *old;
+    if (!disk->meta) { /* the first of all */
+        sim_pins_foreign(sim, &items[head.n_namespaces++], &pins[head.n_pins++]);
+        head.next_serial = 1;
+    }
     head.n_files = sim->config.shape.n_devices;
     head.generation = sim->life;
     memcpy(head.set_id, sim_set_id, sizeof(head.set_id));
@@ -85,6 +90,10 @@ static void restore_meta(struct sim *sim, const struct quire_meta_head *head) {
     size_t at = 0;
     pager_restore_serial(sim->pager, head->next_serial);
     while (sim->disk.meta && quire_meta_next(sim->disk.meta, &at, &item)) {
+        if (sim_pins_is_foreign(&item)) {
+            SIM_REQUIRE(sim, pager_restore_keep(sim->pager, &item) == QUIRE_OK);
+            continue;
+        }
         uint32_t domain = item.domain_bytes == 3 && memcmp(item.domain, "two", 3) == 0;
         SIM_REQUIRE(sim, pager_restore_ns(sim->pager, &item, domain, head->next_serial) == QUIRE_OK);
     }
@@ -281,6 +290,7 @@ void sim_restart(struct sim *sim) {
     sim_say(sim, "life %llu begins", (unsigned long long)sim->life);
     join_files(sim, files, fresh, out);
     save_members(sim, &head, (const uint8_t(*)[16])files);
+    head = *quire_meta_head_of(sim->disk.meta);
     make_pager(sim);
     uint64_t first = quire_max_u64(sim->life << 40, head.sequence);
     SIM_REQUIRE(sim, pager_disk_create(sim->pager, &sim->config.shape, &sim->config.disk, first) == QUIRE_OK);
@@ -291,6 +301,7 @@ void sim_restart(struct sim *sim) {
         }
     }
     restore_meta(sim, &head);
+    sim_pins_found(sim, &head);
     struct restore *restore = sim_task_new(sim, sizeof(*restore), true, restore_run);
     find_segments(sim, fresh, out, restore);
     restore->from_snapshot = sim->snapshot.whole;

@@ -1,6 +1,7 @@
 #include "tests/sim/sim_server.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_content.h"
+#include "tests/sim/sim_pins.h"
 
 #include "proto/layout.h"
 
@@ -63,6 +64,7 @@ static void put(struct sim *sim, const struct sim_request *request) {
     if (status == QUIRE_OK) {
         struct sim_version *version = &model->versions[request->version - 1];
         model->puts[cookie - 1].open = true;
+        model->puts[cookie - 1].pins = item.flags & QUIRE_WIRE_PUT_PIN;
         model->open_puts++;
         version->offered = model->moment;
         model->spaces[request->space].keys[version->key].offered[version->group] = model->moment;
@@ -77,6 +79,10 @@ static void put_done(struct sim *sim, const struct pager_event *event) {
     SIM_REQUIRE(sim, event->cookie > 0 && event->cookie <= sim->model.n_puts && put->open); /* exactly once */
     put->open = false;
     sim->model.open_puts--;
+    if (put->pins) {
+        const struct sim_version *version = &sim->model.versions[put->version - 1];
+        sim_pins_pinned(sim, &sim->model.spaces[version->space].keys[version->key]);
+    }
     sim_say(sim, "put done: cookie %llu, status %d", (unsigned long long)event->cookie, event->status);
     SIM_REQUIRE(sim, (event->status == QUIRE_FULL || event->status == QUIRE_RETRY) == (event->retry_after_ms > 0));
 }
@@ -307,6 +313,24 @@ static void durable(struct sim *sim, const struct pager_event *event) {
     }
 }
 
+/* PIN and UNPIN are acknowledged when they last, too. */
+static void pinned(struct sim *sim, const struct sim_request *request, const uint8_t *statuses, struct sim_barrier *barrier) {
+    const struct sim_space *space = &sim->model.spaces[request->space];
+    uint16_t ns = sim_server_space(sim, request->space);
+    barrier->pins = true;
+    for (uint32_t i = 0; i < request->n; i++) {
+        const struct sim_key *key = &space->keys[request->keys[i]];
+        struct pager_block_info info;
+        bool known = pager_block_info(sim->pager, sim->now_ns, ns, &key->key, &info) == QUIRE_OK && info.pins > 0;
+        if (statuses[i] == QUIRE_OK) {
+            barrier->keys[barrier->n].space = request->space;
+            barrier->keys[barrier->n].unpinned = request->verb == QUIRE_WIRE_UNPIN && !known && key->pins_waiting == 0;
+            barrier->keys[barrier->n++].key = request->keys[i];
+        }
+    }
+    acknowledge(sim, barrier);
+}
+
 static void by_key(struct sim *sim, const struct sim_request *request) {
     struct sim_space *space = &sim->model.spaces[request->space];
     uint8_t keys[SIM_KEYS_AT_ONCE * QUIRE_KEY_BYTES], statuses[SIM_KEYS_AT_ONCE];
@@ -319,7 +343,7 @@ static void by_key(struct sim *sim, const struct sim_request *request) {
     sim_say(sim, "keys: space %u, verb %d, %u keys, first %u: status %d, first's %d", request->space, request->verb, request->n,
             request->keys[0], status, statuses[0]);
     SIM_REQUIRE(sim, status == QUIRE_OK || status == QUIRE_RETRY);
-    if (status != QUIRE_OK || request->verb != QUIRE_WIRE_DELETE) {
+    if (status != QUIRE_OK || request->verb == QUIRE_WIRE_TOUCH) {
         return;
     }
     for (uint32_t i = 0; request->never && i < request->n; i++) {
@@ -328,7 +352,14 @@ static void by_key(struct sim *sim, const struct sim_request *request) {
     if (request->never) {
         return;
     }
+    for (uint32_t i = 0; i < request->n; i++) {
+        sim_pins_answered(sim, request->space, request->keys[i], request->verb, (enum quire_status)statuses[i]);
+    }
     struct sim_barrier barrier = {.space = -1, .keys = calloc(request->n, sizeof(*barrier.keys))};
+    if (request->verb != QUIRE_WIRE_DELETE) {
+        pinned(sim, request, statuses, &barrier);
+        return;
+    }
     for (uint32_t i = 0; i < request->n; i++) {
         SIM_REQUIRE(sim, statuses[i] == QUIRE_OK || statuses[i] == QUIRE_MISS || statuses[i] == QUIRE_IN_USE);
         if (statuses[i] != QUIRE_IN_USE) { /* also what was not there: it may be counted on that it does not come */
@@ -364,6 +395,7 @@ void sim_server_delete_space(struct sim *sim, uint32_t space) {
     SIM_REQUIRE(sim, pager_ns_delete(sim->pager, sim->model.spaces[space].name, &blocks) == QUIRE_OK);
     sim_say(sim, "space %u is deleted", space);
     sim->model.spaces[space].deleted = sim->model.moment;
+    sim_pins_space_gone(sim, space);
     acknowledge(sim, &barrier);
 }
 

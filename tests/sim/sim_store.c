@@ -475,10 +475,33 @@ static void entries_run(struct sim *sim, struct sim_task *task) {
     end(sim, wish, status);
 }
 
-/* Atomic, whether well or not: the old file or the new one. */
+static uint8_t *encode_meta(struct sim *sim, size_t *size) {
+    const struct pager_disk_meta *meta = &sim->executor.meta;
+    const uint8_t(*files)[16] = (const uint8_t(*)[16])sim->executor.meta_files;
+    struct quire_meta_pin *pins = calloc(meta->n_pins + 1u, sizeof(*pins));
+    pager_disk_meta_pins(meta, pins);
+    struct quire_meta_head head = {.generation = sim->life,
+                                   .next_serial = meta->next_serial,
+                                   .n_namespaces = meta->n_items,
+                                   .n_pins = meta->n_pins,
+                                   .n_files = sim->config.shape.n_devices,
+                                   .sequence = sim->life << 40};
+    memcpy(head.set_id, sim_set_id, sizeof(head.set_id));
+    SIM_REQUIRE(sim, quire_meta_encode(&head, meta->items, pins, files, NULL, 0, size) == QUIRE_TOO_LARGE);
+    uint8_t *bytes = malloc(*size);
+    SIM_REQUIRE(sim, quire_meta_encode(&head, meta->items, pins, files, bytes, *size, size) == QUIRE_OK);
+    free(pins);
+    return bytes;
+}
+
+/* Atomic, whether well or not: the old file or the new one. A worker puts it together at any time until now: it must not have changed. */
 static void meta_run(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     struct sim_disk *disk = &sim->disk;
+    size_t size;
+    uint8_t *again = encode_meta(sim, &size);
+    SIM_REQUIRE(sim, size == disk->meta_maybe_bytes && memcmp(again, disk->meta_maybe, size) == 0);
+    free(again);
     sim->executor.meta_flying = false;
     if (!sim->calm && sim_chance(sim, sim->config.meta_failure_pct)) {
         end(sim, wish, QUIRE_SYSTEM);
@@ -492,32 +515,19 @@ static void meta_run(struct sim *sim, struct sim_task *task) {
 }
 
 static void begin_meta(struct sim *sim, struct sim_wish *wish) {
-    struct sim_disk *disk = &sim->disk;
-    struct pager_disk_meta meta;
-    uint8_t files[QUIRE_LOG_MAX_FILES][16] = {{0}};
-    size_t size = 0;
-    SIM_REQUIRE(sim, !sim->executor.meta_flying);
-    SIM_REQUIRE(sim, pager_disk_meta(sim->pager, wish->event.ticket, &meta) == QUIRE_OK);
+    struct sim_executor *executor = &sim->executor;
+    SIM_REQUIRE(sim, !executor->meta_flying);
+    SIM_REQUIRE(sim, pager_disk_meta(sim->pager, wish->event.ticket, &executor->meta) == QUIRE_OK);
+    memset(executor->meta_files, 0, sizeof(executor->meta_files));
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
-        if (!sim->executor.devices[i].told_lost) {
-            memcpy(files[i], disk->devices[i].file_id, 16);
+        if (!executor->devices[i].told_lost) {
+            memcpy(executor->meta_files[i], sim->disk.devices[i].file_id, 16);
         }
     }
-    struct quire_meta_head head = {.generation = sim->life,
-                                   .next_serial = meta.next_serial,
-                                   .n_namespaces = meta.n_items,
-                                   .n_pins = meta.n_pins,
-                                   .n_files = sim->config.shape.n_devices,
-                                   .sequence = sim->life << 40};
-    memcpy(head.set_id, sim_set_id, sizeof(head.set_id));
-    SIM_REQUIRE(sim, quire_meta_encode(&head, meta.items, meta.pins, (const uint8_t(*)[16])files, NULL, 0, &size) == QUIRE_TOO_LARGE);
-    free(disk->meta_maybe);
-    disk->meta_maybe = malloc(size);
-    disk->meta_maybe_bytes = size;
-    SIM_REQUIRE(sim,
-                quire_meta_encode(&head, meta.items, meta.pins, (const uint8_t(*)[16])files, disk->meta_maybe, size, &size) == QUIRE_OK);
-    sim->executor.meta_flying = true;
-    stage(sim, wish, size, meta_run);
+    free(sim->disk.meta_maybe);
+    sim->disk.meta_maybe = encode_meta(sim, &sim->disk.meta_maybe_bytes);
+    executor->meta_flying = true;
+    stage(sim, wish, sim->disk.meta_maybe_bytes, meta_run);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------------------------------------- */

@@ -231,7 +231,7 @@ Test(meta, forged_files) {
     }
 }
 
-/* A file with one file id, or one namespace, more than there may be, that is right in every other respect. */
+/* A file with one file id, or one namespace, more than there may be, that is right in every other respect: who has so many namespaces is told just that. */
 Test(meta, more_than_there_may_be) {
     struct sample s;
     struct quire_meta_head head;
@@ -270,7 +270,7 @@ Test(meta, more_than_there_may_be) {
     head.size_bytes += item_bytes;
     memcpy(bytes, &head, sizeof(head));
     resum(bytes, size + item_bytes);
-    cr_assert_eq(quire_meta_open(bytes, size + item_bytes, NULL, &head), QUIRE_CORRUPT);
+    cr_assert_eq(quire_meta_open(bytes, size + item_bytes, NULL, &head), QUIRE_TOO_LARGE);
     free(bytes);
     free(items);
 }

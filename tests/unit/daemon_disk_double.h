@@ -125,15 +125,22 @@ struct double_tier {
     uint32_t lost[DOUBLE_FILES];
     struct quire_log_entry *entries; /* of the last ENTRIES */
     uint32_t n_entries;
+    const char *to_save; /* NULL: the usual */
+    char *picture;       /* of what is to be saved: gone when its ticket ends */
+    uint64_t picture_ticket;
     uint8_t saved[64];
     size_t saved_bytes;
-    enum quire_status save_status;
+    enum quire_status encode_status, save_status;
 };
 
 static inline void double_complete(void *ctx, uint64_t ticket, enum quire_status status) {
     struct double_tier *tier = ctx;
     tier->statuses[ticket] = (int)status;
     tier->completed[ticket]++;
+    if (ticket == tier->picture_ticket) {
+        free(tier->picture);
+        tier->picture = NULL;
+    }
 }
 static inline enum quire_status double_entries(void *ctx, uint64_t ticket, const struct quire_log_entry *entries, uint32_t n) {
     struct double_tier *tier = ctx;
@@ -150,11 +157,21 @@ static inline const quire_layout *double_layout(void *ctx, uint16_t ns, uint32_t
     *serial = 7u + ns;
     return tier->no_layout ? NULL : &tier->layout;
 }
-static inline enum quire_status double_meta(void *ctx, uint64_t ticket, uint8_t **bytes, size_t *size) {
-    cr_assert_eq(ticket, ((struct double_tier *)ctx)->tickets);
-    *bytes = (uint8_t *)strdup("what is to be saved");
-    *size = strlen((char *)*bytes);
+static inline enum quire_status double_meta(void *ctx, uint64_t ticket) {
+    struct double_tier *tier = ctx;
+    cr_assert_eq(ticket, tier->tickets);
+    cr_assert_null(tier->picture, "one at a time");
+    tier->picture = strdup(tier->to_save != NULL ? tier->to_save : "what is to be saved");
+    tier->picture_ticket = ticket;
     return QUIRE_OK;
+}
+static inline enum quire_status double_encode(void *ctx, uint8_t **bytes, size_t *size) {
+    const struct double_tier *tier = ctx;
+    if (tier->encode_status == QUIRE_OK) {
+        *size = strlen(tier->picture);
+        *bytes = (uint8_t *)strdup(tier->picture);
+    }
+    return tier->encode_status;
 }
 static inline enum quire_status double_save(void *ctx, const uint8_t *bytes, size_t size) {
     struct double_tier *tier = ctx;
@@ -190,6 +207,7 @@ static inline void double_open_store(struct double_tier *tier) {
                                 .device_lost = double_lost,
                                 .layout = double_layout,
                                 .meta = double_meta,
+                                .meta_encode = double_encode,
                                 .meta_save = double_save,
                                 .ctx = tier};
     struct store_pool pool = {.base = tier->pool, .size_bytes = DOUBLE_POOL_BYTES};

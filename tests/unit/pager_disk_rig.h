@@ -32,7 +32,7 @@ struct rig_disk {
     enum quire_status durable_status, load_status;
     bool flushed;
     uint32_t n_items, n_pins;
-    struct quire_meta_pin pins[16];
+    struct quire_meta_pin pins[16]; /* the first of them */
 };
 
 static inline struct rig_disk *disk_of(struct rig *rig) { return rig->disk; }
@@ -47,6 +47,13 @@ static inline void disk_wrote(struct rig_disk *disk, const struct pager_disk_wis
         cr_assert_lt(segment->n, 4096);
         segment->entries[segment->n++] = told->entries[i];
     }
+}
+
+static inline void disk_tell_pins(struct rig_disk *disk, const struct pager_disk_meta *meta) {
+    struct quire_meta_pin *pins = calloc(meta->n_pins + 1u, sizeof(*pins));
+    pager_disk_meta_pins(meta, pins);
+    memcpy(disk->pins, pins, quire_min_u64(meta->n_pins, QUIRE_ARRAY_LEN(disk->pins)) * sizeof(*pins));
+    free(pins);
 }
 
 static inline void disk_do(struct rig *rig, const struct pager_event *event) {
@@ -82,7 +89,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
             status = pager_disk_meta(rig->pager, event->ticket, &meta);
             disk->n_items = meta.n_items;
             disk->n_pins = meta.n_pins;
-            memcpy(disk->pins, meta.pins, quire_min_u64(meta.n_pins, 16) * sizeof(*meta.pins));
+            disk_tell_pins(disk, &meta);
         }
         break;
     case PAGER_DISK_ENTRIES:
