@@ -5,6 +5,7 @@
 #include "client/internal.h"
 #include "proto/status.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define RETRY_AT_LEAST_MS 1u
@@ -548,6 +549,9 @@ void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *bod
     struct job_store *store = chunk->job == NULL ? NULL : &chunk->job->u.store;
     for (uint32_t i = 0; store != NULL && i < chunk->n_items; i++) {
         enum quire_status one = status_from_wire(acks->statuses.data[i]);
+        if (one != QUIRE_OK && acks->text[0] != '\0') {
+            snprintf(chunk->job->text, sizeof(chunk->job->text), "%.180s", acks->text);
+        }
         settle_item(client, store, &chunk->items[i], one == QUIRE_PENDING ? QUIRE_INTERNAL : one);
         if (store->sources[chunk->items[i].source].status == QUIRE_RETRY) {
             retry_later(store, retry_after_ms);

@@ -13,7 +13,8 @@ struct durable_wait {
     enum quire_wire_keys_verb verb; /* 0: a namespace's deletion */
     char text[DURABLE_TEXT_BYTES];
     uint32_t n_keys;
-    uint8_t statuses[];
+    uint32_t retry_after_ms;
+    uint8_t statuses[]; /* n_keys, and n_keys again: when the disk would not take it */
 };
 
 /* ---- answers -------------------------------------------------------------------------------------------------------------- */
@@ -38,12 +39,10 @@ static bool durable_depends(enum quire_wire_keys_verb verb, uint8_t status) {
 
 static void durable_answer_keys(struct durable_wait *wait, enum quire_status status) {
     Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
-    for (uint32_t i = 0; status != QUIRE_OK && i < wait->n_keys; i++) {
-        wait->statuses[i] = durable_depends(wait->verb, wait->statuses[i]) ? QUIRE_SYSTEM : wait->statuses[i];
-    }
     acks.epoch = wait->session->core->epoch;
-    acks.text = (char *)(status != QUIRE_OK ? durable_advice(wait->verb) : "");
-    acks.statuses = (ProtobufCBinaryData){.len = wait->n_keys, .data = wait->statuses};
+    acks.text = (char *)(status != QUIRE_OK ? durable_advice(wait->verb) : wait->text);
+    acks.retry_after_ms = wait->retry_after_ms;
+    acks.statuses = (ProtobufCBinaryData){.len = wait->n_keys, .data = wait->statuses + (status != QUIRE_OK ? wait->n_keys : 0)};
     session_send(wait->session, QUIRE_MSG_ACKS, wait->request, &acks.base, NULL, 0);
 }
 
@@ -67,7 +66,17 @@ static void durable_answer(struct durable_wait *wait, enum quire_status status) 
 /* ---- waiting -------------------------------------------------------------------------------------------------------------- */
 
 bool durable_has_room(const struct session *session) {
-    return session->core->durable.n < DURABLE_MAX_WAITS && session->durable_waits < DURABLE_SESSION_WAITS;
+    return session->core->durable.n + session->core->durable.promised < DURABLE_MAX_WAITS && session->durable_waits < DURABLE_SESSION_WAITS;
+}
+
+void durable_promise(struct session *session) {
+    session->core->durable.promised++;
+    session->durable_waits++;
+}
+
+void durable_unpromise(struct session *session) {
+    session->core->durable.promised--;
+    session->durable_waits--;
 }
 
 static void durable_free(struct core *core, uint32_t slot) {
@@ -90,7 +99,7 @@ void durable_teardown(struct core *core) {
 }
 
 static struct durable_wait *durable_create(struct session *session, uint64_t request, uint32_t n_keys) {
-    struct durable_wait *wait = calloc(1, sizeof *wait + n_keys);
+    struct durable_wait *wait = calloc(1, sizeof *wait + 2 * (size_t)n_keys);
     if (wait == NULL) {
         session_fail(session, request, QUIRE_NO_MEMORY, 0, "done, but there is no memory to wait until it is durable");
         return NULL;
@@ -125,7 +134,28 @@ void durable_keys(struct session *session, uint64_t request, enum quire_wire_key
     struct durable_wait *wait = durable_create(session, request, n_keys);
     if (wait != NULL) {
         wait->verb = verb;
-        memcpy(wait->statuses, statuses, n_keys);
+        for (uint32_t i = 0; i < n_keys; i++) {
+            wait->statuses[i] = statuses[i];
+            wait->statuses[n_keys + i] = durable_depends(verb, statuses[i]) ? QUIRE_SYSTEM : statuses[i];
+            if (verb == QUIRE_WIRE_PIN && statuses[i] == QUIRE_FULL) {
+                snprintf(wait->text, sizeof wait->text, "%s", DURABLE_NO_MORE_PINS);
+            }
+        }
+        durable_begin(wait);
+    }
+}
+
+void durable_put(struct session *session, uint64_t request, const uint8_t *statuses, const bool *pins, uint32_t n_items,
+                 uint32_t retry_after_ms, const char *text) {
+    struct durable_wait *wait = durable_create(session, request, n_items);
+    if (wait != NULL) {
+        wait->verb = QUIRE_WIRE_PIN;
+        wait->retry_after_ms = retry_after_ms;
+        snprintf(wait->text, sizeof wait->text, "%s", text);
+        for (uint32_t i = 0; i < n_items; i++) {
+            wait->statuses[i] = statuses[i];
+            wait->statuses[n_items + i] = pins[i] && statuses[i] == QUIRE_OK ? QUIRE_SYSTEM : statuses[i];
+        }
         durable_begin(wait);
     }
 }

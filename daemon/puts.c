@@ -33,6 +33,9 @@ uint32_t puts_count(const struct puts *puts) { return PUTS_MAX_REQUESTS - puts->
 
 static void puts_free(struct core *core, struct put_request *put) {
     struct session *session = put->session;
+    if (put->pins) {
+        durable_unpromise(session);
+    }
     core->puts.slots[put->slot] = NULL;
     core->puts.free_slots[core->puts.n_free++] = put->slot;
     core->puts.n_items -= put->n_items;
@@ -58,12 +61,25 @@ static void puts_answer(struct core *core, struct put_request *put) {
     Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
     size_t mark = core->arena.used_bytes;
     uint8_t *statuses = arena_alloc(&core->arena, put->n_items);
-    if (statuses == NULL) {
+    bool *pins = arena_zalloc(&core->arena, put->n_items, sizeof *pins), pinned = false, refused = false;
+    if (statuses == NULL || pins == NULL) {
         session_fail(put->session, put->request, QUIRE_NO_MEMORY, 0, "no room for the answer");
+        core->arena.used_bytes = mark;
+        puts_free(core, put);
+        return;
+    }
+    for (uint32_t i = 0; i < put->n_items; i++) {
+        statuses[i] = put->items[i].status;
+        pins[i] = put->items[i].pin;
+        pinned = pinned || (pins[i] && statuses[i] == QUIRE_OK);
+        refused = refused || (pins[i] && statuses[i] == QUIRE_FULL);
+    }
+    acks.text = (char *)(refused && pager_pins_full(core->pager, put->ns) ? DURABLE_NO_MORE_PINS : "");
+    if (put->pins && pinned) {
+        durable_unpromise(put->session);
+        put->pins = false;
+        durable_put(put->session, put->request, statuses, pins, put->n_items, put->retry_after_ms, acks.text);
     } else {
-        for (uint32_t i = 0; i < put->n_items; i++) {
-            statuses[i] = put->items[i].status;
-        }
         acks.statuses = (ProtobufCBinaryData){.len = put->n_items, .data = statuses};
         acks.retry_after_ms = put->retry_after_ms;
         acks.epoch = core->epoch;
@@ -131,7 +147,8 @@ static void puts_offer(struct core *core, struct put_request *put, uint16_t ns, 
     for (uint32_t i = 0; i < put->n_items; i++) {
         struct quire_wire_put item;
         memcpy(&item, packed + (size_t)i * sizeof item, sizeof item);
-        put->items[i] = (struct put_item){.offset = item.ingest_offset, .length = item.length, .status = QUIRE_PENDING};
+        put->items[i] = (struct put_item){
+            .offset = item.ingest_offset, .length = item.length, .status = QUIRE_PENDING, .pin = item.flags & QUIRE_WIRE_PUT_PIN};
         enum quire_status status = puts_offer_item(core, put, ns, i, &item, deadline_ns);
         if (status != QUIRE_OK) {
             puts_item_done(core, puts_cookie(put->slot, i), status, status == QUIRE_RETRY || status == QUIRE_FULL ? 50 : 0);
@@ -140,6 +157,17 @@ static void puts_offer(struct core *core, struct put_request *put, uint16_t ns, 
     if (--put->n_pending == 0) {
         puts_answer(core, put);
     }
+}
+
+/* Only where a pin can outlast the daemon. */
+static bool puts_pins(const struct core *core, const uint8_t *packed, size_t n_items) {
+    bool pins = false;
+    for (size_t i = 0; core->disk_tier != NULL && i < n_items && !pins; i++) {
+        struct quire_wire_put item;
+        memcpy(&item, packed + i * sizeof item, sizeof item);
+        pins = item.flags & QUIRE_WIRE_PUT_PIN;
+    }
+    return pins;
 }
 
 static enum session_verdict puts_refuse(struct session *session, uint64_t request, enum quire_status status, uint32_t retry_after_ms,
@@ -178,11 +206,20 @@ enum session_verdict puts_request(struct session *session, const struct quire_fr
     if (core->puts.n_free == 0 || core->puts.n_items + n_items > PUTS_MAX_ITEMS) {
         return puts_refuse(session, id, QUIRE_RETRY, 10, "too many puts are under way");
     }
+    bool pins = puts_pins(core, message->items.data, n_items);
+    if (pins && !durable_has_room(session)) {
+        return puts_refuse(session, id, QUIRE_RETRY, DURABLE_RETRY_MS, "too many requests wait until what they changed is durable");
+    }
     struct put_request *put = puts_create(session, window, (uint32_t)n_items, id, read_ns);
     if (put == NULL) {
         return puts_refuse(session, id, QUIRE_NO_MEMORY, 100, "no memory for the put");
     }
+    if (pins) {
+        durable_promise(session);
+    }
     uint16_t ns = session->ns[message->ns - 1];
+    put->pins = pins;
+    put->ns = ns;
     savings_report(&core->savings, ns, pager_ns_serial(core->pager, ns), (double)message->us_per_token);
     uint64_t deadline_ns = core->now_ns + quire_min_u64(message->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;
     puts_offer(core, put, ns, message->items.data, deadline_ns);

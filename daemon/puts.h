@@ -15,6 +15,7 @@ struct put_item {
     uint64_t offset; /* in the window */
     uint32_t length;
     uint8_t status; /* PENDING until known */
+    bool pin;
 };
 
 struct put_request {
@@ -25,6 +26,8 @@ struct put_request {
     uint32_t slot;
     uint32_t n_items, n_pending;
     uint32_t retry_after_ms;
+    uint16_t ns;
+    bool pins; /* some item does, and there is a disk: the answer waits until that is durable (daemon/durable.h) */
     struct put_item items[];
 };
 

@@ -2,9 +2,11 @@
 #include "daemon_frames.h"
 
 #include "daemon/disk/disk.h"
+#include "daemon/disk/meta.h"
 #include "pager/disk.h"
 #include "tests/unit/pager_random.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -286,6 +288,130 @@ Test(daemon_disk_core, a_deleted_namespace_stays_deleted) {
         cr_assert(frames_until(&daemon_, restored, 0));
         stop();
     }
+    forget_files(1);
+}
+
+/* ---- pins, and trust domains that come and go ------------------------------------------------------------------------------ */
+/* Of block 1 of the namespace "n". */
+static void verb_on_first(struct core *core, void *arg) {
+    uint32_t *verb = arg;
+    const quire_key key = frames_key(1);
+    uint64_t session;
+    uint16_t ns;
+    uint8_t status;
+    cr_assert_eq(pager_ns_find(core->pager, "n", &ns), QUIRE_OK);
+    cr_assert_eq(pager_session_open(core->pager, pager_ns_domain(core->pager, ns), &session), QUIRE_OK);
+    cr_assert_eq(pager_keys(core->pager, core->now_ns, session, ns, (enum quire_wire_keys_verb) * verb, key.b, 1, &status), QUIRE_OK);
+    pager_session_close(core->pager, session, false);
+    *verb = status;
+}
+static uint32_t ask_first(enum quire_wire_keys_verb verb) {
+    uint32_t answer = verb;
+    cr_assert_eq(core_call(daemon_.core, verb_on_first, &answer, FRAMES_WAIT_MS), QUIRE_OK);
+    return answer;
+}
+static bool keeps(struct core *core, uint64_t n) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.kept_namespaces == n;
+}
+static void delete_kept(struct core *core, void *arg) {
+    uint64_t blocks;
+    cr_assert_eq(pager_ns_delete(core->pager, "default/n", &blocks), *(enum quire_status *)arg);
+}
+
+/*
+ * A trust domain is called otherwise in the configuration for two starts, perhaps by mistake, and another one is there in its place, which changes the metadata. When
+ * the old name is back, its namespace is there with its blocks, and what was pinned is pinned. Only who says so by name is rid of it.
+ */
+Test(daemon_disk_core, a_domain_comes_back) {
+    begin();
+    config(1);
+    frames_store(&client, start(), BLOCKS);
+    cr_assert_eq(ask_first(QUIRE_WIRE_PIN), QUIRE_OK);
+    stop();
+    for (uint32_t i = 0; i < 2; i++) {
+        config(1);
+        strcpy(daemon_.config.domains[0].name, "other");
+        start();
+        cr_assert(frames_until(&daemon_, keeps, 1));
+        cr_assert(frames_until(&daemon_, restored, 0));
+        stop();
+    }
+    config(1);
+    start();
+    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    cr_assert(frames_until(&daemon_, keeps, 1)); /* the other's */
+    cr_assert_eq(ask_first(QUIRE_WIRE_DELETE), QUIRE_IN_USE);
+    stop();
+    config(1);
+    strcpy(daemon_.config.domains[0].name, "other");
+    start();
+    enum quire_status expected = QUIRE_OK;
+    cr_assert_eq(core_call(daemon_.core, delete_kept, &expected, FRAMES_WAIT_MS), QUIRE_OK);
+    expected = QUIRE_NOT_FOUND;
+    cr_assert_eq(core_call(daemon_.core, delete_kept, &expected, FRAMES_WAIT_MS), QUIRE_OK);
+    stop();
+    config(1);
+    start();
+    cr_assert(frames_until(&daemon_, restored, 0));
+    stop();
+    forget_files(1);
+}
+
+static uint64_t put_pinned(struct frames_window *window, uint32_t ns, uint32_t first, uint32_t n) {
+    struct quire_wire_put items[8];
+    cr_assert_eq(frames_ingest(&client, (uint64_t)n * frames_payload_bytes(), FRAMES_WAIT_MS, window), QUIRE_OK);
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = frames_item(window, (uint64_t)i * frames_payload_bytes(), first + i);
+        items[i].flags |= i % 2 == 0 ? QUIRE_WIRE_PUT_PIN : 0;
+    }
+    return frames_put_send(&client, ns, window->number, items, n, FRAMES_WAIT_MS);
+}
+static bool meta_fails(struct core *core, uint64_t yes) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.meta_fails == (yes != 0);
+}
+
+/*
+ * Blocks are stored with PIN where the metadata cannot be replaced: whoever stores them hears that the pins will not outlast the daemon. When it can be
+ * again, OK means that they are in the metadata: the daemon that is started from a copy of it has them.
+ */
+Test(daemon_disk_core, a_put_with_pin_lasts) {
+    char beside[200];
+    uint8_t statuses[4];
+    struct frames_window windows[2];
+    Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
+    begin();
+    config(1);
+    uint32_t ns = start();
+    cr_assert(frames_until(&daemon_, settled, 0));
+    snprintf(beside, sizeof beside, "%s.log0.meta.new", path);
+    while (mkdir(beside, 0700) != 0) { /* the namespace's metadata is being written there */
+        cr_assert_eq(errno, EEXIST);
+    }
+    cr_assert_eq(frames_acks(&client, put_pinned(&windows[0], ns, 1, 4), statuses, 4), QUIRE_OK);
+    for (uint32_t i = 0; i < 4; i++) {
+        cr_assert_eq(statuses[i], i % 2 == 0 ? QUIRE_SYSTEM : QUIRE_OK, "item %u", i);
+    }
+    cr_assert(frames_until(&daemon_, meta_fails, 1));
+    back.window = windows[0].number;
+    frames_send(&client, QUIRE_MSG_INGEST_RETURN, &back.base); /* an idle one would be asked back in the middle of what follows */
+    cr_assert_eq(rmdir(beside), 0);
+    cr_assert(frames_until(&daemon_, meta_fails, 0));
+    cr_assert_eq(frames_acks(&client, put_pinned(&windows[1], ns, 5, 3), statuses, 3), QUIRE_OK);
+    cr_assert(statuses[0] == QUIRE_OK && statuses[1] == QUIRE_OK && statuses[2] == QUIRE_OK);
+    uint8_t *bytes;
+    size_t size;
+    char why[300], meta[200];
+    snprintf(meta, sizeof meta, "%s.log0.meta", path);
+    cr_assert_eq(disk_meta_load(meta, NULL, &bytes, &size, why, sizeof why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_meta_head_of(bytes)->n_pins, 4);
+    free(bytes);
+    munmap(windows[0].base, windows[0].bytes);
+    munmap(windows[1].base, windows[1].bytes);
+    stop();
     forget_files(1);
 }
 
