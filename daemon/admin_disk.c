@@ -46,6 +46,10 @@ static void disk_pager(const struct pager_disk_stats *stats, Quire__Wire__DiskIn
     info->books_bytes = stats->log.books_bytes;
     info->estimate_error = stats->estimate_error;
     info->emptying = stats->emptying;
+    info->meta_fails = stats->meta_fails;
+    info->meta_failures = stats->counters != NULL ? stats->counters->disk_meta_failures : 0;
+    info->pins = stats->pins;
+    info->kept_namespaces = stats->kept_namespaces;
     info->state = (char *)(stats->restoring ? "restoring" : "serving");
     if (stats->counters != NULL && stats->counters->disk_admitted_bytes > 0) {
         info->write_amplification = (double)stats->counters->disk_written_bytes / (double)stats->counters->disk_admitted_bytes;

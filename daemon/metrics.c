@@ -107,6 +107,9 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
     X(reading_bytes, "bytes being read")                                                                                                   \
     X(where_bytes, "memory for places on disk, beyond the index's own")                                                                    \
     X(books_bytes, "memory for the log's books")                                                                                           \
+    X(meta_fails, "1 while the metadata (namespaces, pins) cannot be written, and no deletion or pin is durable")                          \
+    X(pins, "blocks of which the metadata says that they are pinned")                                                                      \
+    X(kept_namespaces, "namespaces that are kept, though their trust domain is not configured, or they cannot be used")                    \
     X(emptying, "1 while a segment is being emptied")                                                                                      \
     X(faults, "rules at work that make the disk fail")
 

@@ -159,6 +159,11 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
             finding,
             "what is stored stays in memory while there is room, deletions are refused, reads go on: make room on its file system, or have "
             "it writable; quired tries again every few seconds");
+    } else if (disk->meta_fails) {
+        find(finding, DOCTOR_FAIL, "the metadata cannot be written beside %.160s: no deletion and no pin lasts",
+             disk->n_files > 0 ? disk->files[0]->path : "the first file");
+        advise(finding,
+               "make room there, or give quired the right to write; its log says what failed (disk_meta_failed). It tries again by itself");
     } else if (failing != NULL) {
         const uint64_t failed = failing->read_errors + failing->write_errors;
         find(finding, DOCTOR_WARN, "%.80s: %llu read%s or write%s failed, %llu record%s damaged", failing->path, (unsigned long long)failed,

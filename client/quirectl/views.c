@@ -112,6 +112,14 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
     fprintf(to, "\ndisk        %u of %u segment%s clean%s, %s to be written; by %s\n", disk->clean_segments, disk->segments,
             quire_s(disk->segments), disk->emptying ? ", one being emptied" : "", dirty, backend);
     view_restored(disk, to);
+    if (disk->meta_fails) {
+        fprintf(to, "metadata    cannot be written (%llu time%s): deletions and pins do not last; see `quirectl doctor`\n",
+                (unsigned long long)disk->meta_failures, quire_s(disk->meta_failures));
+    }
+    if (disk->kept_namespaces > 0) {
+        fprintf(to, "kept        %llu namespace%s of trust domains that are not configured, or that cannot be used: see the log\n",
+                (unsigned long long)disk->kept_namespaces, quire_s(disk->kept_namespaces));
+    }
     if (disk->write_amplification > 0) {
         fprintf(to, "wear        written %.2f times what was stored\n", disk->write_amplification);
     }
