@@ -28,8 +28,8 @@ struct sim_executor {
     uint32_t in_flight; /* wishes of the disk */
     uint64_t order;
     uint64_t slow_until_ns;
-    bool meta_flying;
-    struct pager_disk_meta meta; /* while it is: the pager's */
+    bool meta_flying, meta_hangs; /* the latter: it was given up, and may be saved all the same */
+    struct pager_disk_meta meta;  /* while it is: the pager's */
     uint8_t meta_files[QUIRE_LOG_MAX_FILES][16];
 };
 

@@ -494,29 +494,59 @@ static uint8_t *encode_meta(struct sim *sim, size_t *size) {
     return bytes;
 }
 
+static void meta_saved(struct sim *sim) {
+    struct sim_disk *disk = &sim->disk;
+    free(disk->meta);
+    disk->meta = disk->meta_maybe;
+    disk->meta_bytes = disk->meta_maybe_bytes;
+    disk->meta_maybe = NULL;
+}
+
+static void meta_back_run(struct sim *sim, struct sim_task *task) {
+    (void)task;
+    sim->executor.meta_hangs = false;
+    sim_say(sim, "the drive of the metadata is back");
+    if (sim_chance(sim, 50)) {
+        meta_saved(sim);
+    }
+}
+
+/* Nobody waits for it any more, and none other is saved meanwhile. */
+static void meta_hangs(struct sim *sim, struct sim_wish *wish) {
+    sim->executor.meta_hangs = true;
+    struct sim_task *back = sim_task_new(sim, sizeof(*back), true, meta_back_run);
+    sim_after(sim, sim_between(sim, 1, 5000) * SIM_MS, back);
+    end(sim, wish, QUIRE_TIMEOUT);
+}
+
 /* Atomic, whether well or not: the old file or the new one. A worker puts it together at any time until now: it must not have changed. */
 static void meta_run(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
-    struct sim_disk *disk = &sim->disk;
+    const struct sim_disk *disk = &sim->disk;
     size_t size;
     uint8_t *again = encode_meta(sim, &size);
     SIM_REQUIRE(sim, size == disk->meta_maybe_bytes && memcmp(again, disk->meta_maybe, size) == 0);
     free(again);
     sim->executor.meta_flying = false;
     if (!sim->calm && sim_chance(sim, sim->config.meta_failure_pct)) {
-        end(sim, wish, QUIRE_SYSTEM);
+        if (sim_chance(sim, 30)) {
+            meta_hangs(sim, wish);
+        } else {
+            end(sim, wish, QUIRE_SYSTEM);
+        }
         return;
     }
-    free(disk->meta);
-    disk->meta = disk->meta_maybe;
-    disk->meta_bytes = disk->meta_maybe_bytes;
-    disk->meta_maybe = NULL;
+    meta_saved(sim);
     end(sim, wish, QUIRE_OK);
 }
 
 static void begin_meta(struct sim *sim, struct sim_wish *wish) {
     struct sim_executor *executor = &sim->executor;
     SIM_REQUIRE(sim, !executor->meta_flying);
+    if (executor->meta_hangs) {
+        end(sim, wish, QUIRE_SYSTEM);
+        return;
+    }
     SIM_REQUIRE(sim, pager_disk_meta(sim->pager, wish->event.ticket, &executor->meta) == QUIRE_OK);
     memset(executor->meta_files, 0, sizeof(executor->meta_files));
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {

@@ -7,6 +7,7 @@
 #include "tests/unit/pager_random.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -374,6 +375,24 @@ static bool meta_fails(struct core *core, uint64_t yes) {
     return stats.meta_fails == (yes != 0);
 }
 
+static uint32_t pinned_in_file(uint32_t number, uint32_t *n_pins) {
+    uint8_t *bytes;
+    size_t size;
+    char why[300], meta[200];
+    uint32_t times = 0;
+    const quire_key key = frames_key(number);
+    snprintf(meta, sizeof meta, "%s.log0.meta", path);
+    cr_assert_eq(disk_meta_load(meta, NULL, &bytes, &size, why, sizeof why), QUIRE_OK, "%s", why);
+    *n_pins = quire_meta_head_of(bytes)->n_pins;
+    for (uint32_t i = 0; i < *n_pins; i++) {
+        struct quire_meta_pin pin;
+        quire_meta_pin_at(bytes, i, &pin);
+        times = quire_key_equal(&pin.key, &key) ? pin.pins : times;
+    }
+    free(bytes);
+    return times;
+}
+
 /*
  * Blocks are stored with PIN where the metadata cannot be replaced: whoever stores them hears that the pins will not outlast the daemon. When it can be
  * again, OK means that they are in the metadata: the daemon that is started from a copy of it has them.
@@ -381,6 +400,7 @@ static bool meta_fails(struct core *core, uint64_t yes) {
 Test(daemon_disk_core, a_put_with_pin_lasts) {
     char beside[200];
     uint8_t statuses[4];
+    uint32_t n_pins;
     struct frames_window windows[2];
     Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
     begin();
@@ -402,15 +422,62 @@ Test(daemon_disk_core, a_put_with_pin_lasts) {
     cr_assert(frames_until(&daemon_, meta_fails, 0));
     cr_assert_eq(frames_acks(&client, put_pinned(&windows[1], ns, 5, 3), statuses, 3), QUIRE_OK);
     cr_assert(statuses[0] == QUIRE_OK && statuses[1] == QUIRE_OK && statuses[2] == QUIRE_OK);
-    uint8_t *bytes;
-    size_t size;
-    char why[300], meta[200];
-    snprintf(meta, sizeof meta, "%s.log0.meta", path);
-    cr_assert_eq(disk_meta_load(meta, NULL, &bytes, &size, why, sizeof why), QUIRE_OK, "%s", why);
-    cr_assert_eq(quire_meta_head_of(bytes)->n_pins, 4);
-    free(bytes);
+    cr_assert_eq(pinned_in_file(7, &n_pins), 1);
+    cr_assert_eq(n_pins, 4);
     munmap(windows[0].base, windows[0].bytes);
     munmap(windows[1].base, windows[1].bytes);
+    stop();
+    forget_files(1);
+}
+
+static bool meta_saving(struct core *core, uint64_t yes) { return (store_meta_since_ns(disk_store(core->disk_tier)) != 0) == (yes != 0); }
+
+static bool stores(struct core *core, uint64_t blocks) {
+    struct pager_memory memory;
+    pager_memory(core->pager, &memory);
+    return memory.blocks == blocks;
+}
+
+/*
+ * The drive of the metadata hangs while blocks are stored with PIN: whoever stored them hears that the pins do not last, and so does the next one. The blocks are
+ * stored all the same. When the drive is back every pin is saved without being asked for again, also one from meanwhile, and the next daemon has it all.
+ */
+Test(daemon_disk_core, metadata_that_hangs) {
+    char beside[200];
+    uint8_t statuses[2];
+    uint32_t n_pins;
+    struct frames_window windows[2];
+    Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
+    begin();
+    config(1);
+    daemon_.config.disk.stall_limit_ms = 3000;
+    uint32_t ns = start();
+    frames_store(&client, ns, BLOCKS);
+    cr_assert(frames_until(&daemon_, written, BLOCKS)); /* the metadata names the namespace */
+    snprintf(beside, sizeof beside, "%s.log0.meta.new", path);
+    cr_assert_eq(mkfifo(beside, 0600), 0); /* whoever opens it to write waits for a reader */
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t put = put_pinned(&windows[i], ns, BLOCKS + 1 + 2 * i, 2);
+        cr_assert(frames_until(&daemon_, stores, BLOCKS + 2 + 2 * i));
+        cr_assert(i > 0 || frames_until(&daemon_, meta_saving, 1));
+        back.window = windows[i].number;
+        frames_send(&client, QUIRE_MSG_INGEST_RETURN, &back.base); /* an idle one would be asked back before the answer */
+        cr_assert_eq(frames_acks(&client, put, statuses, 2), QUIRE_OK);
+        cr_assert(statuses[0] == QUIRE_SYSTEM && statuses[1] == QUIRE_OK);
+        munmap(windows[i].base, windows[i].bytes);
+    }
+    cr_assert_eq(ask_first(QUIRE_WIRE_PIN), QUIRE_OK);
+    int reader = open(beside, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert_geq(reader, 0);
+    cr_assert(frames_until(&daemon_, meta_fails, 0));
+    close(reader);
+    cr_assert(pinned_in_file(1, &n_pins) == 1 && pinned_in_file(BLOCKS + 1, &n_pins) == 1 && pinned_in_file(BLOCKS + 3, &n_pins) == 1);
+    cr_assert_eq(n_pins, 3);
+    stop();
+    config(1);
+    start();
+    cr_assert(frames_until(&daemon_, restored, BLOCKS + 4));
+    cr_assert_eq(ask_first(QUIRE_WIRE_DELETE), QUIRE_IN_USE);
     stop();
     forget_files(1);
 }
