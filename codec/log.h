@@ -26,6 +26,8 @@
 #define QUIRE_LOG_MAX_SEGMENT_UNITS (1u << 17)
 #define QUIRE_LOG_MIN_SEGMENT_UNITS 8u
 #define QUIRE_LOG_MAX_SEGMENTS (1u << 22)
+/* Sequences begin with the generation in their upper 24 bits, and one more stands behind the last. */
+#define QUIRE_LOG_GENERATIONS (1ull << 23)
 /* Where the superblock's copies lie, and the first segment. */
 #define QUIRE_LOG_SUPERBLOCK_BYTES 4096u
 #define QUIRE_LOG_SUPERBLOCK_COPIES 2u
@@ -46,8 +48,8 @@ struct quire_log_superblock {
     uint32_t version;
     uint8_t set_id[16];  /* equal in all files of one set */
     uint8_t file_id[16]; /* this file's own */
-    uint64_t generation;
-    uint64_t created_s; /* seconds since 1970, for people */
+    uint64_t generation; /* below QUIRE_LOG_GENERATIONS */
+    uint64_t created_s;  /* seconds since 1970, for people */
     uint16_t file_index, n_files;
     uint32_t unit_bytes;
     uint32_t segment_units;

@@ -3,7 +3,7 @@
 static bool superblock_valid(const struct quire_log_superblock *superblock) {
     const struct quire_log_geometry geometry = {.unit_bytes = superblock->unit_bytes, .segment_units = superblock->segment_units};
     return superblock->n_files <= QUIRE_LOG_MAX_FILES && superblock->file_index < superblock->n_files &&
-           quire_log_geometry_valid(&geometry) && superblock->n_segments > 0 &&
+           superblock->generation < QUIRE_LOG_GENERATIONS && quire_log_geometry_valid(&geometry) && superblock->n_segments > 0 &&
            quire_in_range(superblock->first_number, superblock->n_segments, QUIRE_LOG_MAX_SEGMENTS) &&
            (superblock->flags & ~(uint32_t)QUIRE_LOG_CLEAN) == 0 && quire_log_is_zero(superblock->reserved, sizeof(superblock->reserved));
 }

@@ -11,11 +11,11 @@
 /* ---- superblock ----------------------------------------------------------------------------------------------------------- */
 
 static const char golden_superblock[] =
-    "514c534201000000a00102030405060708090a0b0c0d0e0ffefefefefefefefefefefefefefefefe383736353433323100f153650000000002000300001000000040"
-    "0000e8030000d00700000100000048474645444342410000000000000000000000000000000000000000000000000000000000000000240c34cf21457450";
+    "514c534201000000a00102030405060708090a0b0c0d0e0ffefefefefefefefefefefefefefefefe333231000000000000f153650000000002000300001000000040"
+    "0000e8030000d0070000010000004847464544434241000000000000000000000000000000000000000000000000000000000000000031c7436a06fec02c";
 
 static struct quire_log_superblock sample_superblock(void) {
-    struct quire_log_superblock superblock = {.generation = 0x3132333435363738,
+    struct quire_log_superblock superblock = {.generation = 0x313233,
                                               .created_s = 1700000000,
                                               .file_index = 2,
                                               .n_files = 3,
@@ -104,6 +104,8 @@ Test(superblock, sizes_out_of_range) {
         {offsetof(struct quire_log_superblock, first_number), 4, UINT32_MAX, 0},
         {offsetof(struct quire_log_superblock, first_number), 4, (1u << 22) - 999, (1u << 22) - 1000},
         {offsetof(struct quire_log_superblock, flags), 4, 2, 0},
+        {offsetof(struct quire_log_superblock, generation), 4, 1u << 23, (1u << 23) - 1},
+        {offsetof(struct quire_log_superblock, generation) + 4, 4, 1, 0},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         struct quire_log_superblock superblock = sample_superblock();
