@@ -103,11 +103,11 @@ struct pager_disk_wish {
     uint64_t epoch;
     /*
      * WRITE: a batch: head of head_units with n entries, then n_pieces records (tombstones have none) at their entries' at_units, padded to
-     * units. The executor puts entry.check in. first: the segment header is to be written before it, with tail_epoch: segments of lower
-     * epochs are empty (place.tail).
+     * units. The executor puts entry.check in. first: the segment header is to be written with it, with tail_epoch: segments of lower
+     * epochs are empty (place.tail). alone: before it, and synced before anything else of the segment is written (place.alone).
      */
     uint32_t at_units, head_units, size_units;
-    bool first;
+    bool first, alone;
     uint64_t tail_epoch;
     uint32_t n, n_pieces;
     struct quire_log_entry *entries;       /* WRITE (its checks are to be filled in), SEAL (all of the segment's: const in spirit) */

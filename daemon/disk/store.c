@@ -134,6 +134,7 @@ static enum quire_status store_write_failed(struct store *store, uint32_t device
     struct store_device *told = &store->devices[device].told;
     told->write_errors++;
     told->last_error = op->error;
+    store->devices[device].failed_syncs += op->type == DISK_SYNC;
     if (op->status == QUIRE_FULL || op->status == QUIRE_NO_MEMORY) {
         store_refused(store, device, op->status, op->error);
         return op->type == DISK_SYNC ? QUIRE_FULL : op->status;

@@ -34,9 +34,10 @@ struct store_slot {
     const struct pager_disk_wish *wish;
     uint64_t ticket;
     enum pager_event_type type;
-    uint32_t n_running; /* operations */
-    uint64_t order;     /* WRITE, SYNC: as asked for */
-    uint32_t n_before;  /* SYNC: writes that are to end first */
+    uint32_t n_running;    /* operations */
+    uint64_t order;        /* WRITE, SYNC: as asked for */
+    uint32_t n_before;     /* SYNC: writes that are to end first */
+    uint32_t failed_syncs; /* WRITE, alone: the device's, when the header was written */
     enum quire_status status;
     uint8_t *record;     /* READ */
     uint32_t head_units; /* READ of a part: of header and directory, which are kept when they were verified; 0: nothing is */
@@ -50,7 +51,8 @@ struct store_slot {
 struct store_books {
     struct store_device told;
     uint32_t writing;
-    uint32_t n_refused;       /* writes and syncs, since the last that was done */
+    uint32_t n_refused; /* writes and syncs, since the last that was done */
+    uint32_t failed_syncs;
     struct store_slot *syncs; /* that wait for writes */
     uint64_t read_error_ns[STORE_READ_ERRORS];
     uint64_t n_read_errors;

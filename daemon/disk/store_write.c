@@ -36,15 +36,19 @@ static uint32_t store_gather(struct store_slot *slot) {
     return n_iov;
 }
 
-static void store_batch_written(struct disk_op *op) {
-    struct store_slot *slot;
-    store_io_ended(op, &slot);
+static void store_batch_end(struct store_slot *slot) {
     struct store *store = slot->store;
     uint32_t device = slot->wish->device;
     uint64_t order = slot->order;
     store->devices[device].writing--;
     store_end(slot, slot->status);
     store_written(store, device, order);
+}
+
+static void store_batch_written(struct disk_op *op) {
+    struct store_slot *slot;
+    store_io_ended(op, &slot);
+    store_batch_end(slot);
 }
 
 static void store_header(const struct store_slot *slot, uint8_t *unit) {
@@ -55,23 +59,56 @@ static void store_header(const struct store_slot *slot, uint8_t *unit) {
     quire_log_segment_header_encode(&set->geometry, &header, unit);
 }
 
-/* A segment's header lies before its first batch, so both are one write. */
-void store_write(struct store_slot *slot) {
+/* A segment's header lies before its first batch, so both are one write, unless it went alone. */
+static void store_append(struct store_slot *slot) {
     const struct pager_disk_wish *wish = slot->wish;
     const struct store_set *set = &slot->store->env->set;
     uint8_t *header = store_batch_of(slot)->memory, *head = header + set->geometry.unit_bytes;
-    uint32_t n_iov = store_gather(slot), before_units = wish->first ? 1 : 0;
+    uint32_t n_iov = store_gather(slot), before_units = wish->first && !wish->alone ? 1 : 0;
     assert(wish->n > 0 && wish->n <= QUIRE_LOG_MAX_BATCH && (!wish->first || wish->at_units == 1));
     assert(wish->head_units == quire_log_head_units(&set->geometry, wish->n));
-    if (wish->first) {
+    if (before_units > 0) {
         store_header(slot, header);
     }
     const struct quire_log_batch batch = {
         .n_entries = (uint16_t)wish->n, .epoch = wish->epoch, .at_units = wish->at_units, .size_units = wish->size_units};
     quire_log_head_encode(&set->geometry, &batch, wish->entries, head);
-    slot->iov[0] = (struct iovec){.iov_base = wish->first ? header : head, .iov_len = disk_set_bytes(set, wish->head_units + before_units)};
-    slot->store->devices[wish->device].writing++;
+    slot->iov[0] =
+        (struct iovec){.iov_base = before_units > 0 ? header : head, .iov_len = disk_set_bytes(set, wish->head_units + before_units)};
     store_io(slot, 0, DISK_WRITE, wish->at_units - before_units, slot->iov, n_iov, store_batch_written);
+}
+
+/* The header is written, or synced: unless another sync failed meanwhile, which may have been told what this one was not. */
+static void store_opened(struct disk_op *op) {
+    struct store_slot *slot;
+    bool synced = op->type == DISK_SYNC;
+    store_io_ended(op, &slot);
+    const struct store_books *books = &slot->store->devices[slot->wish->device];
+    if (slot->status == QUIRE_OK && books->told.lost) {
+        slot->status = QUIRE_SYSTEM;
+    } else if (slot->status == QUIRE_OK && synced && slot->failed_syncs != books->failed_syncs) {
+        slot->status = QUIRE_FULL;
+    }
+    if (slot->status != QUIRE_OK) {
+        store_batch_end(slot);
+    } else if (synced) {
+        store_append(slot);
+    } else {
+        slot->failed_syncs = books->failed_syncs;
+        store_io(slot, 0, DISK_SYNC, 0, NULL, 0, store_opened);
+    }
+}
+
+void store_write(struct store_slot *slot) {
+    uint8_t *header = store_batch_of(slot)->memory;
+    slot->store->devices[slot->wish->device].writing++;
+    if (!slot->wish->alone) {
+        store_append(slot);
+        return;
+    }
+    store_header(slot, header);
+    slot->iov[0] = (struct iovec){.iov_base = header, .iov_len = slot->store->env->set.geometry.unit_bytes};
+    store_io(slot, 0, DISK_WRITE, 0, slot->iov, 1, store_opened);
 }
 
 /* ---- syncs ---------------------------------------------------------------------------------------------------------------- */

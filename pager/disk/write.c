@@ -277,6 +277,7 @@ static void batch_ask(struct pager *pager, struct pager_op *op) {
     op->told.head_units = place->head_units;
     op->told.size_units = place->size_units;
     op->told.first = place->first;
+    op->told.alone = place->alone;
     op->told.tail_epoch = place->tail;
     if (place->first) {
         disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = pager_tick_now(pager);
@@ -693,6 +694,9 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
     assert(pager_log_device_in_use(pager->disk->log, op->told.device));
     note_outcome(pager, op->told.device, status);
     batch_leaves_books(pager, op, ok);
+    if (op->told.alone && status == QUIRE_FULL) {
+        pager_log_doubt(pager->disk->log, op->told.device); /* it may have been the header's sync */
+    }
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
         written(pager, op, i, ok);
     }

@@ -68,10 +68,17 @@ struct pager_log_place {
     uint32_t segment;
     uint64_t epoch;
     uint32_t at_units, head_units, size_units;
-    bool first; /* the segment was just opened: its header is to be written, too, by itself, before this batch or with it */
+    bool first; /* the segment was just opened: its header is to be written, too, with this batch */
+    /*
+     * Or before it, by itself, and synced: the segment was used before, and no header that is known to last says that its tombstones
+     * are not needed any more. Without that, a crash could keep what was written over them, lose each header that tells of it, and what
+     * they buried would be back. Until this batch is written the segment takes no other.
+     */
+    bool alone;
     /*
      * Of the lowest epoch that still held anything when this place was given: a segment of a lower one is clean, whatever its bytes say.
-     * Known on disk before a tombstone may be overwritten, it keeps what the tombstone buried from being found again. 0: not known yet.
+     * Known on disk before a tombstone may be overwritten, it keeps what the tombstone buried from being found again. 0: not known yet;
+     * then only segments that were never used are opened.
      */
     uint64_t tail;
 };
@@ -84,7 +91,8 @@ void pager_log_hold_back(struct pager_log *log, uint32_t devices);
  * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0);
  * entries are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when
  * it is open no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean; RETRY: on none of those
- * that are not held back; TOO_LARGE: it would not fit into an empty segment; NO_MEMORY. May turn segments into SEALING.
+ * that are not held back, or the one that would take it is being opened (place.alone); TOO_LARGE: it would not fit into an empty
+ * segment; NO_MEMORY. May turn segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);

@@ -65,11 +65,23 @@ static enum quire_status draft_create(uint32_t segment, uint32_t n, struct pager
     return QUIRE_OK;
 }
 
+/*
+ * The tombstones in it are needed until a header that lasts says that all older segments are empty. One of its own device: a device that
+ * is lost takes its headers with it.
+ */
+static bool may_be_needed(const struct pager_log_device *device, const struct pager_log_row *row) {
+    return row->s.epoch > 0 && row->s.epoch >= device->tail;
+}
+
 /* FULL: the device has no clean segment for this batch; then its open one, if any, goes on waiting for smaller ones. */
 static enum quire_status open_another(struct pager_log *log, uint32_t d, const struct batch *batch, uint32_t *segment) {
     struct pager_log_device *device = &log->devices[d];
     struct pager_log_draft *draft;
     if (device->n_clean == 0 || log->n_clean <= (batch->rewriting ? 0 : log->shape.reserve) || log->epoch == UINT64_MAX) {
+        return QUIRE_FULL;
+    }
+    bool alone = may_be_needed(device, &log->rows[device->first_clean]);
+    if (alone && log->n_unknown > 0) {
         return QUIRE_FULL;
     }
     QUIRE_FORWARD(draft_create(device->first_clean, batch->n, &draft));
@@ -84,6 +96,7 @@ static enum quire_status open_another(struct pager_log *log, uint32_t d, const s
     log->n_open++;
     row->draft = draft;
     row->broken = row->headless = false;
+    row->opening = alone;
     row->s.state = PAGER_SEGMENT_OPEN;
     log->epoch += log->gap < UINT64_MAX - log->epoch ? log->gap : 0;
     log->gap = 0;
@@ -104,12 +117,14 @@ static bool takes(const struct pager_log *log, uint32_t segment, const struct ba
     return s->state == PAGER_SEGMENT_OPEN && fits(log, s->used_units, s->n_entries, batch->n, batch->units);
 }
 
+static bool is_opening(const struct pager_log *log, uint32_t segment) { return segment != PAGER_NO_SEGMENT && log->rows[segment].opening; }
+
 static enum quire_status choose_in_turn(struct pager_log *log, const struct batch *batch, uint32_t *segment) {
     enum quire_status status = QUIRE_FULL;
     bool held_back = false;
     for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
         uint32_t d = (log->turn + i) % log->shape.n_devices, open = log->devices[d].open;
-        if (log->held_back >> d & 1) {
+        if (log->held_back >> d & 1 || is_opening(log, open)) {
             held_back |= log->devices[d].in_use;
             continue;
         }
@@ -132,6 +147,9 @@ static enum quire_status choose_newest(struct pager_log *log, uint32_t device, c
         *segment = pager_log_ordered(log, i);
         if (log->rows[*segment].s.device != device) {
             continue;
+        }
+        if (is_opening(log, *segment)) {
+            return QUIRE_RETRY;
         }
         if (takes(log, *segment, batch)) {
             return draft_reserve(log->rows[*segment].draft, batch->n);
@@ -179,6 +197,7 @@ enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struc
                                       .head_units = quire_log_head_units(&log->shape.geometry, n),
                                       .size_units = (uint32_t)batch.units,
                                       .first = row->s.used_units == 1,
+                                      .alone = row->opening,
                                       .tail = tail_of(log)};
     row->draft->tail = place->first ? place->tail : row->draft->tail;
     write_down(log, row, entries, n, place->head_units);
@@ -206,6 +225,7 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
     struct pager_log_draft *draft = row->draft;
     assert(row->s.writing > 0 && row->s.epoch == place->epoch);
     row->s.writing--;
+    row->opening = false;
     if (row->s.state == PAGER_SEGMENT_LOST) {
         return;
     }
@@ -300,7 +320,8 @@ uint64_t pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
     assert(segment < log->n_rows);
     struct pager_log_row *row = &log->rows[segment];
     assert(row->draft != NULL && row->draft->given);
-    uint64_t tail = ok ? row->draft->tail : 0;
+    uint64_t tail = ok && !row->broken ? row->draft->tail : 0, *lasting = &log->devices[row->s.device].tail;
+    *lasting = quire_max_u64(*lasting, tail);
     pager_log_drop_draft(log, segment);
     if (row->s.state != PAGER_SEGMENT_LOST) {
         assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0);

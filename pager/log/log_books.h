@@ -24,6 +24,7 @@ struct pager_log_row {
     bool emptied;
     bool broken;   /* a batch or a sync of it failed */
     bool headless; /* the first batch did, which brings the header */
+    bool opening;  /* its header goes alone, and so far there is no more of it */
 };
 static_assert(sizeof(struct pager_log_row) + sizeof(uint32_t) <= 64, "memory for each segment");
 
@@ -31,6 +32,7 @@ struct pager_log_device {
     uint32_t first, n; /* its segments */
     uint32_t open;
     uint32_t first_clean, last_clean, n_clean; /* in the order in which they became so: wear goes round */
+    uint64_t tail;                             /* the highest that a header of the device tells which was synced since the start */
     bool in_use;
 };
 

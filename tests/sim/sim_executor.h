@@ -15,7 +15,8 @@ struct sim_executor_device {
     bool told_lost; /* the pager was told */
     uint64_t hangs_until_ns;
     uint32_t read_errors;
-    bool unsure;                  /* a sync failed, or a footer: not all that was written will be found */
+    bool unsure; /* a sync failed, or a footer: not all that was written will be found */
+    uint32_t failed_syncs;
     uint64_t full_until_ns;       /* most writes, and some syncs, fail for want of room */
     uint64_t writing[SIM_WRITES]; /* orders of those under way */
     uint32_t n_writing;

@@ -20,7 +20,8 @@ struct sim_wish {
     uint64_t bytes;
     quire_layout *layout; /* READ: as it was when it began */
     uint64_t tag;
-    bool refused; /* WRITE: a record is none */
+    bool refused;          /* WRITE: a record is none */
+    uint32_t failed_syncs; /* WRITE: the device's, when the header was written */
     void (*stage)(struct sim *sim, struct sim_task *task);
 };
 
@@ -147,10 +148,13 @@ static void encode_header(const struct sim *sim, const struct pager_disk_wish *t
     quire_log_segment_header_encode(geometry(sim), &header, out);
 }
 
+/* Of the batch's own write. */
+static uint32_t header_units_of(const struct pager_disk_wish *told) { return told->first && !told->alone ? 1 : 0; }
+
 /* [header] head, records: as they will lie. */
 static uint8_t *compose(struct sim *sim, struct sim_wish *wish) {
     const struct pager_disk_wish *told = wish->event.disk;
-    uint32_t piece = 0, header_units = told->first ? 1 : 0, at_units = told->at_units + told->head_units;
+    uint32_t piece = 0, header_units = header_units_of(told), at_units = told->at_units + told->head_units;
     uint8_t *out = calloc(1, in_bytes(sim, told->size_units + header_units));
     SIM_REQUIRE(sim, out != NULL && (!told->first || told->at_units == 1) && told->n > 0 && told->n <= QUIRE_LOG_MAX_BATCH);
     SIM_REQUIRE(sim, told->head_units == quire_log_head_units(geometry(sim), told->n));
@@ -168,7 +172,7 @@ static uint8_t *compose(struct sim *sim, struct sim_wish *wish) {
         at_units += (uint32_t)(bytes / geometry(sim)->unit_bytes);
     }
     SIM_REQUIRE(sim, piece == told->n_pieces && at_units == told->at_units + told->size_units);
-    if (told->first) {
+    if (header_units > 0) {
         encode_header(sim, told, out);
     }
     const struct quire_log_batch batch = {
@@ -186,7 +190,7 @@ static void compare(struct sim *sim, const struct sim_wish *wish) {
         uint64_t bytes;
         if (told->entries[i].kind == QUIRE_LOG_RECORD) {
             const uint8_t *record = piece_at(sim, &told->pieces[piece++], &bytes);
-            uint64_t at = in_bytes(sim, told->entries[i].at_units - told->at_units + (told->first ? 1 : 0));
+            uint64_t at = in_bytes(sim, told->entries[i].at_units - told->at_units + header_units_of(told));
             SIM_REQUIRE(sim, memcmp(written + at, record, told->entries[i].size_bytes) == 0);
         }
     }
@@ -218,17 +222,25 @@ static void written(struct sim *sim, uint32_t device, uint64_t order) {
     d->n_syncs = kept;
 }
 
+static void end_write(struct sim *sim, const struct sim_wish *wish, enum quire_status status) {
+    uint32_t device = wish->event.disk->device;
+    uint64_t order = wish->order;
+    if (is_dead(sim, wish)) {
+        end_failed(sim, wish);
+    } else {
+        end(sim, wish, status);
+    }
+    written(sim, device, order);
+}
+
 static void write_run(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     uint32_t device = wish->event.disk->device;
     compare(sim, wish);
     if (is_dead(sim, wish)) {
-        uint64_t order = wish->order;
-        end_failed(sim, wish);
-        written(sim, device, order);
+        end_write(sim, wish, QUIRE_SYSTEM);
         return;
     }
-    uint64_t order = wish->order;
     enum quire_status status = taken(sim, device, 70);
     if (status == QUIRE_OK) {
         sim_disk_write_end(sim, device, wish->id);
@@ -236,18 +248,40 @@ static void write_run(struct sim *sim, struct sim_task *task) {
     } else {
         sim_disk_write_fail(sim, device, wish->id);
     }
-    end(sim, wish, status);
-    written(sim, device, order);
+    end_write(sim, wish, status);
 }
 
-static void begin_write(struct sim *sim, struct sim_wish *wish) {
+static bool safe_header(const struct sim *sim, uint32_t segment, struct quire_log_segment_header *header) {
+    uint32_t device;
+    uint64_t offset = sim_disk_locate(sim, segment, 0, &device);
+    return quire_log_segment_header_decode(geometry(sim), sim->disk.devices[device].safe + offset, sim_set_id, segment, header) == QUIRE_OK;
+}
+
+/*
+ * What is written over is older than all that a crash at this moment would leave: else it might take tombstones with it, and leave what
+ * they bury and no header that tells of it. A header may rot: then this is not so.
+ */
+static void is_unneeded(struct sim *sim, const struct pager_disk_wish *told) {
+    uint32_t first = 0;
+    uint64_t tail = 0;
+    struct quire_log_segment_header old, header;
+    for (uint32_t d = 0; d < told->device; d++) {
+        first += sim->config.shape.segments[d];
+    }
+    for (uint32_t i = 0; i < sim->config.shape.segments[told->device]; i++) {
+        tail = safe_header(sim, first + i, &header) ? quire_max_u64(tail, header.tail_epoch) : tail;
+    }
+    SIM_REQUIRE(sim, sim->config.rot == SIM_ROT_ANYWHERE || !safe_header(sim, told->segment, &old) || old.epoch == told->epoch ||
+                         old.epoch < tail);
+}
+
+static void append(struct sim *sim, struct sim_wish *wish) {
     const struct pager_disk_wish *told = wish->event.disk;
-    struct sim_executor_device *d = &sim->executor.devices[told->device];
+    is_unneeded(sim, told);
     uint8_t *bytes = compose(sim, wish);
     uint32_t device;
-    uint64_t offset = sim_disk_locate(sim, told->segment, told->at_units - (told->first ? 1 : 0), &device);
-    SIM_REQUIRE(sim, device == told->device && d->n_writing < SIM_WRITES);
-    d->writing[d->n_writing++] = wish->order;
+    uint64_t offset = sim_disk_locate(sim, told->segment, told->at_units - header_units_of(told), &device);
+    SIM_REQUIRE(sim, device == told->device);
     wish->refused = !sim->calm && sim_roll(sim, 1000) < sim->config.refused_write_permille;
     wish->task.memory = bytes;
     wish->id = sim_disk_write_begin(sim, device, offset, bytes, (uint32_t)wish->bytes);
@@ -255,7 +289,6 @@ static void begin_write(struct sim *sim, struct sim_wish *wish) {
     stage(sim, wish, wish->bytes, write_run);
 }
 
-/* ---- SYNC, SEAL ----------------------------------------------------------------------------------------------------------- */
 static enum quire_status sync_end(struct sim *sim, const struct sim_wish *wish) {
     uint32_t device = wish->event.disk->device;
     enum quire_status status = taken(sim, device, 20);
@@ -264,11 +297,60 @@ static enum quire_status sync_end(struct sim *sim, const struct sim_wish *wish) 
     } else {
         sim_disk_sync_fail(sim, device, wish->id);
         sim->executor.devices[device].unsure = true;
+        sim->executor.devices[device].failed_syncs++;
         status = QUIRE_FULL;
     }
     return status;
 }
 
+static void header_synced(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    uint32_t device = wish->event.disk->device;
+    bool eaten = wish->failed_syncs != sim->executor.devices[device].failed_syncs; /* another sync may have failed for it */
+    enum quire_status status = is_dead(sim, wish) ? QUIRE_SYSTEM : sync_end(sim, wish);
+    status = status == QUIRE_OK && eaten ? QUIRE_FULL : status;
+    if (status == QUIRE_OK) {
+        append(sim, wish);
+    } else {
+        end_write(sim, wish, status);
+    }
+}
+
+static void header_written(struct sim *sim, struct sim_task *task) {
+    struct sim_wish *wish = (struct sim_wish *)task;
+    uint32_t device = wish->event.disk->device;
+    enum quire_status status = is_dead(sim, wish) ? QUIRE_SYSTEM : taken(sim, device, 70);
+    if (status == QUIRE_OK) {
+        sim_disk_write_end(sim, device, wish->id);
+        wish->id = sim_disk_sync_begin(sim);
+        wish->failed_syncs = sim->executor.devices[device].failed_syncs;
+        stage(sim, wish, 0, header_synced);
+        return;
+    }
+    if (!is_dead(sim, wish)) {
+        sim_disk_write_fail(sim, device, wish->id);
+    }
+    end_write(sim, wish, status);
+}
+
+static void begin_write(struct sim *sim, struct sim_wish *wish) {
+    const struct pager_disk_wish *told = wish->event.disk;
+    struct sim_executor_device *d = &sim->executor.devices[told->device];
+    uint32_t device;
+    SIM_REQUIRE(sim, d->n_writing < SIM_WRITES);
+    d->writing[d->n_writing++] = wish->order;
+    if (!told->alone) {
+        append(sim, wish);
+        return;
+    }
+    uint8_t unit[QUIRE_LOG_UNIT_MAX];
+    uint32_t bytes = geometry(sim)->unit_bytes;
+    encode_header(sim, told, unit);
+    wish->id = sim_disk_write_begin(sim, told->device, sim_disk_locate(sim, told->segment, 0, &device), unit, bytes);
+    stage(sim, wish, bytes, header_written);
+}
+
+/* ---- SYNC, SEAL ----------------------------------------------------------------------------------------------------------- */
 static void sync_run(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     if (is_dead(sim, wish)) {

@@ -320,6 +320,67 @@ Test(daemon_disk_store, a_sync_waits_for_earlier_writes) {
     double_tier_close(tier);
 }
 
+static uint64_t reuse(struct double_tier *tier, struct double_batch *batch, bool hold) {
+    batch->wish.alone = true;
+    memset(tier->io.order, 0, sizeof tier->io.order);
+    tier->io.hold = hold;
+    return double_wish(tier, PAGER_DISK_WRITE, &batch->wish);
+}
+
+static bool is_zero(const struct double_tier *tier, uint32_t segment, uint32_t unit) {
+    static const uint8_t zeros[DOUBLE_UNIT];
+    uint8_t bytes[DOUBLE_UNIT];
+    cr_assert_eq(pread(tier->io.fds[0], bytes, sizeof bytes, (off_t)double_place(segment, unit)), (ssize_t)sizeof bytes);
+    return memcmp(bytes, zeros, sizeof zeros) == 0;
+}
+
+/*
+ * A segment is used again, and deletions in it may still be needed: nothing is written over them before the new header, which makes them needless, is
+ * written and synced. When it cannot be, they stay; also when another sync fails meanwhile, because an error that is told once is not told again.
+ */
+Test(daemon_disk_store, a_header_lasts_before_what_it_makes_needless_goes) {
+    struct dice dice = dice_printed("store reuse");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *batch = double_batch(tier, &dice, 7, 1, 1, 3, 1); /* made by this; each of the following goes elsewhere */
+    const struct pager_disk_wish sync = {.device = 0};
+    double_turn(tier);
+    batch->wish.segment = 0;
+    uint64_t ticket = reuse(tier, batch, false), synced = double_wish(tier, PAGER_DISK_SYNC, &sync);
+    double_turn(tier);
+    cr_assert(tier->statuses[ticket] == QUIRE_OK && tier->statuses[synced] == QUIRE_OK);
+    cr_assert_str_eq(tier->io.order, "wsws", "header, sync, batch; and the sync that was asked for meanwhile is behind all of it");
+    cr_assert(!is_zero(tier, 0, 0) && !is_zero(tier, 0, 1));
+    tier->io.error = ENOSPC;
+    for (uint32_t i = 0; i < 2; i++) {
+        batch->wish.segment = 1 + i;
+        tier->io.fail_writes = i == 0;
+        tier->io.fail_syncs = i == 1;
+        ticket = reuse(tier, batch, false);
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[ticket], QUIRE_FULL);
+        cr_assert(is_zero(tier, 1 + i, 1), "%s", tier->io.order);
+    }
+    batch->wish.segment = 3;
+    tier->io.fail_syncs = 1;
+    ticket = reuse(tier, batch, true);
+    disk_env_flush(&tier->env);
+    double_release(&tier->io); /* the header is written */
+    double_reap(&tier->io.io, UINT32_MAX);
+    disk_env_flush(&tier->env); /* its sync is under way */
+    cr_assert_str_eq(tier->io.order, "w");
+    tier->io.hold = false;
+    struct disk_op *own = tier->io.held;
+    tier->io.held = NULL;
+    const struct pager_disk_wish seal = {.epoch = 1, .used_units = 1};
+    (void)double_wish(tier, PAGER_DISK_SEAL, &seal); /* another, which fails first, and would not wait */
+    double_turn(tier);
+    double_carry_out(&tier->io, own);
+    double_turn(tier);
+    cr_assert(tier->statuses[ticket] == QUIRE_FULL && is_zero(tier, 3, 1), "%s", tier->io.order);
+    free(batch);
+    double_tier_close(tier);
+}
+
 /* A write fails: the device is lost, told once; the sync that waited for it fails, and so does all that is wished of the device. The other one goes on. */
 Test(daemon_disk_store, a_failed_write_loses_the_device_once) {
     struct dice dice = dice_printed("store lost");

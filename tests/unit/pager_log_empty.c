@@ -103,6 +103,87 @@ Test(log_empty, tail) {
     pager_log_destroy(&log);
 }
 
+/* Appends one record that fills the segment; the place says how. */
+static struct pager_log_place fill_one(struct pager_log *log, bool ok) {
+    struct quire_log_entry entry = record_of(WHOLE);
+    struct pager_log_place place;
+    cr_assert_eq(pager_log_append(log, PAGER_ANY_DEVICE, &entry, 1, true, &place), QUIRE_OK);
+    pager_log_appended(log, &place, &entry, 1, ok);
+    pager_log_check(log);
+    return place;
+}
+
+static void empty_oldest(struct pager_log *log) {
+    uint32_t segment = pager_log_to_empty(log, UINT32_MAX);
+    cr_assert_neq(segment, NONE);
+    pager_log_emptied(log, segment);
+}
+
+/*
+ * Three segments that were used before are used again. Until a header lasts that says that what they held is not needed, each new header
+ * goes alone, and nothing else goes to the segment; afterwards not. A segment whose first batch failed still holds what it held; and a
+ * header in doubt does not count.
+ */
+Test(log_empty, what_a_segment_held_is_needed_until_a_header_lasts) {
+    struct pager_log *log = clean_log(1, 5, 100, 1);
+    struct pager_log_place place, other;
+    for (uint32_t i = 0; i < 3; i++) {
+        cr_assert(!fill_one(log, true).alone, "never used");
+    }
+    pager_log_close(log, 0);
+    seal_all(log);
+    for (uint32_t i = 0; i < 3; i++) {
+        empty_oldest(log);
+    }
+    cr_assert(!fill_one(log, true).alone && !fill_one(log, true).alone, "nor were these");
+    pager_log_doubt(log, 0);
+    seal_all(log);
+    cr_assert_eq(put(log, 512, false, &place), QUIRE_OK);
+    cr_assert(place.first && place.alone && place.epoch == 6 && place.tail == 4, "the header of epoch 4 tells so, but may be lost");
+    cr_assert_eq(put(log, 512, true, &other), QUIRE_RETRY);
+    cr_assert_eq(put(log, 0, true, &other), QUIRE_RETRY, "a tombstone waits, too: to no older segment");
+    pager_log_appended(log, &place, NULL, 1, false);
+    cr_assert_eq(state_of(log, place.segment), PAGER_SEGMENT_CLEAN);
+    cr_assert(fill_one(log, true).alone);
+    pager_log_close(log, 0);
+    seal_all(log);
+    place = fill_one(log, true);
+    cr_assert(place.first && !place.alone && place.segment == 2, "epoch 7 has a footer: its header lasts");
+    empty_oldest(log);
+    empty_oldest(log);
+    place = fill_one(log, true);
+    cr_assert(place.first && place.alone && place.segment == 0, "where epoch 6 failed, which no header calls empty");
+    pager_log_destroy(&log);
+}
+
+/* A header on a device that is lost tells nothing any more: each has to have one of its own. While the oldest segment is not known, none can. */
+Test(log_empty, each_device_has_a_header_of_its_own) {
+    struct pager_log *log;
+    struct pager_log_place place;
+    for (uint32_t n = 5; n <= 6; n++) {
+        log = log_of(2, 3, 100, 1);
+        for (uint32_t i = 0; i < n; i++) {
+            pager_log_found(log, i, PAGER_SEGMENT_CLEAN, 1 + i, 0, 0);
+        }
+        if (n == 5) {
+            cr_assert_eq(put(log, 512, true, &place), QUIRE_FULL, "what was used may be needed");
+            pager_log_destroy(&log);
+        }
+    }
+    place = fill_one(log, true);
+    cr_assert(place.segment == 0 && place.alone);
+    place = fill_one(log, true);
+    cr_assert(place.segment == 3 && place.alone);
+    pager_log_close(log, 0);
+    seal_all(log);
+    place = fill_one(log, true);
+    cr_assert(place.segment == 1 && place.first && !place.alone);
+    pager_log_close(log, 1);
+    place = fill_one(log, true);
+    cr_assert(place.segment == 4 && place.first && place.alone, "the other device's header says so, not this one's");
+    pager_log_destroy(&log);
+}
+
 /* What was found at start: epochs go on from the highest, the order of emptying is that of epochs, and nothing is emptied as long as one is unknown. */
 Test(log_empty, found) {
     struct pager_log *log = log_of(2, 4, 100, 1);

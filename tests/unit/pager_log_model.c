@@ -28,6 +28,8 @@ struct model {
     const struct quire_log_entry *entries[MAX_ROWS]; /* given out */
     uint32_t n_given[MAX_ROWS];
     uint64_t epoch, gap;
+    uint64_t tails[MAX_ROWS], lasting[QUIRE_LOG_MAX_FILES]; /* what the headers tell; the highest of those that were synced */
+    bool opening[MAX_ROWS], broken[MAX_ROWS];
     struct dice dice;
     uint32_t counts[8]; /* what happened, so that nothing is left out */
 };
@@ -105,7 +107,12 @@ static void check_refusal(const struct model *m, const struct m_batch *b, uint32
 static void check_place(struct model *m, const struct m_batch *b, uint32_t device, bool rewriting, uint32_t units, uint32_t clean) {
     const struct pager_log_place *p = &b->place;
     struct pager_segment *s = &m->rows[p->segment];
+    cr_assert(!m->opening[p->segment] || s->state != PAGER_SEGMENT_OPEN, "over what is needed until the header is there");
+    cr_assert_eq(p->alone, p->first && s->epoch > 0 && s->epoch >= m->lasting[s->device]);
     if (p->first) {
+        m->opening[p->segment] = p->alone;
+        m->broken[p->segment] = false;
+        m->tails[p->segment] = p->tail;
         cr_assert(s->state == PAGER_SEGMENT_CLEAN && clean > (rewriting ? 0 : m->shape.reserve));
         for (uint32_t i = 0; i < m->n; i++) {
             if (m->rows[i].state == PAGER_SEGMENT_OPEN && m->rows[i].device == s->device) {
@@ -134,6 +141,15 @@ static bool any_in_use(const struct model *m) {
     return any;
 }
 
+/* Of a device, or of any: the first batch of what is open there is being written, behind a header that is to last. */
+static bool waits_for_header(const struct model *m, uint32_t device) {
+    bool waits = false;
+    for (uint32_t i = 0; i < m->n; i++) {
+        waits |= m->opening[i] && (device == NONE ? m->rows[i].state == PAGER_SEGMENT_OPEN : extreme(m, true, device) == i);
+    }
+    return waits;
+}
+
 static enum quire_status append(struct model *m, bool small) {
     uint32_t slot = 0, largest = m->shape.geometry.segment_units * UNIT / (below(m, 8) ? 8 : 1);
     while (slot < MAX_BATCHES && m->batches[slot].state != FREE) {
@@ -157,8 +173,10 @@ static enum quire_status append(struct model *m, bool small) {
     m->counts[0] += status == QUIRE_OK;
     m->counts[1] += status == QUIRE_FULL;
     if (status != QUIRE_OK) {
-        cr_assert(too_large || status == QUIRE_FULL);
-        if (!too_large) {
+        cr_assert(too_large || status == QUIRE_FULL || status == QUIRE_RETRY);
+        if (status == QUIRE_RETRY) {
+            cr_assert(waits_for_header(m, device));
+        } else if (!too_large) {
             check_refusal(m, b, device, rewriting, units);
         }
         return status;
@@ -188,6 +206,8 @@ static void end_batch(struct model *m, struct m_batch *b, bool ok) {
     }
     pager_log_appended(m->log, &b->place, ok ? b->entries : NULL, b->n, ok);
     s->writing--;
+    m->opening[b->place.segment] = false;
+    m->broken[b->place.segment] |= !ok;
     b->state = s->state == PAGER_SEGMENT_LOST || !ok ? FREE : WRITTEN;
     for (uint32_t i = 0; ok && i < b->n; i++) {
         if (b->entries[i].size_bytes > 0 && below(m, 2)) {
@@ -268,7 +288,10 @@ static bool end_seal(struct model *m) {
             continue;
         }
         check_footer(m, i, m->entries[i], m->n_given[i]);
-        pager_log_sealed(m->log, i, below(m, 10) > 0);
+        bool ok = below(m, 10) > 0;
+        pager_log_sealed(m->log, i, ok);
+        uint64_t *lasting = &m->lasting[m->rows[i].device];
+        *lasting = ok && !m->broken[i] ? quire_max_u64(*lasting, m->tails[i]) : *lasting;
         m->given[i] = false;
         m->counts[3] += m->rows[i].state != PAGER_SEGMENT_LOST;
         m->counts[4] += m->rows[i].state == PAGER_SEGMENT_LOST;
