@@ -9,9 +9,9 @@
 
 /* "just now", "12 s ago", "3 min ago", "2 d ago" */
 void format_ago(uint64_t ms, char text[FORMAT_BYTES]);
-/* "97.3 %", "–" when there is no whole */
 /* "840 µs", "12 ms", "3.4 s": as exact as an estimate deserves. */
 void format_us(uint64_t us, char text[FORMAT_BYTES]);
+/* "97.3 %", "–" when there is no whole */
 void format_percent(uint64_t part, uint64_t whole, char text[FORMAT_BYTES]);
 /* The first and last digits of a key: "1a2b3c4d…90ab"; `size` as received, short ones are shown whole. */
 void format_key(const uint8_t *key, size_t size, char text[FORMAT_BYTES]);
