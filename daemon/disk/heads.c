@@ -27,19 +27,17 @@ void heads_keep(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t 
     if (heads->lines == NULL) {
         heads->lines = calloc(HEADS_LINES, sizeof *heads->lines);
     }
-    if (heads->lines == NULL || size_bytes > HEADS_LINE_BYTES) {
+    uint8_t *copy = heads->lines != NULL && size_bytes <= HEADS_LINE_BYTES ? malloc(size_bytes) : NULL;
+    if (copy == NULL) {
         return;
     }
+    memcpy(copy, bytes, size_bytes);
     struct heads_line *line = heads_line(heads, segment, at_units);
     heads_drop(heads, line);
-    if (heads->size_bytes + size_bytes > HEADS_BYTES || (line->bytes = malloc(size_bytes)) == NULL) {
-        return;
+    while (heads->size_bytes + size_bytes > HEADS_BYTES) {
+        heads_drop(heads, &heads->lines[heads->hand++ % HEADS_LINES]);
     }
-    memcpy(line->bytes, bytes, size_bytes);
-    line->epoch = epoch;
-    line->segment = segment;
-    line->at_units = at_units;
-    line->size_bytes = size_bytes;
+    *line = (struct heads_line){.epoch = epoch, .segment = segment, .at_units = at_units, .size_bytes = size_bytes, .bytes = copy};
     heads->size_bytes += size_bytes;
 }
 

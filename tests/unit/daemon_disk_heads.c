@@ -58,6 +58,33 @@ Test(daemon_disk_heads, another_epoch_is_another_record) {
     heads_teardown(&heads);
 }
 
+/*
+ * One set of records was read in parts until there was room for no more, and then their segments were emptied. Another set is read now, and over and over:
+ * it is known by the second time, whatever the length of its headers.
+ */
+Test(daemon_disk_heads, another_set_after_full) {
+    static const uint32_t lengths[] = {HEAD, 4096, HEADS_LINE_BYTES / 2};
+    for (unsigned l = 0; l < QUIRE_ARRAY_LEN(lengths); l++) {
+        struct heads heads = {0};
+        uint32_t n = HEADS_BYTES / 4 / lengths[l], known = 0;
+        for (uint32_t i = 0; i < 2 * HEADS_LINES; i++) {
+            keep(&heads, i / 30, 1 + i / 30, 1 + i % 30 * 512, 3072);
+        }
+        cr_assert_gt(heads.size_bytes, HEADS_BYTES * 9 / 10, "full");
+        for (uint32_t i = 0; i < 2 * n; i++) {
+            uint32_t segment = 1000000 + i % n / 30, at_units = 1 + i % n % 30 * 512;
+            if (i >= n) {
+                known += knows(&heads, segment, segment, at_units, lengths[l]);
+            } else {
+                keep(&heads, segment, segment, at_units, lengths[l]);
+            }
+            cr_assert_leq(heads.size_bytes, HEADS_BYTES);
+        }
+        cr_assert_geq(known, n * 3 / 5, "headers of %u bytes: %u of %u", lengths[l], known, n);
+        heads_teardown(&heads);
+    }
+}
+
 /* However many are read, and however long: no more memory than was said. */
 Test(daemon_disk_heads, memory_is_bounded) {
     struct heads heads = {0};
