@@ -70,7 +70,7 @@ struct config {
     uint64_t ingest_bytes;                            /* all ingest windows together, 64 MiB */
     uint64_t ingest_window_bytes;                     /* one session's, 16 MiB */
     uint32_t ingest_idle_ms;                          /* a window unused this long is asked back, 2000 */
-    uint32_t work_threads;                            /* 0: as many as processors, at most 4 */
+    uint32_t work_threads;                            /* 0: as many as processors, at most 4; resolved: 2 at least beside a disk tier */
     uint32_t drain_ms;                                /* bound of an orderly stop, 5000 */
     bool verify_always;                               /* readers check each lane's checksum */
     bool huge_pages;                                  /* ask for them, go on without */

@@ -36,7 +36,8 @@
     X(ingest_bytes, SIZE, true, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                  \
     X(ingest_window_bytes, SIZE, true, KIB(64), GIB(4), false, "The most of it that one session gets")                                     \
     X(ingest_idle_ms, TIME, true, 10, HOUR_MS, false, "Memory lent and unused this long is asked back")                                    \
-    X(work_threads, COUNT, false, 1, 256, true, "Threads that copy and checksum; 0: as many as processors, at most 4")                     \
+    X(work_threads, COUNT, false, 1, 256, true,                                                                                            \
+      "Threads that copy and checksum; 0: as many as processors, at most 4; with a disk tier there are 2 at least")                        \
     X(drain_ms, TIME, true, 0, HOUR_MS, true, "How long an orderly stop waits for work under way")                                         \
     X(verify_always, BOOL, true, 0, 0, true,                                                                                               \
       "Readers check every lane's checksum at each fetch, not only on entry; for sessions from now on")                                    \

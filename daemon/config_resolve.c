@@ -218,6 +218,9 @@ enum quire_status config_resolve(struct config *config, char *why, size_t why_by
     if (config->work_threads == 0) {
         config->work_threads = (uint32_t)quire_max_u64(1, quire_min_u64(usable_processors(), 4));
     }
+    if (config->n_files > 0) { /* one may wait for the metadata's drive, and no second one: stores go on */
+        config->work_threads = (uint32_t)quire_max_u64(config->work_threads, 2);
+    }
     resolve_members(config);
     resolve_pools(config);
     return QUIRE_OK;

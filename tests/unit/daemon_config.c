@@ -370,6 +370,20 @@ Test(daemon_config, resolve) {
     cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_INVALID);
 }
 
+/* One thread may wait for a drive that hangs while the metadata is saved there. Beside a disk tier it is never the only one: stores would wait, too. */
+Test(daemon_config, a_disk_tier_has_two_threads) {
+    static const uint32_t given[] = {0, 1, 2, 7};
+    for (unsigned i = 0; i < 2 * QUIRE_ARRAY_LEN(given); i++) {
+        uint32_t threads = given[i / 2];
+        config_default(&config);
+        cr_assert_eq(load(i % 2 == 1 ? "tiers: {file: [{path: /a, size: 1GiB}]}\n" : "max_sessions: 5\n"), QUIRE_OK, "%s", why);
+        config.work_threads = threads;
+        cr_assert_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "%s", why);
+        cr_expect_geq(config.work_threads, i % 2 == 1 ? 2 : 1, "%u given", threads);
+        cr_expect(threads == 0 || config.work_threads == threads || (i % 2 == 1 && threads == 1));
+    }
+}
+
 /* The socket's place: given, a service's folder, the user's runtime folder; one that is too long is refused. */
 Test(daemon_config, socket_places) {
     setenv("RUNTIME_DIRECTORY", "/run/one:/run/two", 1);
