@@ -368,8 +368,9 @@ quire_job quire_submit_store(quire_ns *ns, quire_source *sources, uint32_t n_sou
  * Where the daemon keeps blocks on disk, delete, pin and unpin are answered when the disk has them: what was deleted with OK never comes
  * back, whenever the machine fails, and a pin outlives the daemon. SYSTEM: done in memory, but the disk would not take it, and
  * quire_last_error() says what to do. After TIMEOUT or DISCONNECTED it may be either way. RETRY: nothing was done, because too many wait,
- * or because the daemon has just started and may still find the block on its disks; a pin from before holds already then. A store with PIN is answered
- * like a pin: OK when it will outlive the daemon, SYSTEM when the block is stored and pinned, but the disk would not take the pin.
+ * or because the daemon has just started and may still find the block on its disks; a pin from before holds already then. Of delete also because what
+ * deletions may write is used up; quire_last_error() says when to try again. A store with PIN is answered like a pin: OK when it will outlive the daemon, SYSTEM
+ * when the block is stored and pinned, but the disk would not take the pin.
  */
 enum quire_status quire_touch(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);
 enum quire_status quire_delete(quire_ns *ns, const quire_key *keys, uint32_t n_keys, uint8_t *statuses, uint32_t deadline_ms);

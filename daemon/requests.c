@@ -5,6 +5,10 @@
 #include "proto/layout.h"
 #include "proto/status.h"
 
+#include <stdio.h>
+
+#define REQUEST_TEXT_BYTES 200
+
 typedef enum session_verdict request_fn(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
 
 static enum session_verdict request_malformed(struct session *session, const struct quire_frame *frame) {
@@ -318,6 +322,27 @@ static void request_keys_too_early(const struct core *core, uint8_t *statuses, u
     }
 }
 
+/* Why nothing was deleted, and what to do. */
+static const char *request_delete_later(const struct session *session, uint32_t n_keys, uint32_t *wait_ms) {
+    struct core *core = session->core;
+    uint64_t again_ns = pager_delete_again_ns(core->pager);
+    if (again_ns == 0) {
+        return "too many deletions wait to be written to disk: nothing was deleted, try again";
+    }
+    *wait_ms = (uint32_t)quire_min_u64((again_ns - quire_min_u64(again_ns, core->now_ns)) / QUIRE_NS_PER_MS + 1, UINT32_MAX);
+    char *text = arena_zalloc(&core->arena, REQUEST_TEXT_BYTES, 1);
+    if (text == NULL) {
+        return NULL;
+    }
+    snprintf(text, REQUEST_TEXT_BYTES,
+             "the disk writes that deletions may use are used up, or this session's share: nothing was deleted, try again in %u ms",
+             *wait_ms);
+    log_warn("disk_deletions_refused",
+             "session %llu: %u block%s not deleted: %s. write_budget_bytes_per_s and drive_writes_per_day bound what deletions may write",
+             (unsigned long long)session->id, n_keys, n_keys == 1 ? " is" : "s are", text);
+    return text;
+}
+
 static enum session_verdict request_keys(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
     struct core *core = session->core;
     const char *text = NULL;
@@ -335,6 +360,10 @@ static enum session_verdict request_keys(struct session *session, const struct q
         status = pager_keys(core->pager, core->now_ns, session->id, ns, (enum quire_wire_keys_verb)keys->verb, keys->keys.data, n_keys,
                             statuses);
     }
+    uint32_t wait_ms = DURABLE_RETRY_MS;
+    if (status == QUIRE_RETRY && text == NULL && keys->verb == QUIRE_WIRE_DELETE) {
+        text = request_delete_later(session, n_keys, &wait_ms);
+    }
     if (status == QUIRE_OK && keys->verb != QUIRE_WIRE_TOUCH) {
         request_keys_too_early(core, statuses, n_keys);
         durable_keys(session, frame->request_id, (enum quire_wire_keys_verb)keys->verb, statuses, n_keys);
@@ -346,7 +375,7 @@ static enum session_verdict request_keys(struct session *session, const struct q
         acks.statuses = (ProtobufCBinaryData){.len = n_keys, .data = statuses};
     } else {
         acks.text = (char *)(text != NULL ? text : quire_status_text(status));
-        acks.retry_after_ms = status == QUIRE_RETRY ? DURABLE_RETRY_MS : 0;
+        acks.retry_after_ms = status == QUIRE_RETRY ? wait_ms : 0;
         core->counters.requests_failed++;
     }
     session_send(session, QUIRE_MSG_ACKS, frame->request_id, &acks.base, NULL, 0);

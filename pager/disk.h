@@ -23,8 +23,12 @@
     X(batch_bytes, uint32_t, 2097152, "the most that one write to disk carries")                                                           \
     X(writes_in_flight, uint32_t, 8, "writes to disk at once, shared by its files")                                                        \
     X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions; shared by the files")              \
-    X(write_budget_bytes_per_s, uint64_t, 0, "bytes a second that may be written to disk; 0: as many as there are")                        \
-    X(drive_writes_per_day, double, 0, "times a day that the disk's capacity may be written; 0: as often as asked")                        \
+    X(write_budget_bytes_per_s, uint64_t, 0,                                                                                               \
+      "bytes a second that may be written to disk, all that the log takes; deletions get an eighth\n"                                      \
+      "at most, one session a quarter of that. 0: as many as there are")                                                                   \
+    X(drive_writes_per_day, double, 0,                                                                                                     \
+      "times a day that the disk's capacity may be written, all that the log takes, deletions as above;\n"                                 \
+      "0: as often as asked")                                                                                                              \
     X(clean_segments, uint32_t, 4, "segments kept clean, so that a write never waits for one; a quarter of all at most")                   \
     X(reinsert_pct, uint32_t, 20, "share of what is written that may be rewriting of what reuse justifies")
 
@@ -37,7 +41,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
 
 #define PAGER_DISK_COUNTERS(X)                                                                                                             \
     X(disk_writes, "batches written to disk")                                                                                              \
-    X(disk_written_bytes, "bytes written to disk, heads, padding and footers too")                                                         \
+    X(disk_written_bytes, "bytes written to disk: all that the log takes, metadata and superblocks too")                                   \
     X(disk_admitted_bytes, "record bytes written to disk for the first time")                                                              \
     X(disk_rewritten_bytes, "record bytes written again when their segment was emptied")                                                   \
     X(disk_declined, "records that were not written to disk: budget, or too large for a segment")                                          \
@@ -58,6 +62,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_meta_failures, "times that the metadata (namespaces, pins) could not be written")                                               \
     X(disk_pins_dropped, "pins that ended because their block was not on disk when the daemon started")                                    \
     X(disk_tombstones, "deletions written to disk")                                                                                        \
+    X(disk_deletions_refused, "requests to delete that were refused: no write budget is left for them now")                                \
     X(disk_restored, "records found at start")                                                                                             \
     X(disk_unrestored, "entries passed over at start: there was no memory for the deletions that may concern them")
 
@@ -81,6 +86,8 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
                                     uint64_t first_sequence);
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options);
 bool pager_has_disk(const struct pager *pager);
+/* The daemon writes so much beside what wishes say: metadata, superblocks. It is counted, and is of the budget, like all else. */
+void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes);
 
 /* ---- wishes (enum pager_event_type in pager.h: PAGER_DISK_WRITE …) ------------------------------------------------------------- */
 struct pager_disk_piece { /* a record in a pool */
@@ -167,7 +174,11 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
                                     uint32_t n_items);
 
 /* ---- deletions that last -------------------------------------------------------------------------------------------------- */
-/* A deletion of what the log certainly does not hold writes nothing. */
+/*
+ * A deletion of what the log certainly does not hold writes nothing. Any other is of the write budget: pager_keys gives RETRY when there is nothing left for
+ * it now. Then this tells when it may be tried again; 0: it was refused because too many wait to be written.
+ */
+uint64_t pager_delete_again_ns(const struct pager *pager);
 /*
  * OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its
  * status is SYSTEM when the disk would not take it. RETRY: too many wait.

@@ -13,6 +13,7 @@
 #include "pager/arena.h"
 #include "pager/ghost.h"
 #include "pager/index.h"
+#include "pager/log/budget.h"
 #include "pager/pager.h"
 #include "pager/pool.h"
 #include "pager/table.h"
@@ -148,6 +149,11 @@ struct pager_ns {
 };
 
 struct pager_lease;
+/* What tombstones may take of the disk (pager/disk/bury.c). */
+struct pager_burials {
+    struct pager_budget all, doubtful; /* doubtful: those of keys of which nobody knows whether the log holds them; they are of both */
+};
+
 struct pager_session {
     uint64_t handle;
     uint32_t domain;
@@ -158,6 +164,7 @@ struct pager_session {
     uint64_t building_bytes;        /* those of them that consist of parts */
     struct pager_ns_use *uses;      /* namespaces that it has open */
     uint32_t n_uses;
+    struct pager_burials burials; /* its share of the disk's */
 };
 
 struct pager_ns_use {

@@ -86,8 +86,8 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
     if (n_keys > QUIRE_MAX_BATCH) {
         return QUIRE_TOO_LARGE;
     }
-    if (verb == QUIRE_WIRE_DELETE && !pager_may_bury(pager, n_keys)) {
-        return QUIRE_RETRY;
+    if (verb == QUIRE_WIRE_DELETE) {
+        QUIRE_FORWARD(pager_may_bury(pager, s, n, keys, n_keys));
     }
     for (uint32_t i = 0; i < n_keys; i++) {
         quire_key key;

@@ -140,6 +140,11 @@ static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size)
     return status;
 }
 
+static void disk_meta_writes(void *ctx, uint64_t bytes) {
+    const struct core *core = ((struct disk *)ctx)->core;
+    pager_disk_wrote(core->pager, core->now_ns, bytes);
+}
+
 static void disk_run(void *ctx, struct work *list) { workpool_submit(((struct disk *)ctx)->core->workpool, list); }
 
 /* ---- what restart and scrub ask ------------------------------------------------------------------------------------------- */
@@ -236,6 +241,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                             .layout = disk_layout,
                                             .meta = disk_meta,
                                             .meta_encode = disk_encode,
+                                            .meta_writes = disk_meta_writes,
                                             .meta_save = disk_save,
                                             .ctx = disk};
     const struct restart_hooks restart_hooks = {.segment = disk_found_segment,
@@ -428,6 +434,7 @@ static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_byt
     }
     /* This generation is higher than the metadata's, so this is higher than what the metadata tells. */
     QUIRE_FORWARD(disk_create_log(disk, disk->set->generation << PAGER_SEQUENCE_BITS));
+    pager_disk_wrote(core->pager, core->now_ns, disk->set->written_bytes);
     if (disk->set->meta != NULL) {
         QUIRE_FORWARD(disk_restore_meta(disk, &head));
     }
@@ -460,7 +467,7 @@ enum quire_status disk_create(struct core *core, struct disk **out, char *why, s
 }
 
 /* 0: there is none, and the next start reads the log. */
-static uint64_t disk_save_snapshot(const struct disk *disk) {
+static uint64_t disk_save_snapshot(struct disk *disk) {
     const struct core *core = disk->core;
     uint64_t id, n_entries, begun_ns = loop_now_ns();
     char why[CONFIG_FILE_PATH_MAX + 200];
@@ -480,6 +487,22 @@ static uint64_t disk_save_snapshot(const struct disk *disk) {
     return id;
 }
 
+/* What nobody can ask for any more is told: all that was written since the start, the snapshot and the last superblocks too. */
+static void disk_close(struct disk *disk, bool clean) {
+    struct pager *pager = disk->core->pager;
+    uint64_t told_bytes = disk->set->written_bytes, id = clean ? disk_save_snapshot(disk) : 0;
+    uint64_t set_bytes = disk_set_close(&disk->set, clean, id);
+    if (pager != NULL && pager_has_disk(pager)) {
+        struct pager_disk_stats stats;
+        char size[QUIRE_UNITS_BYTES];
+        pager_disk_wrote(pager, disk->core->now_ns, set_bytes - told_bytes);
+        pager_disk_stats(pager, &stats);
+        quire_human_size(stats.counters->disk_written_bytes, size, sizeof size);
+        log_info("disk_closed", "disk tier: closed; %s written since the start (%llu bytes)", size,
+                 (unsigned long long)stats.counters->disk_written_bytes);
+    }
+}
+
 void disk_destroy(struct disk **out) {
     struct disk *disk = *out;
     if (disk == NULL) {
@@ -496,7 +519,7 @@ void disk_destroy(struct disk **out) {
     restart_destroy(&disk->restart);
     store_destroy(&disk->store);
     if (disk->set != NULL) {
-        disk_set_close(&disk->set, clean, clean ? disk_save_snapshot(disk) : 0);
+        disk_close(disk, clean);
     }
     free(disk);
     *out = NULL;

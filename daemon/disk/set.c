@@ -196,6 +196,11 @@ static enum quire_status make_file(struct opening *o, uint32_t i, uint64_t bytes
     return set_file_make(path, bytes, &o->made_fd[i], o->why, o->why_bytes);
 }
 
+static enum quire_status write_superblock(struct disk_set *set, int fd, uint32_t copy, const struct quire_log_superblock *superblock) {
+    set->written_bytes += QUIRE_LOG_SUPERBLOCK_BYTES;
+    return set_file_write_superblock(fd, copy, superblock);
+}
+
 /* Generation 0 in both copies, then its name. */
 static enum quire_status name_file(struct opening *o, uint32_t i) {
     struct disk_set_file *file = &o->set->files[i];
@@ -204,7 +209,7 @@ static enum quire_status name_file(struct opening *o, uint32_t i) {
     QUIRE_FORWARD(random_id(file->file_id, o->why, o->why_bytes));
     superblock_of(o->set, i, 0, &superblock);
     for (uint32_t copy = 0; copy < QUIRE_LOG_SUPERBLOCK_COPIES; copy++) {
-        if (set_file_write_superblock(o->made_fd[i], copy, &superblock) != QUIRE_OK) {
+        if (write_superblock(o->set, o->made_fd[i], copy, &superblock) != QUIRE_OK) {
             snprintf(o->why, o->why_bytes, "%s: cannot be written (%s)", file->path, strerror(errno));
             return QUIRE_SYSTEM;
         }
@@ -258,6 +263,7 @@ static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_b
         snprintf(why, why_bytes, "%s: cannot be put together: %s", set->meta_path, quire_status_text(status));
     } else {
         status = disk_meta_save(set->meta_path, bytes, size, why, why_bytes);
+        set->written_bytes += size;
     }
     free(items);
     free(pins);
@@ -439,7 +445,7 @@ static void write_next(struct disk_set *set, uint32_t i) {
     struct quire_log_superblock superblock;
     superblock_of(set, i, set->generation, &superblock);
     for (unsigned copies = file->fresh ? 2 : 1; copies > 0; copies--) {
-        if (set_file_write_superblock(file->fd, file->next_copy, &superblock) != QUIRE_OK) {
+        if (write_superblock(set, file->fd, file->next_copy, &superblock) != QUIRE_OK) {
             char why[SET_FILE_WHY_BYTES];
             snprintf(why, sizeof why, "its superblock cannot be written (%s)", strerror(errno));
             leave_out(set, i, why);
@@ -585,17 +591,17 @@ static void close_clean(struct disk_set *set, uint64_t snapshot) {
         superblock_of(set, i, set->generation + 1, &superblock);
         superblock.flags = QUIRE_LOG_CLEAN;
         superblock.snapshot = snapshot;
-        if (set_file_write_superblock(set->files[i].fd, set->files[i].next_copy, &superblock) != QUIRE_OK) {
+        if (write_superblock(set, set->files[i].fd, set->files[i].next_copy, &superblock) != QUIRE_OK) {
             log_warn("disk_close_failed", "%s: its superblock cannot be written (%s): the next start reads the log", set->files[i].path,
                      strerror(errno));
         }
     }
 }
 
-void disk_set_close(struct disk_set **out, bool clean, uint64_t snapshot) {
+uint64_t disk_set_close(struct disk_set **out, bool clean, uint64_t snapshot) {
     struct disk_set *set = *out;
     if (set == NULL) {
-        return;
+        return 0;
     }
     if (clean) {
         close_clean(set, snapshot);
@@ -605,7 +611,9 @@ void disk_set_close(struct disk_set **out, bool clean, uint64_t snapshot) {
             close(set->files[i].fd); /* and the lock with it */
         }
     }
+    uint64_t written_bytes = set->written_bytes;
     free(set->meta);
     free(set);
     *out = NULL;
+    return written_bytes;
 }

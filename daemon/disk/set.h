@@ -51,6 +51,7 @@ struct disk_set {
     uint8_t *meta; /* the metadata as found, checked; its owner may free it and set NULL */
     size_t meta_bytes;
     uint64_t created_s;
+    uint64_t written_bytes; /* by the set itself: superblocks, metadata as it was opened, the snapshot */
 };
 
 /*
@@ -58,8 +59,8 @@ struct disk_set {
  * failure `why` names the file and what to do, and nothing that had content was changed. IN_USE: another daemon has a file.
  */
 enum quire_status disk_set_open(const struct config *config, struct disk_set **set, char *why, size_t why_bytes);
-/* Closes and unlocks. `clean`: everything is on disk, and the index in snapshot `snapshot`. Nothing may be under way. */
-void disk_set_close(struct disk_set **set, bool clean, uint64_t snapshot);
+/* Closes and unlocks. `clean`: everything is on disk, and the index in snapshot `snapshot`. Nothing may be under way. Returned: written_bytes. */
+uint64_t disk_set_close(struct disk_set **set, bool clean, uint64_t snapshot);
 
 /* A file that fails: no member from now on. To be followed by saving the metadata, and that before a deletion counts as done. */
 void disk_set_take_out(struct disk_set *set, uint32_t file, const char *why);

@@ -41,7 +41,7 @@ static struct quire_snapshot_head head_of(const struct disk_set *set, uint64_t g
 struct saving {
     const struct pager *pager;
     int fd;
-    uint64_t until_ns, at, synced;
+    uint64_t until_ns, at, synced, written;
     struct quire_snapshot_head head;
     uint32_t *openings;
     struct { /* as it lies in the file */
@@ -57,6 +57,7 @@ static enum quire_status put(struct saving *saving, const void *bytes, size_t si
             return errno == ENOSPC || errno == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
         }
         done += n > 0 ? (size_t)n : 0;
+        saving->written += n > 0 ? (uint64_t)n : 0;
     }
     return QUIRE_OK;
 }
@@ -119,7 +120,7 @@ static enum quire_status save_to(struct saving *saving, const struct snapshot_pa
     return status == QUIRE_OK && loop_now_ns() >= saving->until_ns ? QUIRE_TIMEOUT : status;
 }
 
-enum quire_status snapshot_save(const struct pager *pager, const struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
+enum quire_status snapshot_save(const struct pager *pager, struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
                                 char *why, size_t why_bytes) {
     const struct snapshot_path path = path_of(set);
     struct saving saving = {.pager = pager, .until_ns = until_ns, .fd = -1};
@@ -144,6 +145,7 @@ enum quire_status snapshot_save(const struct pager *pager, const struct disk_set
         unlink(path.name);
     }
     *n_entries = saving.head.n_entries;
+    set->written_bytes += saving.written;
     free(saving.openings);
     free(saving.chunk);
     return status;

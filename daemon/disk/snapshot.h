@@ -24,7 +24,7 @@ struct snapshot;
  * TIMEOUT: not within until_ns (of loop_now_ns); FULL, SYSTEM, NO_MEMORY, TOO_LARGE: `why` says more. There is none then, and the set can
  * be closed without. Takes as long as the drive.
  */
-enum quire_status snapshot_save(const struct pager *pager, const struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
+enum quire_status snapshot_save(const struct pager *pager, struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
                                 char *why, size_t why_bytes);
 /* Once at a start, before anything is written; whatever is there is gone afterwards. NOT_FOUND: the set was not closed with one, or it is
    not there; else `why` says why it is not used. */

@@ -49,6 +49,8 @@ struct store_hooks {
     enum quire_status (*meta)(void *ctx, uint64_t ticket);
     /* Then, on a worker, while the ticket is certainly open: puts it together, by malloc; freed by the store. It asks nothing of any drive. */
     enum quire_status (*meta_encode)(void *ctx, uint8_t **bytes, size_t *size);
+    /* Then, on the loop: so many bytes will be written. */
+    void (*meta_writes)(void *ctx, uint64_t bytes);
     /* Then, on a worker: replaces the metadata file atomically. The ticket may have ended by then. */
     enum quire_status (*meta_save)(void *ctx, const uint8_t *bytes, size_t size);
     void *ctx;

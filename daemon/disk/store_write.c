@@ -250,6 +250,8 @@ static void store_meta_encoded(struct work *work) {
         store_meta_end(meta, meta->status);
         return;
     }
+    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
+    hooks->meta_writes(hooks->ctx, meta->memory_bytes);
     meta->begun_ns = loop_now_ns();
     store_meta_job(meta, store_run_save, store_meta_saved);
 }

@@ -30,14 +30,98 @@ static bool is_written(const struct pager *pager, uint32_t block) {
     return pager_where_any(pager, block);
 }
 
-bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block) {
-    return pager->disk && (pager->disk->restoring || (block != PAGER_NO_BLOCK && is_written(pager, block)) ||
-                           pager_remains_may_lie(pager, ns->serial, key));
+static bool is_known(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block) {
+    return (block != PAGER_NO_BLOCK && is_written(pager, block)) || pager_remains_lie(pager, ns->serial, key);
 }
 
-bool pager_may_bury(const struct pager *pager, uint32_t n) {
-    return !pager->disk || pager->disk->n_tombstones + n <= PAGER_DISK_MAX_TOMBSTONES;
+static bool is_doubted(const struct pager *pager) { return pager->disk->restoring || pager_remains_doubted(pager); }
+
+bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block) {
+    return pager->disk && (is_doubted(pager) || is_known(pager, ns, key, block));
 }
+
+/* ---- what they may take --------------------------------------------------------------------------------------------------- */
+static uint64_t part(uint64_t rate, uint32_t share) { return rate > 0 ? quire_max_u64(rate / share, 1) : 0; }
+
+void pager_burials_set(struct pager_burials *burials, const struct pager_budget *of, uint32_t share, uint64_t doubtful_per_s,
+                       uint64_t now_ns) {
+    pager_budget_set(&burials->all, part(of->bytes_per_s, share), part(of->bytes_per_day, share), now_ns);
+    pager_budget_set(&burials->doubtful, doubtful_per_s, 0, now_ns);
+}
+
+/* As batches of their own, on every device; each stands in its segment's footer, too. */
+static uint64_t burial_bytes(const struct pager_disk *disk, uint32_t n) {
+    uint64_t full = quire_log_head_units(&disk->geometry, PAGER_DISK_BURY_AT_ONCE) * (n / PAGER_DISK_BURY_AT_ONCE);
+    uint32_t rest = n % PAGER_DISK_BURY_AT_ONCE;
+    full += rest > 0 ? quire_log_head_units(&disk->geometry, rest) : 0;
+    return (full * disk->geometry.unit_bytes + n * sizeof(struct quire_log_entry)) * pager_devices_in_use(disk);
+}
+
+/* When there is budget for a deletion. Who stores and deletes pays for both; who makes keys up, only for this: so the bound on that holds in any case. */
+static uint64_t may_spend_ns(const struct pager *pager, const struct pager_session *s, bool doubtful) {
+    const struct pager_burials *all = &pager->disk->burials;
+    double leave_s = doubtful ? PAGER_DOUBTFUL_BURIALS_LEAVE_S : 0;
+    uint64_t at_ns =
+        quire_max_u64(pager_budget_holds_ns(&all->all, leave_s, pager->now_ns), pager_budget_next_ns(&s->burials.all, pager->now_ns));
+    if (doubtful) {
+        at_ns = quire_max_u64(at_ns, pager_budget_next_ns(&all->doubtful, pager->now_ns));
+        at_ns = quire_max_u64(at_ns, pager_budget_next_ns(&s->burials.doubtful, pager->now_ns));
+    }
+    return at_ns;
+}
+
+static void spend(struct pager *pager, struct pager_burials *burials, uint32_t n, uint32_t n_doubtful) {
+    pager_budget_spend(&burials->all, burial_bytes(pager->disk, n), pager->now_ns);
+    pager_budget_spend(&burials->doubtful, burial_bytes(pager->disk, n_doubtful), pager->now_ns);
+}
+
+/* How many of these need a tombstone, because the log holds them, or because it may. What is pinned is not deleted. */
+static void count(const struct pager *pager, const struct pager_ns *ns, const uint8_t *keys, uint32_t n_keys, uint32_t *known,
+                  uint32_t *doubtful) {
+    bool doubted = is_doubted(pager);
+    *known = *doubtful = 0;
+    for (uint32_t i = 0; i < n_keys; i++) {
+        quire_key key;
+        memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
+        uint32_t block = pager_index_find(pager->index, ns->number, &key);
+        if (block != PAGER_NO_BLOCK && pager_block_at(pager, block)->pins > 0) {
+            continue;
+        }
+        bool lies = is_known(pager, ns, &key, block);
+        *known += lies;
+        *doubtful += !lies && doubted;
+    }
+}
+
+enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, const struct pager_ns *ns, const uint8_t *keys,
+                                 uint32_t n_keys) {
+    struct pager_disk *disk = pager->disk;
+    uint32_t known, doubtful;
+    if (!disk) {
+        return QUIRE_OK;
+    }
+    disk->bury_ns = 0;
+    if (disk->n_tombstones + n_keys > PAGER_DISK_MAX_TOMBSTONES) { /* doubt may come up on the way: there is room for all of them */
+        return QUIRE_RETRY;
+    }
+    count(pager, ns, keys, n_keys, &known, &doubtful);
+    if (known + doubtful == 0) {
+        return QUIRE_OK;
+    }
+    pager_burials_set(&s->burials, &disk->burials.all, PAGER_SESSION_BURIALS_SHARE,
+                      PAGER_DOUBTFUL_BURIALS_PER_S / PAGER_SESSION_BURIALS_SHARE, pager->now_ns);
+    uint64_t at_ns = may_spend_ns(pager, s, doubtful > 0);
+    if (at_ns > pager->now_ns) {
+        disk->bury_ns = at_ns;
+        disk->counters.disk_deletions_refused++;
+        return QUIRE_RETRY;
+    }
+    spend(pager, &disk->burials, known + doubtful, doubtful);
+    spend(pager, &s->burials, known + doubtful, doubtful);
+    return QUIRE_OK;
+}
+
+uint64_t pager_delete_again_ns(const struct pager *pager) { return pager->disk ? pager->disk->bury_ns : 0; }
 
 /* ---- barriers ------------------------------------------------------------------------------------------------------------- */
 static void barrier_end(struct pager *pager, struct pager_barrier **link, enum quire_status status) {

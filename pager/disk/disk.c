@@ -29,7 +29,14 @@ static void budget(struct pager *pager) {
     struct pager_log_stats stats;
     pager_log_stats(disk->log, &stats);
     uint64_t a_day = (uint64_t)(disk->options.drive_writes_per_day * (double)stats.capacity_bytes);
-    pager_budget_init(&disk->budget, disk->options.write_budget_bytes_per_s, a_day, pager->now_ns);
+    pager_budget_set(&disk->budget, disk->options.write_budget_bytes_per_s, a_day, pager->now_ns);
+    pager_burials_set(&disk->burials, &disk->budget, PAGER_BURIALS_SHARE, PAGER_DOUBTFUL_BURIALS_PER_S, pager->now_ns);
+}
+
+void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
+    pager_clock(pager, now_ns);
+    pager->disk->counters.disk_written_bytes += bytes;
+    pager_budget_spend(&pager->disk->budget, bytes, pager->now_ns);
 }
 
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options) {

@@ -31,6 +31,20 @@
 #define PAGER_DISK_MAX_BARRIERS 4096u
 /* Tombstones that may wait for their batch: one request's worth, several times. */
 #define PAGER_DISK_MAX_TOMBSTONES (4u * QUIRE_MAX_BATCH)
+#define PAGER_DISK_BURY_AT_ONCE 256u /* in one batch */
+/*
+ * Tombstones may use this part of the write budget, and one session this part of that. What they take, records wait for, so that deleting, which makes
+ * room, goes on when records use up all there is; an eighth is thousands of deletions a second wherever a budget makes sense, and leaves records the rest.
+ */
+#define PAGER_BURIALS_SHARE 8u
+#define PAGER_SESSION_BURIALS_SHARE 4u
+/*
+ * Keys that the log may hold, for all that is known, can be made up: nothing was stored for them, so nothing else bounds what burying them writes, whatever
+ * the budget, and where there is none. So many bytes a second are a few thousand of them, and take days to fill a drive of some hundred gigabytes.
+ */
+#define PAGER_DOUBTFUL_BURIALS_PER_S (1ull << 20)
+/* They are buried while there is as much left as comes in this time, a quarter of what can be: what is left is for what was stored. */
+#define PAGER_DOUBTFUL_BURIALS_LEAVE_S 0.5
 #define PAGER_DISK_HINTS 1024u
 /* Entries of a segment that is emptied, or looks for orphans, of one call. */
 #define PAGER_DISK_STEP 1024u
@@ -166,7 +180,9 @@ struct pager_disk {
     uint64_t n_opened;
     uint32_t n_devices, reserve;
     struct pager_disk_device devices[QUIRE_LOG_MAX_FILES];
-    struct pager_budget budget;
+    struct pager_budget budget;   /* of all that is written */
+    struct pager_burials burials; /* tombstones' part of it */
+    uint64_t bury_ns;             /* when the last deletion that was refused for want of that may be tried again; 0: it was not */
     struct pager_where_nodes places;
     struct pager_disk_counters counters;
     struct pager_table ops, loads;
@@ -278,7 +294,11 @@ bool pager_all_rest(const struct pager *pager, bool lasting);
  */
 bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block);
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
-bool pager_may_bury(const struct pager *pager, uint32_t n);
+/* May these be deleted now? Then the tombstones that they need are paid for. RETRY: not now, for want of room or of budget. */
+enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, const struct pager_ns *ns, const uint8_t *keys,
+                                 uint32_t n_keys);
+void pager_burials_set(struct pager_burials *burials, const struct pager_budget *of, uint32_t share, uint64_t doubtful_per_s,
+                       uint64_t now_ns);
 void pager_meta_changed(struct pager *pager);
 void pager_meta_pump(struct pager *pager);
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status);

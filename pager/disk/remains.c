@@ -124,13 +124,16 @@ void pager_remains_bury(struct pager *pager, uint32_t serial, const quire_key *k
     }
 }
 
-bool pager_remains_may_lie(const struct pager *pager, uint32_t serial, const quire_key *key) {
-    const struct pager_remains *remains = &pager->disk->remains;
+bool pager_remains_doubted(const struct pager *pager) {
+    bool doubted = false;
     for (uint32_t d = 0; d < pager->disk->n_devices; d++) {
-        if (pager->disk->doubts[d] > 0 && pager_log_device_in_use(pager->disk->log, d)) {
-            return true;
-        }
+        doubted |= pager->disk->doubts[d] > 0 && pager_log_device_in_use(pager->disk->log, d);
     }
+    return doubted;
+}
+
+bool pager_remains_lie(const struct pager *pager, uint32_t serial, const quire_key *key) {
+    const struct pager_remains *remains = &pager->disk->remains;
     if (remains->capacity == 0) {
         return false;
     }

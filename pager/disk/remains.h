@@ -38,8 +38,10 @@ struct pager_remains {
 void pager_remains_note(struct pager *pager, uint32_t serial, const quire_key *key, uint32_t segment);
 /* A tombstone buries all that was noted. */
 void pager_remains_bury(struct pager *pager, uint32_t serial, const quire_key *key);
-/* May the log hold records of this key that the index does not find? */
-bool pager_remains_may_lie(const struct pager *pager, uint32_t serial, const quire_key *key);
+/* Does the log hold a record of this key, as far as anybody knows, that the index does not find? */
+bool pager_remains_lie(const struct pager *pager, uint32_t serial, const quire_key *key);
+/* May it hold one of any key? */
+bool pager_remains_doubted(const struct pager *pager);
 /* Nobody knows what the device's segments up to this epoch hold. */
 void pager_remains_doubt(struct pager *pager, uint32_t device, uint64_t epoch);
 /* It is durable on the device that its segments of lower epochs are empty. */

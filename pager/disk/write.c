@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-/* Of one batch. */
-#define MAX_TOMBSTONES 256u
 /* Records in a list that are passed over because they are being moved. */
 #define MAX_PASSED 64u
 
@@ -286,7 +284,7 @@ static void batch_ask(struct pager *pager, struct pager_op *op) {
     disk->devices[op->told.device].writes++;
     disk->writing_bytes += op->batch.record_bytes;
     disk->counters.disk_writes++;
-    disk->counters.disk_written_bytes += (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes;
+    pager_disk_wrote(pager, pager->now_ns, (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes);
     pager_op_ask(pager, op, PAGER_DISK_WRITE);
 }
 
@@ -329,7 +327,7 @@ static bool bury_on(struct pager *pager, uint32_t device) {
 /* So many of them fit into a segment, however small: header, head, footer and trailer. */
 static uint32_t most_tombstones(const struct pager_disk *disk) {
     const struct quire_log_geometry *g = &disk->geometry;
-    uint32_t n = MAX_TOMBSTONES;
+    uint32_t n = PAGER_DISK_BURY_AT_ONCE;
     while (n > 1 && 2 + quire_log_head_units(g, n) + quire_log_footer_units(g, n) > g->segment_units) {
         n /= 2;
     }
@@ -476,7 +474,6 @@ static bool write_one(struct pager *pager, struct gathering *g) {
         }
         return true;
     }
-    (void)pager_budget_take(&disk->budget, g->bytes, pager->now_ns);
     batch_take(pager, op);
     batch_ask(pager, op);
     return true;
@@ -529,8 +526,8 @@ static void seal(struct pager *pager) {
         op->told.first = pager_log_lacks_header(pager->disk->log, segment, &op->told.tail_epoch);
         op->told.entries = (struct quire_log_entry *)(uintptr_t)entries; /* the log's; nobody writes to them */
         op->told.n = n;
-        pager->disk->counters.disk_written_bytes +=
-            (uint64_t)(quire_log_footer_units(&pager->disk->geometry, n) + 1) * pager->disk->geometry.unit_bytes;
+        uint64_t units = quire_log_footer_units(&pager->disk->geometry, n) + 1 + op->told.first;
+        pager_disk_wrote(pager, pager->now_ns, units * pager->disk->geometry.unit_bytes);
         pager_op_ask(pager, op, PAGER_DISK_SEAL);
     }
 }

@@ -57,6 +57,7 @@ static void check(struct sim *sim) {
     sim_model_watch(sim);
     pager_check(sim->pager);
     pager_disk_stats(sim->pager, &stats);
+    SIM_REQUIRE(sim, stats.counters->disk_written_bytes == sim->executor.written_bytes + sim->executor.withheld_bytes); /* every byte */
     SIM_REQUIRE(sim, stats.restoring || stats.log.clean + stats.log.open + stats.log.sealed + stats.log.lost == stats.log.segments);
 }
 
@@ -94,6 +95,7 @@ static void note_counters(struct sim *sim) {
     sim->counts->emptied += stats.counters->disk_emptied;
     sim->counts->rewritten += stats.counters->disk_rewritten_bytes > 0;
     sim->counts->tombstones += stats.counters->disk_tombstones;
+    sim->counts->refused += stats.counters->disk_deletions_refused;
     sim->counts->declined += stats.counters->disk_declined;
     sim->counts->orphans += stats.counters->disk_orphans;
 }

@@ -57,6 +57,7 @@ struct sim_domain {
     X(emptied)                                                                                                                             \
     X(rewritten)                                                                                                                           \
     X(tombstones)                                                                                                                          \
+    X(refused)                                                                                                                             \
     X(declined)                                                                                                                            \
     X(orphans)                                                                                                                             \
     X(bad_sectors)                                                                                                                         \

@@ -68,6 +68,7 @@ uint64_t sim_disk_write_begin(struct sim *sim, uint32_t device, uint64_t offset,
     *write = (struct sim_write){.id = ++sim->disk.order, .offset = offset, .size = size, .bytes = malloc(size)};
     SIM_REQUIRE(sim, write->bytes != NULL);
     memcpy(write->bytes, bytes, size);
+    sim->executor.written_bytes += size;
     return write->id;
 }
 

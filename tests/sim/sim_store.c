@@ -135,6 +135,15 @@ static enum quire_status taken(struct sim *sim, uint32_t device, uint32_t full_p
     return status;
 }
 
+/* Batches and footers, with the segment's header where it is to be written with them. */
+static uint64_t asked_bytes(const struct sim *sim, const struct pager_event *event) {
+    const struct pager_disk_wish *told = event->disk;
+    uint32_t units = event->type == PAGER_DISK_WRITE  ? told->size_units
+                     : event->type == PAGER_DISK_SEAL ? quire_log_footer_units(geometry(sim), told->n) + 1
+                                                      : 0;
+    return units > 0 ? in_bytes(sim, units + told->first) : 0;
+}
+
 /* ---- WRITE ---------------------------------------------------------------------------------------------------------------- */
 static uint8_t *piece_at(struct sim *sim, const struct pager_disk_piece *piece, uint64_t *bytes) {
     *bytes = in_bytes(sim, quire_log_units(geometry(sim), piece->size_bytes));
@@ -284,6 +293,7 @@ static void append(struct sim *sim, struct sim_wish *wish) {
     SIM_REQUIRE(sim, device == told->device);
     wish->refused = !sim->calm && sim_roll(sim, 1000) < sim->config.refused_write_permille;
     wish->task.memory = bytes;
+    sim->executor.withheld_bytes -= told->alone ? wish->bytes : 0;
     wish->id = sim_disk_write_begin(sim, device, offset, bytes, (uint32_t)wish->bytes);
     sim->counts->writes++;
     stage(sim, wish, wish->bytes, write_run);
@@ -346,6 +356,7 @@ static void begin_write(struct sim *sim, struct sim_wish *wish) {
     uint8_t unit[QUIRE_LOG_UNIT_MAX];
     uint32_t bytes = geometry(sim)->unit_bytes;
     encode_header(sim, told, unit);
+    sim->executor.withheld_bytes += in_bytes(sim, told->size_units);
     wish->id = sim_disk_write_begin(sim, told->device, sim_disk_locate(sim, told->segment, 0, &device), unit, bytes);
     stage(sim, wish, bytes, header_written);
 }
@@ -414,6 +425,7 @@ static void data_synced(struct sim *sim, struct sim_task *task) {
     if (told->first) {
         write_header(sim, told);
     }
+    sim->executor.withheld_bytes -= asked_bytes(sim, &wish->event);
     uint64_t offset = sim_disk_locate(sim, told->segment, geometry(sim)->segment_units - units, &device);
     wish->id = sim_disk_write_begin(sim, device, offset, wish->task.memory, (uint32_t)wish->bytes);
     stage(sim, wish, wish->bytes, footer_written);
@@ -425,6 +437,7 @@ static void begin_seal(struct sim *sim, struct sim_wish *wish) {
     struct quire_log_trailer trailer = {
         .epoch = told->epoch, .segment = told->segment, .n_entries = told->n, .used_units = told->used_units};
     SIM_REQUIRE(sim, units <= geometry(sim)->segment_units - told->used_units);
+    sim->executor.withheld_bytes += asked_bytes(sim, &wish->event);
     memcpy(trailer.set_id, sim_set_id, sizeof(trailer.set_id));
     wish->bytes = in_bytes(sim, units);
     wish->task.memory = calloc(1, wish->bytes);
@@ -639,6 +652,8 @@ static void begin_meta(struct sim *sim, struct sim_wish *wish) {
     free(sim->disk.meta_maybe);
     sim->disk.meta_maybe = encode_meta(sim, &sim->disk.meta_maybe_bytes);
     executor->meta_flying = true;
+    executor->written_bytes += sim->disk.meta_maybe_bytes;
+    pager_disk_wrote(sim->pager, sim->now_ns, sim->disk.meta_maybe_bytes);
     stage(sim, wish, sim->disk.meta_maybe_bytes, meta_run);
 }
 
@@ -650,6 +665,7 @@ void sim_store_begin(struct sim *sim, const struct pager_event *event) {
     sim_say(sim, "wish %d: ticket %llx, segment %u, epoch %llu, at %u, n %u", event->type, (unsigned long long)event->ticket, told->segment,
             (unsigned long long)told->epoch, told->at_units, told->n);
     if (event->type != PAGER_DISK_META && sim->executor.devices[told->device].told_lost) {
+        sim->executor.withheld_bytes += asked_bytes(sim, event);
         end(sim, &wish, QUIRE_SYSTEM);
         return;
     }

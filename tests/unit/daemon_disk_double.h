@@ -133,6 +133,11 @@ struct double_tier {
     enum quire_status encode_status, save_status;
 };
 
+static inline void double_meta_writes(void *ctx, uint64_t bytes) {
+    (void)ctx;
+    cr_assert_gt(bytes, 0);
+}
+
 static inline void double_complete(void *ctx, uint64_t ticket, enum quire_status status) {
     struct double_tier *tier = ctx;
     tier->statuses[ticket] = (int)status;
@@ -208,6 +213,7 @@ static inline void double_open_store(struct double_tier *tier) {
                                 .layout = double_layout,
                                 .meta = double_meta,
                                 .meta_encode = double_encode,
+                                .meta_writes = double_meta_writes,
                                 .meta_save = double_save,
                                 .ctx = tier};
     struct store_pool pool = {.base = tier->pool, .size_bytes = DOUBLE_POOL_BYTES};

@@ -27,7 +27,8 @@ struct rig_disk {
     struct pager_event waiting[256];
     uint32_t n_waiting;
     uint32_t reads, writes, syncs, metas;
-    uint32_t headers; /* that were written with a footer */
+    uint32_t headers;     /* that were written with a footer */
+    uint64_t asked_units; /* to be written, of batches and footers */
     uint64_t durable_cookie, load_ticket, load_cookie;
     enum quire_status durable_status, load_status;
     bool flushed;
@@ -64,6 +65,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
     switch (event->type) {
     case PAGER_DISK_WRITE:
         disk->writes++;
+        disk->asked_units += told->size_units + told->first;
         status = disk->full >> told->device & 1 ? QUIRE_FULL : disk->write_status;
         if (status == QUIRE_OK) {
             disk_wrote(disk, told);
@@ -75,6 +77,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         break;
     case PAGER_DISK_SEAL:
         status = disk->seal_status;
+        disk->asked_units += quire_log_footer_units(&disk->shape.geometry, told->n) + 1 + told->first;
         disk->segments[told->segment].sealed = status == QUIRE_OK;
         disk->headers += told->first;
         break;

@@ -1,0 +1,233 @@
+/* What may be written: all that the log takes is of the write budget, deletions have a part of it, and one session a part of that. */
+#include "tests/unit/pager_disk_rig.h"
+
+#define KIB 1024ull
+#define POOL (1ull << 20)
+#define MANY 512u
+
+static void set_budget(struct rig *rig, uint64_t bytes_per_s) {
+    disk_of(rig)->options.write_budget_bytes_per_s = bytes_per_s;
+    pager_disk_set_options(rig->pager, &disk_of(rig)->options);
+}
+
+/* As a start leaves it while the log is still being read: any key may be in it, those of its records certainly are. */
+static struct rig *rig_in_doubt(uint64_t bytes_per_s) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(POOL, &layout);
+    disk_attach(rig, 60, 512);
+    set_budget(rig, bytes_per_s);
+    for (uint32_t i = 0; i < 60; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    rig_pump(rig);
+    return rig;
+}
+
+static uint64_t another_session(struct rig *rig) {
+    uint64_t session;
+    cr_assert_eq(pager_session_open(rig->pager, rig->domain, &session), QUIRE_OK);
+    return session;
+}
+
+static enum quire_status delete_some(struct rig *rig, uint64_t session, uint32_t first, uint32_t n) {
+    quire_key keys[MANY];
+    uint8_t statuses[MANY];
+    for (uint32_t i = 0; i < n; i++) {
+        keys[i] = rig_key(first + i);
+    }
+    enum quire_status status = pager_keys(rig->pager, rig->now_ns, session, rig->ns, QUIRE_WIRE_DELETE, keys[0].b, n, statuses);
+    rig_pump(rig);
+    return status;
+}
+
+static uint64_t written(const struct rig *rig) { return disk_stats(rig).counters->disk_written_bytes; }
+
+/*
+ * One session deletes made-up keys as fast as it can, for eight seconds. What it makes the log write is bounded, with a budget and without one; it is told
+ * when to come again; and what another session deletes now and then is deleted.
+ */
+static void flood(uint64_t bytes_per_s, uint64_t most_per_s) {
+    struct rig *rig = rig_in_doubt(bytes_per_s);
+    uint64_t other = another_session(rig), before = written(rig), from_ns = rig->now_ns;
+    uint32_t refused = 0, key = 1000;
+    for (uint32_t ms = 0; ms < 8000; ms += 10) {
+        if (delete_some(rig, rig->session, key, MANY) != QUIRE_OK) {
+            cr_assert_gt(pager_delete_again_ns(rig->pager), rig->now_ns);
+            refused++;
+        }
+        key += MANY;
+        if (ms % 1000 == 0) {
+            cr_assert_eq(delete_some(rig, other, 1 + ms, 1), QUIRE_OK, "the others' part is used up after %u ms", ms);
+        }
+        rig_pass(rig, 10);
+    }
+    uint64_t wrote = written(rig) - before, seconds = (rig->now_ns - from_ns) / QUIRE_NS_PER_S;
+    uint64_t one_request = MANY * 2 * sizeof(struct quire_log_entry) + 64 * KIB; /* and headers, footers, the other session's */
+    cr_assert_gt(refused, 0);
+    cr_assert_eq(disk_stats(rig).counters->disk_deletions_refused, refused);
+    cr_assert_leq(wrote, (seconds + 1) * most_per_s + one_request, "%lu KiB in %lu s", (unsigned long)(wrote / KIB),
+                  (unsigned long)seconds);
+    cr_assert_geq(wrote, seconds * most_per_s / 2, "%lu KiB in %lu s", (unsigned long)(wrote / KIB), (unsigned long)seconds);
+    disk_rig_free(rig);
+}
+
+Test(disk_budget, flood_of_deletions) { flood(4096 * KIB, 4096 * KIB / 8 / 4); }
+Test(disk_budget, flood_of_deletions_without_a_budget) { flood(0, 1024 * KIB / 4); }
+
+/* All sessions together have no more than their part either: who ends sessions and begins others gains nothing by it. */
+Test(disk_budget, flood_by_many_sessions) {
+    struct rig *rig = rig_in_doubt(4096 * KIB);
+    uint64_t before = written(rig);
+    for (uint32_t i = 0; i < 800; i++) {
+        uint64_t session = another_session(rig);
+        (void)delete_some(rig, session, 1000 + MANY * i, MANY);
+        pager_session_close(rig->pager, session, false);
+        rig_pass(rig, 10);
+    }
+    cr_assert_leq(written(rig) - before, 9 * 512 * KIB + 512 * KIB, "%lu KiB in 8 s", (unsigned long)((written(rig) - before) / KIB));
+    disk_rig_free(rig);
+}
+
+/* What was stored was paid for: where there is no budget it is deleted as fast as anybody likes. */
+Test(disk_budget, what_was_stored) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 8, 512);
+    for (uint32_t key = 1; key <= 100; key++) {
+        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
+    }
+    disk_settle(rig);
+    for (uint32_t key = 1; key <= 100; key++) {
+        cr_assert_eq(delete_some(rig, rig->session, key, 1), QUIRE_OK);
+    }
+    cr_assert_eq(disk_stats(rig).counters->disk_tombstones, 100);
+    disk_rig_free(rig);
+}
+
+/* With one, a deletion that is refused deletes nothing, and is done at the time that was told. What needs no tombstone is never refused. */
+Test(disk_budget, refused_and_done_later) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 8, 512);
+    uint32_t key = 1;
+    for (uint32_t i = 1; i <= 100; i++) {
+        cr_assert_eq(rig_put(rig, i, 0), QUIRE_OK);
+    }
+    disk_settle(rig);
+    set_budget(rig, 64 * KIB);
+    while (delete_some(rig, rig->session, key, 1) == QUIRE_OK) {
+        cr_assert_leq(++key, 100, "nothing is refused");
+    }
+    uint64_t again_ns = pager_delete_again_ns(rig->pager);
+    cr_assert_eq(rig_info(rig, key).n_records, 1);
+    cr_assert_eq(delete_some(rig, rig->session, 1000, MANY), QUIRE_OK, "they are not on disk");
+    cr_assert_eq(pager_delete_again_ns(rig->pager), 0);
+    cr_assert_eq(delete_some(rig, another_session(rig), 100, 1), QUIRE_OK);
+    cr_assert(again_ns > rig->now_ns && again_ns < rig->now_ns + 10 * QUIRE_NS_PER_S);
+    rig->now_ns = again_ns;
+    cr_assert_eq(delete_some(rig, rig->session, key, 1), QUIRE_OK);
+    cr_assert_eq(disk_stats(rig).counters->disk_tombstones, key + 1);
+    disk_rig_free(rig);
+}
+
+/* Made-up keys leave half a second's worth to what was stored: that is deleted when they are refused. */
+Test(disk_budget, doubt_comes_last) {
+    struct rig *rig = rig_in_doubt(64 * KIB);
+    uint64_t last = 0, stores = another_session(rig);
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    disk_settle(rig);
+    for (uint32_t i = 0; i < 100 && last == 0; i++) { /* each session deletes one */
+        uint64_t session = another_session(rig);
+        last = delete_some(rig, session, 1000 + i, 1) == QUIRE_OK ? 0 : session;
+    }
+    cr_assert_neq(last, 0);
+    cr_assert_eq(delete_some(rig, stores, 2, 1), QUIRE_RETRY);
+    cr_assert_eq(delete_some(rig, stores, 1, 1), QUIRE_OK);
+    disk_rig_free(rig);
+}
+
+/* Deletions go on when records use up all there is; and records go on when deletions do. */
+Test(disk_budget, both_go_on) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 60, 512);
+    for (uint32_t key = 1; key <= 100; key++) {
+        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
+    }
+    disk_settle(rig);
+    set_budget(rig, 256 * KIB);
+    uint64_t before = written(rig), admitted = disk_stats(rig).counters->disk_admitted_bytes;
+    for (uint32_t s = 1; s <= 20; s++) {
+        for (uint32_t i = 0; i < 200; i++) { /* ever more is stored than may be written */
+            (void)rig_put(rig, 1000 * s + i, 0);
+        }
+        rig_pass(rig, 1000);
+        uint64_t now = disk_stats(rig).counters->disk_admitted_bytes;
+        cr_assert_eq(delete_some(rig, rig->session, s, 1), QUIRE_OK);
+        cr_assert(s == 1 || now > admitted, "nothing was stored in second %u", s);
+        admitted = now;
+    }
+    cr_assert_eq(disk_stats(rig).counters->disk_tombstones, 20);
+    cr_assert_geq(written(rig) - before, 19 * 256 * KIB, "%lu KiB in 20 s", (unsigned long)((written(rig) - before) / KIB));
+    cr_assert_leq(written(rig) - before, 22 * 256 * KIB + disk_of(rig)->options.batch_bytes, "%lu KiB in 20 s",
+                  (unsigned long)((written(rig) - before) / KIB));
+    disk_rig_free(rig);
+}
+
+/* Records wait for whatever the rest took: tombstones, or what the daemon wrote besides. */
+static void wait_for(bool tombstones) {
+    struct rig *rig = rig_in_doubt(5 * KIB);
+    if (tombstones) {
+        cr_assert_eq(delete_some(rig, rig->session, 1000, MANY), QUIRE_OK);
+    } else {
+        pager_disk_wrote(rig->pager, rig->now_ns, MANY * sizeof(struct quire_log_entry));
+    }
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).counters->disk_admitted_bytes, 0, "56 KiB are eleven seconds' worth, and these were five");
+    disk_settle(rig);
+    disk_settle(rig);
+    cr_assert_gt(disk_stats(rig).counters->disk_admitted_bytes, 0);
+    disk_rig_free(rig);
+}
+
+Test(disk_budget, records_wait_for_deletions) { wait_for(true); }
+Test(disk_budget, records_wait_for_metadata) { wait_for(false); }
+
+/* A reload, however often, and whatever it changes, does not fill the bucket. */
+Test(disk_budget, reload) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 60, 512);
+    disk_of(rig)->options.batch_bytes = 64 * KIB;
+    set_budget(rig, 64 * KIB);
+    uint64_t before = written(rig), from_ns = rig->now_ns;
+    for (uint32_t i = 0; i < 100; i++) {
+        for (uint32_t j = 0; j < 20; j++) {
+            (void)rig_put(rig, 1 + 20 * i + j, 0);
+        }
+        rig_pass(rig, 100);
+        disk_of(rig)->options.clean_segments = 3 + i % 2;
+        set_budget(rig, 64 * KIB);
+    }
+    uint64_t most = (rig->now_ns - from_ns) / QUIRE_NS_PER_MS * 64 * KIB / 1000 + 64 * KIB; /* what a second brings is there at first */
+    cr_assert_gt(disk_stats(rig).dirty_bytes + disk_stats(rig).counters->disk_declined, 0, "the budget was never short");
+    cr_assert_leq(written(rig) - before, most + 2 * 64 * KIB, "%lu KiB", (unsigned long)((written(rig) - before) / KIB));
+    disk_rig_free(rig);
+}
+
+/* Every byte that the executor was told to write is counted, and so is what it tells itself. */
+Test(disk_budget, every_byte_counts) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 8, 64);
+    for (uint32_t key = 1; key <= 300; key++) {
+        (void)rig_put(rig, key, 0);
+        if (key % 3 == 0) {
+            (void)delete_some(rig, rig->session, key - 1, 1);
+        }
+        rig_pass(rig, 1100);
+    }
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert_eq(written(rig), disk_of(rig)->asked_units * 512);
+    uint64_t before = written(rig);
+    pager_disk_wrote(rig->pager, rig->now_ns, 12345);
+    cr_assert_eq(written(rig), before + 12345);
+    disk_rig_free(rig);
+}
