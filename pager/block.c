@@ -150,7 +150,6 @@ void pager_block_file(struct pager *pager, uint32_t block) {
 static void remove_entry(struct pager *pager, uint32_t block) {
     struct pager_ns *ns = pager->namespaces[pager_block_at(pager, block)->ns];
     pager_index_remove(pager->index, block);
-    pager_restore_left(pager, block);
     ns->entries--;
     pager_ns_let_go(pager, ns);
 }

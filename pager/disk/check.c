@@ -20,6 +20,9 @@ static void check_places(const struct pager *pager) {
             records[where.segment]++;
             nodes += at != UINT32_MAX || *pager_index_place(pager->index, block) >> 63;
         }
+        for (uint32_t g = 0; g < disk->sequence_groups; g++) {
+            assert(groups >> g & 1 || pager_restore_sequence(pager, block, g) == 0);
+        }
     }
     for (uint32_t i = 0; i < n; i++) {
         const struct pager_segment *segment = pager_log_segment(disk->log, i);

@@ -368,7 +368,12 @@ enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_
 
 /* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
 void pager_restore_free(struct pager *pager);
-void pager_restore_left(struct pager *pager, uint32_t block); /* its number may be another block's next */
+/*
+ * While the index is restored each place that was found has its record's sequence, by which older and newer ones are told apart. It goes with its place:
+ * what this life puts there has none, so nothing that is found counts as newer, and no deletion that is found buries it.
+ */
+void pager_restore_left(struct pager *pager, uint32_t block, uint32_t group);
+uint64_t pager_restore_sequence(const struct pager *pager, uint32_t block, uint32_t group); /* 0: the place, if any, was not found */
 /* Deleted while the log is still being read. */
 void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone);
 

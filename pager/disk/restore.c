@@ -54,12 +54,23 @@ void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_seg
     }
 }
 
-void pager_restore_left(struct pager *pager, uint32_t block) {
-    struct pager_disk *disk = pager->disk;
-    uint64_t bytes = disk ? disk->sequence_groups * sizeof(uint64_t) : 0;
-    if (bytes > 0 && (block + 1) * bytes <= disk->sequences.committed_bytes) {
-        memset(disk->sequences.base + block * bytes, 0, bytes);
+/* NULL: nothing was found of so late a block, or of such a group. */
+static uint64_t *found_sequence(const struct pager_disk *disk, uint32_t block, uint32_t group) {
+    uint64_t at = ((uint64_t)block * disk->sequence_groups + group) * sizeof(uint64_t);
+    bool held = group < disk->sequence_groups && at + sizeof(uint64_t) <= disk->sequences.committed_bytes;
+    return held ? (uint64_t *)(disk->sequences.base + at) : NULL;
+}
+
+void pager_restore_left(struct pager *pager, uint32_t block, uint32_t group) {
+    uint64_t *known = found_sequence(pager->disk, block, group);
+    if (known) {
+        *known = 0;
     }
+}
+
+uint64_t pager_restore_sequence(const struct pager *pager, uint32_t block, uint32_t group) {
+    const uint64_t *known = found_sequence(pager->disk, block, group);
+    return known ? *known : 0;
 }
 
 /* ---- what is buried ------------------------------------------------------------------------------------------------------- */
@@ -98,7 +109,7 @@ void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombs
 }
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
-/* The place of a record's sequence, 0 when its block is new; NULL: no memory. */
+/* The place of a found record's sequence, 0 while the index has none that was found; NULL: no memory. */
 static uint64_t *sequence_of(struct pager_disk *disk, uint32_t block, uint32_t group) {
     uint64_t at = (uint64_t)block * disk->sequence_groups;
     if (pager_arena_grow(&disk->sequences, (at + disk->sequence_groups) * sizeof(uint64_t)) != QUIRE_OK) {
@@ -195,7 +206,6 @@ static enum quire_status obtain(struct pager *pager, struct coming *coming, cons
     if (pager_block_stored(pager, *block) || (b->flags & PAGER_BLOCK_BUILDING)) {
         return b->n_tokens == entry->n_tokens ? QUIRE_OK : QUIRE_MISMATCH;
     }
-    pager_restore_left(pager, *block); /* its number may have been another's */
     b->n_tokens = entry->n_tokens;
     b->used = 0;
     b->flags |= PAGER_BLOCK_BUILDING; /* so that it stays while its parent is looked for */

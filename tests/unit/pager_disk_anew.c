@@ -1,0 +1,134 @@
+/*
+ * While the index is restored clients go on: they delete blocks that were found and store them again. What this life stores is newer than anything that is told of
+ * former lives from then on, whatever its block's number stood for before.
+ */
+#include "tests/unit/pager_disk_rig.h"
+
+#define GENERATION 5ull
+
+/* Two segments of former lives: segment 1 is told before segment 0. */
+static struct rig *starting(void) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    disk_attach_at(rig, 8, 1024, GENERATION << PAGER_SEQUENCE_BITS);
+    for (uint32_t i = 0; i < 8; i++) {
+        bool holds = i < 2;
+        pager_restore_segment(rig->pager, i, holds ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, holds ? 1 + i : 0, holds ? 900 : 0, 0);
+    }
+    return rig;
+}
+
+static void tell(struct rig *rig, uint32_t segment, struct quire_log_entry entry) {
+    entry.ns = pager_ns_serial(rig->pager, rig->ns);
+    pager_restore_entries(rig->pager, rig->now_ns, segment, &entry, 1);
+    pager_check(rig->pager);
+    rig_pump(rig);
+}
+
+static void tell_record(struct rig *rig, uint32_t segment, uint32_t key, uint32_t parent, uint64_t sequence, float ancestry_error) {
+    tell(rig, segment,
+         (struct quire_log_entry){.key = rig_key(key),
+                                  .parent = parent ? rig_key(parent) : (quire_key){{0}},
+                                  .sequence = sequence,
+                                  .at_units = 2 + 20 * key,
+                                  .size_bytes = 9000,
+                                  .n_tokens = 4,
+                                  .ancestry_error = ancestry_error,
+                                  .kind = QUIRE_LOG_RECORD,
+                                  .flags = parent ? 0 : QUIRE_LOG_ROOT});
+}
+
+static void tell_deletion(struct rig *rig, uint32_t segment, uint32_t key, uint64_t sequence) {
+    tell(rig, segment, (struct quire_log_entry){.key = rig_key(key), .sequence = sequence, .kind = QUIRE_LOG_TOMBSTONE});
+}
+
+static void leave_memory(struct rig *rig) {
+    uint64_t freed;
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 30, &freed), QUIRE_OK);
+    rig_pump(rig);
+    cr_assert_gt(freed, 0);
+}
+
+/* Does what this life wrote of the key still count? It is the only record of it that the disk was given. */
+static bool ours_counts(struct rig *rig, uint32_t key) {
+    const struct rig_disk *disk = disk_of(rig);
+    const quire_key wanted = rig_key(key);
+    bool counts = false;
+    for (uint32_t s = 0; s < 8; s++) {
+        for (uint32_t i = 0; i < disk->segments[s].n; i++) {
+            const struct quire_log_entry *entry = &disk->segments[s].entries[i];
+            counts |= entry->kind == QUIRE_LOG_RECORD && quire_key_equal(&entry->key, &wanted) &&
+                      pager_disk_is_live(rig->pager, s, disk->segments[s].epoch, entry);
+        }
+    }
+    return counts;
+}
+
+static void end(struct rig *rig) {
+    while (pager_restore_end(rig->pager, rig->now_ns)) {
+    }
+    rig_pump(rig);
+    pager_check(rig->pager);
+    disk_rig_free(rig);
+}
+
+/* A found block is deleted, stored again and written, and memory needs its room; then a deletion of it is told that is older than even what was found. With a child
+   the block's number stays its own all the while. */
+static void deleted_and_stored_again(bool child, bool pinned) {
+    struct rig *rig = starting();
+    if (child) {
+        tell_record(rig, 1, 2, 1, 101, 0);
+    }
+    tell_record(rig, 1, 1, 0, 100, 0);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
+    cr_assert_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    if (pinned) {
+        cr_assert_eq(rig_verb(rig, QUIRE_WIRE_PIN, 1), QUIRE_OK);
+    }
+    disk_settle(rig);
+    if (!pinned) {
+        leave_memory(rig);
+    }
+    cr_assert(ours_counts(rig, 1));
+    tell_deletion(rig, 0, 1, 50);
+    cr_expect_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_expect(ours_counts(rig, 1), "a copy in memory has one on disk still");
+    end(rig);
+}
+
+Test(disk_anew, deleted_and_stored_again) { deleted_and_stored_again(false, false); }
+Test(disk_anew, deleted_and_stored_again_below_its_child) { deleted_and_stored_again(true, false); }
+Test(disk_anew, deleted_and_stored_again_and_pinned) { deleted_and_stored_again(true, true); }
+
+/* A more faithful record takes the found one's place; a higher number of the former lives, told later, does not take it from it. */
+Test(disk_anew, replaced_by_a_better_one) {
+    struct rig *rig = starting();
+    tell_record(rig, 1, 1, 0, 100, 0.5f);
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    disk_settle(rig);
+    leave_memory(rig);
+    cr_assert(ours_counts(rig, 1));
+    tell_record(rig, 0, 1, 0, 101, 0.5f);
+    cr_expect(ours_counts(rig, 1));
+    end(rig);
+}
+
+/* What was found proves damaged, and is stored again: the same holds for that, for records and deletions that are told later. */
+Test(disk_anew, stored_again_after_damage) {
+    struct rig *rig = starting();
+    tell_record(rig, 1, 2, 1, 101, 0);
+    tell_record(rig, 1, 1, 0, 100, 0);
+    const struct quire_log_entry found = {.key = rig_key(1), .ns = pager_ns_serial(rig->pager, rig->ns), .at_units = 2 + 20 * 1};
+    cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &found));
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    disk_settle(rig);
+    leave_memory(rig);
+    cr_assert(ours_counts(rig, 1));
+    tell_record(rig, 0, 1, 0, 102, 0);
+    cr_expect(ours_counts(rig, 1));
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect(ours_counts(rig, 1));
+    end(rig);
+}
