@@ -217,6 +217,20 @@ static enum quire_status obtain(struct pager *pager, struct coming *coming, cons
     return status;
 }
 
+/* What memory has of a place that was found came from there: it goes, too, but for whoever holds it. */
+static void bury_found(struct pager *pager, uint32_t block, uint32_t group) {
+    struct pager_block *b = pager_block_at(pager, block);
+    struct pager_domain *domain = &pager->domains[pager->namespaces[b->ns]->domain];
+    uint32_t slot = b->record == PAGER_NO_RECORD ? PAGER_NO_RECORD : pager_record_find(domain, b, group);
+    if (slot != PAGER_NO_RECORD) {
+        pager_record_step(pager, domain, slot, PAGER_HAPPENS_DROP);
+    }
+    if (b->record == PAGER_NO_RECORD && (b->flags & PAGER_BLOCK_LISTED)) {
+        pager_age_remove(&domain->ages, pager->index, block);
+    }
+    pager_disk_forget(pager, block, group);
+}
+
 /* Of what no namespace has any more nothing is taken, so nothing needs to be buried. */
 static void bury(struct pager *pager, struct coming *coming, const struct quire_log_entry *entry) {
     struct pager_disk *disk = pager->disk;
@@ -230,7 +244,7 @@ static void bury(struct pager *pager, struct coming *coming, const struct quire_
     for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
         const uint64_t *known = sequence_of(disk, block, g);
         if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
-            pager_disk_forget(pager, block, g); /* found before, in a segment of a later epoch */
+            bury_found(pager, block, g); /* in a segment of a later epoch */
             block = pager_index_find_tagged(pager->index, tag, ns->number, &entry->key);
         }
     }

@@ -1,6 +1,6 @@
 /*
  * While the index is restored clients go on: they delete blocks that were found and store them again. What this life stores is newer than anything that is told of
- * former lives from then on, whatever its block's number stood for before.
+ * former lives from then on, whatever its block's number stood for before; and a deletion that is told late takes its block out of memory, too.
  */
 #include "tests/unit/pager_disk_rig.h"
 
@@ -130,5 +130,22 @@ Test(disk_anew, stored_again_after_damage) {
     cr_expect(ours_counts(rig, 1));
     tell_deletion(rig, 0, 1, 150);
     cr_expect(ours_counts(rig, 1));
+    end(rig);
+}
+
+/* Somebody had a block brought into memory before its deletion was told: that takes the copy away, too. Whoever reads it holds it no longer than that. */
+Test(disk_anew, buried_while_in_memory) {
+    struct rig *rig = starting();
+    struct quire_wire_grant grant;
+    tell_record(rig, 1, 2, 1, 101, 0);
+    tell_record(rig, 1, 1, 0, 100, 0);
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    uint64_t lease = rig->reply.lease;
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_expect_eq(rig_why(rig, 2), QUIRE_MISS_NONE);
+    rig_release(rig, lease);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
     end(rig);
 }
