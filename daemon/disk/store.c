@@ -105,10 +105,13 @@ void store_read_failed(struct store *store, uint32_t device, int error, uint64_t
 }
 
 /* Told when it begins, and when it ends; want of memory when it lasts. */
-static void store_refused(struct store *store, uint32_t device, enum quire_status status, int error) {
+static void store_refused(struct store *store, uint32_t device, const struct disk_op *op) {
     struct store_books *books = &store->devices[device];
-    books->n_refused++;
-    if (books->told.lost || books->told.refuses != 0 || (status == QUIRE_NO_MEMORY && books->n_refused < STORE_REFUSED)) {
+    enum quire_status status = op->status;
+    int error = op->error;
+    ++*(op->type == DISK_SYNC ? &books->refused_syncs : &books->refused_writes);
+    bool passes = status == QUIRE_NO_MEMORY && books->refused_writes + books->refused_syncs < STORE_REFUSED;
+    if (books->told.lost || books->told.refuses != 0 || passes) {
         return;
     }
     books->told.refuses = error;
@@ -120,10 +123,10 @@ static void store_refused(struct store *store, uint32_t device, enum quire_statu
                              : "it is tried again every few seconds");
 }
 
-static void store_took(struct store *store, uint32_t device) {
+static void store_took(struct store *store, uint32_t device, enum disk_op_type type) {
     struct store_books *books = &store->devices[device];
-    books->n_refused = 0;
-    if (books->told.refuses != 0) {
+    *(type == DISK_SYNC ? &books->refused_syncs : &books->refused_writes) = 0;
+    if (books->told.refuses != 0 && books->refused_writes == 0 && books->refused_syncs == 0) {
         books->told.refuses = 0;
         log_info("disk_takes", "file %u of the disk tier takes writes again", device);
     }
@@ -136,7 +139,7 @@ static enum quire_status store_write_failed(struct store *store, uint32_t device
     told->last_error = op->error;
     store->devices[device].failed_syncs += op->type == DISK_SYNC;
     if (op->status == QUIRE_FULL || op->status == QUIRE_NO_MEMORY) {
-        store_refused(store, device, op->status, op->error);
+        store_refused(store, device, op);
         return op->type == DISK_SYNC ? QUIRE_FULL : op->status;
     }
     store_lose(store, device, op->type == DISK_SYNC ? "a sync failed" : "a write failed", op->error);
@@ -192,9 +195,10 @@ bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
     } else if (ended->type == DISK_WRITE) {
         told->writes++;
         told->written_bytes += ended->bytes;
-        store_took(store, device);
+        store_took(store, device, DISK_WRITE);
     } else {
         told->syncs++;
+        store_took(store, device, DISK_SYNC);
     }
     return (*slot)->n_running == 0;
 }

@@ -51,7 +51,7 @@ struct store_slot {
 struct store_books {
     struct store_device told;
     uint32_t writing;
-    uint32_t n_refused; /* writes and syncs, since the last that was done */
+    uint32_t refused_writes, refused_syncs; /* since the last that was done: one does not tell of the other */
     uint32_t failed_syncs;
     struct store_slot *syncs; /* that wait for writes */
     uint64_t read_error_ns[STORE_READ_ERRORS];

@@ -155,11 +155,17 @@ struct pager_read_queue {
     struct pager_op *first, *last;
 };
 
-/* A device that takes nothing now: it rests, then one write tries it; all go on when that one ends well. */
+/*
+ * A device that takes nothing now: it rests, then one write tries it; all go on when that one ends well. Where a sync was refused, writes may end well all
+ * the while, and each refused sync costs the segment that was being filled: so a sync by itself tries it first, then one write, then a sync of that.
+ */
+enum pager_rest_stage { PAGER_REST_WRITE, PAGER_REST_SYNC, PAGER_REST_SYNCED, PAGER_REST_PROVE };
 struct pager_rest {
     uint64_t until_ns;
     uint32_t failures; /* in a row, one a try; 0: it takes what comes */
     bool lasts;        /* it has no room, or too many tries failed: whoever waits for it is told, and a stop does not wait */
+    bool syncing;      /* the sync that tries it is under way */
+    uint8_t stage;     /* what is to try it next; SYNCED: a write, which does not prove enough */
 };
 
 struct pager_disk_device {

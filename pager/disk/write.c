@@ -81,7 +81,8 @@ void pager_write_give_up(struct pager *pager) {
 /* ---- devices that take nothing now ---------------------------------------------------------------------------------------- */
 bool pager_device_rests(const struct pager *pager, uint32_t device) {
     const struct pager_disk_device *d = &pager->disk->devices[device];
-    return d->rest.failures > 0 && (d->rest.until_ns > pager->now_ns || d->writes > 0);
+    bool for_sync = d->rest.stage == PAGER_REST_SYNC || d->rest.stage == PAGER_REST_PROVE;
+    return d->rest.failures > 0 && (d->rest.until_ns > pager->now_ns || d->writes > 0 || for_sync);
 }
 
 bool pager_all_rest(const struct pager *pager, bool lasting) {
@@ -106,14 +107,57 @@ static void rest(struct pager *pager, uint32_t device, enum quire_status status)
     pager->disk->counters.disk_rests++;
 }
 
-/* Neither does what ends well then: another place in the file may be taken while this one is not. */
-static void note_outcome(struct pager *pager, uint32_t device, enum quire_status status) {
+static void note_refused(struct pager *pager, uint32_t device, enum quire_status status, bool synced) {
     struct pager_rest *r = &pager->disk->devices[device].rest;
-    if (pager_is_passing(status) && pager_log_device_in_use(pager->disk->log, device)) {
-        rest(pager, device, status);
-    } else if (status == QUIRE_OK && r->until_ns <= pager->now_ns) {
+    if ((synced && status == QUIRE_FULL) || (r->stage != PAGER_REST_WRITE && r->until_ns <= pager->now_ns)) {
+        r->stage = PAGER_REST_SYNC;
+    }
+    rest(pager, device, status);
+}
+
+/* Neither does what ends well while it rests: another place in the file may be taken while this one is not. */
+static void note_taken(struct pager *pager, uint32_t device, bool synced) {
+    struct pager_rest *r = &pager->disk->devices[device].rest;
+    if (r->failures == 0 || r->until_ns > pager->now_ns) {
+        return;
+    }
+    if (synced && r->stage == PAGER_REST_SYNC) {
+        r->stage = PAGER_REST_SYNCED;
+        r->lasts = false;
+    } else if (synced || r->stage == PAGER_REST_WRITE) {
+        r->stage = PAGER_REST_WRITE;
         r->failures = 0;
         r->lasts = false;
+    } else if (r->stage == PAGER_REST_SYNCED) {
+        r->stage = PAGER_REST_PROVE;
+    }
+}
+
+/* synced: all that was written to the device was to be synced, too. */
+static void note_outcome(struct pager *pager, uint32_t device, enum quire_status status, bool synced) {
+    if (pager_is_passing(status) && pager_log_device_in_use(pager->disk->log, device)) {
+        note_refused(pager, device, status, synced);
+    } else if (status == QUIRE_OK) {
+        note_taken(pager, device, synced);
+    }
+}
+
+/* Devices whose syncs were refused: is that over? */
+static void try_syncs(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        struct pager_rest *r = &disk->devices[d].rest;
+        bool tries = r->failures > 0 && r->until_ns <= pager->now_ns && (r->stage == PAGER_REST_SYNC || r->stage == PAGER_REST_PROVE);
+        if (!tries || r->syncing || !pager_log_device_in_use(disk->log, d) || !pager_device_takes(disk, d, false)) {
+            continue;
+        }
+        struct pager_op *op = pager_op_new(pager, PAGER_OP_BATCH);
+        if (!op) {
+            return;
+        }
+        op->told.device = d;
+        op->batch.synced = r->syncing = true;
+        pager_op_ask(pager, op, PAGER_DISK_SYNC);
     }
 }
 
@@ -566,6 +610,7 @@ void pager_write_pump(struct pager *pager) {
     uint64_t declined = disk->counters.disk_declined;
 
     pager_write_due(pager);
+    try_syncs(pager);
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
     for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || pager_all_rest(pager, false));) {
@@ -654,10 +699,19 @@ static void let_go(struct pager *pager, const struct pager_op *op) {
     }
 }
 
+/* Of tombstones, or one that tries the device. */
+static void sync_ended(struct pager *pager, const struct pager_op *op, enum quire_status status) {
+    if (op->batch.buries) {
+        grave_dug(pager, op, status);
+    } else {
+        pager->disk->devices[op->told.device].rest.syncing = false;
+    }
+}
+
 /* The records are dirty again, and go to another device meanwhile. They stay where they are until this one has let go of them. */
 void pager_write_stuck(struct pager *pager, struct pager_op *op) {
     if (op->batch.synced) {
-        grave_dug(pager, op, QUIRE_SYSTEM);
+        sync_ended(pager, op, QUIRE_SYSTEM);
         return;
     }
     batch_leaves_books(pager, op, false);
@@ -673,8 +727,8 @@ static void synced(struct pager *pager, const struct pager_op *op, enum quire_st
     if (status == QUIRE_FULL) {
         pager_log_doubt(pager->disk->log, op->told.device);
     }
-    note_outcome(pager, op->told.device, status);
-    grave_dug(pager, op, status);
+    note_outcome(pager, op->told.device, status, true);
+    sync_ended(pager, op, status);
 }
 
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
@@ -689,7 +743,7 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
     }
     bool ok = status == QUIRE_OK;
     assert(pager_log_device_in_use(pager->disk->log, op->told.device));
-    note_outcome(pager, op->told.device, status);
+    note_outcome(pager, op->told.device, status, op->told.alone && !ok);
     batch_leaves_books(pager, op, ok);
     if (op->told.alone && status == QUIRE_FULL) {
         pager_log_doubt(pager->disk->log, op->told.device); /* it may have been the header's sync */
@@ -717,7 +771,7 @@ void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     if (again && status == QUIRE_FULL) {
         pager_log_doubt(disk->log, op->told.device);
     }
-    note_outcome(pager, op->told.device, status);
+    note_outcome(pager, op->told.device, status, true);
     disk->counters.disk_write_errors += status != QUIRE_OK;
     if (again && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS) {
         pager_log_seal_later(disk->log, op->told.segment);

@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 from lib_disk import DiskDaemon, read, until_there
 from lib_story import Actor, check, until
@@ -59,6 +60,32 @@ for error, why in (("ENOSPC", "No space left on device"), ("EROFS", "Read-only f
     all_there(worker, 0, BLOCKS - 1, f"{error}: after it was over")
     all_there(worker, BLOCKS, BLOCKS, f"{error}: after it was over")
     daemon.stop()
+
+# Writes are taken, syncs are not, as over a quota. The next sync is tried without one more segment: what was stored long ago is not given up for that. A write
+# that ends well meanwhile does not say that it is over.
+daemon = DiskDaemon(files=1)
+worker = Actor(daemon)
+worker.ask(f"store 0 {BLOCKS}")
+daemon.forget_memory()
+clean = daemon.disk()["clean_segments"]
+daemon.rehearse("sync:error=ENOSPC")
+stored = BLOCKS
+for turn in range(8):
+    worker.ask(f"store {stored} 20 unknown")
+    stored += 20
+    if turn % 3 == 0:
+        check(worker.ask(f"delete {turn} 1") == ["SYSTEM"], "a deletion was acknowledged that nothing keeps")
+    time.sleep(1)
+told(daemon, 0, "No space left on device")
+check(daemon.disk()["clean_segments"] >= clean - 4, f"refused syncs use up the log: {daemon.disk()['clean_segments']} of {clean} segments are clean")
+check("takes writes again" not in daemon.log() and daemon.log().count("takes no writes") == 1, f"it was told more than once:\n{daemon.log()}")
+daemon.rehearse()
+over(daemon, 0)
+daemon.restart()
+until_there(worker, 1, 1)
+all_there(worker, 10, stored - 10, "after syncs were taken again")
+check(not read(worker, 0, 1) and not read(worker, 3, 1) and not read(worker, 6, 1), "what was deleted is back")
+daemon.stop()
 
 # One of two: the other takes all of it, and nothing waits.
 daemon = DiskDaemon()

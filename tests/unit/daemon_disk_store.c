@@ -412,7 +412,7 @@ Test(daemon_disk_store, a_failed_write_loses_the_device_once) {
 
 /*
  * The system cannot even try, or the file system is full or read-only: that says nothing about the drive. It stays in use, what it has can be read, whoever
- * asks an operator's question is told why it takes nothing, and when a write is done all is as before.
+ * asks an operator's question is told why it takes nothing, and when a write is done, and a sync where one was refused, all is as before.
  */
 Test(daemon_disk_store, what_says_nothing_about_the_device_does_not_lose_it) {
     static const struct {
@@ -447,6 +447,11 @@ Test(daemon_disk_store, what_says_nothing_about_the_device_does_not_lose_it) {
         struct double_batch *c = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 3, 0);
         double_turn(tier);
         cr_assert_eq(tier->statuses[c->ticket], QUIRE_OK);
+        store_device(tier->store, 1, &told);
+        cr_assert(!told.lost && told.refuses == cases[i].error, "a write does not tell that syncs are taken again");
+        ticket = double_wish(tier, PAGER_DISK_SYNC, &sync);
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
         store_device(tier->store, 1, &told);
         cr_assert(!told.lost && told.refuses == 0 && tier->lost[1] == 0);
         free(a);

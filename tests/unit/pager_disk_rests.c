@@ -231,6 +231,75 @@ Test(disk_rests, a_stop_does_not_wait_for_room) {
     disk_rig_free(rig);
 }
 
+/*
+ * The drive takes every write and refuses every sync, for a quarter of an hour, while blocks are stored and some deleted. A refused sync makes doubtful what
+ * was written before it, so the segment takes no more: were each tried with new tombstones and a new segment, the log would fill up, and what was stored
+ * long ago be given up. It is tried with a sync alone: the log is as it was, deletions are refused, and all is made good when syncs are taken again.
+ */
+Test(disk_rests, refused_syncs_use_up_nothing) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 16, 256);
+    struct rig_disk *disk = disk_of(rig);
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+    store(rig, 1, 20);
+    disk_settle(rig);
+    empty_memory(rig);
+    uint32_t clean = disk_stats(rig).log.clean, live = disk_stats(rig).log.live_records;
+    disk->sync_status = disk->seal_status = QUIRE_FULL;
+    for (uint32_t s = 0; s < 900; s++) {
+        if (s < 300) {
+            store(rig, 1000 + s, 1);
+        }
+        if (s % 10 == 0) {
+            (void)rig_verb(rig, QUIRE_WIRE_DELETE, 1000 + s / 10);
+        }
+        rig_pass(rig, 1000);
+        cr_assert_geq(disk_stats(rig).log.clean + 2, clean, "after %u s", s);
+        cr_assert_geq(disk_stats(rig).log.live_records, live);
+    }
+    cr_assert_gt(disk->syncs, 100, "it is tried");
+    cr_assert_lt(disk->syncs, 1000, "and not all the time");
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    rig_pass(rig, 1);
+    cr_assert(disk->durable_cookie == 5 && disk->durable_status == QUIRE_SYSTEM);
+    disk->sync_status = disk->seal_status = QUIRE_OK;
+    disk_settle(rig), disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 6), QUIRE_OK);
+    for (uint32_t key = 1; key <= 20; key++) {
+        cr_assert_eq(load(rig, key), QUIRE_OK, "block %u", key);
+    }
+    disk_rig_free(rig);
+}
+
+/* A sync by itself is taken, as where there is nothing to sync, and one behind a write is not: it is tried later and later all the same. */
+Test(disk_rests, a_sync_of_nothing_proves_nothing) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 64, 256);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 20);
+    disk_settle(rig);
+    uint32_t clean = disk_stats(rig).log.clean;
+    disk->sync_refused_behind = true;
+    disk->seal_status = QUIRE_FULL;
+    for (uint32_t s = 0; s < 60; s++) {
+        store(rig, 1000 + s, 1);
+        if (s % 3 == 0) {
+            (void)rig_verb(rig, QUIRE_WIRE_DELETE, 1000 + s);
+        }
+        rig_pass(rig, 1000);
+    }
+    cr_assert_geq(disk_stats(rig).log.clean + 25, clean, "%u of %u are left", disk_stats(rig).log.clean, clean);
+    disk->sync_refused_behind = false;
+    disk->seal_status = QUIRE_OK;
+    disk_settle(rig), disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 6), QUIRE_OK);
+    disk_rig_free(rig);
+}
+
 /* There is no memory to read a record now. That says nothing about the record: the reader may come again, and has it then. */
 Test(disk_rests, what_could_not_be_read_is_still_there) {
     quire_layout layout = rig_layout();

@@ -26,6 +26,8 @@ struct rig_disk {
     enum quire_status read_status, write_status, sync_status, meta_status, seal_status, entries_status;
     struct pager_event waiting[256];
     uint32_t n_waiting;
+    bool sync_refused_behind; /* syncs are refused where there is something to sync */
+    bool wrote;               /* since the last sync */
     uint32_t reads, writes, syncs, metas;
     uint32_t headers;     /* that were written with a footer */
     uint64_t asked_units; /* to be written, of batches and footers */
@@ -68,6 +70,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         disk->asked_units += told->size_units + told->first;
         status = disk->full >> told->device & 1 ? QUIRE_FULL : disk->write_status;
         if (status == QUIRE_OK) {
+            disk->wrote = true;
             disk_wrote(disk, told);
         }
         break;
@@ -83,7 +86,8 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         break;
     case PAGER_DISK_SYNC:
         disk->syncs++;
-        status = disk->sync_status;
+        status = disk->sync_refused_behind && disk->wrote ? QUIRE_FULL : disk->sync_status;
+        disk->wrote = false;
         break;
     case PAGER_DISK_META:
         disk->metas++;
