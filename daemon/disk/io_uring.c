@@ -398,6 +398,16 @@ static void uring_watch(struct uring_io *uring) {
     close(ends[1]);
 }
 
+/*
+ * What cannot be done at once keeps one of the kernel's threads until it is done, on a drive that hangs for good: there may be as many threads as operations,
+ * else another file's wait behind it. By itself the kernel takes four a processor, and no more than the entries of the first ring that this thread ever made,
+ * which is the one of disk_io_uring_works: a single one. A ring for each file would not help, all of a thread's rings share them. Before 5.15 it stays at that.
+ */
+static void uring_widen(struct uring_io *uring) {
+    unsigned workers[2] = {uring->io.depth, 0}; /* for files; the others' limit stays, which is the one on processes */
+    io_uring_register_iowq_max_workers(&uring->ring, workers);
+}
+
 static int uring_setup(struct uring_io *uring, unsigned flags) {
     int result = io_uring_queue_init(uring->io.depth, &uring->ring, flags);
     if (result < 0) {
@@ -417,6 +427,7 @@ static int uring_setup(struct uring_io *uring, unsigned flags) {
     if (result < 0) {
         return -result;
     }
+    uring_widen(uring);
     uring_watch(uring);
     uring->buffers = calloc(URING_BUFFERS, sizeof uring->buffers[0]);
     if (uring->buffers != NULL && io_uring_register_buffers_sparse(&uring->ring, URING_BUFFERS) == 0) {

@@ -11,10 +11,10 @@ CHECK_AT = 120
 
 
 class DiskDaemon(Daemon):
-    """FOLDER/disk/log0, log1 … with segments of 1 MiB; what is stored goes to disk soon."""
+    """FOLDER/disk/log0, log1 … with segments of 1 MiB; what is stored goes to disk soon. `folders`: one a file, where they are not all in the same one."""
 
-    def __init__(self, files=2, size="32MiB", pool="24MiB", yaml="", **more):
-        flags = [word for i in range(files) for word in ("--disk", f"FOLDER/disk/log{i}:{size}")]
+    def __init__(self, files=2, size="32MiB", pool="24MiB", yaml="", folders=None, **more):
+        flags = [word for i in range(files) for word in ("--disk", f"FOLDER/{folders[i] if folders else 'disk'}/log{i}:{size}")]
         self.rules = ()
         self.base = f"allow_faults: true\n{yaml}disk:\n  segment_bytes: 1MiB\n  batch_bytes: 256KiB\n  write_delay_ms: 10ms\n  scrub_bytes_per_s: 0\n"
         super().__init__(yaml=self.base, flags=flags, pool=pool, **more)

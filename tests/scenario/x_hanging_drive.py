@@ -2,6 +2,10 @@
 One of two drives hangs: it does not fail, it does not answer. The other one goes on, the operator is told, and after its time the drive is given up: whoever waits
 for it is told, deletions go through, and the daemon stops and starts in time.
 """
+import ctypes
+import os
+import subprocess
+import sys
 import time
 
 from lib_disk import DiskDaemon, read, until_there
@@ -9,6 +13,7 @@ from lib_story import SLOW, Actor, check, until
 
 BLOCKS = 20
 LIMIT_SECONDS = 8  # longer than a drive that is well takes on a busy machine
+CLONE_NEWNS = 0x20000
 HANGS = ("read:delay=10min,file=1", "write:delay=10min,file=1", "sync:delay=10min,file=1")
 
 daemon = DiskDaemon()
@@ -111,3 +116,53 @@ until_there(worker, 0, 1)
 there = read(worker, 400, 40)
 check(10 <= len(there) <= 30, f"{len(there)} of 40 blocks are there, half of them lie on the drive that works")
 daemon.stop()
+
+
+def mount(folder):
+    """A file system on an image, for this story's processes alone, which can be frozen."""
+    image = f"{folder}/image"
+    os.mkdir(f"{folder}/disk")
+    os.mkdir(f"{folder}/frozen")
+    with open(image, "wb") as file:
+        file.truncate(160 << 20)
+    try:
+        return ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0 and all(
+            subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+            for words in (["mount", "--make-rprivate", "/"], ["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, f"{folder}/frozen"]))
+    except FileNotFoundError:
+        return False
+
+
+def thaw(freeze="-u"):
+    return subprocess.run(["fsfreeze", freeze, f"{daemon.folder}/frozen"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+# No rule this time, which holds operations back before the system has them: the system itself hangs, with all that it uses up meanwhile. Its file takes nothing
+# and is given up; the other one takes everything, at every moment.
+allowed = []
+daemon = DiskDaemon(folders=("disk", "frozen"), prepare=lambda folder: allowed.append(mount(folder)))
+daemon.write_config(daemon.base + f"  stall_warn_ms: 2s\n  stall_limit_ms: {LIMIT_SECONDS}s\n")
+daemon.ctl("config", "reload")
+worker = Actor(daemon)
+worker.ask("store 0 20")
+daemon.until_written()
+if not allowed[0] or not thaw("-f"):
+    daemon.stop()
+    print("no file system may be mounted and frozen here: that part is left out")
+    sys.exit(0)
+try:
+    for first in range(100, 300, 20):  # more than the frozen one is given at once
+        worker.ask(f"store {first} 20 unknown")
+    daemon.until_told("file 1 of the disk tier has not answered for")
+    until(lambda: not daemon.file(1)["in_use"], LIMIT_SECONDS + 10, "the frozen drive is not given up")
+    for first in range(300, 500, 20):
+        worker.ask(f"store {first} 20 unknown")
+    daemon.until_written()
+    check(daemon.file(0)["in_use"] and daemon.file(0)["stalls"] == 0, f"the drive that works was held up: {daemon.disk()['files'][0]}")
+    check("file 0 of the disk tier has not answered for" not in daemon.log(), "it is told that a drive stalls which works")
+    daemon.forget_memory()
+    check(len(read(worker, 300, 200)) == 200, "what was stored while the other one hung is gone")
+finally:
+    thaw()
+stop()
+subprocess.run(["umount", "--lazy", f"{daemon.folder}/frozen"], check=True)
