@@ -375,7 +375,9 @@ static void disk_give_up(struct disk *disk, uint32_t devices) {
 
 /* Drives that do not answer, and what they had been asked for. */
 static void disk_check_stalls(struct disk *disk) {
-    disk_give_up(disk, stalls_check(&disk->stalls, &disk->env, disk->core->now_ns));
+    uint64_t away_ns;
+    disk_give_up(disk, stalls_check(&disk->stalls, &disk->env, disk->core->now_ns, &away_ns));
+    store_meta_forgive(disk->store, away_ns);
     disk_env_turn(&disk->env);
     uint64_t since_ns = store_meta_since_ns(disk->store);
     if (since_ns != 0 && disk->core->now_ns >= since_ns + disk->stalls.limit_ns) {

@@ -34,11 +34,11 @@ static void forgive(struct disk_env *env, uint64_t away_ns) {
     }
 }
 
-uint32_t stalls_check(struct stalls *stalls, struct disk_env *env, uint64_t now_ns) {
+uint32_t stalls_check(struct stalls *stalls, struct disk_env *env, uint64_t now_ns, uint64_t *away_ns) {
     uint32_t over = 0;
-    if (stalls->looked_ns != 0 && now_ns > stalls->looked_ns + AWAY_NS) {
-        forgive(env, now_ns - stalls->looked_ns);
-    }
+    bool away = stalls->looked_ns != 0 && now_ns > stalls->looked_ns + AWAY_NS;
+    *away_ns = away ? now_ns - stalls->looked_ns : 0;
+    forgive(env, *away_ns);
     stalls->looked_ns = now_ns;
     for (uint32_t i = 0; i < env->set.n_files; i++) {
         const struct disk_device *d = &env->devices[i];

@@ -80,6 +80,8 @@ void store_device(const struct store *store, uint32_t device, struct store_devic
 void store_give_up(struct store *store, uint32_t device, const char *what, int error);
 /* When the metadata began to be saved, if somebody waits for it; else 0, also while it is put together. */
 uint64_t store_meta_since_ns(const struct store *store);
+/* For so long the daemon stood still: that is no drive's time. */
+void store_meta_forgive(struct store *store, uint64_t away_ns);
 /* That takes too long: whoever waits for it is told that it failed. The job goes on, and no other begins before it has ended. */
 void store_meta_give_up(struct store *store);
 /* A read by somebody else (restart, scrub) failed: it counts like the store's own. */

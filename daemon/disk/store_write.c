@@ -258,6 +258,12 @@ static void store_meta_encoded(struct work *work) {
 
 uint64_t store_meta_since_ns(const struct store *store) { return store->meta.slot != NULL ? store->meta.begun_ns : 0; }
 
+void store_meta_forgive(struct store *store, uint64_t away_ns) {
+    if (store_meta_since_ns(store) != 0) {
+        store->meta.begun_ns += away_ns;
+    }
+}
+
 void store_meta_give_up(struct store *store) {
     if (store_meta_since_ns(store) != 0) {
         store_meta_end(&store->meta, QUIRE_TIMEOUT);

@@ -482,6 +482,47 @@ Test(daemon_disk_core, metadata_that_hangs) {
     forget_files(1);
 }
 
+static void stand_still(struct core *core, void *arg) {
+    (void)core;
+    usleep(*(useconds_t *)arg);
+}
+
+/* The daemon itself stands still while its metadata is saved, as when its machine is moved, and for longer than a drive may hang: no drive is to blame for that. */
+Test(daemon_disk_core, stands_still_while_metadata_is_saved) {
+    char beside[200];
+    uint8_t statuses[1];
+    struct frames_window window;
+    Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
+    begin();
+    config(1);
+    daemon_.config.disk.stall_limit_ms = 5000;
+    uint32_t ns = start();
+    frames_store(&client, ns, BLOCKS);
+    cr_assert(frames_until(&daemon_, written, BLOCKS));
+    snprintf(beside, sizeof beside, "%s.log0.meta.new", path);
+    cr_assert_eq(mkfifo(beside, 0600), 0); /* whoever opens it to write waits for a reader */
+    uint64_t put = put_pinned(&window, ns, BLOCKS + 1, 1);
+    cr_assert(frames_until(&daemon_, meta_saving, 1));
+    back.window = window.number;
+    frames_send(&client, QUIRE_MSG_INGEST_RETURN, &back.base);
+    useconds_t us = 5500000;
+    cr_assert_eq(core_call(daemon_.core, stand_still, &us, FRAMES_WAIT_MS), QUIRE_OK);
+    for (uint32_t turn = 0; turn < 5; turn++) {
+        struct frames_question waits = {.holds = meta_saving, .arg = 1};
+        cr_assert_eq(core_call(daemon_.core, frames_look, &waits, FRAMES_WAIT_MS), QUIRE_OK);
+        cr_assert(waits.answer, "the drive was blamed");
+    }
+    int reader = open(beside, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert_geq(reader, 0);
+    cr_assert_eq(frames_acks(&client, put, statuses, 1), QUIRE_OK);
+    cr_assert(frames_until(&daemon_, meta_saving, 0));
+    cr_assert(frames_until(&daemon_, meta_fails, 0));
+    close(reader);
+    munmap(window.base, window.bytes);
+    stop();
+    forget_files(1);
+}
+
 /* ---- deaths at random ----------------------------------------------------------------------------------------------------- */
 
 #define ROUNDS 8

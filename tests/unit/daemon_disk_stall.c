@@ -73,6 +73,7 @@ Test(daemon_disk_stall, what_the_system_has_ends_when_it_ends) {
 
 /* Told after one time, given up after another; a drive that answers in between is well again. */
 Test(daemon_disk_stall, told_then_given_up) {
+    uint64_t away_ns;
     struct double_tier *tier = double_tier_open();
     struct stalls stalls = {0};
     stalls_set(&stalls, 5000, 30000);
@@ -84,19 +85,19 @@ Test(daemon_disk_stall, told_then_given_up) {
         uint64_t begun_ns = ops[round].begun_ns;
         cr_assert_eq(stalls_deadline(&stalls, &tier->env), begun_ns + 5 * S);
         for (uint64_t t = 0; t < 29; t++) {
-            cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + t * S), 0);
+            cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + t * S, &away_ns), 0);
             cr_assert_eq(stalls.devices[1].now, t >= 5);
             cr_assert_eq(stalls_now(&stalls, &tier->env), t >= 5 ? 2 : 0);
         }
         cr_assert(!stalls.devices[0].now && stalls.devices[1].times == round);
         cr_assert_eq(stalls_deadline(&stalls, &tier->env), begun_ns + 30 * S);
         if (round == 2) {
-            cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + 30 * S), 2);
+            cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + 30 * S, &away_ns), 2);
             break;
         }
         double_release(&tier->io);
         double_reap(&tier->io.io, UINT32_MAX);
-        cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + 30 * S), 0);
+        cr_assert_eq(stalls_check(&stalls, &tier->env, begun_ns + 30 * S, &away_ns), 0);
         cr_assert(!stalls.devices[1].now);
         stalls.looked_ns = 0;
     }
@@ -107,6 +108,7 @@ Test(daemon_disk_stall, told_then_given_up) {
 
 /* The daemon itself stood still, as when its machine is moved: no drive is to blame for that time. */
 Test(daemon_disk_stall, the_daemon_stood_still) {
+    uint64_t away_ns;
     struct double_tier *tier = double_tier_open();
     struct stalls stalls = {0};
     stalls_set(&stalls, 5000, 30000);
@@ -114,8 +116,10 @@ Test(daemon_disk_stall, the_daemon_stood_still) {
     ask(tier, 0, 1);
     disk_env_flush(&tier->env);
     uint64_t now_ns = ops[0].begun_ns;
-    cr_assert_eq(stalls_check(&stalls, &tier->env, now_ns), 0);
-    cr_assert_eq(stalls_check(&stalls, &tier->env, now_ns + 100 * S), 0);
+    cr_assert_eq(stalls_check(&stalls, &tier->env, now_ns, &away_ns), 0);
+    cr_assert_eq(away_ns, 0);
+    cr_assert_eq(stalls_check(&stalls, &tier->env, now_ns + 100 * S, &away_ns), 0);
+    cr_assert_eq(away_ns, 100 * S);
     cr_assert(!stalls.devices[1].now);
     double_release(&tier->io);
     double_turn(tier);
