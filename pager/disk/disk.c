@@ -220,6 +220,7 @@ static uint64_t footprint(const struct pager *pager) {
                               c->disk_orphans,
                               c->disk_demoted,
                               pager_log_clean(disk->log),
+                              pager_log_open(disk->log),
                               pager_index_count(pager->index),
                               pager->counters.evicted_blocks};
     uint64_t sum = 0;

@@ -134,9 +134,23 @@ static bool deletions_wait(const struct pager *pager) {
     const struct pager_disk *disk = pager->disk;
     bool wait = false;
     for (uint32_t d = 0; disk->burying > 0 && d < disk->n_devices; d++) {
-        wait |= (disk->graves_to_dig >> d & 1) && !pager_device_rests(pager, d);
+        wait |= (disk->graves_to_dig >> d & 1) && !pager_device_rests(pager, d) && !pager_log_device_has_clean(disk->log, d);
     }
     return wait;
+}
+
+/* While some devices do not take what is written, the others keep as many clean as they would without them. */
+static uint32_t clean_wanted(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint32_t doubtful = pager_devices_doubtful(pager), n_in_use = 0, n_sure = 0;
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        bool in_use = pager_log_device_in_use(disk->log, d);
+        n_in_use += in_use;
+        n_sure += in_use && !(doubtful >> d & 1);
+    }
+    uint64_t share =
+        n_sure > 0 ? ((uint64_t)disk->options.clean_segments * n_sure + n_in_use - 1) / n_in_use : disk->options.clean_segments;
+    return (uint32_t)quire_max_u64(share, disk->reserve + 1);
 }
 
 /* ---- one segment ---------------------------------------------------------------------------------------------------------- */
@@ -149,7 +163,7 @@ static void begin(struct pager *pager) {
     if (pager_all_rest(pager, false) && !urgent) {
         return; /* nothing needs room, and what is worth keeping could not be kept */
     }
-    uint32_t segment = pager_log_to_empty(disk->log, urgent ? UINT32_MAX : disk->options.clean_segments);
+    uint32_t segment = pager_log_to_empty(disk->log, urgent ? UINT32_MAX : clean_wanted(pager));
     if (segment == PAGER_NO_SEGMENT) {
         return;
     }

@@ -55,6 +55,8 @@
 #define PAGER_DISK_MAX_REST_NS (5 * QUIRE_NS_PER_S)
 /* For want of memory and the like: so often nobody is told. */
 #define PAGER_DISK_QUIET_RESTS 5u
+/* Batches that take longer than this are not counted on: what else there is makes room for itself. */
+#define PAGER_DISK_SILENT_NS (2 * QUIRE_NS_PER_S)
 
 enum pager_op_kind { PAGER_OP_BATCH, PAGER_OP_READ, PAGER_OP_SEAL, PAGER_OP_META, PAGER_OP_ENTRIES };
 enum pager_read_purpose { PAGER_READ_LOAD, PAGER_READ_AHEAD, PAGER_READ_REWRITE };
@@ -173,6 +175,7 @@ struct pager_disk_device {
     struct pager_rest rest;
     uint32_t in_flight;   /* wishes, of its share */
     uint32_t writes;      /* batches under way */
+    uint64_t answered_ns; /* when the last of them ended, or the first was asked for */
     uint64_t ahead_bytes; /* read ahead, asked for or queued */
     /* A domain's each: neither a full pool nor a slow device holds up anybody else. */
     struct pager_read_queue loads[PAGER_MAX_DOMAINS], aheads[PAGER_MAX_DOMAINS];
@@ -291,6 +294,8 @@ void pager_write_give_up(struct pager *pager); /* there is no device any more: o
    sync is in doubt. */
 static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }
 bool pager_device_rests(const struct pager *pager, uint32_t device);
+/* Devices, a bit each, that do not answer or refused what was written last. */
+uint32_t pager_devices_doubtful(const struct pager *pager);
 /* No device takes anything now; `lasting`: and none is likely to, soon. */
 bool pager_all_rest(const struct pager *pager, bool lasting);
 

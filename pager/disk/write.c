@@ -94,6 +94,16 @@ bool pager_all_rest(const struct pager *pager, bool lasting) {
     return all;
 }
 
+uint32_t pager_devices_doubtful(const struct pager *pager) {
+    uint32_t doubtful = 0;
+    for (uint32_t d = 0; d < pager->disk->n_devices; d++) {
+        const struct pager_disk_device *device = &pager->disk->devices[d];
+        bool silent = device->writes > 0 && pager->now_ns - device->answered_ns >= PAGER_DISK_SILENT_NS;
+        doubtful |= silent || device->rest.failures > 0 ? 1u << d : 0;
+    }
+    return doubtful;
+}
+
 /* What was begun before the device rested and fails while it does tells nothing new. */
 static void rest(struct pager *pager, uint32_t device, enum quire_status status) {
     struct pager_rest *r = &pager->disk->devices[device].rest;
@@ -324,8 +334,10 @@ static void batch_ask(struct pager *pager, struct pager_op *op) {
     if (place->first) {
         disk->open_ticks[disk->n_opened++ % pager_log_segments(disk->log)] = pager_tick_now(pager);
     }
+    struct pager_disk_device *device = &disk->devices[op->told.device];
+    device->answered_ns = device->writes == 0 ? pager->now_ns : device->answered_ns;
+    device->writes++;
     disk->writes++;
-    disk->devices[op->told.device].writes++;
     disk->writing_bytes += op->batch.record_bytes;
     disk->counters.disk_writes++;
     pager_disk_wrote(pager, pager->now_ns, (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes);
@@ -443,10 +455,10 @@ static void give_up_places(struct pager *pager, const struct gathering *g) {
 }
 
 /*
- * No device takes anything now. Records wait for one, but where memory is short, and at a stop that would wait in vain: then they are given up, and may go at
+ * No device takes anything now, or has a place for it. Records wait for one, but where memory is short, and at a stop that would wait in vain: then they are given up, and may go at
  * once, so that no more are than room is short of. True: look again.
  */
-static bool while_all_rest(struct pager *pager, const struct gathering *g) {
+static bool while_none_takes(struct pager *pager, const struct gathering *g) {
     bool in_vain = pager->disk->flushing && pager_all_rest(pager, true), any = false;
     for (uint32_t i = 0; i < g->n; i++) {
         struct pager_domain *domain = &pager->domains[g->carried[i].domain];
@@ -481,6 +493,33 @@ static bool over_budget(struct pager *pager, const struct gathering *g) {
     return false;
 }
 
+/*
+ * The log has no place for it. Emptying a segment makes one, unless it waits for room that these take up; while a device takes nothing, what is emptied may
+ * be that one's, and memory does not wait for it. True: look again.
+ */
+static bool no_place(struct pager *pager, const struct gathering *g, enum quire_status status) {
+    struct pager_disk *disk = pager->disk;
+    if (status == QUIRE_TOO_LARGE) {
+        decline_all(pager, g);
+        return true;
+    }
+    if (status != QUIRE_FULL) {
+        disk->starved = status == QUIRE_RETRY ? disk->starved : 0;
+        return false;
+    }
+    if (g->rewriting) {
+        give_up_places(pager, g);
+        return true;
+    }
+    for (uint32_t i = 0; i < g->n; i++) {
+        if (disk->starved >> g->carried[i].domain & 1) {
+            decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
+        }
+    }
+    disk->starved = 0;
+    return pager_devices_doubtful(pager) && while_none_takes(pager, g);
+}
+
 /* True: something was written or decided, and there may be more. */
 static bool write_one(struct pager *pager, struct gathering *g) {
     struct pager_disk *disk = pager->disk;
@@ -489,7 +528,7 @@ static bool write_one(struct pager *pager, struct gathering *g) {
         return false;
     }
     if (pager_all_rest(pager, false)) {
-        return while_all_rest(pager, g);
+        return while_none_takes(pager, g);
     }
     if (pager_budget_next_ns(&disk->budget, pager->now_ns) > pager->now_ns) {
         return over_budget(pager, g);
@@ -501,22 +540,7 @@ static bool write_one(struct pager *pager, struct gathering *g) {
     enum quire_status status = pager_log_append(disk->log, PAGER_ANY_DEVICE, op->told.entries, op->told.n, g->rewriting, &op->batch.place);
     if (status != QUIRE_OK) {
         pager_op_free(pager, op);
-        if (status == QUIRE_TOO_LARGE) {
-            decline_all(pager, g);
-        } else if (status == QUIRE_FULL && g->rewriting) {
-            give_up_places(pager, g);
-        } else if (status == QUIRE_RETRY) {
-            return false;
-        } else { /* no segment is clean: emptying one will tell, unless it waits for room that these take up */
-            for (uint32_t i = 0; status == QUIRE_FULL && i < g->n; i++) {
-                if (disk->starved >> g->carried[i].domain & 1) {
-                    decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
-                }
-            }
-            disk->starved = 0;
-            return false;
-        }
-        return true;
+        return no_place(pager, g, status);
     }
     batch_take(pager, op);
     batch_ask(pager, op);
@@ -611,6 +635,7 @@ void pager_write_pump(struct pager *pager) {
 
     pager_write_due(pager);
     try_syncs(pager);
+    pager_log_set_aside(disk->log, pager_devices_doubtful(pager));
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
     for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || pager_all_rest(pager, false));) {
@@ -679,6 +704,7 @@ static void batch_leaves_books(struct pager *pager, const struct pager_op *op, b
     struct pager_disk *disk = pager->disk;
     disk->writes--;
     disk->devices[op->told.device].writes--;
+    disk->devices[op->told.device].answered_ns = pager->now_ns;
     disk->writing_bytes -= op->batch.record_bytes;
     disk->counters.disk_write_errors += !ok;
     disk->n_opened -= !ok && op->told.first;

@@ -162,6 +162,26 @@ void pager_log_unhold(struct pager_log *log, uint32_t segment) {
 
 uint32_t pager_log_clean(const struct pager_log *log) { return log->n_clean; }
 
+uint32_t pager_log_open(const struct pager_log *log) { return log->n_open; }
+
+bool pager_log_device_has_clean(const struct pager_log *log, uint32_t device) { return log->devices[device].n_clean > 0; }
+
+void pager_log_set_aside(struct pager_log *log, uint32_t devices) {
+    bool all = true;
+    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
+        all &= !log->devices[d].in_use || (devices >> d & 1);
+    }
+    log->set_aside = all ? 0 : devices;
+}
+
+uint32_t pager_log_ready(const struct pager_log *log) {
+    uint32_t n = log->n_clean;
+    for (uint32_t d = 0; d < log->shape.n_devices; d++) {
+        n -= log->set_aside >> d & 1 ? log->devices[d].n_clean : 0;
+    }
+    return n;
+}
+
 void pager_log_add_clean(struct pager_log *log, uint32_t segment) {
     struct pager_log_row *row = row_at(log, segment);
     struct pager_log_device *device = &log->devices[row->s.device];
@@ -200,12 +220,14 @@ void pager_log_discard(struct pager_log *log, uint32_t segment) {
 
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted) {
     pager_log_settle(log);
-    if (log->n_clean >= wanted || log->emptying != PAGER_NO_SEGMENT || log->n_unknown > 0 || log->n_order == 0) {
+    if (pager_log_ready(log) >= wanted || log->emptying != PAGER_NO_SEGMENT || log->n_unknown > 0 || log->n_order == 0) {
         return PAGER_NO_SEGMENT;
     }
     uint32_t oldest = pager_log_ordered(log, 0);
     struct pager_segment *s = &log->rows[oldest].s;
-    /* An open one may take its time: all others of its device are clean then, so nobody waits for them in vain. */
+    if (s->state == PAGER_SEGMENT_OPEN && log->n_order > log->n_open) {
+        pager_log_full(log, oldest);
+    }
     if (s->state != PAGER_SEGMENT_SEALED) {
         return PAGER_NO_SEGMENT;
     }

@@ -88,10 +88,15 @@ struct pager_log_place {
  */
 void pager_log_hold_back(struct pager_log *log, uint32_t devices);
 /*
+ * Devices, a bit each, that do not answer or refuse what is written: until the next call what they have clean is no room for anybody. All
+ * that are in use is as good as none: then nobody knows better.
+ */
+void pager_log_set_aside(struct pager_log *log, uint32_t devices);
+/*
  * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0);
  * entries are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when
- * it is open no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean; RETRY: on none of those
- * that are not held back, or the one that would take it is being opened (place.alone); TOO_LARGE: it would not fit into an empty
+ * it is open no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean, but on devices that are set
+ * aside; RETRY: on none of those that are not held back, or the one that would take it is being opened (place.alone); TOO_LARGE: it would not fit into an empty
  * segment; NO_MEMORY. May turn segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
@@ -136,9 +141,12 @@ void pager_log_unhold(struct pager_log *log, uint32_t segment);
 
 /* ---- emptying ------------------------------------------------------------------------------------------------------------- */
 uint32_t pager_log_clean(const struct pager_log *log); /* clean segments on devices in use */
+uint32_t pager_log_open(const struct pager_log *log);
+bool pager_log_device_has_clean(const struct pager_log *log, uint32_t device);
 /*
- * The SEALED segment of the lowest epoch, when clean ones are fewer than `wanted`; it becomes EMPTYING. PAGER_NO_SEGMENT: not needed, none
- * there, an older one is still open or being sealed or emptied, or one is UNKNOWN. One at a time.
+ * The SEALED segment of the lowest epoch, when clean ones on devices that are not set aside are fewer than `wanted`; it becomes EMPTYING.
+ * PAGER_NO_SEGMENT: not needed, none there, an older one is being sealed or emptied, or one is UNKNOWN. One at a time. An open one that
+ * stands before others is closed: its device may have had nothing to write while another filled up.
  */
 uint32_t pager_log_to_empty(struct pager_log *log, uint32_t wanted);
 /* Nothing in it is needed any more (live_records is 0): CLEAN as soon as nobody holds it. */

@@ -77,7 +77,8 @@ static bool may_be_needed(const struct pager_log_device *device, const struct pa
 static enum quire_status open_another(struct pager_log *log, uint32_t d, const struct batch *batch, uint32_t *segment) {
     struct pager_log_device *device = &log->devices[d];
     struct pager_log_draft *draft;
-    if (device->n_clean == 0 || log->n_clean <= (batch->rewriting ? 0 : log->shape.reserve) || log->epoch == UINT64_MAX) {
+    uint32_t clean = pager_log_ready(log) + (log->set_aside >> d & 1 ? device->n_clean : 0);
+    if (device->n_clean == 0 || clean <= (batch->rewriting ? 0 : log->shape.reserve) || log->epoch == UINT64_MAX) {
         return QUIRE_FULL;
     }
     bool alone = may_be_needed(device, &log->rows[device->first_clean]);
@@ -125,7 +126,7 @@ static enum quire_status choose_in_turn(struct pager_log *log, const struct batc
     for (uint32_t i = 0; i < log->shape.n_devices && status == QUIRE_FULL; i++) {
         uint32_t d = (log->turn + i) % log->shape.n_devices, open = log->devices[d].open;
         if (log->held_back >> d & 1 || is_opening(log, open)) {
-            held_back |= log->devices[d].in_use;
+            held_back |= log->devices[d].in_use && !(log->set_aside >> d & 1);
             continue;
         }
         if (open != PAGER_NO_SEGMENT && takes(log, open, batch)) {

@@ -48,7 +48,7 @@ struct pager_log {
     struct pager_log_draft *first_draft, *last_draft; /* by epoch */
     uint32_t n_clean, n_open, n_unknown;
     uint32_t turn; /* the device whose turn it is */
-    uint32_t held_back;
+    uint32_t held_back, set_aside;
     uint32_t emptying;
     uint64_t epoch;
     uint64_t gap; /* left out before the next one: see pager_log_found */
@@ -59,6 +59,8 @@ static inline uint32_t pager_log_ordered(const struct pager_log *log, uint32_t i
 }
 /* Puts the segments found at start in order; once, before the first use of the order. */
 void pager_log_settle(struct pager_log *log);
+/* Clean segments on devices that are not set aside. */
+uint32_t pager_log_ready(const struct pager_log *log);
 void pager_log_add_clean(struct pager_log *log, uint32_t segment);
 /* A SEALING segment in which nothing was ever written is CLEAN again. */
 void pager_log_discard(struct pager_log *log, uint32_t segment);

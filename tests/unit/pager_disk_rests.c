@@ -105,6 +105,83 @@ Test(disk_rests, the_other_one_takes_it) {
     disk_rig_free(rig);
 }
 
+static struct rig *two_drives(uint32_t n_segments, uint32_t segment_units) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(POOL, &layout);
+    disk_attach_devices(rig, 2, n_segments, segment_units, 1ull << 40);
+    for (uint32_t i = 0; i < 2 * n_segments; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
+    }
+    pager_restore_end(rig->pager, rig->now_ns);
+    return rig;
+}
+
+/*
+ * One of two drives takes nothing from its first day on, and the other fills up: it is emptied for what comes, though the first has clean segments enough.
+ * Nobody is refused, and a stop ends.
+ */
+Test(disk_rests, the_other_one_is_emptied) {
+    struct rig *rig = two_drives(8, 512);
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+    disk_of(rig)->full = 1u << 1;
+    store(rig, 1, 600);
+    disk_settle(rig);
+    cr_assert_gt(disk_stats(rig).counters->disk_emptied, 8);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert(disk_of(rig)->flushed);
+    disk_rig_free(rig);
+}
+
+/* It does not even answer, before it is given up for that: what the other has no place for goes as memory needs room, and stores go on. */
+Test(disk_rests, nobody_waits_for_one_that_is_silent) {
+    struct rig *rig = two_drives(8, 512);
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+    disk_of(rig)->hanging = 1u << 1;
+    store(rig, 1, 600);
+    cr_assert_gt(disk_stats(rig).counters->disk_declined, 0);
+    cr_assert_eq(rig_why(rig, 600), QUIRE_MISS_NONE, "the newest is there");
+    disk_rig_free(rig);
+}
+
+/*
+ * The oldest segment is open on a drive that paused; the other one filled up meanwhile. Now both are well, but nothing is stored, so nothing would ever close
+ * that segment: deletions, for which the full drive needs another one, are acknowledged all the same.
+ */
+Test(disk_rests, an_open_segment_does_not_hold_up_deletions) {
+    struct rig *rig = two_drives(4, 512);
+    struct rig_disk *disk = disk_of(rig);
+    disk->options.batch_bytes = 16384; /* a block in each */
+    disk->options.write_delay_ms = 1;
+    pager_disk_set_options(rig->pager, &disk->options);
+    rig_pump(rig);
+    uint32_t n = 0;
+    while (disk_stats(rig).dirty_records == 0 && n < 200) {
+        cr_assert_eq(rig_put(rig, ++n, 0), QUIRE_OK);
+        rig_pass(rig, 5), rig_pass(rig, 5);
+        disk->hanging = n >= 2 ? 1 : 0; /* for a moment: not long enough to be given up */
+    }
+    cr_assert_gt(n, 20);
+    disk->hanging = 0;
+    disk_let_go(rig);
+    disk_settle(rig);
+    for (uint32_t key = 1; key <= n; key++) {
+        cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, key), QUIRE_OK);
+        enum quire_status status = pager_durable(rig->pager, rig->now_ns, key);
+        disk_settle(rig);
+        cr_assert(status == QUIRE_OK || (disk->durable_cookie == key && disk->durable_status == QUIRE_OK), "deletion %u of %u", key, n);
+    }
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert(disk->flushed);
+    disk_rig_free(rig);
+}
+
 /* A deletion is not acknowledged while no tombstone can be written, and whoever asked is told. When there is room it is made good. */
 Test(disk_rests, a_deletion_is_refused_and_made_good) {
     quire_layout layout = rig_layout();

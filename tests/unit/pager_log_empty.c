@@ -27,23 +27,51 @@ Test(log_empty, oldest_first) {
     pager_log_destroy(&log);
 }
 
-/* An older segment that is open or whose footer is not written stands in the way of all that were opened later: tombstones. */
+/*
+ * An older segment whose footer is not written stands in the way of all that were opened later: tombstones. One that is open would for as long as its device
+ * has nothing to write, so it is closed; but not while all that would be emptied behind it are open, too.
+ */
 Test(log_empty, waits_for_older_ones) {
     struct pager_log *log = clean_log(2, 6, 100, 1);
     const struct quire_log_entry *entries;
     uint32_t n, old = put_whole(log, 512), other;
     other = put_whole(log, WHOLE); /* the other device's */
+    cr_assert_eq(pager_log_to_empty(log, 12), NONE);
+    cr_assert_eq(state_of(log, old), PAGER_SEGMENT_OPEN);
     pager_log_close(log, pager_log_segment(log, other)->device);
     seal_all(log);
     cr_assert_eq(state_of(log, other), PAGER_SEGMENT_SEALED);
+    cr_assert_eq(pager_log_to_empty(log, 3), NONE);
+    cr_assert_eq(state_of(log, old), PAGER_SEGMENT_OPEN, "there are enough");
     cr_assert_eq(pager_log_to_empty(log, 12), NONE);
-    cr_assert_eq(state_of(log, old), PAGER_SEGMENT_OPEN, "nobody is refused: it stays open");
-    pager_log_close(log, NONE);
-    cr_assert_eq(pager_log_to_empty(log, 12), NONE);
+    cr_assert_eq(state_of(log, old), PAGER_SEGMENT_SEALING);
     cr_assert_eq(pager_log_to_seal(log, &entries, &n), old);
     cr_assert_eq(pager_log_to_empty(log, 12), NONE);
     pager_log_sealed(log, old, true);
     cr_assert_eq(pager_log_to_empty(log, 12), old);
+    pager_log_destroy(&log);
+}
+
+/* A device that takes nothing has clean segments, and they are no room for anybody: the other one's are counted alone, and its reserve is its own. */
+Test(log_empty, one_is_set_aside) {
+    struct pager_log *log = clean_log(2, 4, 100, 1);
+    struct pager_log_place place;
+    pager_log_hold_back(log, 2);
+    uint32_t oldest = put_whole(log, WHOLE);
+    put_whole(log, WHOLE), put_whole(log, WHOLE);
+    seal_all(log);
+    cr_assert_eq(put(log, WHOLE, false, &place), QUIRE_OK, "they count as long as they are waited for");
+    pager_log_appended(log, &place, NULL, 1, false);
+    cr_assert_eq(pager_log_to_empty(log, 2), NONE);
+    pager_log_set_aside(log, 2);
+    cr_assert_eq(put(log, WHOLE, false, &place), QUIRE_FULL, "the last one is the reserve");
+    cr_assert_eq(put(log, WHOLE, true, &place), QUIRE_OK, "for rewriting");
+    pager_log_appended(log, &place, NULL, 1, false);
+    cr_assert_eq(pager_log_to_empty(log, 1), NONE, "there are enough");
+    cr_assert_eq(pager_log_to_empty(log, 2), oldest);
+    pager_log_set_aside(log, 3);
+    cr_assert_eq(put(log, WHOLE, false, &place), QUIRE_OK, "all is as good as none");
+    pager_log_check(log);
     pager_log_destroy(&log);
 }
 

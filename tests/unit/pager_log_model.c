@@ -344,9 +344,16 @@ static void unhold(struct model *m, uint32_t i) {
 }
 
 static void empty(struct model *m, uint32_t wanted) {
-    uint32_t oldest = extreme(m, false, NONE), expected = NONE;
-    if (count(m, PAGER_SEGMENT_CLEAN, NONE) < wanted && oldest != NONE && m->rows[oldest].state == PAGER_SEGMENT_SEALED) {
+    uint32_t oldest = extreme(m, false, NONE), expected = NONE, behind = 0;
+    for (uint32_t i = 0; i < m->n; i++) {
+        uint8_t state = m->rows[i].state;
+        behind += state > PAGER_SEGMENT_OPEN && state != PAGER_SEGMENT_LOST;
+    }
+    bool some = count(m, PAGER_SEGMENT_CLEAN, NONE) < wanted && oldest != NONE;
+    if (some && m->rows[oldest].state == PAGER_SEGMENT_SEALED) {
         expected = oldest;
+    } else if (some && m->rows[oldest].state == PAGER_SEGMENT_OPEN && behind > 0) {
+        m->rows[oldest].state = PAGER_SEGMENT_SEALING;
     }
     cr_assert_eq(pager_log_to_empty(m->log, wanted), expected);
     if (expected != NONE) {
