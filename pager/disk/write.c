@@ -793,13 +793,14 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
 /* For a while it is tried again: a segment without a footer is read slowly at the next start, and no further than to its first failed batch. */
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
-    bool again = pager_is_passing(status) && pager_log_device_in_use(disk->log, op->told.device);
-    if (again && status == QUIRE_FULL) {
+    bool passing = pager_is_passing(status) && pager_log_device_in_use(disk->log, op->told.device);
+    bool doubted = status == QUIRE_OK && pager_log_seal_doubted(disk->log, op->told.segment);
+    if (passing && status == QUIRE_FULL) {
         pager_log_doubt(disk->log, op->told.device);
     }
     note_outcome(pager, op->told.device, status, true);
     disk->counters.disk_write_errors += status != QUIRE_OK;
-    if (again && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS) {
+    if (doubted || (passing && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS)) {
         pager_log_seal_later(disk->log, op->told.segment);
     } else {
         pager_remains_gone(pager, op->told.device, pager_log_sealed(disk->log, op->told.segment, status == QUIRE_OK));

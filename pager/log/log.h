@@ -113,7 +113,10 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
  * stands behind such a batch may be found by a footer, but nothing may rely on it before. False also when it was opened anew.
  */
 bool pager_log_is_whole(const struct pager_log *log, uint32_t segment, uint64_t epoch);
-/* A sync of the device failed: what was written since it was synced last may be gone. What is not sealed is not whole, and takes no more. */
+/*
+ * A sync of the device failed: what was written since it was synced last may be gone. What is not sealed is not whole, and takes no more; its header may be
+ * among it, and comes again with the footer.
+ */
 void pager_log_doubt(struct pager_log *log, uint32_t device);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
@@ -123,8 +126,10 @@ void pager_log_close(struct pager_log *log, uint32_t device);
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
 /* Neither OPEN nor SEALING segments. */
 bool pager_log_all_sealed(const struct pager_log *log);
-/* Of one that was given out: did the write fail that was to bring its header? Then the header is to be written with the footer, with `tail` as in a place. */
+/* Of one that was given out: did the write fail that was to bring its header, or a sync since? Then the header is to be written with the footer, with `tail` as in a place. */
 bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail);
+/* Of one that was given out: did a sync fail since then? A footer that was written in between says nothing of the header: it is to be sealed again. */
+bool pager_log_seal_doubted(const struct pager_log *log, uint32_t segment);
 /* It could not be sealed now: it will be given out again. */
 void pager_log_seal_later(struct pager_log *log, uint32_t segment);
 /*

@@ -262,9 +262,13 @@ bool pager_log_is_whole(const struct pager_log *log, uint32_t segment, uint64_t 
 }
 
 void pager_log_doubt(struct pager_log *log, uint32_t device) {
-    for (const struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
+    for (struct pager_log_draft *draft = log->first_draft; draft != NULL; draft = draft->next) {
         struct pager_log_row *row = &log->rows[draft->segment];
-        row->broken |= row->s.device == device;
+        if (row->s.device == device) {
+            row->broken = row->headless = true;
+            draft->doubted = draft->given;
+            draft->tail = 0;
+        }
     }
     if (log->devices[device].open != PAGER_NO_SEGMENT) {
         pager_log_full(log, log->devices[device].open);
@@ -308,10 +312,15 @@ bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint6
     return log->rows[segment].headless;
 }
 
+bool pager_log_seal_doubted(const struct pager_log *log, uint32_t segment) {
+    const struct pager_log_draft *draft = log->rows[segment].draft;
+    return draft->doubted && log->rows[segment].s.state != PAGER_SEGMENT_LOST;
+}
+
 void pager_log_seal_later(struct pager_log *log, uint32_t segment) {
     struct pager_log_row *row = &log->rows[segment];
     assert(row->draft != NULL && row->draft->given);
-    row->draft->given = false;
+    row->draft->given = row->draft->doubted = false;
     if (row->s.state == PAGER_SEGMENT_LOST) {
         pager_log_drop_draft(log, segment);
     }

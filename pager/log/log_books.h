@@ -12,6 +12,7 @@
 struct pager_log_draft {
     uint32_t segment, n, capacity;
     uint64_t tail; /* as its header tells it; 0: there is none, or it could not be written */
+    bool doubted;  /* since it was given */
     bool given;    /* to whoever writes the footer: it stays until he is done, also when its device is lost meanwhile */
     struct quire_log_entry *entries;
     struct pager_log_draft *next;
@@ -23,7 +24,7 @@ struct pager_log_row {
     uint32_t next_clean;
     bool emptied;
     bool broken;   /* a batch or a sync of it failed */
-    bool headless; /* the first batch did, which brings the header */
+    bool headless; /* the first batch did, which brings the header, or the sync */
     bool opening;  /* its header goes alone, and so far there is no more of it */
 };
 static_assert(sizeof(struct pager_log_row) + sizeof(uint32_t) <= 64, "memory for each segment");
