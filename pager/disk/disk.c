@@ -295,6 +295,26 @@ void pager_demoted(struct pager *pager, uint64_t bytes) {
 }
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
+/* A clean copy of what is lost with it is dirty again: the other devices take it. */
+static void soil(struct pager *pager, struct pager_domain *domain) {
+    for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
+        struct pager_record *record = &domain->records[slot];
+        struct pager_where where;
+        if (record->state == PAGER_ABSENT || !(record->flags & PAGER_RECORD_CLEAN) || record->block == PAGER_NO_BLOCK ||
+            !pager_where_find(pager, record->block, record->group, &where) ||
+            pager_log_segment(pager->disk->log, where.segment)->state != PAGER_SEGMENT_LOST) {
+            continue;
+        }
+        uint32_t block = record->block;
+        pager_disk_forget(pager, block, record->group);
+        record->sequence = record->sequence ? record->sequence : ++pager->sequence;
+        if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
+            pager_dirty_enter(pager, domain, slot);
+        }
+        pager_block_file(pager, block);
+    }
+}
+
 /*
  * Nobody waits any more for what is under way there: a drive that hangs may never tell. What it may still read or write stays where it is, and is given out
  * again only when the wish has ended.
@@ -321,10 +341,13 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
         return;
     }
     let_hang(pager, device);
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        soil(pager, &pager->domains[i]);
+    }
     pager_write_give_up(pager);
     pager_meta_changed(pager); /* it tells which devices are trusted */
     pager_barriers_wait_for_meta(pager);
-    pager_soil_expect(pager);
+    pager_orphans_expect(pager);
 }
 
 bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {

@@ -345,55 +345,16 @@ static bool in_lost_segment(const struct pager *pager, uint32_t block, const str
             (pager_block_at(pager, block)->pins == 0 || !is_patient(pager)));
 }
 
-static bool on_lost_device(const struct pager *pager, const struct pager_where *where) {
-    return pager_log_segment(pager->disk->log, where->segment)->state == PAGER_SEGMENT_LOST;
-}
-
-/* A clean copy that memory has of what was lost with its device is dirty again. */
-static void leave_place(struct pager *pager, uint32_t block, const struct pager_where *where) {
-    const struct pager_block *b = pager_block_at(pager, block);
-    struct pager_domain *domain = pager_domain_of(pager, b);
-    uint32_t slot = b->record == PAGER_NO_RECORD ? PAGER_NO_RECORD : pager_record_find(domain, b, where->group);
-    struct pager_record *record = slot == PAGER_NO_RECORD ? NULL : &domain->records[slot];
-    bool soiled = record && pager_record_has_bytes(record) && (record->flags & PAGER_RECORD_CLEAN) && on_lost_device(pager, where);
-    pager_disk_forget(pager, block, where->group);
-    if (soiled) {
-        record->sequence = record->sequence ? record->sequence : ++pager->sequence;
-        pager_dirty_enter(pager, domain, slot);
-        pager_block_file(pager, block);
-    }
-}
-
 /* The block may be gone afterwards. True: something of it went. */
-static bool drop_lost(struct pager *pager, uint32_t block, bool with_device) {
+static bool drop_lost(struct pager *pager, uint32_t block) {
     struct pager_where where;
     for (uint32_t at = 0; pager_where_next(pager, block, &at, &where);) {
-        if (with_device ? on_lost_device(pager, &where) : in_lost_segment(pager, block, &where)) {
-            leave_place(pager, block, &where);
+        if (in_lost_segment(pager, block, &where)) {
+            pager_disk_forget(pager, block, where.group);
             return true;
         }
     }
     return false;
-}
-
-void pager_soil_expect(struct pager *pager) {
-    pager_orphans_expect(pager);
-    pager->disk->soiling = pager->disk->orphans_again ? 2 : 1; /* a pass that is under way may have gone by */
-}
-
-bool pager_soil(struct pager *pager, uint32_t block) {
-    bool some = false;
-    while (pager->disk && pager->disk->soiling > 0 && drop_lost(pager, block, true)) {
-        some = true;
-    }
-    return some;
-}
-
-bool pager_soil_hurry(struct pager *pager) {
-    struct pager_disk *disk = pager->disk;
-    bool some = disk->soiling > 0 && !disk->restoring;
-    disk->orphans_urgent |= some;
-    return some;
 }
 
 static bool was_followed(const struct pager *pager, const struct pager_block *block) {
@@ -455,7 +416,6 @@ static void follow(struct pager *pager, uint32_t block) {
 
 static void pass_ended(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    disk->soiling -= disk->soiling > 0;
     disk->orphans = disk->orphans_again;
     disk->orphans_again = disk->orphans_urgent = false;
     disk->orphan_cursor = 0;
@@ -476,7 +436,7 @@ void pager_orphans_pump(struct pager *pager) {
             pass_ended(pager);
             return;
         }
-        while (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE) && drop_lost(pager, block, false)) {
+        while (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE) && drop_lost(pager, block)) {
         }
         if (!(pager_block_at(pager, block)->flags & PAGER_BLOCK_FREE)) {
             follow(pager, block);

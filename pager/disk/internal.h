@@ -238,8 +238,7 @@ struct pager_disk {
     double tokens;                               /* bytes that may be rewritten */
     uint32_t rewrites_reading, rewrites_writing; /* under way */
     bool orphans, orphans_again;                 /* a pass through the index is due, or under way; another one is */
-    bool orphans_urgent;                         /* emptying waits for it, or a stop */
-    uint8_t soiling;                             /* passes until memory has no clean copy of what a lost device had */
+    bool orphans_urgent;                         /* emptying waits for it */
     uint8_t rooted;                              /* PAGER_BLOCK_ROOTED as the current pass sets it */
     uint32_t orphan_cursor;
     uint64_t orphans_ns; /* when it goes on */
@@ -373,13 +372,6 @@ void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint3
 /* A block is gone that others continue. */
 void pager_orphans_expect(struct pager *pager);
 void pager_orphans_pump(struct pager *pager);
-/*
- * A device is lost: what memory has a clean copy of is dirty again, so that the other devices take it. The pass that looks for orphans finds these copies a little
- * at a time; one that is about to leave memory before its turn is looked at then.
- */
-void pager_soil_expect(struct pager *pager);
-bool pager_soil(struct pager *pager, uint32_t block); /* true: something of it was on a lost device */
-bool pager_soil_hurry(struct pager *pager);           /* true: there may be more, and that is looked for at once */
 
 /* The namespace that has this serial, NULL: none any more. */
 struct pager_ns *pager_ns_of_serial(const struct pager *pager, uint32_t serial);

@@ -613,7 +613,7 @@ static bool is_burying(const struct pager *pager) {
 /* All is written, and the last segments are sealed, or never will be. */
 static void end_flush(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    bool dirty = disk->writes > 0 || is_burying(pager) || disk->meta_flying || pager_soil_hurry(pager);
+    bool dirty = disk->writes > 0 || is_burying(pager) || disk->meta_flying;
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         dirty |= pager->domains[i].dirty_records > 0;
     }
