@@ -74,7 +74,7 @@ for turn in range(8):
     worker.ask(f"store {stored} 20 unknown")
     stored += 20
     if turn % 3 == 0:
-        check(worker.ask(f"delete {turn} 1") == ["SYSTEM"], "a deletion was acknowledged that nothing keeps")
+        check(worker.ask(f"delete {BLOCKS - 1 - turn // 3} 1") == ["SYSTEM"], "a deletion was acknowledged that nothing keeps")
     time.sleep(1)
 told(daemon, 0, "No space left on device")
 check(daemon.disk()["clean_segments"] >= clean - 4, f"refused syncs use up the log: {daemon.disk()['clean_segments']} of {clean} segments are clean")
@@ -82,9 +82,10 @@ check("takes writes again" not in daemon.log() and daemon.log().count("takes no 
 daemon.rehearse()
 over(daemon, 0)
 daemon.restart()
-until_there(worker, 1, 1)
-all_there(worker, 10, stored - 10, "after syncs were taken again")
-check(not read(worker, 0, 1) and not read(worker, 3, 1) and not read(worker, 6, 1), "what was deleted is back")
+until_there(worker, 0, 1)
+all_there(worker, 0, BLOCKS - 3, "after syncs were taken again")
+all_there(worker, BLOCKS, stored - BLOCKS, "after syncs were taken again")
+check(not read(worker, BLOCKS - 3, 3), "what was deleted is back")
 daemon.stop()
 
 # One of two: the other takes all of it, and nothing waits.
