@@ -183,9 +183,9 @@ enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 /* May no more of its blocks be pinned? */
 bool pager_pins_full(const struct pager *pager, uint16_t ns);
-/* statuses: n elements, each written: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not), FULL (no more may be
-   pinned). A deletion also ends what is under construction; the outcome of its parts is OK, or MISS when one of them was to pin it. While the log is
-   still being read, a pin from before holds although its block was not found yet. */
+/* statuses: n elements, each written when the call is OK: OK, MISS, IN_USE (deleting what is pinned), NOT_FOUND (unpinning what is not), FULL
+   (no more may be pinned). A deletion also ends what is under construction; the outcome of its parts is OK, or MISS when one of them was to pin
+   it. While the log is still being read, a pin from before holds although its block was not found yet. */
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
                              const uint8_t *keys, uint32_t n_keys, uint8_t *statuses);
 

@@ -333,7 +333,7 @@ static void pinned(struct sim *sim, const struct sim_request *request, const uin
 
 static void by_key(struct sim *sim, const struct sim_request *request) {
     struct sim_space *space = &sim->model.spaces[request->space];
-    uint8_t keys[SIM_KEYS_AT_ONCE * QUIRE_KEY_BYTES], statuses[SIM_KEYS_AT_ONCE];
+    uint8_t keys[SIM_KEYS_AT_ONCE * QUIRE_KEY_BYTES], statuses[SIM_KEYS_AT_ONCE] = {0}; /* a call that fails as a whole writes none */
     for (uint32_t i = 0; i < request->n; i++) {
         memcpy(keys + i * QUIRE_KEY_BYTES, space->keys[request->keys[i]].key.b, QUIRE_KEY_BYTES);
         keys[i * QUIRE_KEY_BYTES] ^= request->never ? 0xff : 0;
