@@ -96,7 +96,19 @@ worker.ask(f"store 0 {BLOCKS} unknown")
 daemon.until_written(20)
 told(daemon, 1, "No space left on device")
 daemon.rehearse()
-worker.ask(f"store {BLOCKS} {BLOCKS} unknown")
+
+
+def taken_again():
+    """It is tried by what there is to write: nothing shows while nothing comes, or while the other one takes it."""
+    global stored
+    worker.ask(f"store {stored} 10 unknown")
+    stored += 10
+    time.sleep(0.2)
+    return not daemon.file(1)["refuses"]
+
+
+stored = BLOCKS
+until(taken_again, 60, "it is not tried again")
 over(daemon, 1)
 daemon.stop()
 
