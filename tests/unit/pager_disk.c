@@ -301,9 +301,7 @@ Test(disk, a_full_pool_holds_up_nobody_else) {
     uint16_t other_ns, my_ns = rig->ns;
     cr_assert_eq(pager_domain_add(rig->pager, "other", 66 << 10, generations, RIG_SLOTS, &other_domain), QUIRE_OK);
     disk_attach(rig, 16, 512);
-    for (uint32_t i = 0; i < 16; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
+    disk_clean_from(rig, 0);
     pager_restore_end(rig->pager, rig->now_ns);
     cr_assert_eq(pager_ns_open(rig->pager, other_domain, "m2", &layout, "s", 1, &other_ns, why, sizeof(why)), QUIRE_OK);
     cr_assert_eq(pager_session_open(rig->pager, other_domain, &other), QUIRE_OK);
@@ -447,21 +445,13 @@ Test(disk, a_reader_is_kicked_while_it_loads) { give_up_a_load(by_kick, QUIRE_NO
 /* A device is lost while a deletion is on its way: it is not acknowledged before the metadata has left the device out, because what lies there may come back with it. */
 Test(disk, a_device_is_lost_under_a_deletion) {
     quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(66 << 10, &layout);
+    struct rig *rig = disk_rig_starting(66 << 10, &layout, 2, 8, 512);
     struct pager_event event, meta = {0};
     uint8_t status;
     quire_key key = rig_key(1);
     bool lost = false;
-    disk_attach_devices(rig, 2, 8, 512, 1ull << 40);
-    for (uint32_t i = 0; i < 16; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
-    for (uint32_t k = 1; k <= 4; k++) {
-        cr_assert_eq(rig_put(rig, k, 0), QUIRE_OK);
-        disk_settle(rig);
-    }
+    disk_start_ends(rig);
+    disk_put_each(rig, 1, 4);
     cr_assert_eq(pager_keys(rig->pager, rig->now_ns, rig->session, rig->ns, QUIRE_WIRE_DELETE, key.b, 1, &status), QUIRE_OK);
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 9), QUIRE_PENDING);
     while (pager_next_event(rig->pager, &event)) {
@@ -490,9 +480,10 @@ Test(disk, a_number_is_used_again_while_restoring) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(66 << 10, &layout);
     disk_attach(rig, 8, 512);
-    for (uint32_t i = 0; i < 8; i++) {
-        pager_restore_segment(rig->pager, i, i < 2 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i < 2 ? 2 - i : 0, i < 2 ? 100 : 0, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_SEALED, 2 - i, 100, 2);
     }
+    disk_clean_from(rig, 2);
     uint32_t serial = pager_ns_serial(rig->pager, rig->ns);
     const struct quire_log_entry found = {.key = rig_key(10),
                                           .sequence = 1000,
@@ -503,17 +494,14 @@ Test(disk, a_number_is_used_again_while_restoring) {
                                           .kind = QUIRE_LOG_RECORD,
                                           .flags = QUIRE_LOG_ROOT};
     const struct quire_log_entry buried = {.key = rig_key(20), .sequence = 2000, .ns = serial, .kind = QUIRE_LOG_TOMBSTONE};
-    uint64_t freed;
     pager_restore_entries(rig->pager, rig->now_ns, 0, &found, 1);
     rig_pump(rig);
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 10), QUIRE_OK);
     cr_assert_eq(rig_put(rig, 20, 0), QUIRE_OK); /* takes its number */
     disk_settle(rig);
-    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 20, &freed), QUIRE_OK);
-    rig_pump(rig);
+    disk_leave_memory(rig);
     pager_restore_entries(rig->pager, rig->now_ns, 1, &buried, 1); /* an older life of the new block ended so */
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_eq(rig_each(rig, 20), 1);
     cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
     disk_rig_free(rig);

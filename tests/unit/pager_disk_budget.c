@@ -13,12 +13,8 @@ static void set_budget(struct rig *rig, uint64_t bytes_per_s) {
 /* As a start leaves it while the log is still being read: any key may be in it, those of its records certainly are. */
 static struct rig *rig_in_doubt(uint64_t bytes_per_s) {
     quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(POOL, &layout);
-    disk_attach(rig, 60, 512);
+    struct rig *rig = disk_rig_starting(POOL, &layout, 1, 60, 512);
     set_budget(rig, bytes_per_s);
-    for (uint32_t i = 0; i < 60; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
     rig_pump(rig);
     return rig;
 }
@@ -30,12 +26,7 @@ static uint64_t another_session(struct rig *rig) {
 }
 
 static enum quire_status delete_some(struct rig *rig, uint64_t session, uint32_t first, uint32_t n) {
-    quire_key keys[MANY];
-    uint8_t statuses[MANY];
-    for (uint32_t i = 0; i < n; i++) {
-        keys[i] = rig_key(first + i);
-    }
-    enum quire_status status = pager_keys(rig->pager, rig->now_ns, session, rig->ns, QUIRE_WIRE_DELETE, keys[0].b, n, statuses);
+    enum quire_status status = disk_delete(rig, session, first, n);
     rig_pump(rig);
     return status;
 }
@@ -92,10 +83,7 @@ Test(disk_budget, flood_by_many_sessions) {
 Test(disk_budget, what_was_stored) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 8, 512);
-    for (uint32_t key = 1; key <= 100; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-    }
-    disk_settle(rig);
+    disk_put(rig, 1, 100);
     for (uint32_t key = 1; key <= 100; key++) {
         cr_assert_eq(delete_some(rig, rig->session, key, 1), QUIRE_OK);
     }
@@ -108,10 +96,7 @@ Test(disk_budget, refused_and_done_later) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 8, 512);
     uint32_t key = 1;
-    for (uint32_t i = 1; i <= 100; i++) {
-        cr_assert_eq(rig_put(rig, i, 0), QUIRE_OK);
-    }
-    disk_settle(rig);
+    disk_put(rig, 1, 100);
     set_budget(rig, 64 * KIB);
     while (delete_some(rig, rig->session, key, 1) == QUIRE_OK) {
         cr_assert_leq(++key, 100, "nothing is refused");
@@ -132,8 +117,7 @@ Test(disk_budget, refused_and_done_later) {
 Test(disk_budget, doubt_comes_last) {
     struct rig *rig = rig_in_doubt(64 * KIB);
     uint64_t last = 0, stores = another_session(rig);
-    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    disk_settle(rig);
+    disk_put(rig, 1, 1);
     for (uint32_t i = 0; i < 100 && last == 0; i++) { /* each session deletes one */
         uint64_t session = another_session(rig);
         last = delete_some(rig, session, 1000 + i, 1) == QUIRE_OK ? 0 : session;
@@ -148,10 +132,7 @@ Test(disk_budget, doubt_comes_last) {
 Test(disk_budget, both_go_on) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 60, 512);
-    for (uint32_t key = 1; key <= 100; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-    }
-    disk_settle(rig);
+    disk_put(rig, 1, 100);
     set_budget(rig, 256 * KIB);
     uint64_t before = written(rig), admitted = disk_stats(rig).counters->disk_admitted_bytes;
     for (uint32_t s = 1; s <= 20; s++) {
@@ -179,8 +160,7 @@ static void wait_for(bool tombstones) {
     } else {
         pager_disk_wrote(rig->pager, rig->now_ns, MANY * sizeof(struct quire_log_entry));
     }
-    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    disk_settle(rig);
+    disk_put(rig, 1, 1);
     cr_assert_eq(disk_stats(rig).counters->disk_admitted_bytes, 0, "56 KiB are eleven seconds' worth, and these were five");
     disk_settle(rig);
     disk_settle(rig);

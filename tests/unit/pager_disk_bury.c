@@ -4,24 +4,13 @@
 
 #define POOL (1ull << 20)
 
-static enum quire_status delete_many(struct rig *rig, uint32_t first, uint32_t n) {
-    quire_key keys[512];
-    uint8_t statuses[512];
-    for (uint32_t i = 0; i < n; i++) {
-        keys[i] = rig_key(first + i);
-    }
-    return pager_keys(rig->pager, rig->now_ns, rig->session, rig->ns, QUIRE_WIRE_DELETE, keys[0].b, n, statuses);
-}
-
 /* A block is deleted that was not found yet, because the log is still being read: it is not found later either. */
 Test(disk_bury, while_the_log_is_read) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(POOL, &layout);
     disk_attach(rig, 8, 64);
     pager_restore_segment(rig->pager, 0, PAGER_SEGMENT_SEALED, 1, 40, 2);
-    for (uint32_t i = 1; i < 8; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
+    disk_clean_from(rig, 1);
     struct quire_log_entry entries[2];
     for (uint32_t i = 0; i < 2; i++) {
         entries[i] = (struct quire_log_entry){.key = rig_key(1 + i),
@@ -35,8 +24,7 @@ Test(disk_bury, while_the_log_is_read) {
     }
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_MISS);
     pager_restore_entries(rig->pager, rig->now_ns, 0, entries, 2);
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_eq(rig_each(rig, 1), 0);
     cr_assert_eq(rig_each(rig, 2), 1);
     rig_release(rig, rig->reply.lease);
@@ -85,14 +73,11 @@ static void damage(struct rig *rig, uint32_t key) {
 Test(disk_bury, what_never_was) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 8, 64);
-    for (uint32_t key = 1; key <= 6; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-        disk_settle(rig);
-    }
+    disk_put_each(rig, 1, 6);
     uint64_t written = disk_stats(rig).counters->disk_written_bytes;
     uint32_t live = disk_stats(rig).log.live_records;
     for (uint32_t i = 0; i < 100; i++) {
-        cr_assert_eq(delete_many(rig, 1000 + 512 * i, 512), QUIRE_OK);
+        cr_assert_eq(disk_delete(rig, rig->session, 1000 + 512 * i, 512), QUIRE_OK);
         cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_OK);
         rig_pump(rig);
     }
@@ -106,8 +91,7 @@ Test(disk_bury, what_never_was) {
 Test(disk_bury, each_once) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 8, 64);
-    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    disk_settle(rig);
+    disk_put(rig, 1, 1);
     cr_assert_eq(rig_put(rig, 2, 99), QUIRE_OK); /* 99 was never stored */
     cr_assert_eq(graves_of(rig, 2), 0);
     cr_assert_eq(graves_of(rig, 99), 0);
@@ -135,10 +119,7 @@ Test(disk_bury, what_left_with_its_segment) {
     }
     cr_assert_eq(graves_of(rig, left), 1);
     cr_assert_eq(graves_of(rig, left), 0);
-    for (uint32_t i = 0; i < 100; i++) {
-        cr_assert_eq(rig_put(rig, next++, 0), QUIRE_OK);
-        disk_settle(rig);
-    }
+    disk_put_each(rig, next, 100);
     cr_assert_eq(graves_of(rig, left - 1), 0);
     disk_rig_free(rig);
 }
@@ -148,8 +129,7 @@ Test(disk_bury, what_is_damaged) {
     quire_layout layout = rig_layout();
     struct rig *rig = disk_rig(POOL, &layout, 8, 64);
     for (uint32_t key = 1; key <= 2; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-        disk_settle(rig);
+        disk_put(rig, key, 1);
         damage(rig, key);
     }
     cr_assert_eq(graves_of(rig, 1), 1);
@@ -181,7 +161,7 @@ Test(disk_bury, what_is_being_written) {
     struct rig *rig = disk_rig(POOL, &layout, 8, 64);
     cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
     struct pager_event write = take_write(rig);
-    cr_assert_eq(delete_many(rig, 1, 1), QUIRE_OK);
+    cr_assert_eq(disk_delete(rig, rig->session, 1, 1), QUIRE_OK);
     disk_event(rig, &write);
     rig_pump(rig);
     cr_assert_eq(disk_stats(rig).counters->disk_tombstones, 1);
@@ -190,7 +170,7 @@ Test(disk_bury, what_is_being_written) {
     write = take_write(rig);
     disk_wrote(disk_of(rig), write.disk);
     pager_complete(rig->pager, rig->now_ns, write.ticket, QUIRE_SYSTEM);
-    cr_assert_eq(delete_many(rig, 2, 1), QUIRE_OK);
+    cr_assert_eq(disk_delete(rig, rig->session, 2, 1), QUIRE_OK);
     rig_pump(rig);
     cr_assert_eq(disk_stats(rig).counters->disk_tombstones, 2);
     disk_rig_free(rig);
@@ -208,15 +188,15 @@ Test(disk_bury, what_was_replaced_before_the_start) {
                                     .n_tokens = layout.block_tokens,
                                     .kind = QUIRE_LOG_RECORD,
                                     .flags = QUIRE_LOG_ROOT};
-    for (uint32_t i = 0; i < 8; i++) {
-        pager_restore_segment(rig->pager, i, i < 2 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i < 2 ? 1 + i : 0, i < 2 ? 40 : 0, i < 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_SEALED, 1 + i, 40, 1);
     }
+    disk_clean_from(rig, 2);
     for (uint32_t i = 2; i-- > 0;) {
         entry.sequence = 10 + i;
         pager_restore_entries(rig->pager, rig->now_ns, i, &entry, 1);
     }
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     entry.sequence = 11;
     cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &entry));
     cr_assert(!is_there(rig, 1));
@@ -236,18 +216,13 @@ Test(disk_bury, more_than_can_be_remembered) {
         entries[i] = (struct quire_log_entry){
             .key = rig_key(1000 + i), .sequence = 1 + i, .ns = pager_ns_serial(rig->pager, rig->ns), .kind = QUIRE_LOG_RECORD};
     }
-    for (uint32_t i = 0; i < 8; i++) {
-        pager_restore_segment(rig->pager, i, i == 0 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i == 0, 0, 0);
-    }
+    pager_restore_segment(rig->pager, 0, PAGER_SEGMENT_SEALED, 1, 0, 0);
+    disk_clean_from(rig, 1);
     pager_restore_entries(rig->pager, rig->now_ns, 0, entries, n);
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     free(entries);
     cr_assert_eq(graves_of(rig, 1), 1);
-    for (uint32_t key = 100; key < 200; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-        disk_settle(rig);
-    }
+    disk_put_each(rig, 100, 100);
     cr_assert_eq(graves_of(rig, 2), 0);
     cr_assert_eq(graves_of(rig, 1000), 0);
     disk_rig_free(rig);
@@ -261,32 +236,23 @@ Test(disk_bury, on_several_devices) {
     for (uint32_t i = 0; i < 16; i++) {
         pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, i == 3 ? 7 : 0, 0, 0);
     }
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_eq(graves_of(rig, 1), 2, "one on each");
-    for (uint32_t key = 100; key < 200; key++) {
-        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
-        disk_settle(rig);
-    }
+    disk_put_each(rig, 100, 100);
     cr_assert_eq(graves_of(rig, 2), 0);
     disk_rig_free(rig);
 }
 
-/* As a start leaves it on which the log is still being read: then deletions of anything are buried. */
+/* The log is still being read: then deletions of anything are buried. */
 static struct rig *rig_restoring(uint32_t n_segments, uint32_t segment_units) {
     quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(POOL, &layout);
-    disk_attach(rig, n_segments, segment_units);
-    for (uint32_t i = 0; i < n_segments; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
-    return rig;
+    return disk_rig_starting(POOL, &layout, 1, n_segments, segment_units);
 }
 
 /* More deletions than one batch takes become durable in one go: nothing else happens that could move them on. */
 Test(disk_bury, many_at_once) {
     struct rig *rig = rig_restoring(8, 1024);
-    cr_assert_eq(delete_many(rig, 1, 512), QUIRE_OK);
+    cr_assert_eq(disk_delete(rig, rig->session, 1, 512), QUIRE_OK);
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
     rig_pump(rig);
     cr_assert_eq(disk_of(rig)->durable_cookie, 5);
@@ -297,7 +263,7 @@ Test(disk_bury, many_at_once) {
 /* In segments so small that no full batch of them fits, too, though they fill many segments, which are emptied for that. */
 Test(disk_bury, in_small_segments) {
     struct rig *rig = rig_restoring(4, 8);
-    cr_assert_eq(delete_many(rig, 1, 300), QUIRE_OK);
+    cr_assert_eq(disk_delete(rig, rig->session, 1, 300), QUIRE_OK);
     pager_restore_end(rig->pager, rig->now_ns);
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
     rig_pump(rig);
@@ -333,11 +299,9 @@ Test(disk_bury, a_header_that_was_not_synced) {
     for (uint32_t i = 0; i < 8; i++) {
         pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 1 + i, 0, 0);
     }
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     struct rig_disk *disk = disk_of(rig);
-    cr_assert_eq(rig_put(rig, 77, 0), QUIRE_OK);
-    disk_settle(rig);
+    disk_put(rig, 77, 1);
     disk->hanging = 1;
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 77), QUIRE_OK);
     cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);

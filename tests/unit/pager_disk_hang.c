@@ -3,16 +3,11 @@
 
 static struct rig *two_devices(uint64_t pool_bytes) {
     quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(pool_bytes, &layout);
-    disk_attach_devices(rig, 2, 16, 512, 1ull << 40);
+    struct rig *rig = disk_rig_starting(pool_bytes, &layout, 2, 16, 512);
     disk_of(rig)->options.batch_bytes = 16384; /* a block in each */
     disk_of(rig)->options.write_delay_ms = 1;
     pager_disk_set_options(rig->pager, &disk_of(rig)->options);
-    for (uint32_t i = 0; i < 32; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     return rig;
 }
 
@@ -47,17 +42,8 @@ static uint32_t first_on(const struct rig *rig, uint32_t device) {
 }
 
 static void empty_memory(struct rig *rig) {
-    uint64_t freed;
     disk_settle(rig);
-    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 30, &freed), QUIRE_OK);
-    rig_pump(rig);
-}
-
-static enum quire_status load(struct rig *rig, uint32_t key) {
-    struct quire_wire_grant grant;
-    cr_assert_eq(rig_look(rig, rig->session, 0, (uint32_t[]){key, 0}), 1);
-    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
-    return disk_load(rig, 0, &grant);
+    disk_leave_memory(rig);
 }
 
 /* One of two drives takes no write any more. What is stored goes to the other one, all of it but the few batches that the first had been given. */
@@ -84,12 +70,12 @@ Test(disk_hang, reads_go_on_elsewhere) {
     disk_of(rig)->hanging = 1u << 1;
     for (uint32_t k = 1; k <= 600; k++) {
         if (device_of(rig, k) == 1) {
-            cr_assert_eq(load(rig, k), QUIRE_PENDING);
+            cr_assert_eq(disk_load_key(rig, k), QUIRE_PENDING);
             waiting++;
         }
     }
     cr_assert_gt(waiting, 256);
-    cr_assert_eq(load(rig, healthy), QUIRE_OK);
+    cr_assert_eq(disk_load_key(rig, healthy), QUIRE_OK);
     disk_rig_free(rig);
 }
 
@@ -137,7 +123,7 @@ Test(disk_hang, what_it_may_touch_is_left_alone) {
     uint32_t far = first_on(rig, 1);
     empty_memory(rig);
     disk->hanging = 1u << 1;
-    cr_assert_eq(load(rig, far), QUIRE_PENDING);
+    cr_assert_eq(disk_load_key(rig, far), QUIRE_PENDING);
     rig_release(rig, rig->reply.lease);
     for (uint32_t k = 11; k <= 14; k++) {
         cr_assert_eq(rig_put(rig, k, 0), QUIRE_OK);
@@ -172,7 +158,7 @@ Test(disk_hang, who_waits_is_told) {
     uint32_t far = first_on(rig, 1);
     empty_memory(rig);
     disk_of(rig)->hanging = 1u << 1;
-    cr_assert_eq(load(rig, far), QUIRE_PENDING);
+    cr_assert_eq(disk_load_key(rig, far), QUIRE_PENDING);
     pager_disk_device_lost(rig->pager, rig->now_ns, 1);
     rig_pump(rig);
     cr_assert_neq(disk_of(rig)->load_ticket, 0, "the load has ended");

@@ -10,9 +10,8 @@ static struct rig *starting(void) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(1 << 20, &layout);
     disk_attach_at(rig, 8, 1024, GENERATION << PAGER_SEQUENCE_BITS);
-    for (uint32_t i = 0; i < 8; i++) {
-        pager_restore_segment(rig->pager, i, i == 0 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i == 0, i == 0 ? 900 : 0, 0);
-    }
+    pager_restore_segment(rig->pager, 0, PAGER_SEGMENT_SEALED, 1, 900, 0);
+    disk_clean_from(rig, 1);
     return rig;
 }
 
@@ -36,8 +35,7 @@ Test(disk_numbers, a_record_of_no_life_is_none) {
     tell(rig, QUIRE_LOG_RECORD, 1, UINT64_MAX);
     tell(rig, QUIRE_LOG_RECORD, 2, end);
     tell(rig, QUIRE_LOG_RECORD, 3, end - 1000);
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
     cr_assert_neq(rig_why(rig, 2), QUIRE_MISS_NONE);
     cr_assert_eq(rig_why(rig, 3), QUIRE_MISS_NONE);
@@ -61,8 +59,7 @@ Test(disk_numbers, a_deletion_of_no_life_is_one) {
     cr_assert_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
     cr_assert_neq(rig_why(rig, 2), QUIRE_MISS_NONE);
     cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
     cr_assert_lt(rig_info(rig, 1).records[0].sequence, (GENERATION + 1) << PAGER_SEQUENCE_BITS);
     disk_rig_free(rig);

@@ -10,9 +10,10 @@
 static struct rig *restoring(const quire_layout *layout) {
     struct rig *rig = rig_new(POOL, layout);
     disk_attach(rig, SEGMENTS, 512);
-    for (uint32_t i = 0; i < SEGMENTS; i++) {
-        pager_restore_segment(rig->pager, i, i < 2 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i < 2 ? 2 - i : 0, i < 2 ? 400 : 0, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_SEALED, 2 - i, 400, 2);
     }
+    disk_clean_from(rig, 2);
     return rig;
 }
 
@@ -35,8 +36,7 @@ static void find(struct rig *rig, uint32_t segment, uint32_t key, uint64_t seque
 }
 
 static void find_no_more(struct rig *rig) {
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     disk_settle(rig);
 }
 
@@ -183,9 +183,8 @@ static struct rig *limited(uint32_t max_pins) {
     cr_assert_eq(pager_ns_open(rig->pager, rig->domain, "m", &layout, "s", 1, &rig->ns, why, sizeof(why)), QUIRE_OK, "%s", why);
     cr_assert_eq(pager_session_open(rig->pager, rig->domain, &rig->session), QUIRE_OK);
     disk_attach(rig, SEGMENTS, 512);
-    for (uint32_t i = 0; i < SEGMENTS; i++) {
-        pager_restore_segment(rig->pager, i, i == 0 ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, i == 0, i == 0 ? 400 : 0, 0);
-    }
+    pager_restore_segment(rig->pager, 0, PAGER_SEGMENT_SEALED, 1, 400, 0);
+    disk_clean_from(rig, 1);
     return rig;
 }
 
@@ -358,8 +357,7 @@ Test(disk_pins, namespaces_stay_while_the_log_is_read) {
     item.layout_bytes = (uint32_t)size;
     cr_assert_eq(pager_restore_ns(rig->pager, &item, rig->domain, 7), QUIRE_OK);
     cr_assert_eq(pager_ns_open(rig->pager, rig->domain, "other", &layout, "s", 1, &ns, why, sizeof(why)), QUIRE_FULL);
-    pager_restore_end(rig->pager, rig->now_ns);
-    rig_pump(rig);
+    disk_start_ends(rig);
     cr_assert_eq(pager_ns_open(rig->pager, rig->domain, "other", &layout, "s", 1, &ns, why, sizeof(why)), QUIRE_OK);
     disk_rig_free(rig);
 }

@@ -18,19 +18,17 @@ static void store(struct rig *rig, uint32_t first, uint32_t n) {
     }
 }
 
-static void empty_memory(struct rig *rig) {
-    uint64_t freed;
-    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 30, &freed), QUIRE_OK);
-    rig_pump(rig);
-}
-
 static enum quire_status load(struct rig *rig, uint32_t key) {
-    struct quire_wire_grant grant;
-    cr_assert_eq(rig_look(rig, rig->session, 0, (uint32_t[]){key, 0}), 1, "block %u is there", key);
-    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
-    enum quire_status status = disk_load(rig, 0, &grant);
+    enum quire_status status = disk_load_key(rig, key);
     rig_release(rig, rig->reply.lease);
     return status;
+}
+
+static struct rig *two_drives(uint32_t n_segments, uint32_t segment_units) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig_starting(POOL, &layout, 2, n_segments, segment_units);
+    disk_start_ends(rig);
+    return rig;
 }
 
 static enum quire_status statuses[] = {QUIRE_FULL, QUIRE_NO_MEMORY};
@@ -45,7 +43,7 @@ Test(disk_rests, it_is_tried_again_until_there_is_room) {
         struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
         store(rig, 1, 10);
         disk_settle(rig);
-        empty_memory(rig);
+        disk_leave_memory(rig);
         struct pager_disk_stats before = disk_stats(rig);
         uint32_t writes = disk_of(rig)->writes;
         disk_of(rig)->write_status = disk_of(rig)->seal_status = statuses[i];
@@ -90,30 +88,13 @@ Test(disk_rests, stores_go_on_in_memory) {
 
 /* One of two drives is full: the other takes all of it. */
 Test(disk_rests, the_other_one_takes_it) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(POOL, &layout);
-    disk_attach_devices(rig, 2, 16, 1024, 1ull << 40);
-    for (uint32_t i = 0; i < 32; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
-    pager_restore_end(rig->pager, rig->now_ns);
+    struct rig *rig = two_drives(16, 1024);
     disk_of(rig)->full = 1u << 1;
     store(rig, 1, 30);
     disk_settle(rig);
     cr_assert_eq(disk_stats(rig).dirty_records, 0);
     cr_assert_eq(disk_stats(rig).log.live_records, 30);
     disk_rig_free(rig);
-}
-
-static struct rig *two_drives(uint32_t n_segments, uint32_t segment_units) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = rig_new(POOL, &layout);
-    disk_attach_devices(rig, 2, n_segments, segment_units, 1ull << 40);
-    for (uint32_t i = 0; i < 2 * n_segments; i++) {
-        pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
-    }
-    pager_restore_end(rig->pager, rig->now_ns);
-    return rig;
 }
 
 /*
@@ -154,12 +135,13 @@ Test(disk_rests, nobody_waits_for_one_that_is_silent) {
  * that segment: deletions, for which the full drive needs another one, are acknowledged all the same.
  */
 Test(disk_rests, an_open_segment_does_not_hold_up_deletions) {
-    struct rig *rig = two_drives(4, 512);
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig_starting(POOL, &layout, 2, 4, 512);
     struct rig_disk *disk = disk_of(rig);
     disk->options.batch_bytes = 16384; /* a block in each */
     disk->options.write_delay_ms = 1;
     pager_disk_set_options(rig->pager, &disk->options);
-    rig_pump(rig);
+    disk_start_ends(rig);
     uint32_t n = 0;
     while (disk_stats(rig).dirty_records == 0 && n < 200) {
         cr_assert_eq(rig_put(rig, ++n, 0), QUIRE_OK);
@@ -367,7 +349,7 @@ Test(disk_rests, refused_syncs_use_up_nothing) {
     pager_set_options(rig->pager, &rig->options);
     store(rig, 1, 20);
     disk_settle(rig);
-    empty_memory(rig);
+    disk_leave_memory(rig);
     uint32_t clean = disk_stats(rig).log.clean, live = disk_stats(rig).log.live_records;
     disk->sync_status = disk->seal_status = QUIRE_FULL;
     for (uint32_t s = 0; s < 900; s++) {
@@ -428,7 +410,7 @@ Test(disk_rests, what_could_not_be_read_is_still_there) {
     struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
     store(rig, 1, 3);
     disk_settle(rig);
-    empty_memory(rig);
+    disk_leave_memory(rig);
     disk_of(rig)->read_status = QUIRE_NO_MEMORY;
     cr_assert_eq(load(rig, 2), QUIRE_RETRY);
     cr_assert_eq(disk_stats(rig).counters->disk_read_errors, 0);

@@ -168,14 +168,32 @@ static inline void disk_attach(struct rig *rig, uint32_t n_segments, uint32_t se
     disk_attach_at(rig, n_segments, segment_units, 1ull << 40);
 }
 
-static inline struct rig *disk_rig(uint64_t pool_bytes, const quire_layout *layout, uint32_t n_segments, uint32_t segment_units) {
-    struct rig *rig = rig_new(pool_bytes, layout);
-    disk_attach(rig, n_segments, segment_units);
-    for (uint32_t i = 0; i < n_segments; i++) {
+/* A start finds the segments from this one on clean. */
+static inline void disk_clean_from(struct rig *rig, uint32_t first) {
+    const struct pager_log_shape *shape = &disk_of(rig)->shape;
+    for (uint32_t i = first; i < shape->n_devices * shape->segments[0]; i++) {
         pager_restore_segment(rig->pager, i, PAGER_SEGMENT_CLEAN, 0, 0, 0);
     }
+}
+
+/* A start has read all. */
+static inline void disk_start_ends(struct rig *rig) {
     pager_restore_end(rig->pager, rig->now_ns);
     rig_pump(rig);
+}
+
+/* Nothing was found so far, but the log is still being read: any key may be in it. */
+static inline struct rig *disk_rig_starting(uint64_t pool_bytes, const quire_layout *layout, uint32_t n_devices, uint32_t n_segments,
+                                            uint32_t segment_units) {
+    struct rig *rig = rig_new(pool_bytes, layout);
+    disk_attach_devices(rig, n_devices, n_segments, segment_units, 1ull << 40);
+    disk_clean_from(rig, 0);
+    return rig;
+}
+
+static inline struct rig *disk_rig(uint64_t pool_bytes, const quire_layout *layout, uint32_t n_segments, uint32_t segment_units) {
+    struct rig *rig = disk_rig_starting(pool_bytes, layout, 1, n_segments, segment_units);
+    disk_start_ends(rig);
     return rig;
 }
 
@@ -197,6 +215,41 @@ static inline void disk_settle(struct rig *rig) {
     }
 }
 
+/* Blocks that are their own roots, each of them in a batch of its own. */
+static inline void disk_put_each(struct rig *rig, uint32_t first, uint32_t n) {
+    for (uint32_t key = first; key < first + n; key++) {
+        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
+        disk_settle(rig);
+    }
+}
+
+/* Likewise, and written together. */
+static inline void disk_put(struct rig *rig, uint32_t first, uint32_t n) {
+    for (uint32_t key = first; key < first + n; key++) {
+        cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
+    }
+    disk_settle(rig);
+}
+
+/* One request that deletes n blocks. The story pumps. */
+static inline enum quire_status disk_delete(struct rig *rig, uint64_t session, uint32_t first, uint32_t n) {
+    quire_key keys[512];
+    uint8_t statuses[512];
+    cr_assert_leq(n, QUIRE_ARRAY_LEN(keys));
+    for (uint32_t i = 0; i < n; i++) {
+        keys[i] = rig_key(first + i);
+    }
+    return pager_keys(rig->pager, rig->now_ns, session, rig->ns, QUIRE_WIRE_DELETE, keys[0].b, n, statuses);
+}
+
+/* All that is clean leaves memory: how many bytes that were. */
+static inline uint64_t disk_leave_memory(struct rig *rig) {
+    uint64_t freed;
+    cr_assert_eq(pager_evict(rig->pager, rig->now_ns, rig->domain, UINT16_MAX, 1 << 30, &freed), QUIRE_OK);
+    rig_pump(rig);
+    return freed;
+}
+
 /* Brings grant i of the last lookup into memory: its status. */
 static inline enum quire_status disk_load(struct rig *rig, uint32_t i, struct quire_wire_grant *grant) {
     struct rig_disk *disk = disk_of(rig);
@@ -212,6 +265,14 @@ static inline enum quire_status disk_load(struct rig *rig, uint32_t i, struct qu
     cr_assert_eq(pager_load_result(rig->pager, disk->load_ticket, grant, &status, 1), QUIRE_OK);
     pager_check(rig->pager);
     return (enum quire_status)status;
+}
+
+/* Looks up a block that is only on disk, and brings it into memory. */
+static inline enum quire_status disk_load_key(struct rig *rig, uint32_t key) {
+    struct quire_wire_grant grant;
+    cr_assert_eq(rig_look(rig, rig->session, 0, (uint32_t[]){key, 0}), 1, "block %u is there", key);
+    cr_assert_eq(rig->grants[0].offset, QUIRE_WIRE_AWAY);
+    return disk_load(rig, 0, &grant);
 }
 
 #endif
