@@ -257,7 +257,7 @@ static bool core_drained(const struct core *core) {
         return false;
     }
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        if (session->read_bytes > 0 || session->tx_head != NULL) {
+        if (session->read_bytes > 0 || session->link->tx_bytes > 0) {
             return false;
         }
     }

@@ -1,7 +1,7 @@
 /*
  * What the files of the core share: the core itself and the functions that cross a file's border. For daemon/ and its tests only.
  *
- * The way of a request: session.c reads and decodes a frame, requests.c has one function a message type, which asks the pager and
+ * The way of a request: a link brings a frame, session.c takes it, requests.c has one function a message type, which asks the pager and
  * answers at once; what needs bytes moved becomes pager events that events.c turns into jobs of the work pool, and puts.c gathers the
  * outcomes of a put's items into one answer.
  */

@@ -32,7 +32,7 @@ static void guest_done(struct work *work) {
     if (job->status == QUIRE_OK) {
         session_send_bulk(session, job->read.request, job->read.tx, job->read.bytes);
     } else {
-        session_tx_free(job->read.tx);
+        link_tx_free(job->read.tx);
         guest_refuse(session, job->read.request, job->status, quire_status_text(job->status));
     }
     job_give(job);
@@ -42,7 +42,7 @@ static void guest_done(struct work *work) {
 
 void guest_job_drop(struct core_job *job) {
     if (job->work.run == guest_run) {
-        session_tx_free(job->read.tx);
+        link_tx_free(job->read.tx);
         session_unref(job->read.session);
         job->work.run = NULL;
     }
@@ -54,7 +54,7 @@ static enum quire_status guest_start(struct session *session, const Quire__Wire_
     const struct pool *pool = core->pools[session->domain];
     struct core_job *job = job_take(core, guest_run, guest_done);
     uint8_t *to;
-    struct session_tx *tx = job != NULL ? session_tx_create(message->size, &to) : NULL;
+    struct link_tx *tx = job != NULL ? session_bulk_create(message->size, &to) : NULL;
     if (tx == NULL) {
         if (job != NULL) {
             job_give(job);
@@ -95,8 +95,8 @@ enum session_verdict guest_read(struct session *session, const struct quire_fram
     if (status == QUIRE_OK && message->size > most) {
         status = QUIRE_TOO_LARGE;
     }
-    if (status == QUIRE_OK && session->read_bytes + session->tx_bytes > 0 &&
-        session->read_bytes + session->tx_bytes + message->size > core->config.max_session_memory_bytes) {
+    if (status == QUIRE_OK && session->read_bytes + session->link->tx_bytes > 0 &&
+        session->read_bytes + session->link->tx_bytes + message->size > core->config.max_session_memory_bytes) {
         return SESSION_HOLD;
     }
     if (status == QUIRE_OK && core->free_jobs == NULL) {

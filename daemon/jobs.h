@@ -27,7 +27,7 @@ struct core_job {
         struct { /* a copy for a guest */
             struct session *session;
             uint64_t request;
-            struct session_tx *tx;
+            struct link_tx *tx;
             const uint8_t *from;
             uint8_t *to;
             uint64_t bytes;

@@ -1,6 +1,7 @@
 #include "daemon/local.h"
 
 #include "daemon/core_internal.h"
+#include "daemon/local_link.h"
 #include "proto/base/units.h"
 
 #include <errno.h>
@@ -219,11 +220,21 @@ static bool listener_has_place(struct core *core, int fd, const struct ucred *pe
     return true;
 }
 
+static enum quire_status listener_session(struct core *core, int fd, struct session **session) {
+    struct link *link;
+    QUIRE_FORWARD(local_link_create(core, fd, &link));
+    enum quire_status status = session_create(core, link, session);
+    if (status != QUIRE_OK) {
+        link->ops->free(link);
+    }
+    return status;
+}
+
 static void listener_open_session(struct core *core, int fd, const struct ucred *peer, uint32_t domain, bool member, bool reserve) {
     struct session *session;
     int pidfd = member ? quarantine_pidfd(peer->pid, fd) : -1;
     bool starved = member && pidfd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM);
-    enum quire_status status = starved ? QUIRE_SYSTEM : session_create(core, fd, &session);
+    enum quire_status status = starved ? QUIRE_SYSTEM : listener_session(core, fd, &session);
     if (status != QUIRE_OK) {
         core->counters.accept_failures++;
         listener_refuse(core, fd, QUIRE_RETRY, 1000,

@@ -1,15 +1,15 @@
 /*
- * A session: one client on the local socket, from accept to its end. Bytes in through the frame decoder, replies out through a bounded queue.
+ * A session: one client, from its connection to its end. Frames come in and replies go out by a link (daemon/link.h), whichever it is.
  *
- * A turn reads at most SESSION_TURN_BYTES and handles at most SESSION_TURN_FRAMES frames; what is left waits for the next turn, so that no
- * client can keep the loop for itself. A session is held up (not read any further) while its replies pile up, or while a request of its
- * waits for a share of something bounded. A client that takes no reply for SESSION_STALL_MS is kicked.
+ * A turn handles at most SESSION_TURN_FRAMES frames; what is left waits for the next turn, so that no client can keep the loop for itself. A
+ * session is held up (not read any further) while its replies pile up, or while a request of its waits for a share of something
+ * bounded. A client that takes no reply for SESSION_STALL_MS is kicked.
  * Everything here is for the loop thread. A session may end inside any call that sends; whoever goes on using it holds a reference.
  */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
 
-#include "daemon/loop.h"
+#include "daemon/link.h"
 #include "proto/frame.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -34,15 +34,6 @@ struct core;
 enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_ENDED };
 enum session_end { SESSION_END_GOODBYE, SESSION_END_LOST, SESSION_END_KICKED, SESSION_END_REFUSED, SESSION_END_SHUTDOWN };
 
-/* A frame on its way out; bulk bytes, if any, follow the body in `bytes`. */
-struct session_tx {
-    struct session_tx *next;
-    uint64_t size_bytes, sent_bytes;
-    int fds[2];
-    uint32_t n_fds;
-    uint8_t bytes[];
-};
-
 struct session {
     uint32_t magic;
     enum session_state state;
@@ -53,18 +44,7 @@ struct session {
     bool runnable;
     bool held;    /* the decoder has a complete frame that is to be handled again */
     bool leaving; /* said goodbye: ends when its replies are out */
-    struct loop_source source;
-
-    struct quire_decoder decoder;
-    uint8_t *stash; /* input read but not decoded yet */
-    size_t stash_bytes, stash_at;
-    uint64_t frame_ns;         /* since when a frame is unfinished; 0: none is */
-    uint64_t unfinished_bytes; /* its buffer */
-
-    struct session_tx *tx_head, *tx_tail;
-    uint64_t tx_bytes;
-    uint32_t tx_fds;
-    uint64_t tx_moved_ns; /* when the client last took something */
+    struct link *link;
 
     pid_t pid;
     uid_t uid;
@@ -88,11 +68,11 @@ struct session {
 /* What a handler says: the frame is done with, or it must wait for room and be handled again. */
 enum session_verdict { SESSION_DONE, SESSION_HOLD };
 
-/* Takes over the connected socket. The new session has one reference, which session_end gives up. */
-enum quire_status session_create(struct core *core, int fd, struct session **session);
+/* Takes over the link. The new session has one reference, which session_end gives up. */
+enum quire_status session_create(struct core *core, struct link *link, struct session **session);
 void session_ref(struct session *session);
 void session_unref(struct session *session);
-/* Ends it: closes the socket, frees what it held. Harmless when it has ended. */
+/* Ends it: closes the link, frees what it held. Harmless when it has ended. */
 void session_end(struct session *session, enum session_end how);
 /* Tells the client why, then ends it. */
 void session_kick(struct session *session, enum quire_status status, const char *why);
@@ -101,23 +81,30 @@ void session_kick(struct session *session, enum quire_status status, const char 
 void session_turn(struct session *session);
 /* Something that it was held for may be there now. */
 void session_release_hold(struct session *session);
-
-/* Asks the loop for what the session can use now; ends it when it is leaving and all is said. */
+/* Asks the link for what the session can use now; ends it when it is leaving and all is said. */
 void session_want(struct session *session);
-void session_flush(struct session *session);
+
+/* ---- for links ------------------------------------------------------------------------------------------------------------ */
+/* Replies that were not taken are more than may wait: no frame is to be handed over. */
+bool session_stalled(const struct session *session);
+/* A complete frame. False: it is not done with; it is to be handed over again in a later turn, or the session has ended. */
+bool session_frame(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
+/* What came is no frame; `major`: of the protocol that the client speaks, where that is what is wrong. */
+void session_broken(struct session *session, enum quire_status status, uint32_t major);
+
+/* ---- replies -------------------------------------------------------------------------------------------------------------- */
 /* Packs and sends a frame with a body, and passes descriptors (at most two) along. */
 void session_send(struct session *session, enum quire_msg type, uint64_t request, const ProtobufCMessage *body, const int *fds,
                   uint32_t n_fds);
-/* Sends a frame of session_tx_create, whose bulk bytes are in place. */
-void session_send_bulk(struct session *session, uint64_t request, struct session_tx *tx, uint64_t bulk_bytes);
+/* Sends a frame of session_bulk_create, whose bulk bytes are in place. */
+void session_send_bulk(struct session *session, uint64_t request, struct link_tx *tx, uint64_t bulk_bytes);
 /* An ERROR frame; a request that fails as a whole. */
 void session_fail(struct session *session, uint64_t request, enum quire_status status, uint32_t retry_after_ms, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
 /* Room for a BULK frame's bulk bytes at *bulk, to be filled by a worker. NULL: no memory. */
 #define SESSION_BULK_BODY_BYTES 4
-struct session_tx *session_tx_create(uint64_t bulk_bytes, uint8_t **bulk);
-void session_tx_free(struct session_tx *tx);
+struct link_tx *session_bulk_create(uint64_t bulk_bytes, uint8_t **bulk);
 
 /* Checks the session's clocks: hello, unfinished frame, stalled, idle. */
 void session_check_time(struct session *session, uint64_t now_ns);

@@ -7,6 +7,7 @@
  */
 #include "daemon/core_internal.h"
 #include "daemon/disk/disk.h"
+#include "daemon/local_link.h"
 #include "proto/layout.h"
 
 #include <stdlib.h>
@@ -247,6 +248,7 @@ static void check_savings(void) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int fds[2];
+    struct link *link;
     struct session *session;
     static bool cleans_up;
     if (size == 0) {
@@ -261,7 +263,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         cleans_up = cleans_up || atexit(leave) == 0;
     }
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
-    require(session_create(core, fds[0], &session) == QUIRE_OK);
+    require(local_link_create(core, fds[0], &link) == QUIRE_OK && session_create(core, link, &session) == QUIRE_OK);
     session->pid = getpid();
     session->member = session->admin = data[0] != 'g' && data[0] != 'f';
     introduce(fds[1], data[0] == 'e' ? 0 : QUIRE_FEATURE_LOAD);

@@ -105,7 +105,7 @@ Test(daemon_guest, reads_outside_a_lease_are_refused, .init = start) {
 
 static bool bounded(struct core *core, uint64_t most) {
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        cr_assert_leq(session->read_bytes + session->tx_bytes, most + QUIRE_FRAME_BYTES + SESSION_BULK_BODY_BYTES);
+        cr_assert_leq(session->read_bytes + session->link->tx_bytes, most + QUIRE_FRAME_BYTES + SESSION_BULK_BODY_BYTES);
     }
     return true;
 }

@@ -254,7 +254,7 @@ Test(daemon_hostile, bulk_from_a_client_ends_it, .init = start) {
 
 static bool held_up(struct core *core, uint64_t bytes) {
     for (struct session *session = core->sessions; session != NULL; session = session->next) {
-        if (session->tx_bytes > bytes && !(session->source.events & EPOLLIN)) {
+        if (session->link->tx_bytes > bytes && !session->link->reads) {
             return true;
         }
     }
@@ -294,8 +294,8 @@ Test(daemon_hostile, who_does_not_read_is_held_up_then_kicked, .init = start) {
 static bool few_descriptors(struct core *core, uint64_t most) {
     bool full = false;
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        cr_assert_leq(session->tx_fds, most);
-        full |= session->tx_fds == most && !(session->source.events & EPOLLIN);
+        cr_assert_leq(session->link->tx_fds, most);
+        full |= session->link->tx_fds == most && !session->link->reads;
     }
     return full;
 }
@@ -438,7 +438,7 @@ static void shorten_unfinished(struct core *core, void *arg) {
 static bool unfinished(struct core *core, uint64_t n) {
     uint64_t count = 0;
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        count += session->unfinished_bytes > 1 << 20;
+        count += session->link->unfinished_bytes > 1 << 20;
     }
     return count == n;
 }
