@@ -109,6 +109,9 @@ void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint3
     record->next = PAGER_NO_RECORD;
     record->block = PAGER_NO_BLOCK;
     ns->blocks -= !pager_block_stored(pager, number);
+    if (pager->disk) {
+        pager_restore_left(pager, number, record->group);
+    }
     pager_dirty_leave(domain, slot);
     if (pager_record_has_bytes(record)) {
         ns->records--;

@@ -4,6 +4,11 @@
 #include <stdlib.h>
 
 /* ---- tombstones ----------------------------------------------------------------------------------------------------------- */
+static void queue(struct pager_disk *disk, const struct pager_tombstone *tombstone) {
+    disk->tombstones[(disk->first_tombstone + disk->n_tombstones++) % PAGER_DISK_MAX_TOMBSTONES] = *tombstone;
+    disk->buried_wanted++;
+}
+
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
     struct pager_disk *disk = pager->disk;
     if (!disk) {
@@ -11,11 +16,17 @@ void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key 
     }
     assert(disk->n_tombstones < PAGER_DISK_MAX_TOMBSTONES); /* pager_keys looks first */
     const struct pager_tombstone tombstone = {.key = *key, .serial = ns->serial, .sequence = ++pager->sequence};
-    disk->tombstones[(disk->first_tombstone + disk->n_tombstones++) % PAGER_DISK_MAX_TOMBSTONES] = tombstone;
-    disk->buried_wanted++;
+    queue(disk, &tombstone);
     pager_remains_bury(pager, ns->serial, key);
     if (disk->restoring) {
         pager_restore_bury(pager, &tombstone);
+    }
+}
+
+void pager_bury_again(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence) {
+    const struct pager_tombstone tombstone = {.key = *key, .serial = ns->serial, .sequence = sequence};
+    if (pager->disk->n_tombstones < PAGER_DISK_MAX_TOMBSTONES) {
+        queue(pager->disk, &tombstone);
     }
 }
 

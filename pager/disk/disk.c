@@ -295,6 +295,12 @@ void pager_demoted(struct pager *pager, uint64_t bytes) {
 }
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
+/* What was found keeps its number while it is known: a deletion that is told later, to this life or to the next, still finds it the older one. */
+static uint64_t number_of(struct pager *pager, const struct pager_record *record) {
+    uint64_t found = pager_restore_sequence(pager, record->block, record->group);
+    return found ? found : ++pager->sequence;
+}
+
 /* A clean copy of what is lost with it is dirty again: the other devices take it. */
 static void soil(struct pager *pager, struct pager_domain *domain) {
     for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
@@ -307,7 +313,7 @@ static void soil(struct pager *pager, struct pager_domain *domain) {
         }
         uint32_t block = record->block;
         pager_disk_forget(pager, block, record->group);
-        record->sequence = record->sequence ? record->sequence : ++pager->sequence;
+        record->sequence = record->sequence ? record->sequence : number_of(pager, record);
         if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
             pager_dirty_enter(pager, domain, slot);
         }

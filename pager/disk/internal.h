@@ -305,6 +305,11 @@ bool pager_all_rest(const struct pager *pager, bool lasting);
  */
 bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint32_t block);
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
+/*
+ * A deletion that was found in a segment of a lower epoch than what it buries, which only damage brings about: that one would be emptied first, so it is written
+ * anew, as it is. When thousands of such wait the rest is not: what they bury is as well hidden as it was.
+ */
+void pager_bury_again(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence);
 /* May these be deleted now? Then the tombstones that they need are paid for. RETRY: not now, for want of room or of budget. */
 enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, const struct pager_ns *ns, const uint8_t *keys,
                                  uint32_t n_keys);
@@ -380,11 +385,12 @@ enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_
 /* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
 void pager_restore_free(struct pager *pager);
 /*
- * While the index is restored each place that was found has its record's sequence, by which older and newer ones are told apart. It goes with its place:
- * what this life puts there has none, so nothing that is found counts as newer, and no deletion that is found buries it.
+ * While the index is restored each place that was found has its record's sequence, by which older and newer ones are told apart. It goes with its place, and with what
+ * memory has of it, whatever becomes of the place: what a client stores there has none, so nothing that is found counts as newer, and no deletion that is found
+ * buries it.
  */
-void pager_restore_left(struct pager *pager, uint32_t block, uint32_t group);
-uint64_t pager_restore_sequence(const struct pager *pager, uint32_t block, uint32_t group); /* 0: the place, if any, was not found */
+void pager_restore_left(struct pager *pager, uint32_t block, uint32_t group);               /* a place, or a record in memory */
+uint64_t pager_restore_sequence(const struct pager *pager, uint32_t block, uint32_t group); /* 0: what there is was not found */
 /* Deleted while the log is still being read. */
 void pager_restore_bury(struct pager *pager, const struct pager_tombstone *tombstone);
 

@@ -63,7 +63,13 @@ static uint64_t *found_sequence(const struct pager_disk *disk, uint32_t block, u
 
 void pager_restore_left(struct pager *pager, uint32_t block, uint32_t group) {
     uint64_t *known = found_sequence(pager->disk, block, group);
-    if (known) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    if (!known || *known == 0 || (pager_where_groups(pager, block) >> group & 1)) {
+        return;
+    }
+    const struct pager_domain *domain = pager_domain_of(pager, b);
+    uint32_t slot = pager_record_find(domain, b, group);
+    if (slot == PAGER_NO_RECORD || !pager_record_has_bytes(&domain->records[slot])) {
         *known = 0;
     }
 }
@@ -217,7 +223,10 @@ static enum quire_status obtain(struct pager *pager, struct coming *coming, cons
     return status;
 }
 
-/* What memory has of a place that was found came from there: it goes, too, but for whoever holds it. */
+/*
+ * What memory has of what was found came from there: it goes, too, but for whoever holds it, and so does what was written from memory since, because the place
+ * was lost.
+ */
 static void bury_found(struct pager *pager, uint32_t block, uint32_t group) {
     struct pager_block *b = pager_block_at(pager, block);
     struct pager_domain *domain = &pager->domains[pager->namespaces[b->ns]->domain];
@@ -241,12 +250,17 @@ static void bury(struct pager *pager, struct coming *coming, const struct quire_
     uint32_t tag = tag_for(pager, coming, &entry->key);
     uint64_t sequence = dig(pager, ns, tag, &entry->key, quire_min_u64(entry->sequence, disk->sequence_end - 1));
     uint32_t block = pager_index_find_tagged(pager->index, tag, ns->number, &entry->key);
+    bool some = false;
     for (uint32_t g = 0; block != PAGER_NO_BLOCK && g < ns->n_groups && g < disk->sequence_groups; g++) {
         const uint64_t *known = sequence_of(disk, block, g);
-        if (known && *known > 0 && *known < sequence && (pager_where_groups(pager, block) >> g & 1)) {
+        if (known && *known > 0 && *known < sequence) {
             bury_found(pager, block, g); /* in a segment of a later epoch */
             block = pager_index_find_tagged(pager->index, tag, ns->number, &entry->key);
+            some = true;
         }
+    }
+    if (some) {
+        pager_bury_again(pager, ns, &entry->key, sequence);
     }
 }
 

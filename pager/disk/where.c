@@ -177,9 +177,6 @@ static void count(struct pager *pager, uint32_t block, const struct pager_where 
     (lives ? pager_log_live : pager_log_dead)(pager->disk->log, where->segment, bytes);
     ns->disk_records += lives ? 1 : UINT64_MAX;
     ns->disk_bytes += lives ? bytes : -(uint64_t)bytes;
-    if (!lives) {
-        pager_restore_left(pager, block, where->group);
-    }
     if (!lives && !ns->deleted) { /* of a deleted namespace nothing comes back: metadata tells */
         pager_remains_note(pager, ns->serial, &pager_block_at(pager, block)->key, where->segment);
     }
@@ -193,6 +190,7 @@ static void take_out(struct pager *pager, uint32_t block, const struct pager_whe
     } else {
         *place = 0;
     }
+    pager_restore_left(pager, block, where->group);
 }
 
 enum quire_status pager_where_put(struct pager *pager, uint32_t block, const struct pager_where *where) {

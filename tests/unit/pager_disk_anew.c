@@ -142,3 +142,114 @@ Test(disk_anew, buried_while_in_memory) {
     cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
     end(rig);
 }
+
+/* Two devices, each with a segment of a former life; the one that is told later has a deletion of what the other one has. */
+static struct rig *two_devices(void) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    disk_attach_devices(rig, 2, 4, 1024, GENERATION << PAGER_SEQUENCE_BITS);
+    for (uint32_t i = 0; i < 8; i++) {
+        bool holds = i % 4 == 0;
+        pager_restore_segment(rig->pager, i, holds ? PAGER_SEGMENT_SEALED : PAGER_SEGMENT_CLEAN, holds ? 1 + i : 0, holds ? 900 : 0, 0);
+    }
+    return rig;
+}
+
+/* The last number under which a block, or its deletion, was written on the first device by this life; 0: none was. */
+static uint64_t written_as(const struct rig *rig, uint32_t key, enum quire_log_kind kind) {
+    const struct rig_disk *disk = disk_of((struct rig *)(uintptr_t)rig);
+    const quire_key wanted = rig_key(key);
+    uint64_t sequence = 0;
+    for (uint32_t s = 0; s < 4; s++) {
+        for (uint32_t i = 0; i < disk->segments[s].n; i++) {
+            const struct quire_log_entry *entry = &disk->segments[s].entries[i];
+            bool is_it = entry->kind == kind && quire_key_equal(&entry->key, &wanted);
+            sequence = is_it ? quire_max_u64(sequence, entry->sequence) : sequence;
+        }
+    }
+    return sequence;
+}
+
+static struct rig *found_and_its_device_lost(void) {
+    struct rig *rig = two_devices();
+    struct quire_wire_grant grant;
+    tell_record(rig, 4, 1, 0, 100, 0);
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+    pager_disk_device_lost(rig->pager, rig->now_ns, 1);
+    pager_check(rig->pager);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    return rig;
+}
+
+/* The device is lost, and memory has the only copy. The deletion is told while nothing has become of that. */
+Test(disk_anew, buried_when_its_device_is_lost) {
+    struct rig *rig = found_and_its_device_lost();
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    disk_settle(rig);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    end(rig);
+}
+
+/*
+ * The other device has taken the copy by then, and it has left memory. It was written under the number that it had: should the daemon die before the deletion is
+ * told, the next start finds that to be the newer one, too. When it is told, it is written again: its segment is older than the copy's, and would be emptied before.
+ */
+Test(disk_anew, buried_where_it_was_written_again) {
+    struct rig *rig = found_and_its_device_lost();
+    disk_settle(rig);
+    cr_assert_gt(disk_leave_memory(rig), 0);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_expect_eq(written_as(rig, 1, QUIRE_LOG_RECORD), 100);
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    disk_settle(rig);
+    cr_expect_eq(written_as(rig, 1, QUIRE_LOG_TOMBSTONE), 150);
+    end(rig);
+}
+
+/* The same while that write is under way. */
+Test(disk_anew, buried_while_it_is_written_again) {
+    struct rig *rig = found_and_its_device_lost();
+    disk_of(rig)->hanging = 1;
+    disk_settle(rig);
+    tell_deletion(rig, 0, 1, 150);
+    disk_of(rig)->hanging = 0;
+    disk_let_go(rig);
+    disk_settle(rig);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_expect_eq(written_as(rig, 1, QUIRE_LOG_RECORD), 100);
+    cr_expect_eq(written_as(rig, 1, QUIRE_LOG_TOMBSTONE), 150);
+    end(rig);
+}
+
+/* But who deleted it and stored it anew stored something else: no deletion of a former life is meant for that. */
+Test(disk_anew, stored_again_after_its_device_was_lost) {
+    struct rig *rig = found_and_its_device_lost();
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
+    cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    disk_settle(rig);
+    cr_assert_gt(disk_leave_memory(rig), 0);
+    cr_expect_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    end(rig);
+}
+
+/* What was found proves damaged while memory has it, too: the copy is as old as that. */
+Test(disk_anew, buried_in_memory_after_damage) {
+    struct rig *rig = starting();
+    struct quire_wire_grant grant;
+    tell_record(rig, 1, 1, 0, 100, 0);
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+    const struct quire_log_entry found = {.key = rig_key(1), .ns = pager_ns_serial(rig->pager, rig->ns), .at_units = 2 + 20 * 1};
+    cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &found));
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    tell_deletion(rig, 0, 1, 150);
+    cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    end(rig);
+}
