@@ -20,7 +20,10 @@
 #define URING_MAX_DEPTH 4096u
 #define URING_BUFFERS 4096u /* memory that can be registered: as many GiB at most */
 #define URING_BUFFER_BYTES (1ull << 30)
-/* From this size on a thread of the kernel's begins a write: pinning and describing its pages took the loop a good tenth of a millisecond for 2 MiB. */
+/*
+ * From this size on a thread of the kernel's begins a write: pinning and describing its pages took the loop a good tenth of a millisecond for 2 MiB. All that
+ * is left of the operation counts: to give the drive no more than a batch's head took the loop 40 to 100 us, and most of its long turns were that.
+ */
 #define URING_AWAY_BYTES (128u << 10)
 /* An operation on registered memory goes in as many runs at most, one after the other: a batch is its head, and records in one or two buffers. */
 #define URING_RUNS 3u
@@ -151,15 +154,15 @@ static void uring_prepare(struct uring_io *uring, struct uring_slot *slot) {
     assert(sqe != NULL); /* there are as many as slots */
     struct iovec *iov = disk_progress_iov(&slot->progress, op, &n_iov);
     uint64_t offset = op->offset + slot->progress.bytes, bytes = 0;
+    for (uint32_t i = 0; op->type == DISK_WRITE && i < n_iov; i++) {
+        bytes += iov[i].iov_len;
+    }
     if (op->type == DISK_SYNC) {
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     } else if ((n_iov = uring_next(uring, iov, n_iov, &buffer)) == 1) {
         uring_prepare_one(sqe, fd, op->type, iov, offset, buffer);
     } else {
         uring_prepare_some(sqe, fd, op->type, iov, n_iov, offset, buffer);
-    }
-    for (uint32_t i = 0; op->type == DISK_WRITE && i < n_iov; i++) {
-        bytes += iov[i].iov_len;
     }
     if (bytes >= URING_AWAY_BYTES) {
         sqe->flags |= IOSQE_ASYNC;
