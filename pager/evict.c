@@ -7,6 +7,12 @@
 #define REQUEST_EVICTIONS 4096u
 #define REQUEST_LOOKS 65536u
 
+/* What went with its device is no copy any more: it may go when another device has it. */
+static bool may_go(struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block);
+    return pager_block_evictable(pager, b) && (!pager_rescue(pager, block) || pager_block_evictable(pager, b));
+}
+
 /* From memory; from everywhere, when the disk does not have it. */
 static uint64_t evict(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
@@ -34,7 +40,7 @@ static bool evict_oldest(struct pager *pager, struct pager_domain *domain, uint3
         }
         const struct pager_block *b = pager_block_at(pager, block);
         bool parent_came = b->age == PAGER_AGE_ORPHANS && !pager_block_goes_first(pager, b);
-        if (parent_came || !pager_block_evictable(pager, b)) {
+        if (parent_came || !may_go(pager, block)) {
             pager_age_remove(&domain->ages, pager->index, block);
             pager_block_file(pager, block); /* where it belongs; in no list while it may not go */
         } else {
@@ -120,7 +126,7 @@ static void evict_upwards(struct pager *pager, uint32_t block, uint32_t next, st
         r->freed += evict(pager, block);
         r->evictions--;
         const struct pager_block *p = parent == PAGER_NO_BLOCK || parent == next ? NULL : pager_block_at(pager, parent);
-        if (!p || !(p->flags & PAGER_BLOCK_LISTED) || p->used > used || !pager_block_evictable(pager, p)) {
+        if (!p || !(p->flags & PAGER_BLOCK_LISTED) || p->used > used || !may_go(pager, parent)) {
             return; /* a placeholder has left the index by now: then it is in no list */
         }
         block = parent;
@@ -137,7 +143,7 @@ static bool evict_list(struct pager *pager, struct pager_domain *domain, uint16_
         const struct pager_block *b = pager_block_at(pager, block);
         uint32_t next = b->next;
         r->looks--;
-        if (b->ns == ns && pager_block_evictable(pager, b)) {
+        if (b->ns == ns && may_go(pager, block)) {
             evict_upwards(pager, block, next, r);
             domain->place.some = true;
         }

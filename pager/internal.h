@@ -84,7 +84,7 @@ struct pager_record {
     uint32_t refs; /* leases, quarantined ones too */
     uint32_t generation;
     float error, ancestry_error;
-    uint32_t dirty_prev, dirty_next; /* WRITING: dirty_next is the segment that it is written to */
+    uint32_t dirty_prev, dirty_next; /* WRITING, CLEAN: dirty_next is the segment that it is written to */
     uint16_t busy;                   /* fills, seals, moves, reads and writes under way */
     uint16_t ns;
     uint8_t state, group, rung, flags;

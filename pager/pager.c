@@ -201,6 +201,9 @@ void pager_tick(struct pager *pager, uint64_t now_ns) {
     pager_clock(pager, now_ns);
     expire(pager);
     pager_ns_sweep(pager);
+    if (pager->disk) {
+        pager_review_pump(pager);
+    }
     pager_room_serve_all(pager);
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         struct pager_domain *domain = &pager->domains[i];

@@ -111,6 +111,7 @@ void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint3
     ns->blocks -= !pager_block_stored(pager, number);
     if (pager->disk) {
         pager_restore_left(pager, number, record->group);
+        pager_clean_leave(pager, record);
     }
     pager_dirty_leave(domain, slot);
     if (pager_record_has_bytes(record)) {

@@ -74,9 +74,36 @@ static void check_records(const struct pager *pager, const struct pager_domain *
             assert(op && op->kind == PAGER_OP_READ && op->read.slot == slot && record->busy == 1);
             assert(op->read.queued == (record->extent == PAGER_NO_EXTENT));
         }
-        if (pager_record_has_bytes(record) && (record->flags & PAGER_RECORD_CLEAN)) {
-            assert(pager_where_groups(pager, record->block) >> record->group & 1);
+        if (record->flags & PAGER_RECORD_CLEAN) {
+            struct pager_where where;
+            assert(pager_record_has_bytes(record) && !(record->flags & PAGER_RECORD_WRITING));
+            assert(pager_where_find(pager, record->block, record->group, &where) && where.segment == record->dirty_next);
         }
+    }
+}
+
+static bool is_ahead(const struct pager *pager, uint32_t domain, uint32_t slot) {
+    const struct pager_review *review = &pager->disk->review;
+    return review->again || domain > review->domain || (domain == review->domain && slot >= review->slot);
+}
+
+/* Whatever is stranded is going to be found. */
+static void check_clean(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    uint64_t records[QUIRE_LOG_MAX_FILES] = {0}, bytes[QUIRE_LOG_MAX_FILES] = {0};
+    for (uint32_t i = 0; i < pager->n_domains; i++) {
+        for (uint32_t slot = 0; slot < pager->domains[i].slots_touched; slot++) {
+            const struct pager_record *record = &pager->domains[i].records[slot];
+            if (record->flags & PAGER_RECORD_CLEAN) {
+                uint32_t device = pager_log_segment(disk->log, record->dirty_next)->device;
+                records[device]++;
+                bytes[device] += record->size_bytes;
+                assert(!pager_is_stranded(pager, record) || (disk->review.on && is_ahead(pager, i, slot)));
+            }
+        }
+    }
+    for (uint32_t d = 0; d < disk->n_devices; d++) {
+        assert(records[d] == disk->devices[d].clean_records && bytes[d] == disk->devices[d].clean_bytes);
     }
 }
 
@@ -138,6 +165,7 @@ void pager_disk_check(const struct pager *pager) {
     if (pager->disk) {
         pager_log_check(pager->disk->log);
         check_places(pager);
+        check_clean(pager);
         check_pins(pager);
         check_ops(pager);
     }

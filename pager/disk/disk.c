@@ -253,6 +253,9 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         dirty += pager->domains[i].dirty_records;
     }
+    if (disk->review.on || (dirty > 0 && pager_devices_in_use(disk) == 0)) {
+        return pager->now_ns;
+    }
     if (dirty > 0) {
         next_ns = quire_max_u64(disk->due_ns, pager_budget_next_ns(&disk->budget, pager->now_ns));
     }
@@ -295,32 +298,6 @@ void pager_demoted(struct pager *pager, uint64_t bytes) {
 }
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
-/* What was found keeps its number while it is known: a deletion that is told later, to this life or to the next, still finds it the older one. */
-static uint64_t number_of(struct pager *pager, const struct pager_record *record) {
-    uint64_t found = pager_restore_sequence(pager, record->block, record->group);
-    return found ? found : ++pager->sequence;
-}
-
-/* A clean copy of what is lost with it is dirty again: the other devices take it. */
-static void soil(struct pager *pager, struct pager_domain *domain) {
-    for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
-        struct pager_record *record = &domain->records[slot];
-        struct pager_where where;
-        if (record->state == PAGER_ABSENT || !(record->flags & PAGER_RECORD_CLEAN) || record->block == PAGER_NO_BLOCK ||
-            !pager_where_find(pager, record->block, record->group, &where) ||
-            pager_log_segment(pager->disk->log, where.segment)->state != PAGER_SEGMENT_LOST) {
-            continue;
-        }
-        uint32_t block = record->block;
-        pager_disk_forget(pager, block, record->group);
-        record->sequence = record->sequence ? record->sequence : number_of(pager, record);
-        if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
-            pager_dirty_enter(pager, domain, slot);
-        }
-        pager_block_file(pager, block);
-    }
-}
-
 /*
  * Nobody waits any more for what is under way there: a drive that hangs may never tell. What it may still read or write stays where it is, and is given out
  * again only when the wish has ended.
@@ -347,10 +324,7 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
         return;
     }
     let_hang(pager, device);
-    for (uint32_t i = 0; i < pager->n_domains; i++) {
-        soil(pager, &pager->domains[i]);
-    }
-    pager_write_give_up(pager);
+    pager_review_expect(pager);
     pager_meta_changed(pager); /* it tells which devices are trusted */
     pager_barriers_wait_for_meta(pager);
     pager_orphans_expect(pager);
@@ -390,7 +364,10 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
         return;
     }
     pager_log_stats(disk->log, &stats->log);
-    for (uint32_t i = 0; i < pager->n_domains; i++) {
+    if (pager_devices_in_use(disk) > 0) { /* else nothing is to be written any more */
+        pager_stranded(pager, &stats->dirty_records, &stats->dirty_bytes);
+    }
+    for (uint32_t i = 0; i < pager->n_domains && pager_devices_in_use(disk) > 0; i++) {
         stats->dirty_bytes += pager->domains[i].dirty_bytes;
         stats->dirty_records += pager->domains[i].dirty_records;
     }

@@ -56,9 +56,8 @@ static void rewrite_from_memory(struct pager *pager, struct pager_domain *domain
     struct pager_record *record = &domain->records[slot];
     record->sequence = record->sequence ? record->sequence : sequence;
     if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
-        pager_dirty_first(domain, slot);
+        pager_dirty_first(pager, domain, slot);
     }
-    (void)pager;
 }
 
 void pager_empty_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot) {

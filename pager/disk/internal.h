@@ -7,6 +7,7 @@
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
  *   live.c     and the other way: what is on disk         meta.c   what the metadata file tells: namespaces, pins
  *   remains.c  what the log may hold that the index does not find
+ *   review.c   what memory has and is to be written after all, found a little at a time
  */
 #ifndef PAGER_DISK_INTERNAL_H
 #define PAGER_DISK_INTERNAL_H
@@ -46,7 +47,7 @@
 /* They are buried while there is as much left as comes in this time, a quarter of what can be: what is left is for what was stored. */
 #define PAGER_DOUBTFUL_BURIALS_LEAVE_S 0.5
 #define PAGER_DISK_HINTS 1024u
-/* Entries of a segment that is emptied, or looks for orphans, of one call. */
+/* Entries of a segment that is emptied, slots of a review, of one call. */
 #define PAGER_DISK_STEP 1024u
 /* After a failed write of metadata. */
 #define PAGER_DISK_AGAIN_NS QUIRE_NS_PER_S
@@ -173,12 +174,19 @@ struct pager_rest {
 struct pager_disk_device {
     struct pager_pace pace;
     struct pager_rest rest;
-    uint32_t in_flight;   /* wishes, of its share */
-    uint32_t writes;      /* batches under way */
-    uint64_t answered_ns; /* when the last of them ended, or the first was asked for */
-    uint64_t ahead_bytes; /* read ahead, asked for or queued */
+    uint32_t in_flight;                  /* wishes, of its share */
+    uint32_t writes;                     /* batches under way */
+    uint64_t answered_ns;                /* when the last of them ended, or the first was asked for */
+    uint64_t ahead_bytes;                /* read ahead, asked for or queued */
+    uint64_t clean_records, clean_bytes; /* that memory has, too */
     /* A domain's each: neither a full pool nor a slow device holds up anybody else. */
     struct pager_read_queue loads[PAGER_MAX_DOMAINS], aheads[PAGER_MAX_DOMAINS];
+};
+
+/* A pass over all slots. */
+struct pager_review {
+    bool on, again; /* under way, or due; another one is */
+    uint32_t domain, slot;
 };
 
 struct pager_disk {
@@ -204,6 +212,7 @@ struct pager_disk {
     uint64_t due_ns;                          /* when the next of them becomes so; 0: not begun */
     uint32_t next_domain;
     bool flushing, flush_told;
+    struct pager_review review;
     struct pager_wish flushed;
 
     /* what the index does not find */
@@ -270,7 +279,6 @@ void pager_op_tell(const struct pager_op *op, struct pager_event *event);
 void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status status);
 /* Does what can be done now; called at the end of whatever changes something, and by every tick. */
 void pager_disk_pump(struct pager *pager);
-void pager_disk_tick(struct pager *pager);
 uint64_t pager_disk_deadline(const struct pager *pager);
 void pager_demoted(struct pager *pager, uint64_t bytes);
 void pager_disk_check(const struct pager *pager);
@@ -279,7 +287,8 @@ uint64_t pager_disk_memory(const struct pager *pager);
 /* ---- write.c -------------------------------------------------------------------------------------------------------------- */
 /* A record was published: it is to be written. Nothing without a disk. */
 void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot);
-void pager_dirty_first(struct pager_domain *domain, uint32_t slot); /* before all others: its segment is being emptied */
+void pager_dirty_first(struct pager *pager, struct pager_domain *domain,
+                       uint32_t slot); /* before all others: its segment is being emptied */
 void pager_dirty_leave(struct pager_domain *domain, uint32_t slot);
 /* A record leaves its block while it is written: the log will hold it, and the index not find it. */
 void pager_write_left(struct pager *pager, const struct pager_record *record);
@@ -288,7 +297,10 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
 void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_due(struct pager *pager);
-void pager_write_give_up(struct pager *pager); /* there is no device any more: only memory has what is dirty */
+void pager_write_give_up(struct pager *pager, uint32_t n); /* of what is dirty, when there is no device any more: only memory has it */
+/* The segment has the same bytes; and not any more. */
+void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_t segment);
+void pager_clean_leave(struct pager *pager, struct pager_record *record);
 /* It says nothing about what the device holds. NO_MEMORY: it was not asked. FULL: it takes nothing now; or it does not sync, and then what it took since the last
    sync is in doubt. */
 static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }
@@ -297,6 +309,17 @@ bool pager_device_rests(const struct pager *pager, uint32_t device);
 uint32_t pager_devices_doubtful(const struct pager *pager);
 /* No device takes anything now; `lasting`: and none is likely to, soon. */
 bool pager_all_rest(const struct pager *pager, bool lasting);
+
+/* ---- review.c ------------------------------------------------------------------------------------------------------------- */
+/*
+ * Stranded: it is clean, and its place went with its device. It becomes dirty, so that another device takes it, by the pass or when it is about to leave memory, whichever
+ * comes first; until then it counts among what is to be written.
+ */
+bool pager_is_stranded(const struct pager *pager, const struct pager_record *record);
+void pager_stranded(const struct pager *pager, uint64_t *records, uint64_t *bytes);
+bool pager_rescue(struct pager *pager, uint32_t block); /* what of it is stranded; true: some was */
+void pager_review_expect(struct pager *pager);
+void pager_review_pump(struct pager *pager); /* once a tick */
 
 /* ---- bury.c --------------------------------------------------------------------------------------------------------------- */
 /*

@@ -259,20 +259,32 @@ void pager_read_pump(struct pager *pager) {
     serve_in_turn(pager, true);
 }
 
-/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+/* ---- what is lost -------------------------------------------------------------------------------------------------------------- */
+/*
+ * The only copy is dirty again. What was found keeps its number while that is known: a deletion that is told later, to this life or to the next, still finds it the
+ * older one.
+ */
+static void soil(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    struct pager_record *record = &domain->records[slot];
+    uint64_t found = pager_restore_sequence(pager, record->block, record->group);
+    record->sequence = record->sequence ? record->sequence : found ? found : ++pager->sequence;
+    pager_dirty_enter(pager, domain, slot);
+}
+
 void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
     struct pager_block *b = pager_block_at(pager, block);
     struct pager_domain *domain = pager_domain_of(pager, b);
     uint32_t slot = pager_record_find(domain, b, group);
-    if (slot != PAGER_NO_RECORD) {
-        struct pager_record *record = &domain->records[slot];
-        if (pager_record_has_bytes(record)) {
-            record->flags &= (uint8_t)~PAGER_RECORD_CLEAN;
-        } else {
-            pager_record_step(pager, domain, slot, PAGER_HAPPENS_DROP);
-        }
+    bool stranded = slot != PAGER_NO_RECORD && pager_is_stranded(pager, &domain->records[slot]);
+    if (slot != PAGER_NO_RECORD && pager_record_has_bytes(&domain->records[slot])) {
+        pager_clean_leave(pager, &domain->records[slot]);
+    } else if (slot != PAGER_NO_RECORD) {
+        pager_record_step(pager, domain, slot, PAGER_HAPPENS_DROP);
     }
     pager_where_drop(pager, block, group);
+    if (stranded) {
+        soil(pager, domain, slot);
+    }
     if (pager_block_stored(pager, block)) {
         pager_block_file(pager, block);
     } else {
@@ -285,6 +297,7 @@ void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
     }
 }
 
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
 static void extent_give(struct pager_domain *domain, struct pager_record *record) {
     if (record->extent != PAGER_NO_EXTENT) {
         domain->leased_bytes -= record->state == PAGER_DOOMED && record->refs ? record->size_bytes : 0;
@@ -341,7 +354,8 @@ static void arrived(struct pager *pager, struct pager_op *op) {
     record->offset = op->read.piece.offset;
     pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LOADED);
     if (pager_where_find(pager, block, record->group, &where)) {
-        record->flags |= PAGER_RECORD_CLEAN;
+        pager_clean_enter(pager, record, where.segment);
+        (void)pager_rescue(pager, block); /* it may have been written elsewhere meanwhile, and lost there */
     }
     promote(pager, pager_block_at(pager, block), op->read.purpose);
     if (op->read.rewrites) {

@@ -10,10 +10,32 @@
 #define MAX_PASSED 64u
 
 /* ---- the lists ------------------------------------------------------------------------------------------------------------ */
-static void enter(struct pager_domain *domain, uint32_t slot, bool first) {
+static struct pager_disk_device *device_of(const struct pager *pager, const struct pager_record *record) {
+    return &pager->disk->devices[pager_log_segment(pager->disk->log, record->dirty_next)->device];
+}
+
+void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_t segment) {
+    record->flags |= PAGER_RECORD_CLEAN;
+    record->dirty_next = segment;
+    device_of(pager, record)->clean_records++;
+    device_of(pager, record)->clean_bytes += record->size_bytes;
+}
+
+void pager_clean_leave(struct pager *pager, struct pager_record *record) {
+    if (!(record->flags & PAGER_RECORD_CLEAN)) {
+        return;
+    }
+    device_of(pager, record)->clean_records--;
+    device_of(pager, record)->clean_bytes -= record->size_bytes;
+    record->flags &= (uint8_t)~PAGER_RECORD_CLEAN;
+    record->dirty_next = PAGER_NO_RECORD;
+}
+
+static void enter(struct pager *pager, struct pager_domain *domain, uint32_t slot, bool first) {
     struct pager_record *record = &domain->records[slot];
+    pager_clean_leave(pager, record);
     assert(pager_record_has_bytes(record) && !(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING)));
-    record->flags = (uint8_t)((record->flags & ~PAGER_RECORD_CLEAN) | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
+    record->flags = (uint8_t)(record->flags | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
     record->dirty_prev = first ? PAGER_NO_RECORD : domain->dirty_last;
     record->dirty_next = first ? domain->dirty_first : PAGER_NO_RECORD;
     *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = slot;
@@ -56,10 +78,10 @@ void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_
         disk->counters.disk_declined++;
         return;
     }
-    enter(domain, slot, false);
+    enter(pager, domain, slot, false);
 }
 
-void pager_dirty_first(struct pager_domain *domain, uint32_t slot) { enter(domain, slot, true); }
+void pager_dirty_first(struct pager *pager, struct pager_domain *domain, uint32_t slot) { enter(pager, domain, slot, true); }
 
 /* It is not written after all: only memory has it. */
 static void decline(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
@@ -70,9 +92,9 @@ static void decline(struct pager *pager, struct pager_domain *domain, uint32_t s
     pager_block_file(pager, record->block);
 }
 
-void pager_write_give_up(struct pager *pager) {
+void pager_write_give_up(struct pager *pager, uint32_t n) {
     for (uint32_t i = 0; i < pager->n_domains && pager_devices_in_use(pager->disk) == 0; i++) {
-        while (pager->domains[i].dirty_first != PAGER_NO_RECORD) {
+        for (; n > 0 && pager->domains[i].dirty_first != PAGER_NO_RECORD; n--) {
             decline(pager, &pager->domains[i], pager->domains[i].dirty_first);
         }
     }
@@ -94,12 +116,17 @@ bool pager_all_rest(const struct pager *pager, bool lasting) {
     return all;
 }
 
+/* Batches that it was given go unanswered. */
+static bool is_silent(const struct pager *pager, uint32_t device) {
+    const struct pager_disk_device *d = &pager->disk->devices[device];
+    return d->writes > 0 && pager->now_ns - d->answered_ns >= PAGER_DISK_SILENT_NS;
+}
+
 uint32_t pager_devices_doubtful(const struct pager *pager) {
     uint32_t doubtful = 0;
     for (uint32_t d = 0; d < pager->disk->n_devices; d++) {
         const struct pager_disk_device *device = &pager->disk->devices[d];
-        bool silent = device->writes > 0 && pager->now_ns - device->answered_ns >= PAGER_DISK_SILENT_NS;
-        doubtful |= silent || device->rest.failures > 0 ? 1u << d : 0;
+        doubtful |= is_silent(pager, d) || device->rest.failures > 0 ? 1u << d : 0;
     }
     return doubtful;
 }
@@ -447,7 +474,7 @@ static void give_up_places(struct pager *pager, const struct gathering *g) {
         struct pager_where where;
         pager_dirty_leave(domain, g->carried[i].slot);
         record->flags &= (uint8_t)~PAGER_RECORD_REWRITE;
-        enter(domain, g->carried[i].slot, false);
+        enter(pager, domain, g->carried[i].slot, false);
         if (pager_where_find(pager, record->block, record->group, &where) && where.segment == pager->disk->emptying.segment) {
             pager_where_drop(pager, record->block, record->group);
         }
@@ -613,7 +640,7 @@ static bool is_burying(const struct pager *pager) {
 /* All is written, and the last segments are sealed, or never will be. */
 static void end_flush(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    bool dirty = disk->writes > 0 || is_burying(pager) || disk->meta_flying;
+    bool dirty = disk->writes > 0 || is_burying(pager) || disk->meta_flying || disk->review.on;
     for (uint32_t i = 0; i < pager->n_domains; i++) {
         dirty |= pager->domains[i].dirty_records > 0;
     }
@@ -684,7 +711,7 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         .rung = entry->rung,
     };
     if (ok && pager_where_put(pager, record->block, &where) == QUIRE_OK) {
-        record->flags |= PAGER_RECORD_CLEAN;
+        pager_clean_enter(pager, record, op->told.segment);
         *(carried->rewritten ? &pager->disk->counters.disk_rewritten_bytes : &pager->disk->counters.disk_admitted_bytes) +=
             entry->size_bytes;
         if (!carried->rewritten) {
@@ -694,7 +721,7 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
     }
     pager_remains_note(pager, entry->ns, &entry->key, op->told.segment); /* it may lie there all the same */
     if (pager_devices_in_use(pager->disk) > 0 && !ok) {
-        enter(domain, carried->slot, carried->rewritten);
+        enter(pager, domain, carried->slot, carried->rewritten);
         return;
     }
     pager->disk->counters.disk_declined++;
