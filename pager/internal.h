@@ -71,7 +71,8 @@ enum pager_record_flags {
     PAGER_RECORD_DIRTY = 4,    /* in its domain's list of those to be written */
     PAGER_RECORD_WRITING = 8,  /* in a batch under way */
     PAGER_RECORD_REWRITE = 16, /* DIRTY because its segment is being emptied: may use the reserve */
-    PAGER_RECORD_READING = 32  /* a read into its extent is under way */
+    PAGER_RECORD_READING = 32, /* a read into its extent is under way */
+    PAGER_RECORD_UNNAMED = 64  /* not written, because the metadata could not tell of its namespace: it is when that does */
 };
 
 struct pager_record {

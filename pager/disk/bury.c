@@ -257,6 +257,10 @@ void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     if (status == QUIRE_OK) {
         disk->meta_durable = op->meta.generation;
         disk->meta_serial = op->meta.serial;
+        if (disk->review.unnamed) {
+            disk->review.unnamed = false; /* until one is found that this did not tell of */
+            pager_review_expect(pager);
+        }
     } else {
         disk->meta_again_ns = pager->now_ns + PAGER_DISK_AGAIN_NS;
     }

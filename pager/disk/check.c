@@ -76,7 +76,7 @@ static void check_records(const struct pager *pager, const struct pager_domain *
         }
         if (record->flags & PAGER_RECORD_CLEAN) {
             struct pager_where where;
-            assert(pager_record_has_bytes(record) && !(record->flags & PAGER_RECORD_WRITING));
+            assert(pager_record_has_bytes(record) && !(record->flags & (PAGER_RECORD_WRITING | PAGER_RECORD_UNNAMED)));
             assert(pager_where_find(pager, record->block, record->group, &where) && where.segment == record->dirty_next);
         }
     }

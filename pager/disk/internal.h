@@ -186,6 +186,7 @@ struct pager_disk_device {
 /* A pass over all slots. */
 struct pager_review {
     bool on, again; /* under way, or due; another one is */
+    bool unnamed;   /* there may be records that wait for the metadata to tell of their namespace */
     uint32_t domain, slot;
 };
 
@@ -301,6 +302,8 @@ void pager_write_give_up(struct pager *pager, uint32_t n); /* of what is dirty, 
 /* The segment has the same bytes; and not any more. */
 void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_t segment);
 void pager_clean_leave(struct pager *pager, struct pager_record *record);
+/* One that was given up because the metadata did not tell of its namespace: it is to be written, if it does now. */
+void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 /* It says nothing about what the device holds. NO_MEMORY: it was not asked. FULL: it takes nothing now; or it does not sync, and then what it took since the last
    sync is in doubt. */
 static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }

@@ -1,6 +1,6 @@
 /*
- * A device is lost, and memory has copies of what was there: only memory has them now, and another device is to take them. A pass over all slots finds them a little at
- * a time, and ends what waited to be written when there is no device any more.
+ * What memory has, and is to be written although nobody stored it just now: copies of what went with its device, and what a namespace stored before the metadata could
+ * tell of it. A pass over all slots finds them a little at a time, and ends what waited to be written when there is no device any more.
  */
 #include "pager/disk/internal.h"
 
@@ -44,12 +44,14 @@ static void look_at(struct pager *pager, struct pager_domain *domain, uint32_t s
     }
     if (pager_is_stranded(pager, record)) {
         pager_disk_forget(pager, record->block, record->group);
+    } else if (record->flags & PAGER_RECORD_UNNAMED) {
+        pager_write_named(pager, domain, slot);
     }
 }
 
 static void pass_ended(struct pager *pager) {
     struct pager_review *review = &pager->disk->review;
-    *review = (struct pager_review){.on = review->again};
+    *review = (struct pager_review){.on = review->again, .unnamed = review->unnamed};
 }
 
 void pager_review_pump(struct pager *pager) {

@@ -35,7 +35,7 @@ static void enter(struct pager *pager, struct pager_domain *domain, uint32_t slo
     struct pager_record *record = &domain->records[slot];
     pager_clean_leave(pager, record);
     assert(pager_record_has_bytes(record) && !(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING)));
-    record->flags = (uint8_t)(record->flags | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
+    record->flags = (uint8_t)((record->flags & ~PAGER_RECORD_UNNAMED) | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
     record->dirty_prev = first ? PAGER_NO_RECORD : domain->dirty_last;
     record->dirty_next = first ? domain->dirty_first : PAGER_NO_RECORD;
     *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = slot;
@@ -242,6 +242,15 @@ static bool may_write(const struct pager *pager, const struct pager_record *reco
     return record->state == PAGER_RESIDENT && !(record->flags & PAGER_RECORD_WRITING) && is_named(pager, record);
 }
 
+void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
+    struct pager_record *record = &domain->records[slot];
+    pager->disk->review.unnamed |= !is_named(pager, record);
+    if (is_named(pager, record)) {
+        record->flags &= (uint8_t)~PAGER_RECORD_UNNAMED;
+        pager_dirty_enter(pager, domain, slot);
+    }
+}
+
 /* Metadata that cannot be written names no new namespace: what that stores would stand in everyone's way, in the list and in memory. */
 static bool is_hopeless(const struct pager *pager, const struct pager_record *record) {
     return pager->disk->meta_fails && !is_named(pager, record);
@@ -263,6 +272,8 @@ static void gather_domain(struct pager *pager, uint32_t number, struct gathering
         if (!may_write(pager, record)) {
             if (is_hopeless(pager, record)) {
                 decline(pager, domain, slot);
+                domain->records[slot].flags |= PAGER_RECORD_UNNAMED;
+                pager->disk->review.unnamed = true;
             }
             passed++;
             continue;
