@@ -169,8 +169,15 @@ static uint32_t tag_for(const struct pager *pager, struct coming *coming, const 
     return coming->tag;
 }
 
-/* A block that is new to the index hangs below its parent, as a put's would. */
-static enum quire_status hang(struct pager *pager, const struct coming *coming, uint32_t block, const struct quire_log_entry *entry) {
+/* Is it still there, and this key's? */
+static bool is_block(const struct pager *pager, const struct coming *coming, const quire_key *key, uint32_t block) {
+    const struct pager_block *b = block == PAGER_NO_BLOCK ? NULL : pager_block_at(pager, block);
+    return b && !(b->flags & PAGER_BLOCK_FREE) && b->ns == coming->ns->number && quire_key_equal(&b->key, key);
+}
+
+/* A block that is new to the index hangs below its parent, as a put's would: often the one that was told last. */
+static enum quire_status hang(struct pager *pager, const struct coming *coming, uint32_t block, const struct quire_log_entry *entry,
+                              uint32_t last) {
     uint32_t parent;
     if (entry->flags & QUIRE_LOG_PARENT_UNKNOWN) {
         pager_block_at(pager, block)->flags |= PAGER_BLOCK_ORPHAN_ROOT;
@@ -178,8 +185,12 @@ static enum quire_status hang(struct pager *pager, const struct coming *coming, 
     if (entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT)) {
         return QUIRE_OK;
     }
-    uint32_t tag = coming->hangs ? coming->parent_tag : pager_index_tag(pager->index, coming->ns->number, &entry->parent);
-    QUIRE_FORWARD(pager_block_obtain_tagged(pager, coming->ns, tag, &entry->parent, &parent));
+    if (is_block(pager, coming, &entry->parent, last)) {
+        parent = last;
+    } else {
+        uint32_t tag = coming->hangs ? coming->parent_tag : pager_index_tag(pager->index, coming->ns->number, &entry->parent);
+        QUIRE_FORWARD(pager_block_obtain_tagged(pager, coming->ns, tag, &entry->parent, &parent));
+    }
     struct pager_block *p = pager_block_at(pager, parent);
     uint32_t used = p->used; /* to be found again is no use */
     enum quire_status status = pager_block_adopt(pager, block, parent);
@@ -196,8 +207,7 @@ static uint32_t led_to(const struct pager *pager, const struct coming *coming, c
         return PAGER_NO_BLOCK;
     }
     uint32_t block = coming->way == BY_TWIN ? last : pager_block_at(pager, last)->parent;
-    const struct pager_block *b = block == PAGER_NO_BLOCK ? NULL : pager_block_at(pager, block);
-    return b && !(b->flags & PAGER_BLOCK_FREE) && b->ns == coming->ns->number && quire_key_equal(&b->key, key) ? block : PAGER_NO_BLOCK;
+    return is_block(pager, coming, key, block) ? block : PAGER_NO_BLOCK;
 }
 
 /* The block's entry; one that stood there only for others to continue becomes a block. */
@@ -215,7 +225,7 @@ static enum quire_status obtain(struct pager *pager, struct coming *coming, cons
     b->n_tokens = entry->n_tokens;
     b->used = 0;
     b->flags |= PAGER_BLOCK_BUILDING; /* so that it stays while its parent is looked for */
-    enum quire_status status = b->parent == PAGER_NO_BLOCK ? hang(pager, coming, *block, entry) : QUIRE_OK;
+    enum quire_status status = b->parent == PAGER_NO_BLOCK ? hang(pager, coming, *block, entry, last) : QUIRE_OK;
     b->flags &= (uint8_t)~PAGER_BLOCK_BUILDING;
     if (status != QUIRE_OK) {
         pager_block_settle(pager, *block);
@@ -317,7 +327,10 @@ static void expect(const struct pager *pager, const struct quire_log_entry *entr
     if (pager->disk->graves) {
         pager_index_expect(pager->disk->graves, tag_for(pager, coming, &entry->key));
     }
-    if (!(entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT)) && entry->kind == QUIRE_LOG_RECORD && coming->way != BY_TWIN) {
+    /* Told from the parent on, as where the puts of a batch were done in reverse. */
+    bool follows = before && before->ns == entry->ns && quire_key_equal(&before->key, &entry->parent);
+    bool has_parent = entry->kind == QUIRE_LOG_RECORD && !(entry->flags & (QUIRE_LOG_PARENT_UNKNOWN | QUIRE_LOG_ROOT));
+    if (has_parent && !follows && coming->way != BY_TWIN) {
         coming->parent_tag = pager_index_tag(pager->index, coming->ns->number, &entry->parent);
         coming->hangs = true;
         pager_index_expect(pager->index, coming->parent_tag);
