@@ -43,8 +43,7 @@ void conn_reset_buffers(quire_client *client) {
     conn->released_bytes = conn->released_ns = 0;
     conn->busy = false;
     conn->bulk_left = 0;
-    conn->bulk_to = NULL;
-    conn->bulk_job = NULL;
+    conn->bulk = (struct bulk){0};
 }
 
 static void back_off(quire_client *client) {
@@ -68,6 +67,7 @@ static void fail_stalled(quire_client *client, struct link *list, enum quire_sta
 
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) {
     struct conn *conn = &client->conn;
+    struct job *cut_off = slice_job(conn->bulk.slice);
     char text[JOB_TEXT_BYTES];
     va_list args;
     va_start(args, format);
@@ -89,6 +89,9 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     ingest_drop(client);
     back_off(client);
     request_fail_all(client, QUIRE_DISCONNECTED, text);
+    if (cut_off != NULL) {
+        job_abort(client, cut_off, QUIRE_DISCONNECTED, text); /* in the middle of what it waited for */
+    }
     fail_stalled(client, &client->stalled_conn, status, text);
     fail_stalled(client, &client->stalled_space, status, text);
     fail_stalled(client, &client->stalled_load, status, text);
@@ -207,6 +210,8 @@ void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {
         conn->member = ack->member;
         conn->verify = ack->verify_always;
         conn->admin = ack->admin;
+        conn->slice_bytes = quire_min_u64(READ_SLICE_BYTES, ack->read_max_bytes > 0 ? ack->read_max_bytes : READ_SLICE_BYTES);
+        conn->ranges = (ack->features & QUIRE_FEATURE_RANGES) != 0;
         snprintf(conn->version, sizeof(conn->version), "%s", ack->version != NULL ? ack->version : "");
         conn->state = CONN_REOPENING;
         conn->reopening = 1;

@@ -1,6 +1,6 @@
 /*
  * Fetch: leased bytes into the caller's memory. Members of the trust domain copy out of the mapped pool without a word to the daemon and
- * read the record's generation again afterwards. Guests are sent the record in slices and scatter their own copy.
+ * read the record's generation again afterwards. Others are sent copies (copies.c), which they scatter.
  */
 #include "client/internal.h"
 #include "proto/status.h"
@@ -180,9 +180,8 @@ static void prepare(struct job *job, quire_lease *lease, quire_dest *dests, uint
 }
 
 void fetch_drop(struct job *job) {
-    free(job->u.fetch.copy);
+    copies_drop(job);
     free(job->u.fetch.load.items);
-    job->u.fetch.copy = NULL;
     job->u.fetch.load.items = NULL;
     lease_unref(job->u.fetch.lease);
 }
@@ -192,6 +191,7 @@ void fetch_end(quire_client *client, struct job *job) {
     enum quire_status status = outcome(client, fetch->dests, fetch->n_dests, job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status);
     job->status = job->status == QUIRE_OK ? status : job->status;
     load_abandon(client, &fetch->load);
+    copies_abandon(client, job);
     fetch_drop(job);
 }
 
@@ -242,92 +242,69 @@ static void advance_mapped(quire_client *client, struct job *job) {
     }
 }
 
-/* ---- guests --------------------------------------------------------------------------------------------------------------- */
-static void ask_slice(quire_client *client, struct job *job, const struct quire_wire_grant *grant) {
-    struct job_fetch *fetch = &job->u.fetch;
-    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
-    read.lease = fetch->lease->id;
-    read.slot = grant->slot;
-    read.offset = fetch->copy_have;
-    read.size = quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
-    request_send(client, job, QUIRE_MSG_READ, &read.base);
-}
-
-static void next_dest(struct job *job, enum quire_status status) {
-    struct job_fetch *fetch = &job->u.fetch;
+/* ---- copies --------------------------------------------------------------------------------------------------------------- */
+static void settle_copy(struct job *job, uint32_t dest, enum quire_status status) {
     remember_text(job, status);
-    settle(&fetch->dests[fetch->next++], status, fetch->seq);
-    free(fetch->copy);
-    fetch->copy = NULL;
+    settle(&job->u.fetch.dests[dest], status, job->u.fetch.seq);
 }
 
-static void scatter_copy(quire_client *client, struct job *job) {
+static void scatter_copy(quire_client *client, struct job *job, struct landed *landed) {
     struct job_fetch *fetch = &job->u.fetch;
-    progress_hand_over(client);
-    client_unlock(client);
-    /* A copy that crossed a wire is verified. */
-    enum quire_status status = copy_record(fetch->lease, fetch->copy, fetch->copy_bytes, &fetch->dests[fetch->next], true);
-    client_lock(client);
-    next_dest(job, status);
+    enum quire_status status = landed->status;
+    if (status == QUIRE_OK) {
+        progress_hand_over(client);
+        client_unlock(client);
+        /* A copy that crossed a wire is verified. */
+        status = copy_record(fetch->lease, landed->bytes, landed->size_bytes, &fetch->dests[landed->dest], true);
+        client_lock(client);
+    } else {
+        error_set(status, "key %u: quired did not send the record", fetch->dests[landed->dest].key_index);
+    }
+    free(landed->bytes);
+    settle_copy(job, landed->dest, status);
 }
 
-static void advance_guest(quire_client *client, struct job *job) {
+/* The next destination is begun, failed or passed over. False: there is none now. */
+static bool begin_copy(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
-    if (job->request != 0 || client->conn.bulk_job == job) {
-        return; /* a slice is on its way: what came is of the disk */
+    if (fetch->next == fetch->n_dests || copies_full(job)) {
+        return false;
     }
-    while (job->abort == QUIRE_OK && fetch->next < fetch->n_dests) {
-        const quire_dest *dest = &fetch->dests[fetch->next];
-        const struct quire_wire_grant *grant;
-        enum quire_status status = dest->status == QUIRE_PENDING ? locate(fetch->lease, &fetch->load, dest, &grant) : QUIRE_PENDING;
-        if (status == QUIRE_PENDING) {
-            fetch->next++;
-            continue;
+    uint32_t next = fetch->next++;
+    const quire_dest *dest = &fetch->dests[next];
+    const struct quire_wire_grant *grant;
+    enum quire_status status = dest->status == QUIRE_PENDING ? locate(fetch->lease, &fetch->load, dest, &grant) : QUIRE_PENDING;
+    if (status == QUIRE_OK) {
+        status = copies_begin(client, job, next, grant);
+        status = status == QUIRE_OK ? QUIRE_PENDING : status;
+    }
+    if (status != QUIRE_PENDING) {
+        settle_copy(job, next, status);
+    }
+    return true;
+}
+
+static void advance_copied(quire_client *client, struct job *job) {
+    struct job_fetch *fetch = &job->u.fetch;
+    struct landed landed;
+    bool goes_on = true;
+    while (goes_on && job->abort == QUIRE_OK && fetch->lease->serial == client->conn.serial && client->conn.state == CONN_UP) {
+        while (begin_copy(client, job)) {
         }
-        if (fetch->lease->serial != client->conn.serial || client->conn.state != CONN_UP) {
-            job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
-            return;
-        }
-        if (status != QUIRE_OK) {
-            next_dest(job, status);
-        } else if (fetch->copy == NULL) {
-            fetch->copy_bytes = grant->size;
-            fetch->copy_have = 0;
-            fetch->copy = malloc(grant->size == 0 ? 1 : grant->size);
-            if (fetch->copy == NULL) {
-                next_dest(job, error_set(QUIRE_NO_MEMORY, "out of memory for a copy"));
-            }
-        } else if (fetch->copy_have < fetch->copy_bytes) {
-            ask_slice(client, job, grant);
-            return;
-        } else {
-            scatter_copy(client, job);
+        tx_flush(client);
+        goes_on = copies_take(job, &landed);
+        if (goes_on) {
+            scatter_copy(client, job, &landed);
         }
     }
-    if (job->abort == QUIRE_OK) {
+    if (job->abort != QUIRE_OK || job->done) {
+        return;
+    }
+    if (fetch->lease->serial != client->conn.serial || client->conn.state != CONN_UP) {
+        job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
+    } else if (fetch->n_copies == 0) {
         pass_ended(client, job);
     }
-}
-
-void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body) {
-    struct job_fetch *fetch = &job->u.fetch;
-    Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, frame->body_bytes, body);
-    uint64_t asked = quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
-    enum quire_status status = bulk == NULL ? QUIRE_CORRUPT : status_from_wire(bulk->status);
-    if (status == QUIRE_OK && frame->bulk_bytes == asked) {
-        client->conn.bulk_to = fetch->copy + fetch->copy_have;
-        client->conn.bulk_job = job;
-    } else {
-        next_dest(job, error_set(status == QUIRE_OK ? QUIRE_CORRUPT : status, "quired did not send the record"));
-        job_wake(client, job);
-    }
-    quire__wire__bulk__free_unpacked(bulk, NULL);
-}
-
-void fetch_on_bulk_end(quire_client *client, struct job *job) {
-    struct job_fetch *fetch = &job->u.fetch;
-    fetch->copy_have += (uint32_t)quire_min_u64(READ_SLICE_BYTES, fetch->copy_bytes - fetch->copy_have);
-    job_wake(client, job);
 }
 
 /* Asks the disk for what is away; what is in memory is copied meanwhile. */
@@ -351,7 +328,7 @@ void fetch_advance(quire_client *client, struct job *job) {
     if (job->u.fetch.lease->pool != NULL) {
         advance_mapped(client, job);
     } else {
-        advance_guest(client, job);
+        advance_copied(client, job);
     }
 }
 

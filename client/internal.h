@@ -43,7 +43,9 @@
 #define STORE_CHUNK_ITEMS 256u
 #define STORE_CHUNKS_IN_FLIGHT 4u
 #define FETCH_STEP_BYTES (16u << 20)  /* copied before other jobs have a turn */
-#define READ_SLICE_BYTES (1u << 20)   /* guests read records in slices */
+#define READ_SLICE_BYTES (1u << 20)   /* records are copied in slices */
+#define COPIES_MOST 16u               /* records on their way to one fetch at once */
+#define COPIES_BYTES (4u << 20)       /* likewise bytes asked for: as many as the daemon keeps in memory for a session */
 #define LOAD_AGAIN_NS QUIRE_NS_PER_MS /* when the socket takes no more */
 #define INGEST_SEGMENTS_MAX 64
 
@@ -95,8 +97,10 @@ struct job_fetch {
     quire_seq *seq;
     bool planned;
     struct load load;
-    uint8_t *copy; /* a guest's copy of the record that is being read */
-    uint32_t copy_bytes, copy_have;
+    struct copy *copies;  /* where the pool is not mapped: records on their way, oldest first */
+    struct slice *slices; /* that were asked for and did not come yet */
+    uint32_t n_copies;
+    uint64_t awaited_bytes; /* of all slices */
 };
 
 struct job_store {
@@ -198,6 +202,7 @@ struct request {
     struct job *job;
     quire_ns *ns;        /* NS_OPEN after a reconnect */
     struct chunk *chunk; /* PUT */
+    struct slice *slice; /* READ */
     uint32_t next_free;
 };
 
@@ -207,6 +212,12 @@ struct waiter {
     struct job *job; /* NULL: wants to know about every asynchronous job */
     bool asleep;
     struct link link;
+};
+
+/* Where raw bytes that are coming belong: a slice of a copy, at this place of this range. NULL: nowhere. */
+struct bulk {
+    struct slice *slice;
+    uint32_t range, at;
 };
 
 /* ---- connection ----------------------------------------------------------------------------------------------------------- */
@@ -223,8 +234,9 @@ struct conn {
     char why[JOB_TEXT_BYTES]; /* it went down */
     uint32_t reopening;       /* namespaces whose answer is outstanding */
     uint64_t epoch, session, pool_bytes, ingest_max_bytes;
+    uint64_t slice_bytes; /* of a copy: what one READ asks for */
     uint32_t lease_ms;
-    bool member, verify, admin;
+    bool member, verify, admin, ranges;
     char version[64];
     struct pool *pool;
     struct quire_decoder decoder;
@@ -232,8 +244,7 @@ struct conn {
     int fds[RX_FDS_MAX];
     uint32_t n_fds;
     uint64_t bulk_left; /* raw bytes to come before the next frame */
-    uint8_t *bulk_to;   /* where they go; NULL: nowhere */
-    struct job *bulk_job;
+    struct bulk bulk;
     uint8_t *tx;
     size_t tx_start, tx_end, tx_capacity;
     uint64_t releases[RELEASES_MAX];
@@ -490,8 +501,28 @@ void load_abandon(quire_client *client, struct load *load);
 void load_on_grants(quire_client *client, struct job *job, const uint8_t *body, size_t size);
 void load_on_error(quire_client *client, struct job *job, enum quire_status status, uint32_t retry_after_ms);
 
-void fetch_on_bulk(quire_client *client, struct job *job, const struct quire_frame *frame, const uint8_t *body);
-void fetch_on_bulk_end(quire_client *client, struct job *job);
+/* ---- copies.c: records from a pool that is not mapped ----------------------------------------------------------------------- */
+/* One that is all there, or failed; the bytes are the taker's to free. */
+struct landed {
+    uint32_t dest;
+    uint32_t size_bytes;
+    enum quire_status status;
+    uint8_t *bytes;
+};
+/* As much is on its way as may be. */
+bool copies_full(const struct job *job);
+/* Asks for what a destination wants of its record. What fails later is told by copies_take. */
+enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
+bool copies_take(struct job *job, struct landed *landed);
+void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body);
+void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size);
+void copies_on_bulk_end(quire_client *client, struct slice *slice);
+/* Whose it is; NULL for none. */
+struct job *slice_job(const struct slice *slice);
+/* Nobody waits any more for what is on its way; then copies_drop. */
+void copies_abandon(quire_client *client, struct job *job);
+void copies_drop(struct job *job);
+
 void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size);
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms);
 void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, size_t size);

@@ -257,10 +257,6 @@ void job_advance(quire_client *client, struct job *job) {
 static void abandon(quire_client *client, struct job *job) {
     uint64_t id = job->request;
     job->request = 0;
-    if (client->conn.bulk_job == job) {
-        client->conn.bulk_job = NULL;
-        client->conn.bulk_to = NULL;
-    }
     request_abandon(client, id);
 }
 

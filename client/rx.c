@@ -94,7 +94,7 @@ static void dispatch(quire_client *client, const struct quire_frame *frame, cons
         break;
     case QUIRE_MSG_BULK:
         if (take_request(client, id, QUIRE_MSG_READ, &request)) {
-            fetch_on_bulk(client, request.job, frame, body);
+            copies_on_bulk(client, request.slice, frame, body);
         }
         break;
     case QUIRE_MSG_INGEST_ACK:
@@ -121,11 +121,10 @@ static void dispatch(quire_client *client, const struct quire_frame *frame, cons
 
 static void end_of_bulk(quire_client *client) {
     struct conn *conn = &client->conn;
-    struct job *job = conn->bulk_job;
-    conn->bulk_job = NULL;
-    conn->bulk_to = NULL;
-    if (job != NULL) {
-        fetch_on_bulk_end(client, job);
+    struct slice *slice = conn->bulk.slice;
+    conn->bulk = (struct bulk){0};
+    if (slice != NULL) {
+        copies_on_bulk_end(client, slice);
     }
 }
 
@@ -136,9 +135,8 @@ static void take_bytes(quire_client *client, const uint8_t *bytes, size_t size) 
         size_t used = 0;
         if (conn->bulk_left > 0) {
             used = (size_t)quire_min_u64(size, conn->bulk_left);
-            if (conn->bulk_to != NULL) {
-                memcpy(conn->bulk_to, bytes, used);
-                conn->bulk_to += used;
+            if (conn->bulk.slice != NULL) {
+                copies_on_bulk_bytes(&conn->bulk, bytes, used);
             }
             conn->bulk_left -= used;
             if (conn->bulk_left == 0) {

@@ -102,6 +102,8 @@ void events_pump(struct core *core);
 void events_populate(struct core *core);
 
 /* guest.c */
+/* What one READ may ask for. */
+uint64_t guest_read_max_bytes(const struct core *core);
 enum session_verdict guest_read(struct session *session, const struct quire_frame *frame, const uint8_t *body);
 /* Frees what an unfinished copy holds; nothing for other jobs. */
 void guest_job_drop(struct core_job *job);

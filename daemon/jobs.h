@@ -9,6 +9,7 @@
 #include "daemon/session.h"
 #include "daemon/workpool.h"
 #include "pager/pager.h"
+#include "proto/wire.h"
 
 struct core_job {
     struct work work;
@@ -28,9 +29,11 @@ struct core_job {
             struct session *session;
             uint64_t request;
             struct link_tx *tx;
-            const uint8_t *from;
+            const uint8_t *record;
             uint8_t *to;
             uint64_t bytes;
+            uint32_t n_ranges;
+            struct quire_wire_range *ranges; /* the job's own */
             const _Atomic uint32_t *generation;
             uint32_t expected;
         } read;

@@ -36,7 +36,7 @@ static void request_welcome(struct session *session, uint64_t request) {
     Quire__Wire__HelloAck ack = QUIRE__WIRE__HELLO_ACK__INIT;
     ack.major = QUIRE_PROTO_MAJOR;
     ack.minor = QUIRE_PROTO_MINOR;
-    ack.features = QUIRE_FEATURE_LOAD;
+    ack.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES;
     ack.epoch = core->epoch;
     ack.session = session->id;
     ack.version = (char *)QUIRE_PACKAGE_VERSION;
@@ -48,6 +48,7 @@ static void request_welcome(struct session *session, uint64_t request) {
     ack.lease_ms = core->config.pager.lease_ms;
     ack.ingest_max_bytes = quire_min_u64(core->config.ingest_window_bytes, core->config.ingest_bytes);
     ack.admin = session->admin;
+    ack.read_max_bytes = guest_read_max_bytes(core);
     const int fds[2] = {pool->fd, pool->generations_fd};
     session_send(session, QUIRE_MSG_HELLO_ACK, request, &ack.base, fds, session->member ? 2 : 0);
 }

@@ -68,6 +68,15 @@ struct quire_wire_load {
 };
 static_assert(sizeof(struct quire_wire_load) == 16, "wire format");
 
+/* A part of a record that a READ asks for. */
+struct quire_wire_range {
+    uint32_t offset; /* within the record */
+    uint32_t size;
+};
+static_assert(sizeof(struct quire_wire_range) == 8, "wire format");
+
+#define QUIRE_MAX_RANGES 1024u /* of one READ */
+
 enum quire_wire_put_flags {
     QUIRE_WIRE_PUT_PARENT_UNKNOWN = 1, /* external key: nothing is known of what comes before */
     QUIRE_WIRE_PUT_ROOT = 2,           /* first block: parent is the namespace's root */

@@ -202,3 +202,38 @@ Test(client_hostile, greeting, .timeout = 60) {
     quire_close(&client);
     twin_stop(&twin);
 }
+
+/* Half of what was asked for, and then nobody is there. */
+static void half_a_record(struct twin *self, int fd, const struct quire_frame *frame, const uint8_t *body) {
+    grant_zeroes(self, fd, frame, body);
+    if (frame->type == QUIRE_MSG_READ) {
+        static const uint8_t bytes[2048];
+        Quire__Wire__Bulk bulk = QUIRE__WIRE__BULK__INIT;
+        twin_send(fd, QUIRE_MSG_BULK, frame->request_id, &bulk.base, 4096, NULL, 0);
+        ssize_t sent = send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL);
+        (void)sent;
+        shutdown(fd, SHUT_RDWR);
+    }
+}
+
+/* The stream breaks off in the middle of a record that is copied: its caller hears that, and does not wait for the deadline. */
+Test(client_hostile, a_copy_breaks_off, .timeout = 60) {
+    quire_client *client;
+    quire_ns *ns;
+    quire_key key = {{1}};
+    quire_lookup_args args = {.keys = &key, .n_keys = 1};
+    quire_lookup_result found;
+    uint16_t k[2][16][8], v[2][16][8];
+    void *k_base[2] = {k[0], k[1]}, *v_base[2] = {v[0], v[1]};
+    quire_dest dest = {.k_base = k_base, .v_base = v_base, .k_token_stride = 16, .v_token_stride = 16};
+    twin.script = half_a_record;
+    twin.guest = true;
+    twin_start(&twin);
+    cr_assert_eq(twin_open(&twin, &client, &ns), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_lookup(ns, &args, NULL, &found), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(quire_fetch(found.lease, &dest, 1, NULL, 600000), QUIRE_DISCONNECTED);
+    quire_release(&found.lease);
+    quire_ns_close(&ns);
+    quire_close(&client);
+    twin_stop(&twin);
+}

@@ -30,8 +30,9 @@ struct quired {
     bool verify;
     uint32_t lease_ms;
     uint64_t ingest_bytes, ingest_window_bytes;
-    uint64_t disk_bytes; /* 0: no disk tier; else one file of that size */
-    const char *fault;   /* a rule of daemon/disk/faults.h for it */
+    uint32_t session_bytes; /* copies for one guest at once; 0: as by default */
+    uint64_t disk_bytes;    /* 0: no disk tier; else one file of that size */
+    const char *fault;      /* a rule of daemon/disk/faults.h for it */
 };
 
 static struct core *quired_core;
@@ -56,6 +57,9 @@ static inline void quired_child(const struct quired *quired) {
     if (quired->ingest_bytes != 0) {
         config.ingest_bytes = quired->ingest_bytes;
         config.ingest_window_bytes = quired->ingest_window_bytes;
+    }
+    if (quired->session_bytes != 0) {
+        config.max_session_memory_bytes = quired->session_bytes;
     }
     if (quired->disk_bytes != 0) {
         snprintf(config.files[0].path, sizeof(config.files[0].path), "%s/log0", quired->folder);

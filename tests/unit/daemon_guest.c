@@ -31,6 +31,14 @@ static uint64_t read_send(uint64_t lease, uint32_t slot, uint64_t offset, uint64
     return frames_send(&client, QUIRE_MSG_READ, &read.base);
 }
 
+static uint64_t read_ranges(uint64_t lease, uint32_t slot, const struct quire_wire_range *ranges, size_t bytes) {
+    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
+    read.lease = lease;
+    read.slot = slot;
+    read.ranges = (ProtobufCBinaryData){.len = bytes, .data = (uint8_t *)ranges};
+    return frames_send(&client, QUIRE_MSG_READ, &read.base);
+}
+
 static enum quire_status bulk_status(const struct frames_answer *answer) {
     Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, answer->frame.body_bytes, answer->body);
     cr_assert_not_null(bulk);
@@ -99,6 +107,49 @@ Test(daemon_guest, reads_outside_a_lease_are_refused, .init = start) {
     struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, read_send(grants->lease, grant.slot, 0, 1));
     cr_assert_neq(bulk_status(&answer), QUIRE_OK, "a released lease still reads");
     frames_answer_free(&answer);
+    quire__wire__grants__free_unpacked(grants, NULL);
+    stop();
+}
+
+/* Several ranges of a record come one behind the other; any that leaves the record, or too many, and none comes. */
+Test(daemon_guest, ranges, .init = start) {
+    struct quire_wire_grant grant;
+    static struct quire_wire_range ranges[QUIRE_MAX_RANGES + 1];
+    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+    frames_store(&client, ns, 1);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 1);
+    memcpy(&grant, grants->grants.data, sizeof grant);
+    struct frames_answer whole = frames_expect(&client, QUIRE_MSG_BULK, read_send(grants->lease, grant.slot, 0, grant.size));
+    const struct quire_wire_range some[] = {{0, 128}, {grant.size - 5, 5}, {64, 200}};
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, read_ranges(grants->lease, grant.slot, some, sizeof some));
+    cr_assert_eq(bulk_status(&answer), QUIRE_OK);
+    cr_assert_eq(answer.frame.bulk_bytes, 333);
+    cr_assert_eq(memcmp(answer.bulk, whole.bulk, 128), 0);
+    cr_assert_eq(memcmp(answer.bulk + 128, whole.bulk + grant.size - 5, 5), 0);
+    cr_assert_eq(memcmp(answer.bulk + 133, whole.bulk + 64, 200), 0);
+    frames_answer_free(&answer);
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(ranges); i++) {
+        ranges[i] = (struct quire_wire_range){.offset = i % 100, .size = 1};
+    }
+    const struct {
+        const struct quire_wire_range *ranges;
+        size_t size;
+    } refused[] = {{ranges, sizeof ranges},
+                   {ranges, 12},
+                   {(const struct quire_wire_range[]){{0, 1}, {0, 0}}, 16},
+                   {(const struct quire_wire_range[]){{0, 1}, {grant.size, 1}}, 16},
+                   {(const struct quire_wire_range[]){{0, 1}, {1, UINT32_MAX}}, 16}};
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(refused); i++) {
+        answer = frames_expect(&client, QUIRE_MSG_BULK, read_ranges(grants->lease, grant.slot, refused[i].ranges, refused[i].size));
+        cr_assert_eq(bulk_status(&answer), QUIRE_INVALID, "%u", i);
+        cr_assert_eq(answer.frame.bulk_bytes, 0);
+        frames_answer_free(&answer);
+    }
+    answer = frames_expect(&client, QUIRE_MSG_BULK, read_ranges(grants->lease, grant.slot, ranges, sizeof ranges - sizeof ranges[0]));
+    cr_assert_eq(answer.frame.bulk_bytes, QUIRE_MAX_RANGES);
+    frames_answer_free(&answer);
+    frames_answer_free(&whole);
     quire__wire__grants__free_unpacked(grants, NULL);
     stop();
 }

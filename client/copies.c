@@ -1,0 +1,286 @@
+/*
+ * Copies: records for callers whose process does not see the pool. The daemon is asked for what the caller wants of each, in slices, several of which
+ * are on their way at once, for several records; what came is verified and scattered from there.
+ *
+ * A record's copy is as long as the record, and only the parts that were asked for are filled: the places of lanes, and so all
+ * checks, are the same as in the pool. Of a part of a block only its lanes come, with the header and the directory.
+ */
+#include "client/internal.h"
+
+#include <stdlib.h>
+
+/* A record on its way, for one destination. */
+struct copy {
+    struct copy *next;
+    uint32_t dest;
+    uint32_t size_bytes;
+    uint64_t awaited_bytes;
+    enum quire_status failed; /* the first of its slices */
+    uint8_t *bytes;
+};
+
+/* What one READ asks for. Lives until its bytes have come, or its job ends. */
+struct slice {
+    struct slice *next;
+    struct job *job;
+    struct copy *copy;
+    uint64_t request;
+    uint64_t bytes;
+    uint32_t n_ranges;
+    struct quire_wire_range ranges[];
+};
+
+/* ---- which parts ---------------------------------------------------------------------------------------------------------- */
+/* The parts of a record that a rectangle needs, ascending; neighbours are one. */
+struct parts {
+    struct quire_wire_range *ranges;
+    uint32_t n, capacity;
+};
+
+/* Lanes of a rectangle, K and V, and the part before them. */
+static uint32_t most_parts(const quire_rect *rect) { return 1 + 2u * rect->n_layers * rect->n_heads; }
+
+static void add_part(struct parts *parts, uint32_t offset, uint32_t size) {
+    struct quire_wire_range *last = parts->n > 0 ? &parts->ranges[parts->n - 1] : NULL;
+    uint32_t end = last != NULL ? last->offset + last->size : 0;
+    if (last != NULL && offset - end < QUIRE_RECORD_ALIGN) {
+        last->size = offset + size - last->offset; /* lanes are padded: what lies between costs less than a range */
+    } else {
+        parts->ranges[parts->n++] = (struct quire_wire_range){.offset = offset, .size = size};
+    }
+}
+
+/* The shape of a raw record of this size; false: it has none. A block's size grows with its tokens. */
+static bool shape_of(const quire_layout *layout, uint32_t group, uint32_t size_bytes, struct quire_record_shape *shape) {
+    uint32_t low = 1, high = layout->block_tokens;
+    bool full = quire_record_shape(layout, group, high, 0, shape) == QUIRE_OK && shape->size_bytes == size_bytes;
+    while (!full && low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (quire_record_shape(layout, group, middle, 0, shape) != QUIRE_OK) {
+            return false;
+        }
+        low = shape->size_bytes < size_bytes ? middle + 1 : low;
+        high = shape->size_bytes < size_bytes ? high : middle;
+    }
+    return full || (quire_record_shape(layout, group, low, 0, shape) == QUIRE_OK && shape->size_bytes == size_bytes);
+}
+
+static void add_lanes(struct parts *parts, const struct quire_record_shape *shape, const quire_rect *rect) {
+    add_part(parts, 0, shape->payload_offset);
+    for (uint32_t layer = rect->first_layer; layer < (uint32_t)rect->first_layer + rect->n_layers; layer++) {
+        for (uint32_t kv = 0; kv < 2; kv++) {
+            for (uint32_t head = rect->first_head; head < (uint32_t)rect->first_head + rect->n_heads; head++) {
+                uint32_t lane = quire_record_lane(shape, layer, kv, head);
+                uint32_t bytes = (kv == 0 ? shape->k_lane_bytes : shape->v_lane_bytes);
+                if (bytes > 0) {
+                    add_part(parts, quire_record_lane_offset(shape, lane), bytes);
+                }
+            }
+        }
+    }
+}
+
+/* What a destination needs of its record; all of it where the daemon sends no ranges, or where less would be no raw lanes. */
+static enum quire_status find_parts(const quire_client *client, const quire_lease *lease, const quire_dest *dest,
+                                    const struct quire_wire_grant *grant, struct parts *parts) {
+    const quire_layout *layout = &lease->ns->layout;
+    struct quire_record_shape shape;
+    quire_rect rect;
+    bool some = client->conn.ranges && !layout->opaque && grant->rung == QUIRE_RUNG_RAW &&
+                lease_rect(lease, dest->group, &dest->rect, &rect) == QUIRE_OK && shape_of(layout, dest->group, grant->size, &shape);
+    parts->capacity = some ? most_parts(&rect) : 1;
+    parts->n = 0;
+    parts->ranges = malloc(parts->capacity * sizeof(*parts->ranges));
+    if (parts->ranges == NULL) {
+        return error_set(QUIRE_NO_MEMORY, "out of memory for a request");
+    }
+    if (some) {
+        add_lanes(parts, &shape, &rect);
+    } else {
+        add_part(parts, 0, grant->size);
+    }
+    return QUIRE_OK;
+}
+
+/* ---- asking --------------------------------------------------------------------------------------------------------------- */
+static void free_slice(struct job *job, struct slice *slice) {
+    for (struct slice **at = &job->u.fetch.slices; *at != NULL; at = &(*at)->next) {
+        if (*at == slice) {
+            *at = slice->next;
+            break;
+        }
+    }
+    free(slice);
+}
+
+/* The next slice of what is left of the parts; they are shortened by it. NULL: no memory. */
+static struct slice *cut_slice(struct parts *parts, uint32_t *first, uint64_t most_bytes, struct job *job, struct copy *copy) {
+    uint32_t most = (uint32_t)quire_min_u64(parts->n - *first, QUIRE_MAX_RANGES);
+    struct slice *slice = malloc(sizeof(*slice) + most * sizeof(slice->ranges[0]));
+    if (slice == NULL) {
+        return NULL;
+    }
+    *slice = (struct slice){.job = job, .copy = copy};
+    while (slice->n_ranges < most && slice->bytes < most_bytes) {
+        struct quire_wire_range *part = &parts->ranges[*first];
+        uint32_t size = (uint32_t)quire_min_u64(part->size, most_bytes - slice->bytes);
+        slice->ranges[slice->n_ranges++] = (struct quire_wire_range){.offset = part->offset, .size = size};
+        slice->bytes += size;
+        part->offset += size;
+        part->size -= size;
+        *first += part->size == 0;
+    }
+    return slice;
+}
+
+static enum quire_status ask_slice(quire_client *client, struct slice *slice, uint64_t lease, uint32_t slot) {
+    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
+    read.lease = lease;
+    read.slot = slot;
+    if (slice->n_ranges == 1) {
+        read.offset = slice->ranges[0].offset;
+        read.size = slice->ranges[0].size;
+    } else {
+        read.ranges = (ProtobufCBinaryData){.len = slice->n_ranges * sizeof(slice->ranges[0]), .data = (uint8_t *)slice->ranges};
+    }
+    struct request *request = request_new(client, QUIRE_MSG_READ, slice->job);
+    if (request == NULL) {
+        return error_set(QUIRE_RETRY, "too many requests are outstanding: drain completions first");
+    }
+    release_before(client);
+    enum quire_status status = tx_frame(client, QUIRE_MSG_READ, request->id, &read.base);
+    if (status != QUIRE_OK) {
+        request_free(client, request);
+        return error_set(status, "the request could not be sent: it is too large, or memory is short");
+    }
+    request->slice = slice;
+    slice->request = request->id;
+    return QUIRE_OK;
+}
+
+/* What of it could be asked for is awaited, whatever failed after that. */
+static enum quire_status ask_parts(quire_client *client, struct job *job, struct copy *copy, struct parts *parts, uint32_t slot) {
+    struct job_fetch *fetch = &job->u.fetch;
+    for (uint32_t first = 0; first < parts->n;) {
+        struct slice *slice = cut_slice(parts, &first, client->conn.slice_bytes, job, copy);
+        if (slice == NULL) {
+            return error_set(QUIRE_NO_MEMORY, "out of memory for a request");
+        }
+        enum quire_status status = ask_slice(client, slice, fetch->lease->id, slot);
+        if (status != QUIRE_OK) {
+            free(slice);
+            return status;
+        }
+        slice->next = fetch->slices;
+        fetch->slices = slice;
+        copy->awaited_bytes += slice->bytes;
+        fetch->awaited_bytes += slice->bytes;
+    }
+    return QUIRE_OK;
+}
+
+bool copies_full(const struct job *job) { return job->u.fetch.n_copies == COPIES_MOST || job->u.fetch.awaited_bytes >= COPIES_BYTES; }
+
+enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant) {
+    struct job_fetch *fetch = &job->u.fetch;
+    struct copy *copy = calloc(1, sizeof(*copy));
+    uint8_t *bytes = malloc(grant->size == 0 ? 1 : grant->size);
+    struct parts parts;
+    if (copy == NULL || bytes == NULL || find_parts(client, fetch->lease, &fetch->dests[dest], grant, &parts) != QUIRE_OK) {
+        free(bytes);
+        free(copy);
+        return error_set(QUIRE_NO_MEMORY, "out of memory for a copy");
+    }
+    *copy = (struct copy){.dest = dest, .size_bytes = grant->size, .bytes = bytes};
+    copy->failed = ask_parts(client, job, copy, &parts, grant->slot);
+    free(parts.ranges);
+    struct copy **at = &fetch->copies;
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    *at = copy;
+    fetch->n_copies++;
+    return QUIRE_OK;
+}
+
+/* ---- answers -------------------------------------------------------------------------------------------------------------- */
+void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body) {
+    Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, frame->body_bytes, body);
+    enum quire_status status = bulk == NULL ? QUIRE_CORRUPT : status_from_wire(bulk->status);
+    quire__wire__bulk__free_unpacked(bulk, NULL);
+    slice->request = 0;
+    if (status == QUIRE_OK && frame->bulk_bytes == slice->bytes) {
+        client->conn.bulk = (struct bulk){.slice = slice};
+        return;
+    }
+    slice->copy->failed = slice->copy->failed != QUIRE_OK ? slice->copy->failed : status != QUIRE_OK ? status : QUIRE_CORRUPT;
+    copies_on_bulk_end(client, slice);
+}
+
+void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size) {
+    const struct slice *slice = bulk->slice;
+    while (size > 0 && bulk->range < slice->n_ranges) {
+        const struct quire_wire_range *range = &slice->ranges[bulk->range];
+        size_t n = (size_t)quire_min_u64(size, range->size - bulk->at);
+        memcpy(slice->copy->bytes + range->offset + bulk->at, bytes, n);
+        bytes += n;
+        size -= n;
+        bulk->at += (uint32_t)n;
+        if (bulk->at == range->size) {
+            bulk->range++;
+            bulk->at = 0;
+        }
+    }
+}
+
+void copies_on_bulk_end(quire_client *client, struct slice *slice) {
+    struct job *job = slice->job;
+    slice->copy->awaited_bytes -= slice->bytes;
+    job->u.fetch.awaited_bytes -= slice->bytes;
+    free_slice(job, slice);
+    job_wake(client, job);
+}
+
+struct job *slice_job(const struct slice *slice) {
+    return slice != NULL ? slice->job : NULL;
+}
+
+/* ---- the end -------------------------------------------------------------------------------------------------------------- */
+static void free_copy(struct job *job, struct copy **at) {
+    struct copy *copy = *at;
+    *at = copy->next;
+    job->u.fetch.n_copies--;
+    free(copy->bytes);
+    free(copy);
+}
+
+bool copies_take(struct job *job, struct landed *landed) {
+    for (struct copy **at = &job->u.fetch.copies; *at != NULL; at = &(*at)->next) {
+        struct copy *copy = *at;
+        if (copy->awaited_bytes == 0) {
+            *landed = (struct landed){.dest = copy->dest, .bytes = copy->bytes, .size_bytes = copy->size_bytes, .status = copy->failed};
+            copy->bytes = NULL;
+            free_copy(job, at);
+            return true;
+        }
+    }
+    return false;
+}
+
+void copies_abandon(quire_client *client, struct job *job) {
+    for (const struct slice *slice = job->u.fetch.slices; slice != NULL; slice = slice->next) {
+        if (client->conn.bulk.slice == slice) {
+            client->conn.bulk = (struct bulk){0};
+        }
+        request_abandon(client, slice->request);
+    }
+}
+
+void copies_drop(struct job *job) {
+    while (job->u.fetch.slices != NULL) {
+        free_slice(job, job->u.fetch.slices);
+    }
+    while (job->u.fetch.copies != NULL) {
+        free_copy(job, &job->u.fetch.copies);
+    }
+}
