@@ -323,6 +323,26 @@ static void slot_put(struct pager_index *index, uint32_t segment, uint64_t slot)
     index->segments[segment].used++;
 }
 
+/* The slots of a segment that is divided, from where they stand aside to its halves. What is in each bucket is counted, which is cheaper than looking. */
+static void share_out(struct pager_index *index, uint32_t lower, uint32_t upper) {
+    const uint32_t segments[2] = {lower, upper};
+    unsigned shift = TAG_BITS - index->segments[lower].depth;
+    uint8_t filled[2][SEGMENT_BUCKETS] = {{0}};
+    for (uint32_t i = 0; i < SEGMENT_SLOTS; i++) {
+        uint64_t slot = index->scratch[i];
+        if (slot == 0) {
+            continue;
+        }
+        unsigned half = slot_tag(slot) >> shift & 1;
+        uint32_t bucket = home_of(slot_tag(slot));
+        while (filled[half][bucket] == BUCKET_SLOTS) {
+            bucket = next_bucket(bucket);
+        }
+        segment_slots(index, segments[half])[bucket * BUCKET_SLOTS + filled[half][bucket]++] = slot;
+        index->segments[segments[half]].used++;
+    }
+}
+
 /* Divides a segment by the next bit of its tags. NO_MEMORY leaves everything as it was. */
 static enum quire_status segment_split(struct pager_index *index, uint32_t segment, uint32_t tag) {
     uint32_t depth = index->segments[segment].depth;
@@ -346,12 +366,7 @@ static enum quire_status segment_split(struct pager_index *index, uint32_t segme
     for (uint32_t i = 0; i < half; i++) {
         upper[i] = fresh;
     }
-    for (uint32_t i = 0; i < SEGMENT_SLOTS; i++) {
-        if (index->scratch[i] != 0) {
-            bool is_upper = slot_tag(index->scratch[i]) >> (TAG_BITS - 1 - depth) & 1;
-            slot_put(index, is_upper ? fresh : segment, index->scratch[i]);
-        }
-    }
+    share_out(index, segment, fresh);
     return QUIRE_OK;
 }
 
