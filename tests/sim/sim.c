@@ -1,25 +1,18 @@
 /*
- * Many lives of a daemon, each from a seed:
- *
- *     sim [--seeds FROM..TO | --seed N] [--steps N] [--seconds S] [--verbose]
- *
- * After every step it is asked whether what the pager says and does can be true (sim_model.h); now and then the pager recounts its books; now and then all
- * become calm, and then everything that was begun must come to an end. A seed that fails is named, and fails again in the same way.
+ * A life after another, step by step. After every step it is asked whether what the pager says and does can be true (sim_model.h); now and then the pager
+ * recounts its books; now and then all become calm, and then everything that was begun must come to an end.
  */
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim_server.h"
 
 #include <stdlib.h>
-#include <time.h>
 
-#define STEPS 3000u
 #define CALM_NS (120 * QUIRE_NS_PER_S)
 /* Ticks in a row that are due at once. */
 #define MOST_SPINS 20000u
-/* Every so many seeds one is run twice. */
-#define REPLAY_EVERY 32u
 
 /* ---- one step ------------------------------------------------------------------------------------------------------------- */
 static void pump(struct sim *sim) {
@@ -271,10 +264,10 @@ static void roll_fate(struct sim *sim) {
         sim_disk_spoil(sim);
     }
     if (config->deaths_permille > 0 && sim_roll(sim, 1000) < config->deaths_permille) {
-        sim_store_kill(sim, sim_roll(sim, config->shape.n_devices));
+        sim_faults_kill(sim, sim_roll(sim, config->shape.n_devices));
     }
     if (config->hangs_permille > 0 && sim_roll(sim, 1000) < config->hangs_permille) {
-        sim_store_hang(sim, sim_roll(sim, config->shape.n_devices));
+        sim_faults_hang(sim, sim_roll(sim, config->shape.n_devices));
     }
     bool ill_fated = sim->ill_fated && sim_chance(sim, 30);
     if (sim_roll(sim, 1000) < config->crash_permille || ill_fated) {
@@ -355,7 +348,7 @@ static void leave(struct sim *sim) {
     note_counters(sim);
 }
 
-static uint64_t run_seed(uint64_t seed, uint64_t steps, bool verbose, struct sim_counts *counts) {
+uint64_t sim_run(uint64_t seed, uint64_t steps, bool verbose, struct sim_counts *counts) {
     struct sim *sim = calloc(1, sizeof(*sim));
     *sim = (struct sim){.seed = seed, .dice = {seed}, .counts = counts, .now_ns = SIM_MS};
     sim->trace.hash = 0xcbf29ce484222325ull;
@@ -373,80 +366,4 @@ static uint64_t run_seed(uint64_t seed, uint64_t steps, bool verbose, struct sim
     destroy(sim);
     free(sim);
     return hash;
-}
-
-/* ---- many of them --------------------------------------------------------------------------------------------------------- */
-struct options {
-    uint64_t from, to, steps;
-    double seconds;
-    bool verbose;
-};
-
-static bool parse(int argc, char **argv, struct options *options) {
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        char *end = NULL;
-        if (strcmp(argv[i], "--verbose") == 0) {
-            options->verbose = true;
-            continue;
-        }
-        i++;
-        if (strcmp(argv[i - 1], "--seeds") == 0) {
-            options->from = strtoull(value, &end, 0);
-            if (strncmp(end, "..", 2) != 0) {
-                return false;
-            }
-            options->to = strtoull(end + 2, &end, 0);
-        } else if (strcmp(argv[i - 1], "--seed") == 0) {
-            options->from = options->to = strtoull(value, &end, 0);
-        } else if (strcmp(argv[i - 1], "--steps") == 0) {
-            options->steps = strtoull(value, &end, 0);
-        } else if (strcmp(argv[i - 1], "--seconds") == 0) {
-            options->seconds = strtod(value, &end);
-        } else {
-            return false;
-        }
-        if (*value == 0 || *end != 0) {
-            return false;
-        }
-    }
-    return options->from <= options->to;
-}
-
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-int main(int argc, char **argv) {
-    struct options options = {.from = 1, .to = UINT64_MAX, .steps = STEPS};
-    struct sim_counts counts = {0};
-    if (!parse(argc, argv, &options)) {
-        fprintf(stderr, "usage: sim [--seeds FROM..TO | --seed N] [--steps N] [--seconds S] [--verbose]\n");
-        return 2;
-    }
-    double began = seconds_now();
-    uint64_t seed = options.from, n = 0, replayed = 0;
-    for (bool more = true; more; more = seed++ < options.to && (options.seconds <= 0 || seconds_now() - began < options.seconds)) {
-        uint64_t hash = run_seed(seed, options.steps, options.verbose, &counts);
-        if (seed % REPLAY_EVERY == 0) {
-            struct sim_counts again = {0};
-            if (run_seed(seed, options.steps, false, &again) != hash) {
-                fprintf(stderr, "sim: failed: seed %" PRIu64 " went another way the second time\n", seed);
-                return 1;
-            }
-            replayed++;
-        }
-        n++;
-        if (options.from == options.to) {
-            printf("sim: seed %" PRIu64 ": trace %016" PRIx64 "\n", seed, hash);
-        }
-    }
-    printf("sim: %" PRIu64 " seeds clean, %" PRIu64 " to %" PRIu64 ", %" PRIu64 " of them replayed, in %.1f s\n", n, options.from,
-           options.from + n - 1, replayed, seconds_now() - began);
-#define X(name) printf("  %s %" PRIu64 "\n", #name, counts.name);
-    SIM_COUNTS(X)
-#undef X
-    return 0;
 }

@@ -7,7 +7,7 @@
  *   sim_config    how this world is made      sim_store     the disk's wishes on bytes      sim_model     what is true, whatever the pager says
  *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
  *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim_pins      what is true of pins
- *   sim           the loop, crashes, quiet times
+ *   sim_faults    what goes wrong with drives     sim           the loop, crashes, quiet times     sim_main      the program
  */
 #ifndef SIM_H
 #define SIM_H
@@ -98,6 +98,9 @@ static inline uint32_t sim_roll(struct sim *sim, uint32_t n) { return (uint32_t)
 static inline bool sim_chance(struct sim *sim, uint32_t percent) { return sim_roll(sim, 100) < percent; }
 /* [from, to] */
 static inline uint32_t sim_between(struct sim *sim, uint32_t from, uint32_t to) { return from + sim_roll(sim, to - from + 1); }
+
+/* A seed's lives, so many steps of them; the sum over all that happened. */
+uint64_t sim_run(uint64_t seed, uint64_t steps, bool verbose, struct sim_counts *counts);
 
 #define SIM_REQUIRE(sim, condition)                                                                                                        \
     do {                                                                                                                                   \

@@ -43,15 +43,5 @@ void sim_executor_reset(struct sim *sim);
 /* sim_store.c */
 void sim_store_begin(struct sim *sim, const struct pager_event *event);
 void sim_store_reset(struct sim *sim);
-/* The pager is told that a device is out of use. */
-void sim_store_lose(struct sim *sim, uint32_t device);
-void sim_store_read_failed(struct sim *sim, uint32_t device);
-/* A drive fails for good: whoever asks it for something hears of it. */
-void sim_store_kill(struct sim *sim, uint32_t device);
-/*
- * What is asked of a drive is not answered for a while, or not in this life. After the limit the pager is told; the answers come all
- * the same, late.
- */
-void sim_store_hang(struct sim *sim, uint32_t device);
 
 #endif

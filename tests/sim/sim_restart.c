@@ -1,5 +1,6 @@
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_scrub.h"
 #include "tests/sim/sim_walk.h"
@@ -121,7 +122,7 @@ static void unreadable(struct sim *sim, uint32_t device) {
     if (!sim->executor.devices[device].told_lost) {
         sim_say(sim, "device %u cannot be read", device);
         sim->counts->unreadable++;
-        sim_store_lose(sim, device);
+        sim_faults_lose(sim, device);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "tests/sim/sim_scrub.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_walk.h"
 
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static void open_segment(struct sim *sim, struct sim_task *task) {
     scrub->at = 0;
     if (unread != SIM_READ_ALL) {
         (void)sim_disk_locate(sim, scrub->segment, 0, &device);
-        sim_store_read_failed(sim, device);
+        sim_faults_read_failed(sim, device);
     }
     go_on(sim, scrub, read_step, rest_ns(sim));
 }
@@ -65,7 +66,7 @@ static bool is_bad(struct sim *sim, const struct scrub *scrub, const struct quir
     bool bad = !read || quire_log_record_verify(record, entry) != QUIRE_OK;
     free(record);
     if (!read) {
-        sim_store_read_failed(sim, device);
+        sim_faults_read_failed(sim, device);
     }
     sim->counts->scrubbed++;
     return bad;
