@@ -3,6 +3,7 @@
  * recounts its books; now and then all become calm, and then everything that was begun must come to an end.
  */
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_check.h"
 #include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_restart.h"
@@ -42,18 +43,6 @@ static void pump(struct sim *sim) {
     }
 }
 
-static void check(struct sim *sim) {
-    struct pager_disk_stats stats;
-    if (!sim->pager) {
-        return;
-    }
-    sim_model_watch(sim);
-    pager_check(sim->pager);
-    pager_disk_stats(sim->pager, &stats);
-    SIM_REQUIRE(sim, stats.counters->disk_written_bytes == sim->executor.written_bytes + sim->executor.withheld_bytes); /* every byte */
-    SIM_REQUIRE(sim, stats.restoring || stats.log.clean + stats.log.open + stats.log.sealed + stats.log.lost == stats.log.segments);
-}
-
 /* False: nothing is to happen any more. */
 static bool step(struct sim *sim) {
     uint64_t due_ns = sim->pager ? pager_next_deadline(sim->pager) : UINT64_MAX, next_ns = sim_agenda_next(&sim->agenda);
@@ -74,9 +63,9 @@ static bool step(struct sim *sim) {
         sim_agenda_run(sim);
         pump(sim);
     }
-    if (++sim->counts->steps % 16 == 0) {
-        check(sim);
-    }
+    sim->n_steps++;
+    sim->counts->steps++;
+    sim_check(sim);
     return true;
 }
 
@@ -120,8 +109,8 @@ static bool is_quiet(const struct sim *sim) {
     const struct sim_model *model = &sim->model;
     struct pager_disk_stats stats;
     pager_disk_stats(sim->pager, &stats);
-    return model->open_puts == 0 && model->open_loads == 0 && model->open_barriers == 0 && sim->executor.in_flight == 0 &&
-           !stats.restoring && (stats.dirty_records == 0 || stats.log.devices == stats.log.devices_lost);
+    return model->open_puts == 0 && model->open_loads == 0 && model->open_barriers == 0 &&
+           sim->executor.in_flight == sim_faults_stuck(sim) && !stats.restoring && (stats.dirty_records == 0 || sim_faults_none_takes(sim));
 }
 
 static void say_state(struct sim *sim) {
@@ -148,16 +137,24 @@ static bool is_held(const struct sim *sim) {
     return sim->model.n_holds > 0 || pinned > 0;
 }
 
-/* Nobody wants anything new, nothing fails: then all that was begun ends, and what is dirty is written. */
+static void pass(struct sim *sim, uint64_t ns) {
+    for (uint64_t until_ns = sim->now_ns + ns; sim->now_ns < until_ns && step(sim);) {
+    }
+}
+
+/* Nobody wants anything new, nothing fails but what lasts: then all that was begun ends, and what is dirty is written where there is room. */
 static void calm_down(struct sim *sim) {
     sim_say(sim, "calm");
     sim->calm = true;
+    if (sim_chance(sim, 20)) {
+        pass(sim, sim_between(sim, 1, 90) * QUIRE_NS_PER_S);
+    }
     for (uint64_t until_ns = sim->now_ns + CALM_NS; sim->now_ns < until_ns && (!sim->pager || !is_quiet(sim));) {
         if (!step(sim)) {
             break;
         }
     }
-    check(sim);
+    sim_check_recount(sim);
     say_state(sim);
     SIM_REQUIRE(sim, sim->pager && sim->model.open_puts == 0);
     SIM_REQUIRE(sim, sim->model.open_loads == 0);
@@ -256,19 +253,7 @@ static void roll_fate(struct sim *sim) {
     if (!sim->pager) {
         return;
     }
-    if (sim_roll(sim, 1000) < config->rot_permille) {
-        sim->model.blind |= config->rot == SIM_ROT_ANYWHERE;
-        sim_disk_rot(sim);
-    }
-    if (sim_roll(sim, 1000) < config->bad_sector_permille) {
-        sim_disk_spoil(sim);
-    }
-    if (config->deaths_permille > 0 && sim_roll(sim, 1000) < config->deaths_permille) {
-        sim_faults_kill(sim, sim_roll(sim, config->shape.n_devices));
-    }
-    if (config->hangs_permille > 0 && sim_roll(sim, 1000) < config->hangs_permille) {
-        sim_faults_hang(sim, sim_roll(sim, config->shape.n_devices));
-    }
+    sim_faults_roll(sim);
     bool ill_fated = sim->ill_fated && sim_chance(sim, 30);
     if (sim_roll(sim, 1000) < config->crash_permille || ill_fated) {
         sim->ill_fated = false;
@@ -319,8 +304,7 @@ static void destroy(struct sim *sim) {
 
 /* In the end everybody leaves, all is deleted, and nothing is left. */
 static void leave(struct sim *sim) {
-    struct pager_memory memory;
-    struct pager_disk_stats disk;
+    sim_faults_pass(sim, sim_chance(sim, 50));
     calm_down(sim);
     part_from_all(sim);
     for (uint32_t i = 0; i < sim->config.n_domains; i++) {
@@ -336,15 +320,10 @@ static void leave(struct sim *sim) {
         pump(sim);
     }
     calm_down(sim);
-    for (uint32_t i = 0; i < sim->config.n_domains; i++) {
-        struct pager_domain_stats stats;
-        pager_domain_stats(sim->pager, i, &stats);
-        SIM_REQUIRE(sim, stats.used_bytes == 0 && stats.records == 0 && stats.live_bytes == 0 && stats.pinned_bytes == 0);
+    sim_check_empty(sim);
+    for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim_check_room(sim) && sim->now_ns < until_ns && step(sim);) {
     }
-    pager_memory(sim->pager, &memory);
-    pager_disk_stats(sim->pager, &disk);
-    SIM_REQUIRE(sim, memory.blocks == 0 && disk.log.live_records == 0 && disk.log.live_bytes == 0 && disk.reading_bytes == 0);
-    SIM_REQUIRE(sim, disk.pins == 1 && disk.kept_namespaces == 1); /* of the domain that is no more */
+    SIM_REQUIRE(sim, sim_check_room(sim)); /* no segment is lost */
     note_counters(sim);
 }
 

@@ -33,42 +33,65 @@ struct sim_domain {
     _Atomic uint32_t *generations;
 };
 
-/* How often what happened, over all seeds: a simulator in which nothing happens finds nothing. X(name) */
+/*
+ * How often what happened, over all seeds: a simulator in which nothing happens finds nothing. X(group, name). Of drives: what a crash found unsynced was
+ * lost, torn at sectors, or kept; overtaken: lost, while something that was written later was kept.
+ */
 #define SIM_COUNTS(X)                                                                                                                      \
-    X(steps)                                                                                                                               \
-    X(puts)                                                                                                                                \
-    X(hits)                                                                                                                                \
-    X(grants)                                                                                                                              \
-    X(bytes_verified)                                                                                                                      \
-    X(loads)                                                                                                                               \
-    X(loaded)                                                                                                                              \
-    X(cancelled)                                                                                                                           \
-    X(partial)                                                                                                                             \
-    X(pins_found)                                                                                                                          \
-    X(pins_waited)                                                                                                                         \
-    X(deletions)                                                                                                                           \
-    X(acknowledged)                                                                                                                        \
-    X(crashes)                                                                                                                             \
-    X(stops)                                                                                                                               \
-    X(restored)                                                                                                                            \
-    X(writes)                                                                                                                              \
-    X(reads)                                                                                                                               \
-    X(corrupt)                                                                                                                             \
-    X(emptied)                                                                                                                             \
-    X(rewritten)                                                                                                                           \
-    X(tombstones)                                                                                                                          \
-    X(refused)                                                                                                                             \
-    X(declined)                                                                                                                            \
-    X(orphans)                                                                                                                             \
-    X(bad_sectors)                                                                                                                         \
-    X(unreadable)                                                                                                                          \
-    X(scrubbed)                                                                                                                            \
-    X(scrub_dropped)                                                                                                                       \
-    X(put_off)                                                                                                                             \
-    X(devices_lost)
+    X(work, steps)                                                                                                                         \
+    X(work, puts)                                                                                                                          \
+    X(work, hits)                                                                                                                          \
+    X(work, grants)                                                                                                                        \
+    X(work, loads)                                                                                                                         \
+    X(work, loaded)                                                                                                                        \
+    X(work, cancelled)                                                                                                                     \
+    X(work, partial)                                                                                                                       \
+    X(work, deletions)                                                                                                                     \
+    X(work, acknowledged)                                                                                                                  \
+    X(work, pins_found)                                                                                                                    \
+    X(work, pins_waited)                                                                                                                   \
+    X(disk, writes)                                                                                                                        \
+    X(disk, reads)                                                                                                                         \
+    X(disk, tombstones)                                                                                                                    \
+    X(disk, emptied)                                                                                                                       \
+    X(disk, rewritten)                                                                                                                     \
+    X(disk, restored)                                                                                                                      \
+    X(disk, orphans)                                                                                                                       \
+    X(disk, declined)                                                                                                                      \
+    X(disk, refused)                                                                                                                       \
+    X(disk, scrubbed)                                                                                                                      \
+    X(disk, scrub_dropped)                                                                                                                 \
+    X(drives, crashes)                                                                                                                     \
+    X(drives, stops)                                                                                                                       \
+    X(drives, lost)                                                                                                                        \
+    X(drives, torn)                                                                                                                        \
+    X(drives, kept)                                                                                                                        \
+    X(drives, overtaken)                                                                                                                   \
+    X(drives, rotten)                                                                                                                      \
+    X(drives, corrupt)                                                                                                                     \
+    X(drives, bad_sectors)                                                                                                                 \
+    X(drives, unreadable)                                                                                                                  \
+    X(drives, slow)                                                                                                                        \
+    X(drives, full)                                                                                                                        \
+    X(drives, full_for_long)                                                                                                               \
+    X(drives, refused_writes)                                                                                                              \
+    X(drives, refused_syncs)                                                                                                               \
+    X(drives, short_of_memory)                                                                                                             \
+    X(drives, failed_reads)                                                                                                                \
+    X(drives, failed_metadata)                                                                                                             \
+    X(drives, hangs)                                                                                                                       \
+    X(drives, deaths)                                                                                                                      \
+    X(drives, devices_lost)                                                                                                                \
+    X(network, delayed)                                                                                                                    \
+    X(network, dropped)                                                                                                                    \
+    X(network, repeated)                                                                                                                   \
+    X(network, cut)                                                                                                                        \
+    X(asserted, bytes_verified)                                                                                                            \
+    X(asserted, looks)                                                                                                                     \
+    X(asserted, recounts)
 
 struct sim_counts {
-#define X(name) uint64_t name;
+#define X(group, name) uint64_t name;
     SIM_COUNTS(X)
 #undef X
 };
@@ -90,6 +113,7 @@ struct sim {
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;
     bool ill_fated; /* it crashes soon */
+    uint64_t n_steps;
     uint64_t spins; /* ticks in a row that did not let time pass */
     struct sim_counts *counts;
 };

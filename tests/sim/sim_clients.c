@@ -18,14 +18,19 @@ static void post(struct sim *sim, const struct sim_request *request) {
     struct sim_task task = sent->task;
     *sent = *request;
     sent->task = task;
-    sim_after(sim, sim_chance(sim, 5) ? sim_between(sim, 1, 50) * SIM_MS : sim_between(sim, 1000, 300000), sent);
+    bool delayed = sim_chance(sim, 5);
+    sim->counts->delayed += delayed;
+    sim_after(sim, delayed ? sim_between(sim, 1, 50) * SIM_MS : sim_between(sim, 1000, 300000), sent);
 }
 
 static void send(struct sim *sim, uint32_t client, struct sim_request *request) {
     request->client = client;
     request->session = sim->clients.all[client].session;
     request->life = sim->life;
-    for (uint32_t i = sim_chance(sim, sim->config.drop_pct) ? 0 : sim_chance(sim, sim->config.repeat_pct) ? 2 : 1; i > 0; i--) {
+    uint32_t times = sim_chance(sim, sim->config.drop_pct) ? 0 : sim_chance(sim, sim->config.repeat_pct) ? 2 : 1;
+    sim->counts->dropped += times == 0;
+    sim->counts->repeated += times == 2;
+    while (times-- > 0) {
         post(sim, request);
     }
 }
@@ -243,6 +248,7 @@ static void want_something(struct sim *sim, uint32_t client) {
     } else if (what < 965) {
         want_gone(sim, client);
     } else if (what < 978) {
+        sim->counts->cut++;
         sim_clients_gone(sim, client, sim_chance(sim, 40));
     } else if (what < 980) {
         sim_server_delete_space(sim, space_for(sim, client));

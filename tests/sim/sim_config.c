@@ -50,6 +50,8 @@ static void roll_faults(struct sim *sim, struct sim_config *config) {
     config->read_error_permille = sim_chance(sim, 25) ? sim_roll(sim, 30) : 0;
     config->refused_write_permille = sim_chance(sim, 20) ? sim_roll(sim, 50) : 0;
     config->full_permille = sim_chance(sim, 25) ? 1 + sim_roll(sim, 20) : 0;
+    config->long_full_permille = sim_chance(sim, 40) ? 1 + sim_roll(sim, 8) : 0;
+    config->meta_fills = sim_chance(sim, 50);
     config->short_permille = sim_chance(sim, 25) ? 1 + sim_roll(sim, 100) : 0;
     config->meta_failure_pct = sim_chance(sim, 20) ? sim_roll(sim, 40) : 0;
     config->entries_failure_pct = sim_chance(sim, 20) ? sim_roll(sim, 40) : 0;

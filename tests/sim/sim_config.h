@@ -22,7 +22,9 @@ struct sim_config {
     /* chances, in percent of what they are about, or thousandths */
     uint32_t drop_pct, repeat_pct, corrupt_put_pct;
     uint32_t read_error_permille, refused_write_permille;
-    uint32_t full_permille, short_permille; /* a drive has no room for a while; memory is short now and then */
+    uint32_t full_permille, long_full_permille; /* a drive has no room for a while; drives have none for long */
+    bool meta_fills;                            /* the metadata's file is on the first drive's file system */
+    uint32_t short_permille;                    /* memory is short now and then */
     uint32_t meta_failure_pct, entries_failure_pct;
     uint32_t deaths_permille; /* of crashes and deaths, per think of a client */
     uint32_t crash_permille, rot_permille;

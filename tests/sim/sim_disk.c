@@ -156,9 +156,13 @@ bool sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint
 
 /* `keep`: of a hundred writes so many survive whole, half of the others in pieces. */
 static void crash_device(struct sim *sim, struct sim_device *d, uint32_t keep) {
+    uint32_t lost = 0;
     for (uint32_t i = 0; i < d->n; i++) {
         const struct sim_write *write = &d->writes[i];
         bool whole = sim_chance(sim, keep), torn = !whole && keep > 0 && sim_chance(sim, 50);
+        *(whole ? &sim->counts->kept : torn ? &sim->counts->torn : &sim->counts->lost) += 1;
+        sim->counts->overtaken += whole ? lost : 0;
+        lost = whole ? 0 : lost + 1;
         for (uint32_t at = 0; (whole || torn) && at < write->size; at += SIM_SECTOR) {
             if (whole || sim_chance(sim, 60)) {
                 memcpy(d->safe + write->offset + at, write->bytes + at, SIM_SECTOR);
@@ -204,6 +208,7 @@ void sim_disk_rot(struct sim *sim) {
     uint8_t flip = (uint8_t)(1u << sim_roll(sim, 8));
     d->now[at] ^= flip;
     d->safe[at] ^= flip;
+    sim->counts->rotten++;
     sim_say(sim, "rot: device %u, byte %llu", device, (unsigned long long)at);
 }
 

@@ -18,6 +18,12 @@ struct sim_write {      /* not synced yet */
     uint8_t *bytes;
 };
 
+struct sim_shortage { /* of room: of what is asked of the drive a part is refused */
+    uint64_t until_ns;
+    uint32_t writes_pct, syncs_pct;
+    bool lasts; /* also when all is calm */
+};
+
 struct sim_device {
     uint8_t *now, *safe;
     uint64_t size;
@@ -26,6 +32,7 @@ struct sim_device {
     uint64_t bad[SIM_BAD_SECTORS]; /* where sectors begin that cannot be read */
     uint32_t n_bad;
     bool dead;
+    struct sim_shortage shortage;
     uint8_t file_id[16];
 };
 

@@ -14,10 +14,11 @@ struct sim_wish;
 struct sim_executor_device {
     bool told_lost; /* the pager was told */
     uint64_t hangs_until_ns;
+    bool hangs_on;      /* also when all is calm */
+    uint32_t in_flight; /* wishes, as in all */
     uint32_t read_errors;
     bool unsure; /* a sync failed, or a footer: not all that was written will be found */
     uint32_t failed_syncs;
-    uint64_t full_until_ns;       /* most writes, and some syncs, fail for want of room */
     uint64_t writing[SIM_WRITES]; /* orders of those under way */
     uint32_t n_writing;
     struct sim_wish *syncs[PAGER_DISK_MAX_IN_FLIGHT]; /* that wait for them */

@@ -51,6 +51,18 @@ static double seconds_now(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* A line a group. */
+static void tell(const struct sim_counts *counts) {
+    const char *before = "";
+#define X(group, name)                                                                                                                     \
+    printf(strcmp(before, #group) != 0 ? "%s%s: %s %" PRIu64 : "%.0s%.0s, %s %" PRIu64, *before ? "\n  " : "  ", #group, #name,            \
+           counts->name);                                                                                                                  \
+    before = #group;
+    SIM_COUNTS(X)
+#undef X
+    printf("\n");
+}
+
 int main(int argc, char **argv) {
     struct options options = {.from = 1, .to = UINT64_MAX, .steps = STEPS};
     struct sim_counts counts = {0};
@@ -77,8 +89,6 @@ int main(int argc, char **argv) {
     }
     printf("sim: %" PRIu64 " seeds clean, %" PRIu64 " to %" PRIu64 ", %" PRIu64 " of them replayed, in %.1f s\n", n, options.from,
            options.from + n - 1, replayed, seconds_now() - began);
-#define X(name) printf("  %s %" PRIu64 "\n", #name, counts.name);
-    SIM_COUNTS(X)
-#undef X
+    tell(&counts);
     return 0;
 }

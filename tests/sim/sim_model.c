@@ -200,6 +200,7 @@ static void believe(struct sim *sim, const struct sim_hold *hold, const struct s
 }
 
 void sim_model_look(struct sim *sim, struct sim_hold *hold, struct sim_grant *grant) {
+    sim->counts->looks++;
     const struct sim_space *space = &sim->model.spaces[hold->space];
     if (grant->grant.offset == QUIRE_WIRE_AWAY) {
         return;
@@ -239,7 +240,7 @@ void sim_model_session_gone(struct sim *sim, uint64_t session) {
 
 void sim_model_watch(struct sim *sim) {
     struct sim_model *model = &sim->model;
-    for (uint32_t i = 0; i < 2 && model->n_holds > 0; i++) {
+    if (model->n_holds > 0) {
         struct sim_hold *hold = &model->holds[model->next_hold++ % model->n_holds];
         for (uint32_t g = 0; g < hold->n; g++) {
             sim_model_look(sim, hold, &hold->grants[g]);

@@ -58,7 +58,8 @@ struct sim_grant {
 struct sim_hold { /* a lease, as the daemon gave it */
     uint64_t lease, session;
     uint32_t client, space, n;
-    float floor; /* negative: none */
+    float floor;          /* negative: none */
+    uint64_t loose_bytes; /* asked for in part, beside what is granted */
     struct sim_grant *grants;
 };
 
@@ -115,7 +116,7 @@ void sim_model_look(struct sim *sim, struct sim_hold *hold, struct sim_grant *gr
 /* Ends: last looks. */
 void sim_model_release(struct sim *sim, uint64_t lease);
 void sim_model_session_gone(struct sim *sim, uint64_t session);
-/* Some that are held, in turn. */
+/* One lease, in turn. */
 void sim_model_watch(struct sim *sim);
 /* Nobody may be reading what is about to be written. */
 void sim_model_untouched(struct sim *sim, uint32_t domain, uint64_t offset, uint64_t size);

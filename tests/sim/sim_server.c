@@ -148,7 +148,9 @@ static void lease(struct sim *sim, const struct sim_request *request) {
     sim->counts->hits += reply.hits;
     if (reply.lease != 0) {
         keep_lease(sim, request, &reply);
-        if (!sim_chance(sim, sim->config.drop_pct)) { /* a lost answer: the client never knows */
+        if (sim_chance(sim, sim->config.drop_pct)) { /* a lost answer: the client never knows */
+            sim->counts->dropped++;
+        } else {
             sim_clients_leased(sim, request->client, request->session, reply.lease);
         }
     }
@@ -173,7 +175,7 @@ static quire_rect some_rect(struct sim *sim, const struct sim_space *space, uint
 }
 
 static void load(struct sim *sim, const struct sim_request *request) {
-    const struct sim_hold *hold = sim_model_hold(sim, request->lease);
+    struct sim_hold *hold = sim_model_hold(sim, request->lease);
     struct pager_load_item items[4 * SIM_KEYS_AT_ONCE];
     uint32_t n = 0;
     if (!hold) {
@@ -184,6 +186,7 @@ static void load(struct sim *sim, const struct sim_request *request) {
         if (sim_chance(sim, 80)) {
             items[n] = (struct pager_load_item){.slot = hold->grants[i].grant.slot, .partial = request->partial && !space->layout.opaque};
             if (items[n].partial) {
+                hold->loose_bytes += hold->grants[i].grant.size;
                 items[n].rect = some_rect(sim, space, hold->grants[i].grant.group);
             }
             n++;

@@ -33,7 +33,7 @@ void sim_wish_stage(struct sim *sim, const struct sim_wish *wish, uint64_t bytes
 static void run_unless_hanging(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     bool of_device = wish->event.type != PAGER_DISK_META;
-    if (of_device && !sim->calm && sim->executor.devices[wish->event.disk->device].hangs_until_ns > sim->now_ns) {
+    if (of_device && sim_faults_hanging(sim, wish->event.disk->device)) {
         sim_after(sim, 5 * SIM_MS, sim_wish_next(sim, wish, wish->stage));
     } else {
         wish->stage(sim, task);
@@ -44,6 +44,9 @@ bool sim_wish_is_dead(struct sim *sim, const struct sim_wish *wish) { return sim
 
 void sim_wish_end(struct sim *sim, const struct sim_wish *wish, enum quire_status status) {
     sim->executor.in_flight--;
+    if (wish->event.type != PAGER_DISK_META) {
+        sim->executor.devices[wish->event.disk->device].in_flight--;
+    }
     sim_say(sim, "wish %d done: ticket %llx, status %d", wish->event.type, (unsigned long long)wish->event.ticket, status);
     pager_complete(sim->pager, sim->now_ns, wish->event.ticket, status);
 }
@@ -99,6 +102,9 @@ void sim_store_begin(struct sim *sim, const struct pager_event *event) {
     SIM_REQUIRE(sim, told != NULL && ++sim->executor.in_flight <= PAGER_DISK_MAX_IN_FLIGHT);
     sim_say(sim, "wish %d: ticket %llx, segment %u, epoch %llu, at %u, n %u", event->type, (unsigned long long)event->ticket, told->segment,
             (unsigned long long)told->epoch, told->at_units, told->n);
+    if (event->type != PAGER_DISK_META) {
+        sim->executor.devices[told->device].in_flight++;
+    }
     if (event->type != PAGER_DISK_META && sim->executor.devices[told->device].told_lost) {
         sim->executor.withheld_bytes += sim_asked_bytes(sim, event);
         sim_wish_end(sim, &wish, QUIRE_SYSTEM);

@@ -1,5 +1,6 @@
 /* META: the file of namespaces and pins, written as a whole or not at all. */
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_store.h"
 #include "tests/sim/sim_walk.h"
 
@@ -58,8 +59,10 @@ static void meta_run(struct sim *sim, struct sim_task *task) {
     SIM_REQUIRE(sim, size == disk->meta_maybe_bytes && memcmp(again, disk->meta_maybe, size) == 0);
     free(again);
     sim->executor.meta_flying = false;
-    if (!sim->calm && sim_chance(sim, sim->config.meta_failure_pct)) {
-        if (sim_chance(sim, 30)) {
+    bool no_room = sim->config.meta_fills && sim_faults_full(sim, 0);
+    if (no_room || (!sim->calm && sim_chance(sim, sim->config.meta_failure_pct))) {
+        sim->counts->failed_metadata++;
+        if (!no_room && sim_chance(sim, 30)) {
             meta_hangs(sim, wish);
         } else {
             sim_wish_end(sim, wish, QUIRE_SYSTEM);

@@ -105,7 +105,7 @@ static void write_run(struct sim *sim, struct sim_task *task) {
         end_write(sim, wish, QUIRE_SYSTEM);
         return;
     }
-    enum quire_status status = sim_faults_taken(sim, device, 70);
+    enum quire_status status = sim_faults_taken(sim, device, false);
     if (status == QUIRE_OK) {
         sim_disk_write_end(sim, device, wish->id);
         status = wish->refused ? QUIRE_CORRUPT : QUIRE_OK;
@@ -157,7 +157,7 @@ static void append(struct sim *sim, struct sim_wish *wish) {
 
 static enum quire_status sync_end(struct sim *sim, const struct sim_wish *wish) {
     uint32_t device = wish->event.disk->device;
-    enum quire_status status = sim_faults_taken(sim, device, 20);
+    enum quire_status status = sim_faults_taken(sim, device, true);
     if (status == QUIRE_OK) {
         sim_disk_sync_end(sim, device, wish->id);
     } else {
@@ -185,7 +185,7 @@ static void header_synced(struct sim *sim, struct sim_task *task) {
 static void header_written(struct sim *sim, struct sim_task *task) {
     struct sim_wish *wish = (struct sim_wish *)task;
     uint32_t device = wish->event.disk->device;
-    enum quire_status status = sim_wish_is_dead(sim, wish) ? QUIRE_SYSTEM : sim_faults_taken(sim, device, 70);
+    enum quire_status status = sim_wish_is_dead(sim, wish) ? QUIRE_SYSTEM : sim_faults_taken(sim, device, false);
     if (status == QUIRE_OK) {
         sim_disk_write_end(sim, device, wish->id);
         wish->id = sim_disk_sync_begin(sim);
@@ -243,7 +243,7 @@ static void footer_written(struct sim *sim, struct sim_task *task) {
         sim_wish_failed(sim, wish);
         return;
     }
-    enum quire_status status = sim_faults_taken(sim, wish->event.disk->device, 70);
+    enum quire_status status = sim_faults_taken(sim, wish->event.disk->device, false);
     if (status != QUIRE_OK) {
         sim_disk_write_fail(sim, wish->event.disk->device, wish->id);
         sim->executor.devices[wish->event.disk->device].unsure = true;
