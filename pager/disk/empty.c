@@ -152,13 +152,15 @@ static uint32_t clean_wanted(const struct pager *pager) {
     return (uint32_t)quire_max_u64(share, disk->reserve + 1);
 }
 
+static uint64_t dropped(const struct pager_disk *disk) { return disk->counters.disk_dropped + disk->counters.disk_orphans; }
+
 /* ---- one segment ---------------------------------------------------------------------------------------------------------- */
 static void begin(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     if (disk->rest_ns > pager->now_ns) {
         return;
     }
-    bool urgent = is_crowded(pager) || deletions_wait(pager);
+    bool crowded = is_crowded(pager), urgent = crowded || deletions_wait(pager);
     if (pager_all_rest(pager, false) && !urgent) {
         return; /* nothing needs room, and what is worth keeping could not be kept */
     }
@@ -173,7 +175,8 @@ static void begin(struct pager *pager) {
         .left = UINT32_MAX,
         .progress_ns = pager->now_ns,
         .clean = pager_log_clean(disk->log),
-        .admitted_bytes = disk->counters.disk_admitted_bytes,
+        .dropped = dropped(disk),
+        .crowded = crowded && pager_log_clean(disk->log) >= clean_wanted(pager),
     };
 }
 
@@ -235,6 +238,29 @@ void pager_entries_ended(struct pager *pager, struct pager_op *op, enum quire_st
     pager_op_free(pager, op);
 }
 
+/*
+ * It made room: in the index, when that lacked it, else in the log. What must stay is packed anew wherever it goes, so that one segment more is clean and then
+ * one less: in a row that gained nothing it must be more than at any time.
+ */
+static bool has_gained(const struct pager_disk *disk) {
+    const struct pager_emptying *e = &disk->emptying;
+    if (e->crowded) {
+        return dropped(disk) > e->dropped;
+    }
+    uint32_t most = disk->futile > 0 ? disk->most_clean : e->clean;
+    return pager_log_clean(disk->log) > most || disk->counters.disk_admitted_bytes > disk->admitted_bytes;
+}
+
+static void note_gain(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    uint32_t clean = (uint32_t)quire_max_u64(disk->emptying.clean, pager_log_clean(disk->log));
+    bool gained = has_gained(disk);
+    disk->most_clean = disk->futile > 0 ? (uint32_t)quire_max_u64(disk->most_clean, clean) : clean;
+    disk->futile = gained ? 0 : disk->futile + 1;
+    disk->admitted_bytes = disk->counters.disk_admitted_bytes;
+    disk->rest_ns = disk->futile > pager_log_segments(disk->log) ? pager->now_ns + FUTILE_REST_NS : 0;
+}
+
 static void end(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
     const struct pager_segment *segment = pager_log_segment(disk->log, disk->emptying.segment);
@@ -242,9 +268,7 @@ static void end(struct pager *pager) {
         pager_log_emptied(disk->log, disk->emptying.segment);
         disk->counters.disk_emptied++;
     }
-    bool gained = pager_log_clean(disk->log) > disk->emptying.clean || disk->counters.disk_admitted_bytes > disk->emptying.admitted_bytes;
-    disk->futile = gained ? 0 : disk->futile + 1;
-    disk->rest_ns = disk->futile > pager_log_segments(disk->log) ? pager->now_ns + FUTILE_REST_NS : 0;
+    note_gain(pager);
     free(disk->emptying.entries);
     disk->emptying = (struct pager_emptying){.segment = PAGER_NO_SEGMENT};
 }

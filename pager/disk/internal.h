@@ -130,8 +130,9 @@ struct pager_emptying {
     uint64_t again_ns;
     uint32_t left;        /* records, when it was last looked */
     uint64_t progress_ns; /* when they became fewer */
-    uint32_t clean;       /* as it began: segments, and bytes ever admitted */
-    uint64_t admitted_bytes;
+    uint32_t clean;       /* as it began: segments, and what was ever let go */
+    uint64_t dropped;
+    bool crowded; /* of segments there are enough: the index needs room */
 };
 
 /* A namespace as the metadata tells of it. Shared with the picture that is being written; its bytes lie behind it. */
@@ -244,6 +245,8 @@ struct pager_disk {
     /* emptying */
     struct pager_emptying emptying;
     uint32_t futile;                             /* segments emptied in a row that made no room */
+    uint32_t most_clean;                         /* while it did */
+    uint64_t admitted_bytes;                     /* ever, when the last one was empty */
     uint64_t rest_ns;                            /* until then none is, when those were all */
     double tokens;                               /* bytes that may be rewritten */
     uint32_t rewrites_reading, rewrites_writing; /* under way */
