@@ -28,6 +28,8 @@
 #define QUIRE_LOG_MAX_SEGMENTS (1u << 22)
 /* Sequences begin with the generation in their upper 24 bits, and one more stands behind the last. */
 #define QUIRE_LOG_GENERATIONS (1ull << 23)
+/* Segments that are opened in one generation: far fewer than this many bits can tell. So whatever epoch a file claims, there are higher ones left. */
+#define QUIRE_LOG_EPOCH_BITS 40u
 /* Where the superblock's copies lie, and the first segment. */
 #define QUIRE_LOG_SUPERBLOCK_BYTES 4096u
 #define QUIRE_LOG_SUPERBLOCK_COPIES 2u
@@ -100,8 +102,11 @@ static_assert(offsetof(struct quire_log_entry, sequence) == 64 && offsetof(struc
 
 struct quire_log_geometry {
     uint32_t unit_bytes, segment_units;
-    uint8_t set_id[16]; /* batches bear it: what a client once stored there cannot pose as one */
+    uint8_t set_id[16];  /* batches bear it: what a client once stored there cannot pose as one */
+    uint64_t generation; /* the newest superblock's: quire_log_epoch_end */
 };
+/* No life up to this generation's gave a segment as high an epoch: each begins at most where the one before it had to end. */
+static inline uint64_t quire_log_epoch_end(const struct quire_log_geometry *g) { return (g->generation + 1) << QUIRE_LOG_EPOCH_BITS; }
 static inline uint32_t quire_log_units(const struct quire_log_geometry *g, uint64_t bytes) {
     return (uint32_t)((bytes + g->unit_bytes - 1) / g->unit_bytes);
 }

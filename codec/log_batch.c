@@ -20,7 +20,7 @@ enum quire_status quire_log_segment_header_decode(const struct quire_log_geometr
     if (header->version != QUIRE_LOG_VERSION) {
         return QUIRE_VERSION;
     }
-    if (header->check != QUIRE_LOG_SUM(header) || header->epoch == 0 || header->tail_epoch > header->epoch ||
+    if (header->check != QUIRE_LOG_SUM(header) || !quire_log_is_epoch(g, header->epoch) || header->tail_epoch > header->epoch ||
         !quire_log_is_zero(header->reserved, sizeof(header->reserved)) ||
         !quire_log_is_zero(header->reserved2, sizeof(header->reserved2))) {
         return QUIRE_CORRUPT;

@@ -34,7 +34,7 @@ enum quire_status quire_log_trailer_decode(const struct quire_log_geometry *g, c
     if (trailer->version != QUIRE_LOG_VERSION) {
         return QUIRE_VERSION;
     }
-    if (trailer->check != QUIRE_LOG_SUM(trailer) || trailer->epoch == 0 || !sizes_valid(g, trailer)) {
+    if (trailer->check != QUIRE_LOG_SUM(trailer) || !quire_log_is_epoch(g, trailer->epoch) || !sizes_valid(g, trailer)) {
         return QUIRE_CORRUPT;
     }
     return quire_log_same_set(trailer->set_id, set_id) && trailer->segment == segment ? QUIRE_OK : QUIRE_MISMATCH;

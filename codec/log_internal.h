@@ -34,6 +34,10 @@ static inline bool quire_log_geometry_valid(const struct quire_log_geometry *g) 
            g->segment_units >= QUIRE_LOG_MIN_SEGMENT_UNITS && g->segment_units <= QUIRE_LOG_MAX_SEGMENT_UNITS;
 }
 
+static inline bool quire_log_is_epoch(const struct quire_log_geometry *g, uint64_t epoch) {
+    return epoch > 0 && epoch < quire_log_epoch_end(g);
+}
+
 /*
  * Copies n entries, sums the copy, and checks each one: valid, and every record in [from_units, to_units) behind the one before. What is
  * checked is what the caller gets, whatever becomes of `in` meanwhile.

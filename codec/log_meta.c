@@ -54,7 +54,7 @@ static uint8_t *put_item(uint8_t *out, const struct quire_meta_item *item) {
 /* What the file will take; INVALID when quire_meta_open would refuse it. */
 static enum quire_status measure(const struct quire_meta_head *head, const struct quire_meta_item *items, uint64_t *total) {
     *total = 0;
-    if (!counts_valid(head)) {
+    if (!counts_valid(head) || head->generation >= QUIRE_LOG_GENERATIONS) {
         return QUIRE_INVALID;
     }
     uint64_t bytes = sizeof(*head) + pins_bytes(head) + files_bytes(head) + sizeof(uint64_t);
@@ -138,7 +138,8 @@ static enum quire_status check_head(const uint8_t *in, size_t size, struct quire
     memcpy(&check, in + size - sizeof(check), sizeof(check));
     uint64_t end = namespaces_end(head);
     bool fits = head->size_bytes == size && end != UINT64_MAX && (uint64_t)head->n_namespaces * sizeof(struct quire_meta_ns) <= end;
-    if (!fits || head->n_files > QUIRE_LOG_MAX_FILES || check != quire_checksum(in, size - sizeof(check))) {
+    if (!fits || head->n_files > QUIRE_LOG_MAX_FILES || head->generation >= QUIRE_LOG_GENERATIONS ||
+        check != quire_checksum(in, size - sizeof(check))) {
         return QUIRE_CORRUPT;
     }
     return counts_valid(head) ? QUIRE_OK : QUIRE_TOO_LARGE;

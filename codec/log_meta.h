@@ -26,7 +26,7 @@ struct quire_meta_head {
     uint32_t magic;
     uint32_t version;
     uint8_t set_id[16];
-    uint64_t generation;
+    uint64_t generation;  /* below QUIRE_LOG_GENERATIONS */
     uint32_t next_serial; /* no namespace has, or had, a higher serial: none is used twice */
     uint32_t n_namespaces;
     uint32_t n_pins;

@@ -42,8 +42,9 @@ void quire_snapshot_head_encode(const struct quire_snapshot_head *head, const ui
 
 static bool head_valid(const struct quire_snapshot_head *head) {
     const struct quire_log_geometry geometry = {.unit_bytes = head->unit_bytes, .segment_units = head->segment_units};
-    return head->id != 0 && head->n_entries <= QUIRE_SNAPSHOT_MAX_ENTRIES && head->n_openings <= QUIRE_LOG_MAX_SEGMENTS &&
-           quire_log_geometry_valid(&geometry) && quire_log_is_zero(head->reserved, sizeof(head->reserved));
+    return head->id != 0 && head->generation < QUIRE_LOG_GENERATIONS && head->n_entries <= QUIRE_SNAPSHOT_MAX_ENTRIES &&
+           head->n_openings <= QUIRE_LOG_MAX_SEGMENTS && quire_log_geometry_valid(&geometry) &&
+           quire_log_is_zero(head->reserved, sizeof(head->reserved));
 }
 
 enum quire_status quire_snapshot_head_decode(const uint8_t in[sizeof(struct quire_snapshot_head)],
@@ -82,7 +83,8 @@ void quire_snapshot_chunk_seal(uint64_t id, uint32_t number, const struct quire_
 }
 
 bool quire_snapshot_entry_valid(const struct quire_log_geometry *g, const struct quire_snapshot_entry *entry) {
-    if (entry->epoch == 0 || entry->segment >= QUIRE_LOG_MAX_SEGMENTS || !quire_log_is_zero(entry->reserved, sizeof(entry->reserved))) {
+    if (!quire_log_is_epoch(g, entry->epoch) || entry->segment >= QUIRE_LOG_MAX_SEGMENTS ||
+        !quire_log_is_zero(entry->reserved, sizeof(entry->reserved))) {
         return false;
     }
     if (entry->kind != QUIRE_SNAPSHOT_RECORD) {
@@ -109,7 +111,8 @@ bool quire_snapshot_entry_valid(const struct quire_log_geometry *g, const struct
 
 enum quire_status quire_snapshot_chunk_decode(const struct quire_snapshot_head *head, uint32_t number, const uint8_t *in,
                                               struct quire_snapshot_entry *entries) {
-    const struct quire_log_geometry geometry = {.unit_bytes = head->unit_bytes, .segment_units = head->segment_units};
+    const struct quire_log_geometry geometry = {
+        .unit_bytes = head->unit_bytes, .segment_units = head->segment_units, .generation = head->generation};
     struct quire_snapshot_chunk chunk;
     uint32_t n = quire_snapshot_chunk_entries(head, number);
     memcpy(&chunk, in, sizeof(chunk));

@@ -126,7 +126,6 @@ static enum quire_status create(struct pager *pager, uint32_t domain, const char
     snprintf(made->name, sizeof(made->name), "%s", name);
     made->number = (uint16_t)number;
     made->domain = domain;
-    made->serial = ++pager->next_serial;
     pager->namespaces[number] = made;
     pager->n_namespaces += number == pager->n_namespaces;
     pager_meta_changed(pager);
@@ -181,7 +180,15 @@ enum quire_status pager_ns_open(struct pager *pager, uint32_t domain, const char
             say(why, why_bytes, "no such namespace");
             return QUIRE_NOT_FOUND;
         }
-        return create(pager, domain, name, layout, salt, salt_bytes, ns, why, why_bytes);
+        if (pager->next_serial ==
+            UINT32_MAX) { /* as a file said that was not written here: a number that is used twice brings back what was deleted */
+            say(why, why_bytes,
+                "no number is left for another namespace: the metadata of the disk tier says that all were used; begin it anew");
+            return QUIRE_FULL;
+        }
+        QUIRE_FORWARD(create(pager, domain, name, layout, salt, salt_bytes, ns, why, why_bytes));
+        pager->namespaces[*ns]->serial = ++pager->next_serial;
+        return QUIRE_OK;
     }
     const struct pager_ns *n = pager->namespaces[found];
     if (layout) {

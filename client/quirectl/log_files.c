@@ -128,6 +128,9 @@ static enum cli_exit check_set(struct cli *cli, struct log_files *files) {
     files->n_set = first->n_files;
     files->geometry = (struct quire_log_geometry){.unit_bytes = first->unit_bytes, .segment_units = first->segment_units};
     memcpy(files->geometry.set_id, first->set_id, sizeof files->geometry.set_id);
+    for (uint32_t i = 0; i < files->n; i++) {
+        files->geometry.generation = quire_max_u64(files->geometry.generation, files->file[i].superblock.generation);
+    }
     memcpy(files->set_id, first->set_id, sizeof files->set_id);
     return CLI_OK;
 }

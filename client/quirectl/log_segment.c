@@ -344,7 +344,7 @@ static void find_epoch(struct log_segment *s) {
     size_t size = (size_t)(s->geometry->segment_units - FIRST_BATCH) * s->geometry->unit_bytes;
     memcpy(&batch, unit_at(s, FIRST_BATCH), sizeof batch);
     uint64_t epoch = batch.epoch;
-    if (entries != NULL && epoch > 0 &&
+    if (entries != NULL && epoch > 0 && epoch < quire_log_epoch_end(s->geometry) &&
         quire_log_head_decode(s->geometry, unit_at(s, FIRST_BATCH), size, epoch, FIRST_BATCH, &batch, entries) == QUIRE_OK) {
         s->state = LOG_HEADLESS;
         s->epoch = epoch;

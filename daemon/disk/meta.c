@@ -63,7 +63,7 @@ static enum quire_status check(const char *path, const uint8_t *bytes, size_t si
     } else if (status == QUIRE_MISMATCH) {
         snprintf(why, why_bytes, "%s: belongs to another set of files", path);
     } else if (status != QUIRE_OK) {
-        snprintf(why, why_bytes, "%s: damaged (its checksum or its sizes are wrong)", path);
+        snprintf(why, why_bytes, "%s: damaged (its checksum or its numbers are wrong)", path);
     }
     return status;
 }

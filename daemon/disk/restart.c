@@ -394,18 +394,19 @@ static void restart_tell_states(struct restart *restart) {
 
 static void restart_judge(struct restart *restart, const struct restart_probe *probe) {
     const struct store_set *set = &restart->env->set;
-    const struct quire_log_geometry *g = &set->geometry;
+    struct quire_log_geometry g = set->geometry;
     struct quire_log_segment_header header;
     struct quire_log_trailer trailer;
-    bool begins = probe->read[0] && quire_log_segment_header_decode(g, probe->memory, set->set_id, probe->segment, &header) == QUIRE_OK;
+    g.generation--; /* of this one nothing was written yet: its epochs are left for it */
+    bool begins = probe->read[0] && quire_log_segment_header_decode(&g, probe->memory, set->set_id, probe->segment, &header) == QUIRE_OK;
     bool ends =
-        probe->read[1] && quire_log_trailer_decode(g, probe->memory + g->unit_bytes, set->set_id, probe->segment, &trailer) == QUIRE_OK;
+        probe->read[1] && quire_log_trailer_decode(&g, probe->memory + g.unit_bytes, set->set_id, probe->segment, &trailer) == QUIRE_OK;
     struct restart_row *row = &restart->rows[probe->segment];
     *row = (struct restart_row){.segment = probe->segment};
     if (begins) {
         row->epoch = header.epoch;
         row->footer_at = WALK_NO_FOOTER;
-        row->used_units = g->segment_units; /* as far as anybody knows */
+        row->used_units = g.segment_units; /* as far as anybody knows */
         restart->tail_epoch = quire_max_u64(restart->tail_epoch, header.tail_epoch);
         ends = ends && trailer.epoch == header.epoch;
     }

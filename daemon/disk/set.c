@@ -389,6 +389,16 @@ static enum quire_status take_file(struct opening *o, uint32_t i) {
     return QUIRE_OK;
 }
 
+/* This start counts on from it, and the stop after it. */
+static enum quire_status check_generation(struct opening *o) {
+    if (o->set->generation + 2 >= QUIRE_LOG_GENERATIONS) {
+        snprintf(o->why, o->why_bytes, "%s: its set says that it was opened %llu times, and there is no higher number: " REMEDY_ANEW,
+                 o->set->files[0].path, (unsigned long long)o->set->generation);
+        return QUIRE_CORRUPT;
+    }
+    return QUIRE_OK;
+}
+
 /* Everything that can be refused is, before anything is changed. */
 static enum quire_status take_set(struct opening *o) {
     struct disk_set *set = o->set;
@@ -414,6 +424,7 @@ static enum quire_status take_set(struct opening *o) {
         set->clean = set->clean && found->state == SET_FILE_MEMBER && (superblock->flags & QUIRE_LOG_CLEAN) != 0 &&
                      superblock->snapshot == set->snapshot && superblock->generation == o->first.generation;
     }
+    QUIRE_FORWARD(check_generation(o));
     set->clean = set->clean && set->generation == o->first.generation; /* else the copies of a later start are damaged */
     for (uint32_t i = 0; i < set->n_files; i++) {
         QUIRE_FORWARD(take_file(o, i));
@@ -470,6 +481,7 @@ static void write_superblocks(struct disk_set *set, const struct opening *o, uin
 static enum quire_status begin(struct opening *o) {
     struct disk_set *set = o->set;
     uint64_t before = set->generation++;
+    set->geometry.generation = set->generation;
     uint32_t n_in_use = 0, last_out = 0;
     for (uint32_t i = 0; i < set->n_files; i++) {
         if (set->files[i].in_use) {

@@ -121,7 +121,8 @@ static int find_footers(struct restart_log *log) {
     FILE *file = fopen(log->path, "r");
     bool good = file != NULL && fread(bytes, sizeof bytes, 1, file) == 1 && quire_log_superblock_decode(bytes, &set) == QUIRE_OK;
     for (uint32_t i = 0; good && i < set.n_segments && log->n_footers < MAX_SEGMENTS; i++) {
-        const struct quire_log_geometry geometry = {.unit_bytes = set.unit_bytes, .segment_units = set.segment_units};
+        const struct quire_log_geometry geometry = {
+            .unit_bytes = set.unit_bytes, .segment_units = set.segment_units, .generation = set.generation};
         struct quire_log_trailer trailer;
         uint64_t end = QUIRE_LOG_FIRST_SEGMENT + (uint64_t)set.segment_units * set.unit_bytes * (i + 1ull);
         good = fseeko(file, (off_t)(end - set.unit_bytes), SEEK_SET) == 0 && fread(bytes, set.unit_bytes, 1, file) == 1;

@@ -287,7 +287,7 @@ Test(segment, another_set_or_segment) {
     free(bytes);
 }
 
-/* Sums are right, the header lies: no epoch, a tail behind its own epoch, bytes that nobody wrote. */
+/* Sums are right, the header lies: no epoch, one that leaves none for those who count on from it, a tail behind its own epoch, bytes that nobody wrote. */
 Test(segment, forged_headers) {
     static const struct {
         size_t at, size;
@@ -295,6 +295,9 @@ Test(segment, forged_headers) {
         enum quire_status status;
     } lies[] = {
         {offsetof(struct quire_log_segment_header, epoch), 8, 0, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_segment_header, epoch), 8, UINT64_MAX, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_segment_header, epoch), 8, EPOCH_END, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_segment_header, epoch), 8, EPOCH_END - 1, QUIRE_OK},
         {offsetof(struct quire_log_segment_header, tail_epoch), 8, EPOCH + 1, QUIRE_CORRUPT},
         {offsetof(struct quire_log_segment_header, tail_epoch), 8, EPOCH, QUIRE_OK}, /* everything else had been emptied */
         {offsetof(struct quire_log_segment_header, tail_epoch), 8, 0, QUIRE_OK},

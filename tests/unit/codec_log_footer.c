@@ -119,6 +119,8 @@ Test(footer, forged_trailers) {
         enum quire_status status;
     } lies[] = {
         {offsetof(struct quire_log_trailer, epoch), 8, 0, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_trailer, epoch), 8, EPOCH_END, QUIRE_CORRUPT}, /* higher than any life's */
+        {offsetof(struct quire_log_trailer, epoch), 8, EPOCH_END - 1, QUIRE_OK},
         {offsetof(struct quire_log_trailer, segment), 4, 6, QUIRE_MISMATCH},
         {offsetof(struct quire_log_trailer, n_entries), 4, 0, QUIRE_CORRUPT},
         {offsetof(struct quire_log_trailer, n_entries), 4, 5, QUIRE_CORRUPT}, /* as long, but not these entries */

@@ -6,11 +6,11 @@
 #include "tests/unit/pager_random.h"
 
 static const char golden[] =
-    "514c4d4401000000a00102030405060708090a0b0c0d0e0f58575655545352510a000000020000000200000003000000480100000000000068676665646362610300"
+    "514c4d4401000000a00102030405060708090a0b0c0d0e0f53525100000000000a000000020000000200000003000000480100000000000068676665646362610300"
     "0000040007000d000000000000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f206368617464656661756c74c8c9cacbcccdcecfd0"
     "d1d2d3d40900000001000300010000000000000002030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f2021616c61624c000000202122232425"
     "262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f0300000002000000606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f"
-    "0900000001000000000102030405060708090a0b0c0d0e0f00000000000000000000000000000000eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee1329e0783c650849";
+    "0900000001000000000102030405060708090a0b0c0d0e0f00000000000000000000000000000000eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee394de06262676d4b";
 
 struct sample {
     struct quire_meta_head head;
@@ -20,13 +20,9 @@ struct sample {
 };
 
 static void make_sample(struct sample *s) {
-    *s = (struct sample){.head = {.generation = 0x5152535455565758,
-                                  .next_serial = 10,
-                                  .n_namespaces = 2,
-                                  .n_pins = 2,
-                                  .n_files = 3,
-                                  .sequence = 0x6162636465666768},
-                         .pins = {{sample_log_key(0x20), 3, 2}, {sample_log_key(0x60), 9, 1}}};
+    *s = (struct sample){
+        .head = {.generation = 0x515253, .next_serial = 10, .n_namespaces = 2, .n_pins = 2, .n_files = 3, .sequence = 0x6162636465666768},
+        .pins = {{sample_log_key(0x20), 3, 2}, {sample_log_key(0x60), 9, 1}}};
     memcpy(s->head.set_id, sample_set, 16);
     for (int i = 0; i < 16; i++) {
         s->files[0][i] = (uint8_t)i;
@@ -201,6 +197,8 @@ Test(meta, forged_files) {
         {offsetof(struct quire_meta_head, n_pins), 4, UINT32_MAX, QUIRE_CORRUPT},
         {offsetof(struct quire_meta_head, n_files), 4, 2, QUIRE_CORRUPT},
         {offsetof(struct quire_meta_head, n_files), 4, 17, QUIRE_CORRUPT},
+        {offsetof(struct quire_meta_head, generation), 8, QUIRE_LOG_GENERATIONS, QUIRE_CORRUPT}, /* no start can count on from it */
+        {offsetof(struct quire_meta_head, generation), 8, QUIRE_LOG_GENERATIONS - 1, QUIRE_OK},
         {offsetof(struct quire_meta_head, next_serial), 4, 8, QUIRE_CORRUPT}, /* a namespace has a higher one */
         {offsetof(struct quire_meta_head, next_serial), 4, 9, QUIRE_OK},
         {64, 4, 0, QUIRE_CORRUPT},                                                  /* a serial that no namespace has */
@@ -292,6 +290,7 @@ Test(meta, nothing_is_written_that_would_be_refused) {
     ENCODE(QUIRE_INVALID, s.head.n_pins = QUIRE_META_MAX_PINS + 1);
     ENCODE(QUIRE_INVALID, s.head.n_files = QUIRE_LOG_MAX_FILES + 1);
     ENCODE(QUIRE_INVALID, s.head.next_serial = 8);
+    ENCODE(QUIRE_INVALID, s.head.generation = QUIRE_LOG_GENERATIONS);
     ENCODE(QUIRE_INVALID, s.items[1].serial = 0);
     ENCODE(QUIRE_INVALID, s.items[1].name_bytes = 0);
     ENCODE(QUIRE_INVALID, s.items[1].domain_bytes = 0);

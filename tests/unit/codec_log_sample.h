@@ -13,7 +13,8 @@
 #define SEGMENT 5u
 #define EPOCH 0x2122232425262728ull
 
-static const struct quire_log_geometry sample_log = {.unit_bytes = UNIT, .segment_units = 64};
+static const struct quire_log_geometry sample_log = {.unit_bytes = UNIT, .segment_units = 64, .generation = 0x212223};
+#define EPOCH_END 0x2122240000000000ull /* of that generation */
 static const uint8_t sample_set[16] = {0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 static inline quire_key sample_log_key(uint8_t first) {

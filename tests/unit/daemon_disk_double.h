@@ -22,7 +22,8 @@
 #define DOUBLE_FILES 2u
 #define DOUBLE_POOL_BYTES (4u << 20)
 #define DOUBLE_TICKETS 4096u
-#define DOUBLE_PENDING 999 /* no status: not completed */
+#define DOUBLE_GENERATION 3u /* this start's */
+#define DOUBLE_PENDING 999   /* no status: not completed */
 
 /* ---- a backend that works at once, or when it is told to ---- */
 struct double_io {
@@ -228,7 +229,8 @@ static inline struct double_tier *double_tier_open(void) {
     tier->io.clock_ns = QUIRE_NS_PER_S;
     struct store_set *set = &tier->env.set;
     set->n_files = tier->io.n_files = DOUBLE_FILES;
-    set->geometry = (struct quire_log_geometry){.unit_bytes = DOUBLE_UNIT, .segment_units = DOUBLE_SEGMENT_UNITS};
+    set->geometry =
+        (struct quire_log_geometry){.unit_bytes = DOUBLE_UNIT, .segment_units = DOUBLE_SEGMENT_UNITS, .generation = DOUBLE_GENERATION};
     memcpy(set->set_id, double_set_id, 16);
     for (uint32_t i = 0; i < DOUBLE_FILES; i++) {
         const char *folder = getenv("TMPDIR");

@@ -346,6 +346,37 @@ Test(daemon_disk_restart, a_damaged_header) {
     double_tier_close(tier);
 }
 
+/* A whole header at a place of segment `segment`, whatever wrote it. */
+static void write_header(struct double_tier *tier, uint32_t segment, uint64_t epoch) {
+    struct quire_log_segment_header header = {.epoch = epoch, .segment = segment};
+    uint8_t unit[DOUBLE_UNIT];
+    memcpy(header.set_id, double_set_id, sizeof header.set_id);
+    quire_log_segment_header_encode(&tier->env.set.geometry, &header, unit);
+    cr_assert_eq(pwrite(tier->io.fds[segment / DOUBLE_SEGMENTS], unit, sizeof unit, (off_t)double_place(segment, 0)), DOUBLE_UNIT);
+}
+
+/* Segments are numbered on from the highest epoch. A header, right in every sum, that claims the highest number of all is none, or nothing could be written ever
+   again. One that claims the highest that a life before this one could have given counts: above it there is room for a life's. */
+Test(daemon_disk_restart, epochs_that_no_life_has_given) {
+    struct dice dice = dice_printed("restart epochs");
+    struct double_tier *tier = double_tier_open();
+    const uint64_t end = (uint64_t)DOUBLE_GENERATION << QUIRE_LOG_EPOCH_BITS;
+    struct double_batch *batch = double_batch(tier, &dice, 1, 5, 1, 12, 4);
+    double_turn(tier);
+    cr_assert_eq(double_seal(tier, &batch, 1), QUIRE_OK);
+    write_header(tier, 2, UINT64_MAX);
+    write_header(tier, 3, end);
+    write_header(tier, 4, end - 1);
+    struct told *told = start_again(tier);
+    cr_assert_eq(told_of(told, batch), 12);
+    cr_assert(told->states[2] == PAGER_SEGMENT_CLEAN && told->epochs[2] == 0);
+    cr_assert(told->states[3] == PAGER_SEGMENT_CLEAN && told->epochs[3] == 0);
+    cr_assert(told->states[4] == PAGER_SEGMENT_SEALED && told->epochs[4] == end - 1);
+    free(told);
+    free(batch);
+    double_tier_close(tier);
+}
+
 /* Reads fail now and then: they are tried again, each failure is counted, and everything is found. */
 Test(daemon_disk_restart, reads_that_fail_once) {
     struct dice dice = dice_printed("restart retries");

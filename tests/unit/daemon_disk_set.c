@@ -436,6 +436,32 @@ Test(daemon_disk_set, another_version) {
             "start that version, or move the files");
 }
 
+/* A superblock, whole, of a generation that leaves no higher one for this start and the stop after it: refused, with a remedy, before anything is written. One that
+   does is counted on from. */
+Test(daemon_disk_set, no_higher_generation) {
+    struct quire_log_superblock superblock, before;
+    opens();
+    disk_set_close(&set, false, 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert_eq(read_superblock(i, 0, &superblock), QUIRE_OK);
+        superblock.generation = QUIRE_LOG_GENERATIONS - 2;
+        write_superblock(i, 0, &superblock);
+    }
+    refuses(QUIRE_CORRUPT, "log0: its set says that it was opened 8388606 times", "to begin anew");
+    cr_assert_eq(read_superblock(1, 1, &before), QUIRE_OK);
+    cr_expect_eq(before.generation, 1, "nothing was written");
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert_eq(read_superblock(i, 1, &superblock), QUIRE_OK);
+        superblock.generation = QUIRE_LOG_GENERATIONS - 3;
+        write_superblock(i, 0, &superblock);
+    }
+    opens();
+    cr_expect_eq(set->generation, QUIRE_LOG_GENERATIONS - 2);
+    disk_set_close(&set, true, 7);
+    cr_assert_eq(read_superblock(0, 0, &superblock), QUIRE_OK);
+    cr_expect_eq(superblock.generation, QUIRE_LOG_GENERATIONS - 1, "the stop's can be read, too");
+}
+
 /* ---- configurations that contradict the files ------------------------------------------------------------------------------ */
 
 Test(daemon_disk_set, changed_sizes) {

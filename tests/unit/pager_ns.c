@@ -1,4 +1,5 @@
 /* Namespaces: opened by agreement, deleted at once for whoever looks, bit by bit inside. */
+#include "pager/disk.h"
 #include "tests/unit/pager_rig.h"
 
 #include <stdio.h>
@@ -25,6 +26,22 @@ Test(ns, agrees_or_names_the_difference) {
     layout.group[0].k_dim = 0;
     cr_assert_eq(open_ns(rig, "m", &layout, "s", &ns, why), QUIRE_INVALID);
     cr_assert_eq(open_ns(rig, "n", NULL, "", &ns, why), QUIRE_NOT_FOUND);
+    rig_free(rig);
+}
+
+/* The metadata of a disk tier says that every number a namespace can have was used: those it tells of are there, and no other one is made, because a number that is
+   used twice would bring back what was deleted with the first. */
+Test(ns, no_number_is_left) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    uint16_t ns;
+    char why[200];
+    pager_restore_serial(rig->pager, UINT32_MAX - 1);
+    cr_assert_eq(open_ns(rig, "last", &layout, "s", &ns, why), QUIRE_OK);
+    cr_assert_eq(pager_ns_serial(rig->pager, ns), UINT32_MAX);
+    cr_assert_eq(open_ns(rig, "none", &layout, "s", &ns, why), QUIRE_FULL);
+    cr_assert(strstr(why, "no number is left"), "%s", why);
+    cr_assert_eq(open_ns(rig, "last", NULL, "", &ns, why), QUIRE_OK);
     rig_free(rig);
 }
 
