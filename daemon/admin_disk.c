@@ -74,6 +74,14 @@ static void disk_progress(const struct admin_call *call, Quire__Wire__DiskInfo *
     info->walked_segments = restored->walked;
     info->doubtful_records = restored->bad_records;
     info->failed_reads = restored->unreadable;
+    info->put_off_reads = restored->put_off;
+    for (uint32_t i = 0; i < QUIRE_LOG_MAX_FILES; i++) {
+        if (restored->waits_error[i] != 0) {
+            char text[CONFIG_FILE_PATH_MAX + 80];
+            snprintf(text, sizeof text, "%s: %s", disk_files(disk)->files[i].path, strerror(restored->waits_error[i]));
+            info->restore_waits = admin_text(call, text);
+        }
+    }
     info->scrub_passes = scrubbed->passes;
     info->scrub_bytes = scrubbed->bytes;
     info->scrub_damaged = scrubbed->damaged;

@@ -101,6 +101,7 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
     X(restored_segments, "of these, the ones whose records the index knows")                                                               \
     X(doubtful_records, "records that the start left out: not whole, or of a place that cannot be trusted")                                \
     X(failed_reads, "reads of the start that failed, and were tried again")                                                                \
+    X(put_off_reads, "reads of the start that were put off, for want of memory or the like")                                               \
     X(dirty_bytes, "bytes in memory only, to be written")                                                                                  \
     X(dirty_records, "records in memory only, to be written")                                                                              \
     X(writing_bytes, "bytes being written")                                                                                                \

@@ -75,6 +75,10 @@ struct pager_disk_counters {
 /* Sequence numbers are counted from the superblock's generation, shifted by so many bits. */
 #define PAGER_SEQUENCE_BITS 40u
 
+/* An outcome that says nothing about what the device holds. NO_MEMORY: it was not asked. FULL: it takes nothing now; or it does not sync, and then what it took
+   since the last sync is in doubt. */
+static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }
+
 /* Wishes of the disk tier that are out at once, at most: an executor has room for so many. Each device has its share of them, and never more. */
 #define PAGER_DISK_MAX_IN_FLIGHT 256u
 

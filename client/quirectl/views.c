@@ -51,6 +51,9 @@ static void view_disk_files(const Quire__Wire__DiskInfo *disk, FILE *to) {
 static void view_doubts(const Quire__Wire__DiskInfo *disk, FILE *to) {
     char records[QUIRE_UNITS_BYTES];
     const char *comma = "";
+    if (disk->restore_waits[0] != '\0') {
+        fprintf(to, "waits       it cannot be read now, and is tried again: %s\n", disk->restore_waits);
+    }
     if (disk->doubtful_records == 0 && disk->walked_segments == 0 && disk->failed_reads == 0) {
         return;
     }

@@ -397,6 +397,7 @@ static void disk_find_segments(struct disk *disk) {
         if (poll(&ready, 1, DISK_LOOK_MS) > 0) {
             disk_ready(&disk->source, 0);
         }
+        restart_try_again(disk->restart);
         disk->core->now_ns = loop_now_ns();
         disk_check_stalls(disk);
     }
@@ -565,7 +566,8 @@ uint64_t disk_deadline(const struct disk *disk) {
     uint64_t scrub_ns = restart_progress(disk->restart)->ended ? scrub_deadline(disk->scrub) : UINT64_MAX;
     uint64_t meta_ns = store_meta_since_ns(disk->store);
     meta_ns = meta_ns != 0 ? meta_ns + disk->stalls.limit_ns : UINT64_MAX;
-    return quire_min_u64(quire_min_u64(scrub_ns, meta_ns), stalls_deadline(&disk->stalls, &disk->env));
+    uint64_t restart_ns = restart_deadline(disk->restart);
+    return quire_min_u64(quire_min_u64(quire_min_u64(scrub_ns, meta_ns), restart_ns), stalls_deadline(&disk->stalls, &disk->env));
 }
 
 void disk_populated(struct disk *disk, uint32_t domain) {

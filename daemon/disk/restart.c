@@ -3,6 +3,7 @@
 #include "daemon/disk/walk.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "pager/disk.h"
 #include "proto/base/units.h"
 
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct restart_probe { /* of one segment's header and trailer */
     uint32_t device; /* its segments, one after the other */
     uint32_t segment, n_running;
     bool read[2];      /* header, trailer */
+    bool put_off[2];   /* to be read again when its device has rested */
     uint32_t tries[2]; /* that failed */
     uint8_t *memory;
     struct disk_op ops[2];
@@ -32,9 +34,17 @@ struct restart_ahead { /* a segment whose entries are read */
     struct walk walk;
     uint32_t row, tries;
     bool running, done, sifted;
+    bool put_off;     /* running, but one of its reads is to be done again when its device has rested */
     bool left_behind; /* its device hangs: another one has its place */
     uint32_t left;    /* entries not told yet: the first so many */
     struct restart_ahead *next;
+};
+
+struct restart_rest {  /* of a device whose reads fail in a way that passes */
+    uint64_t pause_ns; /* the last one; 0: a read went well since, and none waits */
+    uint64_t until_ns;
+    uint32_t n_put_off; /* probes' reads, and walks */
+    bool told;
 };
 
 struct restart {
@@ -46,6 +56,7 @@ struct restart {
     uint32_t next_number[QUIRE_LOG_MAX_FILES]; /* of each device: the next segment to be probed */
     uint64_t tail_epoch;
     bool lost[QUIRE_LOG_MAX_FILES], hangs[QUIRE_LOG_MAX_FILES];
+    struct restart_rest rests[QUIRE_LOG_MAX_FILES];
     bool blind;  /* deletions may be missing */
     bool ending; /* all is told */
     uint32_t n_rows, next_row, told_row;
@@ -130,6 +141,55 @@ static void restart_read_failed(struct restart *restart, uint32_t segment, int e
     restart->hooks.read_failed(restart->hooks.ctx, restart_device(restart, segment), error, now_ns);
 }
 
+/* ---- reads that are put off ----------------------------------------------------------------------------------------------- */
+
+/* It is no try: nothing was learned about what lies there. What fails while the device rests waits for the same moment. */
+static void restart_put_off(struct restart *restart, uint32_t segment, int error) {
+    uint32_t device = restart_device(restart, segment);
+    struct restart_rest *rest = &restart->rests[device];
+    uint64_t now_ns = loop_now_ns();
+    rest->n_put_off++;
+    restart->progress.put_off++;
+    restart->progress.waits_error[device] = error;
+    if (now_ns >= rest->until_ns) {
+        rest->pause_ns = quire_min_u64(quire_max_u64(2 * rest->pause_ns, RESTART_PAUSE_NS), RESTART_PAUSE_MAX_NS);
+        rest->until_ns = now_ns + rest->pause_ns;
+    }
+    if (!rest->told) {
+        rest->told = true;
+        log_warn("disk_restore_waits",
+                 "file %u of the disk tier cannot be read now: %s; it is tried again until it can, nothing of it is given up", device,
+                 strerror(error));
+    }
+}
+
+/* It waits no more: its device is asked again, or will not be. */
+static void restart_took_up(struct restart *restart, uint32_t segment) {
+    uint32_t device = restart_device(restart, segment);
+    restart->progress.waits_error[device] = --restart->rests[device].n_put_off > 0 ? restart->progress.waits_error[device] : 0;
+}
+
+/* Or the device said what is wrong. */
+static void restart_was_read(struct restart *restart, uint32_t segment) {
+    struct restart_rest *rest = &restart->rests[restart_device(restart, segment)];
+    rest->pause_ns = rest->n_put_off > 0 ? rest->pause_ns : 0;
+}
+
+static bool restart_is_due(const struct restart *restart, uint32_t segment, uint64_t now_ns) {
+    return now_ns >= restart->rests[restart_device(restart, segment)].until_ns;
+}
+
+uint64_t restart_deadline(const struct restart *restart) {
+    uint64_t deadline_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < restart->env->set.n_files; i++) {
+        const struct restart_rest *rest = &restart->rests[i];
+        deadline_ns = rest->n_put_off > 0 ? quire_min_u64(deadline_ns, rest->until_ns) : deadline_ns;
+    }
+    return deadline_ns;
+}
+
+/* ---- reads that fail ------------------------------------------------------------------------------------------------------ */
+
 /* What cannot be read may hold deletions: of what else the device holds nobody knows whether it still counts. */
 static void restart_unreadable(struct restart *restart, uint32_t segment, int error) {
     uint32_t device = restart_device(restart, segment);
@@ -151,6 +211,12 @@ static void restart_walked(struct walk *walk) {
         ahead->running = false;
         return;
     }
+    if (walk->put_off) {
+        ahead->put_off = true;
+        restart_put_off(restart, walk->segment, walk->op.error);
+        return;
+    }
+    restart_was_read(restart, walk->segment);
     if (walk->error != 0 && ++ahead->tries < RESTART_TRIES) {
         restart_read_failed(restart, walk->segment, walk->error, walk->op.done_ns);
         restart_walk(ahead);
@@ -182,6 +248,17 @@ static void restart_walk(struct restart_ahead *ahead) {
     walk_begin(&ahead->walk);
 }
 
+static void restart_walk_again(struct restart *restart, uint64_t now_ns) {
+    for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
+        struct restart_ahead *ahead = restart->ahead[i];
+        if (ahead->put_off && restart_is_due(restart, restart->rows[ahead->row].segment, now_ns)) {
+            ahead->put_off = false;
+            restart_took_up(restart, restart->rows[ahead->row].segment);
+            walk_resume(&ahead->walk);
+        }
+    }
+}
+
 static void restart_pass_over(struct restart_ahead *ahead) {
     const struct walk as = {.segment = ahead->restart->rows[ahead->row].segment};
     walk_again(&ahead->walk, &as);
@@ -194,6 +271,9 @@ static void restart_leave_behind(struct restart *restart, uint32_t place) {
     struct restart_ahead *ahead = restart->ahead[place], *other = calloc(1, sizeof *other);
     if (other == NULL) {
         return;
+    }
+    if (ahead->put_off) {
+        restart_took_up(restart, restart->rows[ahead->row].segment);
     }
     ahead->left_behind = true;
     ahead->next = restart->left_behind;
@@ -326,6 +406,7 @@ static bool restart_turn_snapshot(struct restart *restart) {
 
 bool restart_turn(struct restart *restart) {
     uint32_t most = RESTART_STEP;
+    restart_try_again(restart);
     if (!restart->progress.serving || restart->progress.ended) {
         return false;
     }
@@ -430,6 +511,12 @@ static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
     }
     probe->read[trailer] = op->status == QUIRE_OK;
     restart->progress.read_bytes += op->bytes;
+    if (pager_is_passing(op->status)) {
+        probe->put_off[trailer] = true;
+        restart_put_off(restart, probe->segment, op->error);
+        return;
+    }
+    restart_was_read(restart, probe->segment);
     if (op->status != QUIRE_OK) {
         restart_read_failed(restart, probe->segment, op->error, op->done_ns);
         if (++probe->tries[trailer] < RESTART_TRIES) {
@@ -474,6 +561,17 @@ static void restart_probe_read(struct restart *restart, struct restart_probe *pr
                 i == 0 ? restart_header_read : restart_trailer_read);
 }
 
+static void restart_probe_again(struct restart *restart, uint64_t now_ns) {
+    for (uint32_t i = 0; i < 2 * RESTART_DEPTH; i++) {
+        struct restart_probe *probe = &restart->probes[i / 2];
+        if (probe->put_off[i % 2] && restart_is_due(restart, probe->segment, now_ns)) {
+            probe->put_off[i % 2] = false;
+            restart_took_up(restart, probe->segment);
+            restart_probe_read(restart, probe, i % 2);
+        }
+    }
+}
+
 static bool restart_probe_next(struct restart *restart, struct restart_probe *probe) {
     if (!restart_next_segment(restart, probe->device, &probe->segment)) {
         return false;
@@ -504,11 +602,32 @@ void restart_begin(struct restart *restart) {
     }
 }
 
+void restart_try_again(struct restart *restart) {
+    uint64_t now_ns = loop_now_ns();
+    if (restart_deadline(restart) <= now_ns) {
+        restart_probe_again(restart, now_ns);
+        restart_walk_again(restart, now_ns);
+    }
+}
+
+static void restart_forget_put_off(struct restart *restart, struct restart_probe *probe) {
+    for (uint32_t i = 0; i < 2; i++) {
+        if (probe->put_off[i]) {
+            probe->put_off[i] = false;
+            restart_took_up(restart, probe->segment);
+        }
+    }
+}
+
 void restart_device_hangs(struct restart *restart, uint32_t device) {
     restart->hangs[device] = true;
     if (!restart->progress.serving) {
         for (uint32_t i = 0; i < RESTART_DEPTH; i++) {
-            restart->n_probing -= restart->probes[i].device == device && restart->probes[i].n_running > 0;
+            struct restart_probe *probe = &restart->probes[i];
+            if (probe->device == device && probe->n_running > 0) {
+                restart->n_probing--;
+                restart_forget_put_off(restart, probe);
+            }
         }
         if (restart->n_probing == 0) {
             restart_tell_states(restart);

@@ -16,6 +16,9 @@
 #define RESTART_AHEAD 8u   /* segments whose entries are read at once */
 #define RESTART_STEP 2048u /* entries told a turn */
 #define RESTART_TRIES 3u   /* of a read that fails */
+/* A read that fails in a way that passes (pager_is_passing) is no try: its device rests so long, twice as long the next time, up to the second. */
+#define RESTART_PAUSE_NS (100 * QUIRE_NS_PER_MS)
+#define RESTART_PAUSE_MAX_NS (5 * QUIRE_NS_PER_S)
 
 struct restart;
 struct restart_hooks { /* as pager/disk.h wants them, in its order */
@@ -33,12 +36,14 @@ struct restart_hooks { /* as pager/disk.h wants them, in its order */
 };
 
 struct restart_progress {
-    uint32_t segments, looked_at; /* of all: header and trailer */
-    uint32_t to_read, read;       /* that hold something; told to the pager */
-    uint32_t walked;              /* without a footer */
-    uint32_t unreadable;          /* reads that failed */
-    uint64_t records, deletions;  /* told */
-    uint64_t bad_records;         /* left out: not whole */
+    uint32_t segments, looked_at;         /* of all: header and trailer */
+    uint32_t to_read, read;               /* that hold something; told to the pager */
+    uint32_t walked;                      /* without a footer */
+    uint32_t unreadable;                  /* reads that failed */
+    uint32_t put_off;                     /* reads that failed in a way that passes */
+    int waits_error[QUIRE_LOG_MAX_FILES]; /* of each device: it is waited for, because of this; 0: it is not */
+    uint64_t records, deletions;          /* told */
+    uint64_t bad_records;                 /* left out: not whole */
     uint64_t read_bytes;
     uint64_t took_ns; /* from the beginning to the end */
     bool serving, ended;
@@ -53,8 +58,12 @@ void restart_destroy(struct restart **restart);
 void restart_use_snapshot(struct restart *restart, struct snapshot *snapshot);
 /* Begins; disk_env_flush sends the reads on their way. */
 void restart_begin(struct restart *restart);
-/* Tells the next entries. True: there is more to tell at once. */
+/* Tells the next entries, and tries again what was put off. True: there is more to tell at once. */
 bool restart_turn(struct restart *restart);
+/* Reads what was put off, when it is due. */
+void restart_try_again(struct restart *restart);
+/* When it is; UINT64_MAX: nothing was. */
+uint64_t restart_deadline(const struct restart *restart);
 /* A device was taken out of use: of what was read from it only deletions count. */
 void restart_device_lost(struct restart *restart, uint32_t device);
 /*

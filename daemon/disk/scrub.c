@@ -3,6 +3,7 @@
 #include "daemon/disk/walk.h"
 #include "daemon/log.h"
 #include "daemon/loop.h"
+#include "pager/disk.h"
 #include "proto/base/units.h"
 
 #include <stdlib.h>
@@ -191,6 +192,11 @@ static void scrub_unreadable(struct scrub *scrub) {
 
 static void scrub_read_ended(struct disk_op *op) {
     struct scrub *scrub = LOOP_CONTAINER(op, struct scrub, op);
+    if (pager_is_passing(op->status)) { /* the same step again, later */
+        scrub->busy = false;
+        scrub->next_ns = op->done_ns + SCRUB_AGAIN_NS;
+        return;
+    }
     if (op->status != QUIRE_OK) {
         scrub_unreadable(scrub);
         return;
@@ -269,6 +275,13 @@ static bool scrub_plan(struct scrub *scrub) {
 static void scrub_walked(struct walk *walk) {
     struct scrub *scrub = walk->ctx;
     scrub->busy = scrub->walking = false;
+    if (walk->put_off) {
+        scrub->progress.segment = walk->segment;
+        scrub->progress.pass_segments--;
+        scrub->next_ns = walk->op.done_ns + SCRUB_AGAIN_NS;
+        scrub_close_segment(scrub);
+        return;
+    }
     if (walk->error != 0) {
         uint32_t device;
         disk_locate(&scrub->env->set, walk->segment, 0, &device);

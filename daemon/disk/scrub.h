@@ -11,6 +11,7 @@
 #include "daemon/disk/device.h"
 
 #define SCRUB_STEP_BYTES (1u << 20)         /* read at once */
+#define SCRUB_AGAIN_NS QUIRE_NS_PER_S       /* after a read that failed in a way that passes (pager_is_passing) */
 #define SCRUB_IDLE_NS (10 * QUIRE_NS_PER_S) /* when there was nothing to look at */
 
 struct scrub;

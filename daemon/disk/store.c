@@ -186,7 +186,7 @@ bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
         (*slot)->status = ended->status;
         if (ended->type != DISK_READ) {
             (*slot)->status = store_write_failed(store, device, ended);
-        } else if (ended->status != QUIRE_NO_MEMORY) {
+        } else if (!pager_is_passing(ended->status)) {
             store_read_failed(store, device, ended->error, ended->done_ns);
         }
     } else if (ended->type == DISK_READ) {

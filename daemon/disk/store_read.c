@@ -128,9 +128,7 @@ static void store_walked(struct walk *walk) {
     static const struct quire_log_entry none;
     struct store_slot *slot = walk->ctx;
     struct store *store = slot->store;
-    if (walk->error != 0 && walk->op.status == QUIRE_NO_MEMORY) {
-        walk->status = QUIRE_NO_MEMORY;
-    } else if (walk->error != 0) {
+    if (walk->error != 0) {
         store_read_failed(store, slot->wish->device, walk->error, walk->op.done_ns);
     }
     enum quire_status status = walk->status;

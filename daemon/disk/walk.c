@@ -1,6 +1,7 @@
 #include "daemon/disk/walk.h"
 
 #include "daemon/loop.h"
+#include "pager/disk.h"
 
 #include <stdlib.h>
 
@@ -73,6 +74,22 @@ static bool walk_read_ok(struct walk *walk) {
     return walk->op.status == QUIRE_OK;
 }
 
+/* True: it stands still. To go on as if what was not read were damaged would be to forget deletions. */
+static bool walk_put_off(struct walk *walk) {
+    walk->put_off = pager_is_passing(walk->op.status);
+    if (walk->put_off) {
+        walk->status = walk->op.status;
+        walk->done(walk);
+    }
+    return walk->put_off;
+}
+
+void walk_resume(struct walk *walk) {
+    uint32_t device;
+    disk_locate(&walk->env->set, walk->segment, 0, &device);
+    disk_env_io(walk->env, &walk->op, DISK_READ, device, walk->op.offset, &walk->iov, 1, walk->op.then);
+}
+
 static void walk_job(struct walk *walk, void (*run)(struct work *work), void (*done)(struct work *work)) {
     walk->work = (struct work){.run = run, .done = done};
     walk->env->run(walk->env->ctx, &walk->work);
@@ -129,6 +146,9 @@ static void walk_verified(struct work *work) { walk_take(LOOP_CONTAINER(work, st
 
 static void walk_batch_read(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (walk_put_off(walk)) {
+        return;
+    }
     if (walk_read_ok(walk)) {
         walk_job(walk, walk_run_verify, walk_verified);
     } else {
@@ -169,6 +189,9 @@ static bool walk_looks_like_head(const struct walk *walk, const uint8_t *unit, u
 static void walk_searched(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
     uint32_t unit_bytes = walk_geometry(walk)->unit_bytes, units = walk->read_units;
+    if (walk_put_off(walk)) {
+        return;
+    }
     walk->unread |= !walk_read_ok(walk);
     for (uint32_t i = 0; walk->op.status == QUIRE_OK && i < units; i++) {
         if (walk_looks_like_head(walk, walk->memory + (size_t)i * unit_bytes, walk->search_at + i)) {
@@ -189,6 +212,9 @@ static bool walk_never_written(const struct walk *walk) {
 
 static void walk_head_read(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (walk_put_off(walk)) {
+        return;
+    }
     if (!walk_read_ok(walk)) {
         walk->unread = true;
         walk_no_head(walk);
@@ -273,6 +299,9 @@ static void walk_footer_decoded(struct work *work) {
 
 static void walk_footer_read(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
+    if (walk_put_off(walk)) {
+        return;
+    }
     if (walk_read_ok(walk)) {
         walk_job(walk, walk_run_footer, walk_footer_decoded);
     } else {
@@ -287,6 +316,9 @@ static void walk_footer(struct walk *walk) {
 static void walk_trailer_read(struct disk_op *op) {
     struct walk *walk = LOOP_CONTAINER(op, struct walk, op);
     struct quire_log_trailer trailer;
+    if (walk_put_off(walk)) {
+        return;
+    }
     if (walk_read_ok(walk) &&
         quire_log_trailer_decode(walk_geometry(walk), walk->memory, walk->env->set.set_id, walk->segment, &trailer) == QUIRE_OK &&
         trailer.epoch == walk->epoch) {

@@ -28,6 +28,7 @@ struct walk {
     void *ctx;
     /* The outcome */
     enum quire_status status; /* OK; SYSTEM: a read failed; NO_MEMORY: in both cases the entries are those found before */
+    bool put_off;             /* it stands still, because a read failed as pager_is_passing tells, `status`: walk_resume, or walk_free */
     int error;                /* errno of a read that failed, also where the walk went on */
     struct quire_log_entry *entries;
     uint32_t n_entries;
@@ -52,6 +53,8 @@ struct walk {
 
 /* `done` follows, perhaps at once; the walk is its caller's again then. */
 void walk_begin(struct walk *walk);
+/* Does the read once more for which it was put off; `done` follows again. */
+void walk_resume(struct walk *walk);
 /* Frees what the outcome holds, what was kept, and what one that was cut off had. */
 void walk_free(struct walk *walk);
 /* Makes a walk whose outcome nobody needs any more into another one, which begins with the memory that it kept. */

@@ -307,9 +307,6 @@ void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_
 void pager_clean_leave(struct pager *pager, struct pager_record *record);
 /* One that was given up because the metadata did not tell of its namespace: it is to be written, if it does now. */
 void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_t slot);
-/* It says nothing about what the device holds. NO_MEMORY: it was not asked. FULL: it takes nothing now; or it does not sync, and then what it took since the last
-   sync is in doubt. */
-static inline bool pager_is_passing(enum quire_status status) { return status == QUIRE_FULL || status == QUIRE_NO_MEMORY; }
 bool pager_device_rests(const struct pager *pager, uint32_t device);
 /* Devices, a bit each, that do not answer or refused what was written last. */
 uint32_t pager_devices_doubtful(const struct pager *pager);

@@ -119,6 +119,7 @@ struct double_tier {
     uint32_t pool_used;
     quire_layout layout;
     bool no_layout;
+    bool hangs; /* file 0, from the moment on at which its reads are put off */
     struct store *store;
     int statuses[DOUBLE_TICKETS]; /* by ticket */
     uint32_t completed[DOUBLE_TICKETS];

@@ -12,8 +12,26 @@ struct told {
     uint32_t segments[MAX_TOLD]; /* of each entry */
     struct quire_log_entry entries[MAX_TOLD];
     uint32_t n; /* in the order of the pager's taking: from each call's end to its beginning */
+    bool waited, served_meanwhile;
     struct restart_progress progress;
 };
+
+/* Reads of file 0 were put off: after some time they can be done, or the file is given up. */
+static void tell_wait(struct told *told, struct restart *restart, struct double_tier *tier) {
+    const struct restart_progress *p = restart_progress(restart);
+    if (p->waits_error[0] == 0) {
+        return;
+    }
+    cr_assert_eq(p->waits_error[0], tier->io.error);
+    told->waited = true;
+    told->served_meanwhile = p->serving;
+    if (tier->hangs) {
+        disk_env_give_up(&tier->env, 0);
+        restart_device_hangs(restart, 0);
+    }
+    tier->io.bad_to = p->put_off > RESTART_TRIES ? 0 : tier->io.bad_to;
+    usleep(1000);
+}
 
 static void tell_segment(void *ctx, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                          uint32_t n_entries) {
@@ -77,6 +95,7 @@ static struct told *start_again(struct double_tier *tier) {
         cr_assert(turns < 10000);
         double_turn(tier);
         restart_turn(restart);
+        tell_wait(told, restart, tier);
     }
     told->progress = *restart_progress(restart);
     restart_destroy(&restart);
@@ -424,6 +443,55 @@ static void never_read(uint64_t from, uint64_t to) {
 }
 Test(daemon_disk_restart, a_header_is_never_read) { never_read(0, DOUBLE_UNIT); }
 Test(daemon_disk_restart, a_head_is_never_read) { never_read(DOUBLE_UNIT, 2 * DOUBLE_UNIT); }
+
+/* The system has no memory for some reads, again and again, for longer than a file that cannot be read is believed in. That says nothing about the file: its reads are done
+   again, at a bounded rate, until there is memory; meanwhile it is told what is waited for, and what comes after that is served. Nothing is lost. */
+static void short_of_memory(uint64_t from, uint64_t to, bool serving) {
+    struct dice dice = dice_printed("restart memory");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 8, 0);
+    struct double_batch *b = double_batch(tier, &dice, 8, 2, 1, 8, 0);
+    struct double_batch *c = double_batch(tier, &dice, 1, 3, 1, 8, 3);
+    double_turn(tier);
+    cr_assert_eq(double_seal(tier, &a, 1), QUIRE_OK);
+    cr_assert_eq(double_seal(tier, &b, 1), QUIRE_OK);
+    uint64_t segment = (uint64_t)DOUBLE_SEGMENT_UNITS * DOUBLE_UNIT;
+    tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT + segment + from; /* in segment 1, which is open */
+    tier->io.bad_to = QUIRE_LOG_FIRST_SEGMENT + segment + to;
+    tier->io.error = ENOMEM;
+    uint64_t begun_ns = disk_now_ns();
+    struct told *told = start_again(tier);
+    cr_assert(told->waited && told->served_meanwhile == serving);
+    cr_assert(told->progress.put_off == RESTART_TRIES + 1 && told->progress.waits_error[0] == 0 && told->progress.unreadable == 0);
+    cr_assert_geq(disk_now_ns() - begun_ns, (1 + 2 + 4 + 8) * RESTART_PAUSE_NS, "each pause is twice as long");
+    cr_assert(told->n_unreadable == 0 && told->n_failed == 0);
+    cr_assert(told_of(told, a) == 8 && told_of(told, b) == 8 && told_of(told, c) == 8);
+    free(told);
+    free(a);
+    free(b);
+    free(c);
+    double_tier_close(tier);
+}
+Test(daemon_disk_restart, no_memory_for_a_header) { short_of_memory(0, DOUBLE_UNIT, false); }
+Test(daemon_disk_restart, no_memory_for_a_head) { short_of_memory(DOUBLE_UNIT, 2 * DOUBLE_UNIT, true); }
+
+/* Nor is it a failure when the file hangs afterwards: what was put off is not waited for then. */
+Test(daemon_disk_restart, a_file_that_hangs_while_it_rests) {
+    struct dice dice = dice_printed("restart rest and hang");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *b = double_batch(tier, &dice, 8, 2, 1, 8, 0);
+    double_turn(tier);
+    tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT;
+    tier->io.bad_to = UINT64_MAX;
+    tier->io.error = EAGAIN;
+    tier->hangs = true;
+    struct told *told = start_again(tier);
+    cr_assert(told->waited && told->progress.waits_error[0] == 0 && told->progress.unreadable == 0);
+    cr_assert_eq(told_of(told, b), 8);
+    free(told);
+    free(b);
+    double_tier_close(tier);
+}
 
 /* A file that is out of use is not read; one that was just made is clean. */
 Test(daemon_disk_restart, files_out_of_use) {

@@ -70,6 +70,31 @@ static struct double_batch *sealed_batch(struct double_tier *tier, struct dice *
     return batch;
 }
 
+/* The system has no memory for a read now and then: it is done again, and what it reads is neither damaged nor a reason to give its file up. */
+Test(daemon_disk_scrub, no_memory_for_a_read) {
+    struct dice dice = dice_printed("scrub memory");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *a = sealed_batch(tier, &dice, &pager, 0, 5, 30), *b = sealed_batch(tier, &dice, &pager, 12, 6, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_verify_now(scrub, 0);
+    tier->io.error = ENOMEM;
+    for (uint32_t turns = 0; scrub_deadline(scrub) <= UINT64_MAX - 1; turns++) {
+        cr_assert(turns < 100000);
+        tier->io.fail_reads = turns % 3 != 2; /* two of three turns begin with such a read */
+        tier->io.clock_ns = quire_max_u64(tier->io.clock_ns, scrub_deadline(scrub));
+        scrub_turn(scrub, tier->io.clock_ns);
+        double_turn(tier);
+    }
+    const struct scrub_progress *p = scrub_progress(scrub);
+    cr_assert(p->requests_done == 1 && p->pass_segments == 2 && p->pass_records == a->wish.n_pieces + b->wish.n_pieces);
+    cr_assert(p->pass_unreadable == 0 && pager.n_damaged == 0 && pager.n_failed == 0);
+    scrub_destroy(&scrub);
+    free(a);
+    free(b);
+    double_tier_close(tier);
+}
+
 /* Everything is whole: each record is looked at once, in every sealed segment and no other. */
 Test(daemon_disk_scrub, a_whole_log) {
     struct dice dice = dice_printed("scrub");

@@ -295,6 +295,11 @@ Test(quirectl_views, disk_after_a_start) {
     fflush(to);
     tells(text, "restored    20 segments, 12,345 records and 1 deletion from the log: 5 MiB read in 1.50 s (quired was not stopped in good "
                 "order)\n");
+    more.disk.restore_waits = (char *)"/d/log0: Cannot allocate memory";
+    view_disk(&world.status, to);
+    fflush(to);
+    tells(text, "\nwaits       it cannot be read now, and is tried again: /d/log0: Cannot allocate memory\n");
+    more.disk.restore_waits = (char *)"";
     more.disk.doubtful_records = 1200, more.disk.walked_segments = 1, more.disk.failed_reads = 2;
     view_disk(&world.status, to);
     fflush(to);
