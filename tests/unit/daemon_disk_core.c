@@ -197,6 +197,54 @@ Test(daemon_disk_core, blocks_survive_a_death) {
     forget_files(1);
 }
 
+/* Damages the header of the first segment, or, when that was done, makes it one of another use of the segment, right in every sum. */
+static void change_header(bool damaged) {
+    uint8_t bytes[QUIRE_LOG_SUPERBLOCK_BYTES], unit[QUIRE_LOG_UNIT_MAX];
+    struct quire_log_superblock superblock;
+    struct quire_log_segment_header header;
+    char file[200];
+    snprintf(file, sizeof file, "%s.log0", path);
+    FILE *to = fopen(file, "r+b");
+    cr_assert(to != NULL && fread(bytes, sizeof bytes, 1, to) == 1);
+    cr_assert_eq(quire_log_superblock_decode(bytes, &superblock), QUIRE_OK);
+    const struct quire_log_geometry g = {.unit_bytes = superblock.unit_bytes, .segment_units = superblock.segment_units, .generation = 9};
+    cr_assert(fseek(to, QUIRE_LOG_FIRST_SEGMENT, SEEK_SET) == 0 && fread(unit, g.unit_bytes, 1, to) == 1);
+    unit[20] ^= 1;
+    enum quire_status status = quire_log_segment_header_decode(&g, unit, superblock.set_id, 0, &header);
+    cr_assert_eq(status, damaged ? QUIRE_OK : QUIRE_CORRUPT);
+    if (damaged) {
+        header.epoch++;
+        quire_log_segment_header_encode(&g, &header, unit);
+    }
+    cr_assert(fseek(to, QUIRE_LOG_FIRST_SEGMENT, SEEK_SET) == 0 && fwrite(unit, g.unit_bytes, 1, to) == 1);
+    fclose(to);
+}
+
+static void start_from_snapshot(uint32_t n) {
+    config(1);
+    start();
+    cr_assert(frames_until(&daemon_, settled, 0));
+    cr_assert(frames_until(&daemon_, clean, 1));
+    cr_assert(frames_until(&daemon_, restored, n));
+    stop();
+}
+
+/* After a stop in good order a segment's header is damaged: its trailer still tells of which use of the segment the snapshot speaks, and everything is found. A whole
+   header of another use stands above both: nothing of the snapshot is there then. */
+Test(daemon_disk_core, headers_that_are_not_the_snapshots) {
+    begin();
+    config(1);
+    frames_store(&client, start(), BLOCKS);
+    cr_assert(frames_until(&daemon_, written, BLOCKS));
+    stop();
+    start_from_snapshot(BLOCKS);
+    change_header(false);
+    start_from_snapshot(BLOCKS);
+    change_header(true);
+    start_from_snapshot(0);
+    forget_files(1);
+}
+
 /* Another daemon on the same files is refused, and told who holds them. */
 Test(daemon_disk_core, two_daemons_on_one_file) {
     begin();
