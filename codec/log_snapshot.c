@@ -88,8 +88,11 @@ bool quire_snapshot_entry_valid(const struct quire_log_geometry *g, const struct
         return false;
     }
     if (entry->kind != QUIRE_SNAPSHOT_RECORD) {
-        const struct quire_snapshot_entry alone = {
-            .key = entry->key, .epoch = entry->epoch, .ns = entry->ns, .segment = entry->segment, .kind = entry->kind};
+        struct quire_snapshot_entry alone = {.epoch = entry->epoch, .segment = entry->segment, .kind = entry->kind};
+        if (entry->kind == QUIRE_SNAPSHOT_REMAIN) {
+            alone.key = entry->key;
+            alone.ns = entry->ns;
+        }
         return entry->kind <= QUIRE_SNAPSHOT_DOUBT && memcmp(entry, &alone, sizeof(alone)) == 0;
     }
     if (entry->size_units == 0 || entry->size_units > g->segment_units) {

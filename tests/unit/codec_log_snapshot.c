@@ -154,7 +154,7 @@ Test(snapshot, remains) {
 
 /* Sums are right, but what they are of could not stand in a log. */
 Test(snapshot, forged_entries) {
-    for (int i = 0; i < 21; i++) {
+    for (int i = 0; i < 23; i++) {
         struct quire_snapshot_entry entries[2], told[2];
         sample_entries(entries);
         struct quire_snapshot_entry *e = &entries[i % 2];
@@ -218,6 +218,13 @@ Test(snapshot, forged_entries) {
             break;
         case 19:
             e->epoch = 0x515254ull << QUIRE_LOG_EPOCH_BITS; /* higher than any life's up to the head's generation */
+            break;
+        case 20:
+            *e = (struct quire_snapshot_entry){
+                .epoch = 1, .segment = 1, .ns = 3, .kind = QUIRE_SNAPSHOT_DOUBT}; /* which is of any namespace */
+            break;
+        case 21:
+            *e = (struct quire_snapshot_entry){.key = e->key, .epoch = 1, .segment = 1, .kind = QUIRE_SNAPSHOT_DOUBT};
             break;
         default:
             *e = (struct quire_snapshot_entry){.epoch = 1, .segment = 1, .n_tokens = 1, .kind = QUIRE_SNAPSHOT_DOUBT};
