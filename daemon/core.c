@@ -215,6 +215,7 @@ static void core_tick(struct core *core) {
     events_pump(core);
     if (core->disk_tier != NULL) {
         disk_submit(core->disk_tier);
+        store_headers(disk_store(core->disk_tier), &core->counters.disk_header_hits, &core->counters.disk_header_misses);
     }
     const struct ingest_counters *ingest = ingest_counters(core->ingest);
     core->counters.ingest_waits = ingest->waits;

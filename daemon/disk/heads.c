@@ -8,12 +8,12 @@ static struct heads_line *heads_line(const struct heads *heads, uint32_t segment
     return &heads->lines[hash >> 32 & (HEADS_LINES - 1)];
 }
 
-const uint8_t *heads_find(const struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t size_bytes) {
-    if (heads->lines == NULL) {
-        return NULL;
-    }
-    const struct heads_line *line = heads_line(heads, segment, at_units);
-    bool here = line->epoch == epoch && line->segment == segment && line->at_units == at_units && line->size_bytes == size_bytes;
+const uint8_t *heads_find(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t size_bytes) {
+    const struct heads_line *line = heads->lines != NULL ? heads_line(heads, segment, at_units) : NULL;
+    bool here =
+        line != NULL && line->epoch == epoch && line->segment == segment && line->at_units == at_units && line->size_bytes == size_bytes;
+    heads->hits += here;
+    heads->misses += !here;
     return here ? line->bytes : NULL;
 }
 

@@ -22,10 +22,11 @@ struct heads {
     struct heads_line *lines; /* NULL until there is something to keep */
     uint64_t size_bytes;
     uint32_t hand; /* the line that is dropped next when room is short */
+    uint64_t hits, misses;
 };
 
 /* NULL: not here. */
-const uint8_t *heads_find(const struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t size_bytes);
+const uint8_t *heads_find(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t size_bytes);
 /*
  * Of what was verified. What is too long is not kept. When there is no room, lines go in turn until there is: nobody tells which belong to segments that
  * were emptied long ago, and those that are still read come back.

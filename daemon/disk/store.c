@@ -72,6 +72,11 @@ uint32_t store_in_flight(const struct store *store) { return store->in_flight; }
 
 void store_device(const struct store *store, uint32_t device, struct store_device *out) { *out = store->devices[device].told; }
 
+void store_headers(const struct store *store, uint64_t *hits, uint64_t *misses) {
+    *hits = store->heads.hits;
+    *misses = store->heads.misses;
+}
+
 static void store_lose(struct store *store, uint32_t device, const char *what, int error) {
     struct store_device *told = &store->devices[device].told;
     if (told->lost) {

@@ -76,6 +76,8 @@ struct store_device {
     bool lost;
 };
 void store_device(const struct store *store, uint32_t device, struct store_device *out);
+/* Reads of a part of a record that found its header and directory known, and that had to read them. */
+void store_headers(const struct store *store, uint64_t *hits, uint64_t *misses);
 /* Somebody else found that a device cannot be trusted: it is taken out of use. */
 void store_give_up(struct store *store, uint32_t device, const char *what, int error);
 /* When the metadata began to be saved, if somebody waits for it; else 0, also while it is put together. */

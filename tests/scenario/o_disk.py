@@ -58,6 +58,7 @@ check(told["fetch_us"] == 0 and all(entry["fetch_us"] == 0 for entry in told["ke
 fetch_back(actor, 200, "lanes=2,1,0,2")
 fetch_back(actor, 300, "lanes=1,2,1,1")
 check(daemon.counters()["quire_disk_partial_reads_total"] > 0, "only what was asked for was read")
+check(daemon.counters()["quire_disk_header_misses_total"] > 0, "with headers and directories, which is counted")
 check(actor.ask(f"lookup 0 0 {STEP} each fetch_us")[0] == str(STEP), "the lookup hits")
 check(actor.ask("view 0") == [str(STEP)], "views of what was on disk")
 check(actor.ask("viewcheck 0") == [str(STEP), "OK"], "and they stood")

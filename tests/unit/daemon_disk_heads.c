@@ -15,7 +15,7 @@ static void keep(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t
 }
 
 /* Known: then it is its own, too. */
-static bool knows(const struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t bytes) {
+static bool knows(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t bytes) {
     const uint8_t *head = heads_find(heads, segment, epoch, at_units, bytes);
     cr_assert(head == NULL || (memcmp(head, &segment, 4) == 0 && memcmp(head + 4, &at_units, 4) == 0 && memcmp(head + 8, &epoch, 8) == 0));
     return head != NULL;

@@ -223,6 +223,9 @@ Test(daemon_disk_store, headers_are_read_once) {
     cr_assert_eq(read_head(tier, second, 3, QUIRE_OK), 3);
     cr_assert_eq(read_head(tier, second, 2, QUIRE_OK), 2);
     read_head(tier, first, 3, QUIRE_CORRUPT);
+    uint64_t hits, misses;
+    store_headers(tier->store, &hits, &misses);
+    cr_assert(hits == 2 && misses == 4, "%llu and %llu", (unsigned long long)hits, (unsigned long long)misses);
     free(first);
     free(second);
     double_tier_close(tier);
