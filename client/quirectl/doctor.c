@@ -350,7 +350,7 @@ static void check_io_uring(const struct doctor_view *view, struct doctor_finding
     if (!used) {
         advise(finding,
                "threads do the same with more work for the processors: allow io_uring in the container's seccomp profile, or sysctl "
-               "kernel.io_uring_disabled=0, and leave disk.io_backend on auto");
+               "kernel.io_uring_disabled=0, on Linux 5.15 or later, and leave disk.io_backend on auto");
     }
 }
 

@@ -317,7 +317,7 @@ static void uring_explain(int error, char *why, size_t why_bytes) {
     } else if (error == ENOSYS) {
         snprintf(why, why_bytes, "this kernel has no io_uring, or a seccomp profile hides it");
     } else if (error == EOPNOTSUPP) {
-        snprintf(why, why_bytes, "this kernel's io_uring is too old (5.6 is needed)");
+        snprintf(why, why_bytes, "this kernel's io_uring is too old (5.15 is needed, or a drive that hangs would hold up the others)");
     } else if (error == ENOMEM) {
         snprintf(why, why_bytes, "io_uring got no memory; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=)");
     } else {
@@ -339,6 +339,13 @@ static int uring_check_operations(struct io_uring *ring, bool *vectors) {
     return all ? 0 : EOPNOTSUPP;
 }
 
+/* May there be more of the kernel's own threads? Asked without changing anything. */
+static int uring_check_widens(struct io_uring *ring) {
+    unsigned workers[2] = {0, 0};
+    int result = io_uring_register_iowq_max_workers(ring, workers);
+    return result == -EINVAL ? EOPNOTSUPP : result < 0 ? -result : 0;
+}
+
 bool disk_io_uring_works(char *why, size_t why_bytes) {
     struct io_uring ring;
     struct io_uring_cqe *cqe;
@@ -346,6 +353,7 @@ bool disk_io_uring_works(char *why, size_t why_bytes) {
     int result = io_uring_queue_init(1, &ring, 0);
     if (result == 0) {
         result = -uring_check_operations(&ring, &vectors);
+        result = result == 0 ? -uring_check_widens(&ring) : result;
         if (result == 0) {
             io_uring_prep_nop(io_uring_get_sqe(&ring));
             result = io_uring_submit_and_wait(&ring, 1);
@@ -404,7 +412,8 @@ static void uring_watch(struct uring_io *uring) {
 /*
  * What cannot be done at once keeps one of the kernel's threads until it is done, on a drive that hangs for good: there may be as many threads as operations,
  * else another file's wait behind it. By itself the kernel takes four a processor, and no more than the entries of the first ring that this thread ever made,
- * which is the one of disk_io_uring_works: a single one. A ring for each file would not help, all of a thread's rings share them. Before 5.15 it stays at that.
+ * which is the one of disk_io_uring_works: a single one. A ring for each file would not help, all of a thread's rings share them. Where it cannot be
+ * changed (before 5.15) io_uring is not used.
  */
 static void uring_widen(struct uring_io *uring) {
     unsigned workers[2] = {uring->io.depth, 0}; /* for files; the others' limit stays, which is the one on processes */

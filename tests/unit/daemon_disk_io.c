@@ -2,6 +2,7 @@
 #include "daemon/disk/faults.h"
 #include "tests/unit/daemon_disk_rig.h"
 
+#include <liburing.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -14,6 +15,16 @@
 #include <sys/syscall.h>
 
 enum { DEPTH = 8 };
+
+/* A kernel before 5.15, when a test wants it. */
+static bool cannot_widen;
+int io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned *values) {
+    if (cannot_widen) {
+        return -EINVAL;
+    }
+    long result = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_IOWQ_MAX_WORKERS, values, 2);
+    return result < 0 ? -errno : (int)result;
+}
 
 static const struct {
     const char *name;
@@ -570,6 +581,24 @@ Test(daemon_disk_io, threads_take_over_where_io_uring_is_forbidden) {
     cr_assert_eq(disk_io_create(DISK_IO_AUTO, DEPTH, &io, why, sizeof why), QUIRE_OK);
     cr_assert_str_eq(io->ops->name, "threads");
     cr_assert(strstr(why, "threads: 8") == why && (strstr(why, "seccomp") != NULL || strstr(why, "io_uring_disabled") != NULL), "%s", why);
+    io->ops->destroy(&io);
+}
+
+/* The kernel's own threads cannot be made more, as before 5.15: an operation on a drive that hangs would keep the one that there is, and with it all files. So threads
+   take over there, and `why`, which doctor shows, says what is missing. */
+Test(daemon_disk_io, threads_take_over_where_one_drive_would_hold_up_all) {
+    struct disk_io *io = NULL;
+    char why[512];
+    if (!disk_io_uring_works(why, sizeof why)) {
+        cr_skip_test("%s", why);
+    }
+    cannot_widen = true;
+    cr_assert_not(disk_io_uring_works(why, sizeof why));
+    cr_assert_eq(disk_io_create(DISK_IO_URING, DEPTH, &io, why, sizeof why), QUIRE_UNSUPPORTED);
+    cr_assert_not_null(strstr(why, "5.15 is needed"), "%s", why);
+    cr_assert_eq(disk_io_create(DISK_IO_AUTO, DEPTH, &io, why, sizeof why), QUIRE_OK);
+    cr_assert_str_eq(io->ops->name, "threads");
+    cr_assert(strstr(why, "threads: 8") == why && strstr(why, "5.15 is needed") != NULL, "%s", why);
     io->ops->destroy(&io);
 }
 
