@@ -365,7 +365,9 @@ void pager_lease_end(struct pager *pager, struct pager_lease *lease);
 void pager_lease_expired(struct pager *pager, struct pager_lease *lease);
 /* NULL unless it is this session's, and it may still use it. */
 struct pager_lease *pager_lease_find(const struct pager *pager, uint64_t session, uint64_t lease);
-bool pager_lease_has(const struct pager_lease *lease, uint32_t slot);
+/* As pager_lease_grant, of a slot that is known to be the lease's: it is until the lease ends. */
+enum quire_status pager_lease_grant_own(const struct pager *pager, const struct pager_lease *lease, uint32_t slot,
+                                        struct quire_wire_grant *grant);
 uint64_t pager_lease_quota(const struct pager *pager, const struct pager_domain *domain);
 
 /* assembly.c */

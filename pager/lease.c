@@ -590,15 +590,15 @@ void pager_lease_expired(struct pager *pager, struct pager_lease *lease) {
     pager->counters.leases_expired++;
 }
 
-bool pager_lease_has(const struct pager_lease *lease, uint32_t slot) {
-    bool has = false;
-    for (uint32_t i = 0; i < lease->n_slots && !has; i++) {
-        has = lease->slots[i] == slot;
+static bool has(const struct pager_lease *lease, uint32_t slot) {
+    bool found = false;
+    for (uint32_t i = 0; i < lease->n_slots && !found; i++) {
+        found = lease->slots[i] == slot;
     }
-    for (uint32_t i = 0; i < lease->n_extra && !has; i++) {
-        has = lease->extra[i] == slot;
+    for (uint32_t i = 0; i < lease->n_extra && !found; i++) {
+        found = lease->extra[i] == slot;
     }
-    return has;
+    return found;
 }
 
 /* A doomed record's bytes stay under its leases; one that was not read yet has none. */
@@ -610,9 +610,11 @@ static bool has_bytes(const struct pager_record *record) {
 enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot,
                                     struct quire_wire_grant *grant) {
     const struct pager_lease *lease = pager_lease_find(pager, session, handle);
-    if (!lease || !pager_lease_has(lease, slot)) {
-        return QUIRE_NOT_FOUND;
-    }
+    return lease && has(lease, slot) ? pager_lease_grant_own(pager, lease, slot, grant) : QUIRE_NOT_FOUND;
+}
+
+enum quire_status pager_lease_grant_own(const struct pager *pager, const struct pager_lease *lease, uint32_t slot,
+                                        struct quire_wire_grant *grant) {
     if (lease->expires_ns <= pager->now_ns) {
         return QUIRE_STALE;
     }

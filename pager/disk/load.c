@@ -148,12 +148,12 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
     if (!load || load->n_pending > 0 || load->wish.next || n_items < load->n) {
         return QUIRE_NOT_FOUND;
     }
-    const struct pager_lease *lease = load->lease;
+    const struct pager_lease *lease = load->lease && !load->lease->session->quarantined ? load->lease : NULL;
     for (uint32_t i = 0; lease && i < load->n; i++) {
         grants[i] = (struct quire_wire_grant){.offset = QUIRE_WIRE_AWAY};
         statuses[i] = load->items[i].status;
         if (statuses[i] == QUIRE_OK) {
-            statuses[i] = (uint8_t)pager_lease_grant(pager, lease->session->handle, lease->handle, load->items[i].slot, &grants[i]);
+            statuses[i] = (uint8_t)pager_lease_grant_own(pager, lease, load->items[i].slot, &grants[i]);
         }
         if (statuses[i] == QUIRE_OK && grants[i].offset == QUIRE_WIRE_AWAY) {
             statuses[i] = QUIRE_MISS; /* it left again before anybody looked */

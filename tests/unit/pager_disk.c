@@ -266,6 +266,42 @@ Test(disk, a_part_is_read_alone) {
     disk_rig_free(rig);
 }
 
+/* Thousands of blocks in one request, a part of every third: each item is answered with its own bytes, whole ones where the lease has them. */
+Test(disk, a_large_batch_is_loaded) {
+    enum { N = 3000 };
+    static uint8_t keys[N * QUIRE_KEY_BYTES], misses[N], statuses[N];
+    static struct quire_wire_grant leased[N], grants[N];
+    static struct pager_load_item items[N];
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(64 << 20, &layout, 64, 4096);
+    for (uint32_t i = 0; i < N; i++) {
+        const quire_key key = rig_key(1 + i);
+        memcpy(keys + i * QUIRE_KEY_BYTES, key.b, QUIRE_KEY_BYTES);
+    }
+    disk_put(rig, 1, N);
+    disk_leave_memory(rig);
+    const struct pager_lease_request request = {.session = rig->session, .ns = rig->ns, .keys = keys, .n_keys = N};
+    struct pager_lease_reply reply = {.misses = misses, .grants = leased, .grants_capacity = N};
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert_eq(reply.n_grants, N);
+    for (uint32_t i = 0; i < N; i++) {
+        items[i] = (struct pager_load_item){
+            .slot = leased[i].slot, .partial = i % 3 == 0, .rect = {.first_layer = 1, .n_layers = 1, .n_heads = 2}};
+    }
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, reply.lease, items, N, 1, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    cr_assert_eq(pager_load_result(rig->pager, disk_of(rig)->load_ticket, grants, statuses, N), QUIRE_OK);
+    for (uint32_t i = 0; i < N; i++) {
+        struct quire_wire_grant again;
+        cr_assert_eq(statuses[i], QUIRE_OK);
+        cr_assert_eq(grants[i].slot == leased[i].slot, i % 3 != 0);
+        cr_assert_eq(pager_lease_grant(rig->pager, rig->session, reply.lease, grants[i].slot, &again), QUIRE_OK);
+        cr_assert(again.offset != QUIRE_WIRE_AWAY && again.offset == grants[i].offset);
+    }
+    rig_release(rig, reply.lease);
+    disk_rig_free(rig);
+}
+
 /* A block of two layer groups, of which the second was read from disk lately: grants ascend by group, though one is away and one is not. */
 Test(disk, grants_are_in_order) {
     quire_layout layout = rig_layout_windowed();
