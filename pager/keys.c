@@ -59,7 +59,7 @@ static enum quire_status unpin(struct pager *pager, uint32_t block) {
     return pager_block_pin(pager, block, (uint16_t)(b->pins - 1)) ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
-/* Of a block that was pinned before the start, and was not found yet: as if it were there. */
+/* Of a block that was pinned before the start, and was not found yet, or could not be: as if it were there. */
 static enum quire_status of_waiting(struct pager *pager, struct pager_ns *ns, enum quire_wire_keys_verb verb, const quire_key *key,
                                     uint32_t times) {
     if (verb == QUIRE_WIRE_DELETE || (verb == QUIRE_WIRE_PIN && times == UINT16_MAX)) {
@@ -70,6 +70,11 @@ static enum quire_status of_waiting(struct pager *pager, struct pager_ns *ns, en
     }
     pager_meta_changed(pager);
     return QUIRE_OK;
+}
+
+/* When all was looked for, what did not come is not there to be pinned; but who pinned it may take that back. */
+static bool is_of_pins(const struct pager *pager, enum quire_wire_keys_verb verb) {
+    return verb == QUIRE_WIRE_DELETE || verb == QUIRE_WIRE_UNPIN || (verb == QUIRE_WIRE_PIN && pager->disk && pager->disk->restoring);
 }
 
 enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, enum quire_wire_keys_verb verb,
@@ -94,7 +99,7 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
         memcpy(key.b, keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
         uint32_t block = pager_index_find(pager->index, ns, &key);
         bool pinned = block != PAGER_NO_BLOCK && pager_block_at(pager, block)->pins > 0;
-        uint32_t waiting = pinned || verb == QUIRE_WIRE_TOUCH ? 0 : pager_pin_waits(pager, n, &key);
+        uint32_t waiting = pinned || !is_of_pins(pager, verb) ? 0 : pager_pin_waits(pager, n, &key);
         if (waiting > 0) {
             statuses[i] = (uint8_t)of_waiting(pager, n, verb, &key, waiting);
             continue;

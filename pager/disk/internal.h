@@ -354,7 +354,7 @@ void pager_barriers_free(struct pager *pager);
 /* ---- meta.c --------------------------------------------------------------------------------------------------------------- */
 /* What the metadata file is to say of a block that is indexed. False: no memory, and nothing has changed. 0 always succeeds. */
 bool pager_pin_tell(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t before, uint32_t times);
-/* While the log is read: how often a block is pinned that was not found yet. */
+/* While the log is read, and when not all of it was: how often a block is pinned that was not found yet. */
 uint32_t pager_pin_waits(const struct pager *pager, const struct pager_ns *ns, const quire_key *key);
 bool pager_pin_wait(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t times); /* false: no memory */
 /* The block was found, or stored anew: pins that waited for it are its own. */

@@ -154,10 +154,10 @@ bool pager_pin_tell(struct pager *pager, struct pager_ns *ns, const quire_key *k
     return true;
 }
 
-/* Only while the log is read: what did not come until then has gone. */
+/* Only while the log is read: what did not come until then has gone, unless some of the log was not read: another start may find it. */
 uint32_t pager_pin_waits(const struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
     const struct pager_disk *disk = pager->disk;
-    return disk && disk->restoring && ns->pins_waiting > 0 ? pager_pins_get(&disk->meta.pins, ns->serial, key) : 0;
+    return disk && (disk->restoring || disk->incomplete) && ns->pins_waiting > 0 ? pager_pins_get(&disk->meta.pins, ns->serial, key) : 0;
 }
 
 bool pager_pin_wait(struct pager *pager, struct pager_ns *ns, const quire_key *key, uint32_t times) {

@@ -171,6 +171,33 @@ Test(disk_pins, stay_when_the_log_was_not_read) {
     disk_rig_free(rig);
 }
 
+/* Who pinned it takes that back, or stores it anew, in the life that could not find it: both are as they would be if it had been found. */
+Test(disk_pins, are_reached_when_the_log_was_not_read) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = restoring(&layout);
+    pinned_before(rig, 1, 2);
+    pinned_before(rig, 2, 1);
+    pager_restore_incomplete(rig->pager);
+    find_no_more(rig);
+    cr_expect_eq(rig_verb(rig, QUIRE_WIRE_PIN, 1), QUIRE_MISS, "it is not here");
+    cr_expect_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_IN_USE);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_UNPIN, 1), QUIRE_OK);
+    disk_settle(rig);
+    cr_expect_eq(told(rig, 1), 1);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_UNPIN, 1), QUIRE_OK);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_UNPIN, 1), QUIRE_MISS);
+    cr_expect_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_MISS);
+    cr_assert_eq(rig_put(rig, 2, 0), QUIRE_OK);
+    cr_expect_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 2), QUIRE_IN_USE);
+    disk_settle(rig);
+    cr_expect_eq(disk_of(rig)->n_pins, 1);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_UNPIN, 2), QUIRE_OK);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 2), QUIRE_OK);
+    disk_settle(rig);
+    cr_expect_eq(disk_of(rig)->n_pins, 0);
+    disk_rig_free(rig);
+}
+
 /* ---- limits --------------------------------------------------------------------------------------------------------------- */
 static struct rig *limited(uint32_t max_pins) {
     quire_layout layout = rig_layout();
