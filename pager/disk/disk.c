@@ -263,6 +263,7 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
         const struct pager_rest *rest = &disk->devices[d].rest;
         bool waits = rest->failures > 0 && rest->until_ns > pager->now_ns;
         next_ns = waits ? quire_min_u64(next_ns, rest->until_ns) : next_ns;
+        next_ns = quire_min_u64(next_ns, pager_silent_ns(pager, d));
     }
     if (disk->meta_wanted != disk->meta_durable && !disk->meta_flying) {
         next_ns = quire_min_u64(next_ns, disk->meta_again_ns);

@@ -310,6 +310,8 @@ void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_
 bool pager_device_rests(const struct pager *pager, uint32_t device);
 /* Devices, a bit each, that do not answer or refused what was written last. */
 uint32_t pager_devices_doubtful(const struct pager *pager);
+uint64_t pager_silent_ns(const struct pager *pager,
+                         uint32_t device); /* when it will be one that does not answer; UINT64_MAX: it answers, or is one */
 /* No device takes anything now; `lasting`: and none is likely to, soon. */
 bool pager_all_rest(const struct pager *pager, bool lasting);
 

@@ -122,6 +122,11 @@ static bool is_silent(const struct pager *pager, uint32_t device) {
     return d->writes > 0 && pager->now_ns - d->answered_ns >= PAGER_DISK_SILENT_NS;
 }
 
+uint64_t pager_silent_ns(const struct pager *pager, uint32_t device) {
+    const struct pager_disk_device *d = &pager->disk->devices[device];
+    return d->writes > 0 && !is_silent(pager, device) ? d->answered_ns + PAGER_DISK_SILENT_NS : UINT64_MAX;
+}
+
 uint32_t pager_devices_doubtful(const struct pager *pager) {
     uint32_t doubtful = 0;
     for (uint32_t d = 0; d < pager->disk->n_devices; d++) {
@@ -531,6 +536,15 @@ static bool over_budget(struct pager *pager, const struct gathering *g) {
     return false;
 }
 
+/* Each device rests, or leaves unanswered what it was given: to wait until somebody gives that one up would be in vain as well. */
+static bool none_answers(const struct pager *pager) {
+    bool none = true;
+    for (uint32_t d = 0; d < pager->disk->n_devices && none; d++) {
+        none = !pager_log_device_in_use(pager->disk->log, d) || pager_device_rests(pager, d) || is_silent(pager, d);
+    }
+    return none;
+}
+
 /*
  * The log has no place for it. Emptying a segment makes one, unless it waits for room that these take up; while a device takes nothing, what is emptied may
  * be that one's, and memory does not wait for it. True: look again.
@@ -543,7 +557,7 @@ static bool no_place(struct pager *pager, const struct gathering *g, enum quire_
     }
     if (status != QUIRE_FULL) {
         disk->starved = status == QUIRE_RETRY ? disk->starved : 0;
-        return false;
+        return status == QUIRE_RETRY && none_answers(pager) && while_none_takes(pager, g);
     }
     if (g->rewriting) {
         give_up_places(pager, g);
@@ -676,7 +690,7 @@ void pager_write_pump(struct pager *pager) {
     pager_log_set_aside(disk->log, pager_devices_doubtful(pager));
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
-    for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || pager_all_rest(pager, false));) {
+    for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || none_answers(pager));) {
         failed = write_one(pager, &g) ? 0 : failed + 1;
     }
     if (disk->counters.disk_declined != declined) {

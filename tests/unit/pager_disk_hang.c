@@ -61,6 +61,35 @@ Test(disk_hang, writes_go_on_elsewhere) {
     disk_rig_free(rig);
 }
 
+/*
+ * One drive hangs, and may answer yet; the other is full. Memory does not wait until somebody gives the first one up: as with a single drive that is full, what finds no
+ * room goes as if it had never been meant for a disk.
+ */
+Test(disk_hang, memory_does_not_wait_while_the_others_rest) {
+    struct rig *rig = two_devices(512 << 10);
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+    store(rig, 1, 4);
+    disk_of(rig)->hanging = 1u << 1;
+    disk_of(rig)->full = 1u << 0;
+    for (uint32_t k = 5; k < 205; k++) {
+        enum quire_status status = rig_put(rig, k, 0);
+        for (uint32_t again = 0; status != QUIRE_OK && again < 200; again++) { /* a put that does not wait comes again, as it is told */
+            rig_pass(rig, 100);
+            status = rig_put(rig, k, 0);
+        }
+        cr_assert_eq(status, QUIRE_OK, "block %u: %d", k, status);
+        cr_assert_eq(rig_why(rig, k), QUIRE_MISS_NONE);
+    }
+    cr_assert_lt(disk_of(rig)->n_waiting, 20, "the drive that hangs is given no more");
+    disk_of(rig)->hanging = disk_of(rig)->full = 0;
+    disk_let_go(rig);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0, "what is in memory is written when they are back");
+    disk_rig_free(rig);
+}
+
 /* Hundreds of readers wait for a drive that does not answer. Whoever wants something from the other one has it at once. */
 Test(disk_hang, reads_go_on_elsewhere) {
     struct rig *rig = two_devices(8 << 20);
