@@ -263,7 +263,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         cleans_up = cleans_up || atexit(leave) == 0;
     }
     require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
-    require(local_link_create(core, fds[0], &link) == QUIRE_OK && session_create(core, link, &session) == QUIRE_OK);
+    require(local_link_create(core, fds[0], &link) == QUIRE_OK);
+    require(session_create(core, link, &session) == QUIRE_OK);
     session->pid = getpid();
     session->member = session->admin = data[0] != 'g' && data[0] != 'f';
     introduce(fds[1], data[0] == 'e' ? 0 : QUIRE_FEATURE_LOAD);
