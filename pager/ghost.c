@@ -34,14 +34,18 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return a ^ a >> 32;
 }
 
-/* The lowest bit is the kind; a fingerprint is never zero. */
-static uint64_t fingerprint(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
-    uint64_t words[4], print = mix(ghosts->seed, serial);
+uint64_t pager_key_hash(uint64_t seed, uint32_t serial, const quire_key *key) {
+    uint64_t words[4], hash = mix(seed, serial);
     memcpy(words, key->b, sizeof(words));
     for (unsigned i = 0; i < 4; i++) {
-        print = mix(print, words[i]);
+        hash = mix(hash, words[i]);
     }
-    return (print | 2) & ~1ull;
+    return hash;
+}
+
+/* The lowest bit is the kind; a fingerprint is never zero. */
+static uint64_t fingerprint(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
+    return (pager_key_hash(ghosts->seed, serial, key) | 2) & ~1ull;
 }
 
 static uint64_t *set_of(const struct pager_ghosts *ghosts, uint64_t print) {

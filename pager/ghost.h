@@ -18,6 +18,9 @@ struct pager_ghosts {
     uint64_t seed;
 };
 
+/* A block of a namespace, in places whose seed nobody knows: clients choose keys, and could else have them all fall into one. */
+uint64_t pager_key_hash(uint64_t seed, uint32_t serial, const quire_key *key);
+
 enum quire_status pager_ghosts_init(struct pager_ghosts *ghosts, uint64_t n_entries, uint64_t seed);
 void pager_ghosts_free(struct pager_ghosts *ghosts);
 /* `serial` is the namespace's: one that was deleted and made again has no ghosts. PAGER_GHOST_NONE is not remembered. */

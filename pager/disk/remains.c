@@ -4,21 +4,9 @@
 
 #define FIRST_PLACES 128u
 
-static uint64_t mix(uint64_t a, uint64_t b) {
-    a = (a ^ b) * 0x9fb21c651e98df25ull;
-    a ^= a >> 35;
-    a *= 0xd6e8feb86659fd93ull;
-    return a ^ a >> 32;
-}
-
 /* Clients choose keys: where they fall is nobody's to choose. */
 static uint32_t home_of(const struct pager_remains *remains, uint32_t serial, const quire_key *key) {
-    uint64_t words[4], h = mix(remains->seed, serial);
-    memcpy(words, key->b, sizeof(words));
-    for (unsigned i = 0; i < 4; i++) {
-        h = mix(h, words[i]);
-    }
-    return (uint32_t)(h >> 16) & (remains->capacity - 1);
+    return (uint32_t)(pager_key_hash(remains->seed, serial, key) >> 16) & (remains->capacity - 1);
 }
 
 static uint32_t device_of(const struct pager *pager, uint32_t segment) { return pager_log_segment(pager->disk->log, segment)->device; }
