@@ -348,9 +348,7 @@ Test(daemon_core, a_kicked_process_locks_nobody_out) {
     int status;
     frames_config(&daemon_);
     daemon_.config.max_sessions = 3; /* fewer than all that will have been */
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 1);
     for (uint32_t i = 0; i < QUARANTINE_PER_PROCESS; i++) {
         struct frames_client victim;
@@ -375,8 +373,7 @@ Test(daemon_core, a_kicked_process_locks_nobody_out) {
     }
     waitpid(child, &status, 0);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "another process is not let in");
-    frames_close(&client);
-    frames_stop(&daemon_);
+    frames_end(&daemon_, &client);
 }
 
 /* The operator sees the daemon, the namespaces, a block with advice, the counters and the configuration; and deletes a namespace, whose
@@ -496,9 +493,7 @@ Test(daemon_core, a_window_not_given_back_is_taken) {
     uint8_t status;
     frames_config(&daemon_);
     daemon_.config.ingest_idle_ms = 20;
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
     cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
     struct quire_wire_put item = frames_item(&window, 0, 1);
@@ -523,9 +518,7 @@ Test(daemon_core, stopping_answers_what_waits) {
     uint64_t id = 0;
     frames_config(&daemon_);
     daemon_.config.domains[0].pool_bytes = 256 << 10;
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
     cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
     uint32_t number;
@@ -562,9 +555,7 @@ Test(daemon_core, stopping_refuses_new_work) {
     frames_config(&daemon_);
     daemon_.config.domains[0].pool_bytes = 64 << 10;
     daemon_.config.drain_ms = 60000;
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
     cr_assert_eq(frames_ingest(&client, 65536, 0, &window), QUIRE_OK);
     struct quire_wire_put items[32];

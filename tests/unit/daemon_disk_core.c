@@ -20,17 +20,10 @@ static struct frames_client client;
 static char path[160];
 
 static void config(uint32_t n_files) {
+    char name[sizeof path + 8];
     frames_config(&daemon_);
-    daemon_.config.disk.segment_bytes = 256 << 10;
-    daemon_.config.disk.scrub_bytes_per_s = 0;
-    daemon_.config.disk.io_backend =
-        DISK_IO_THREADS; /* the loop's thread is not the one that creates the core here; a ring would belong to that one */
-    daemon_.config.disk.pager.write_delay_ms = 1;
-    for (uint32_t i = 0; i < n_files; i++) {
-        snprintf(daemon_.config.files[i].path, sizeof daemon_.config.files[i].path, "%s.log%u", path, i);
-        daemon_.config.files[i].size_bytes = 4 << 20;
-    }
-    daemon_.config.n_files = n_files;
+    snprintf(name, sizeof name, "%s.log", path);
+    frames_add_disk(&daemon_, name, n_files, 4 << 20, 256 << 10);
 }
 static void begin(void) {
     const char *folder = getenv("TMPDIR");
@@ -46,15 +39,10 @@ static void forget_files(uint32_t n_files) {
     }
 }
 static uint32_t start(void) {
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     return frames_ns_open(&client, "n", QUIRE_OK);
 }
-static void stop(void) {
-    frames_close(&client);
-    frames_stop(&daemon_);
-}
+static void stop(void) { frames_end(&daemon_, &client); }
 
 /* Asked on the loop thread. */
 static bool restored(struct core *core, uint64_t n) {
@@ -147,6 +135,14 @@ static bool right(struct core *core, uint64_t n) {
     return true;
 }
 
+static void require_all(void) {
+    uint32_t hits;
+    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert_eq(hits, BLOCKS);
+    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
+    cr_assert(frames_until(&daemon_, right, BLOCKS));
+}
+
 /* Forty blocks, stopped in good order and started again: they hit, are read from the disk when asked for, and are what they were. */
 Test(daemon_disk_core, blocks_survive_a_restart) {
     begin();
@@ -155,13 +151,9 @@ Test(daemon_disk_core, blocks_survive_a_restart) {
     stop();
     config(2);
     start();
-    uint32_t hits;
     cr_assert(frames_until(&daemon_, restored, BLOCKS));
     cr_assert(frames_until(&daemon_, clean, 1));
-    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
-    cr_assert_eq(hits, BLOCKS);
-    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
-    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    require_all();
     cr_assert_eq(core_call(daemon_.core, verify, NULL, FRAMES_WAIT_MS), QUIRE_OK);
     cr_assert(frames_until(&daemon_, verified, BLOCKS));
     stop();
@@ -182,17 +174,11 @@ Test(daemon_disk_core, blocks_survive_a_death) {
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     unlink(daemon_.config.socket_path);
-    char lock[160];
-    snprintf(lock, sizeof lock, "%s.lock", daemon_.config.socket_path);
-    unlink(lock);
+    frames_forget_lock(&daemon_);
     start();
-    uint32_t hits;
     cr_assert(frames_until(&daemon_, restored, BLOCKS));
     cr_assert(frames_until(&daemon_, clean, 0));
-    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
-    cr_assert_eq(hits, BLOCKS);
-    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
-    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    require_all();
     stop();
     forget_files(1);
 }
@@ -256,9 +242,7 @@ Test(daemon_disk_core, two_daemons_on_one_file) {
     config(1);
     cr_assert_eq(core_create(&daemon_.config, &other, why, sizeof why), QUIRE_IN_USE);
     cr_assert_neq(strstr(why, path), NULL, "%s", why);
-    char lock[160];
-    snprintf(lock, sizeof lock, "%s.lock", daemon_.config.socket_path);
-    unlink(lock);
+    frames_forget_lock(&daemon_);
     rmdir(daemon_.folder);
     daemon_ = first;
     stop();
@@ -278,12 +262,8 @@ Test(daemon_disk_core, a_file_that_fails) {
     stop();
     config(2);
     start();
-    uint32_t hits;
     cr_assert(frames_until(&daemon_, restored, BLOCKS));
-    cr_assert_eq(core_call(daemon_.core, load_all, &hits, FRAMES_WAIT_MS), QUIRE_OK);
-    cr_assert_eq(hits, BLOCKS);
-    cr_assert(frames_until(&daemon_, loaded, BLOCKS));
-    cr_assert(frames_until(&daemon_, right, BLOCKS));
+    require_all();
     stop();
     forget_files(2);
 }

@@ -342,6 +342,21 @@ static inline struct double_batch *double_batch(struct double_tier *tier, struct
     return batch;
 }
 
+/* The next batch of the segment that another one is in. */
+static inline struct double_batch *double_behind(struct double_tier *tier, struct dice *dice, const struct double_batch *before, uint32_t n,
+                                                 uint32_t tombstones) {
+    const struct pager_disk_wish *wish = &before->wish;
+    return double_batch(tier, dice, wish->segment, wish->epoch, wish->at_units + wish->size_units, n, tombstones);
+}
+
+/* A wish from beginning to end. */
+static inline int double_do(struct double_tier *tier, enum pager_event_type type, const struct pager_disk_wish *wish) {
+    uint64_t ticket = double_wish(tier, type, wish);
+    double_turn(tier);
+    cr_assert_eq(tier->completed[ticket], 1);
+    return tier->statuses[ticket];
+}
+
 /* Seals a segment with the entries of its batches. */
 static inline int double_seal(struct double_tier *tier, struct double_batch *const *batches, uint32_t n_batches) {
     struct quire_log_entry entries[256];
@@ -358,9 +373,7 @@ static inline int double_seal(struct double_tier *tier, struct double_batch *con
                                          .n = n,
                                          .entries = entries,
                                          .used_units = last->at_units + last->size_units};
-    uint64_t ticket = double_wish(tier, PAGER_DISK_SEAL, &wish);
-    double_turn(tier);
-    return tier->statuses[ticket];
+    return double_do(tier, PAGER_DISK_SEAL, &wish);
 }
 
 static inline uint64_t double_place(uint32_t segment, uint32_t at_units) {

@@ -130,7 +130,7 @@ Test(daemon_disk_restart, everything_is_found_in_order) {
     struct double_batch *batches[5][2];
     for (uint32_t i = 0; i < 5; i++) {
         batches[i][0] = double_batch(tier, &dice, segments[i], 10 + i, 1, 15, 4);
-        batches[i][1] = double_batch(tier, &dice, segments[i], 10 + i, 1 + batches[i][0]->wish.size_units, 9, 3);
+        batches[i][1] = double_behind(tier, &dice, batches[i][0], 9, 3);
         double_turn(tier);
         if (i != 3) {
             cr_assert_eq(double_seal(tier, batches[i], 2), QUIRE_OK);
@@ -205,7 +205,7 @@ Test(daemon_disk_restart, a_bad_record_ends_the_walk_but_not_for_deletions) {
     struct dice dice = dice_printed("restart bad");
     struct double_tier *tier = double_tier_open();
     struct double_batch *first = double_batch(tier, &dice, 2, 3, 1, 6, 3); /* r r t r r t */
-    struct double_batch *second = double_batch(tier, &dice, 2, 3, 1 + first->wish.size_units, 4, 2);
+    struct double_batch *second = double_behind(tier, &dice, first, 4, 2);
     double_turn(tier);
     double_flip(tier, 2, (uint64_t)first->entries[1].at_units * DOUBLE_UNIT + first->entries[1].size_bytes - 1, 0x10);
     struct told *told = start_again(tier);
@@ -232,10 +232,9 @@ Test(daemon_disk_restart, deletions_behind_a_bad_head) {
     struct dice dice = dice_printed("restart behind");
     struct double_tier *tier = double_tier_open();
     struct double_batch *first = double_batch(tier, &dice, 2, 3, 1, 4, 0);
-    struct double_batch *second = double_batch(tier, &dice, 2, 3, 1 + first->wish.size_units, 6, 3);
-    uint32_t third_at = second->wish.at_units + second->wish.size_units;
-    struct double_batch *third = double_batch(tier, &dice, 2, 3, third_at, 6, 3);
-    struct double_batch *last = double_batch(tier, &dice, 2, 3, third_at + third->wish.size_units, 4, 2);
+    struct double_batch *second = double_behind(tier, &dice, first, 6, 3);
+    struct double_batch *third = double_behind(tier, &dice, second, 6, 3);
+    struct double_batch *last = double_behind(tier, &dice, third, 4, 2);
     double_turn(tier);
     double_flip(tier, 2, (uint64_t)second->wish.at_units * DOUBLE_UNIT + 9, 1);
     struct told *told = start_again(tier);
@@ -328,7 +327,7 @@ Test(daemon_disk_restart, a_torn_footer) {
     struct double_tier *tier = double_tier_open();
     struct double_batch *batches[2];
     batches[0] = double_batch(tier, &dice, 1, 5, 1, 16, 4);
-    batches[1] = double_batch(tier, &dice, 1, 5, 1 + batches[0]->wish.size_units, 16, 4);
+    batches[1] = double_behind(tier, &dice, batches[0], 16, 4);
     double_turn(tier);
     cr_assert_eq(double_seal(tier, batches, 2), QUIRE_OK);
     uint32_t units = quire_log_footer_units(&tier->env.set.geometry, 32) + 1;

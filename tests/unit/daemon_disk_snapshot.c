@@ -37,15 +37,10 @@ static void forget_files(void) {
 }
 static uint32_t start(void) {
     config();
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
     return frames_ns_open(&client, "n", QUIRE_OK);
 }
-static void stop(void) {
-    frames_close(&client);
-    frames_stop(&daemon_);
-}
+static void stop(void) { frames_end(&daemon_, &client); }
 static void store_and_stop(void) {
     frames_store(&client, start(), BLOCKS);
     stop();

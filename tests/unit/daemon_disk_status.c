@@ -8,41 +8,28 @@
 
 static struct frames_daemon daemon_;
 static struct frames_client client;
-static char folder[] = "/tmp/quire-disk-XXXXXX";
-static char file[128];
+static struct frames_folder folder;
 
 static void start(void) {
     frames_config(&daemon_);
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(file, sizeof file, "%s/log", folder);
-    frames_add_disk(&daemon_, file, 1, 32 << 20, 1 << 20);
-    snprintf(file, sizeof file, "%s/log0", folder);
+    frames_add_folder(&daemon_, &folder, 1);
     daemon_.config.disk.pager.batch_bytes = 256 << 10;
     daemon_.config.allow_faults = true;
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
 }
 
 /* The daemon's own folder goes, the disk's stays. */
-static void halt(void) {
-    frames_close(&client);
-    frames_stop(&daemon_);
-}
+static void halt(void) { frames_end(&daemon_, &client); }
 
 static void restart(void) {
     halt();
     cr_assert_eq(mkdir(daemon_.folder, 0700), 0);
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
+    frames_begin(&daemon_, &client);
 }
 
 static void stop(void) {
-    char command[128];
     halt();
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    cr_expect_eq(system(command), 0);
+    frames_remove_folder(&folder);
 }
 
 static Quire__Wire__AdminReply *ask(uint32_t verb) {
@@ -94,7 +81,7 @@ Test(daemon_disk_status, what_is_stored_shows, .init = start) {
     cr_expect_eq(disk->faults, 0);
     cr_expect_str_eq(disk->restored_from, "nowhere");
     cr_assert_eq(disk->n_files, 1);
-    cr_expect_str_eq(disk->files[0]->path, file);
+    cr_expect_str_eq(disk->files[0]->path, folder.first);
     cr_expect(disk->files[0]->in_use && disk->files[0]->writes > 0 && disk->files[0]->written_bytes > 0);
     cr_expect_eq(disk->files[0]->size_bytes, 32 << 20);
     quire__wire__admin_reply__free_unpacked(reply, NULL);

@@ -19,10 +19,7 @@ static int read_back(struct double_tier *tier, const struct double_batch *batch,
                                          .check = entry->check};
     *at = tier->pool + piece.offset;
     memset(*at, 0x55, bytes);
-    uint64_t ticket = double_wish(tier, PAGER_DISK_READ, &wish);
-    double_turn(tier);
-    cr_assert_eq(tier->completed[ticket], 1);
-    return tier->statuses[ticket];
+    return double_do(tier, PAGER_DISK_READ, &wish);
 }
 
 /* Two batches in a segment of the second file, records of all lengths and tombstones between: every record is found where its entry says, bit for bit. */
@@ -30,7 +27,7 @@ Test(daemon_disk_store, what_was_written_is_read_back) {
     struct dice dice = dice_printed("store");
     struct double_tier *tier = double_tier_open();
     struct double_batch *first = double_batch(tier, &dice, 11, 5, 1, 12, 4);
-    struct double_batch *second = double_batch(tier, &dice, 11, 5, 1 + first->wish.size_units, 7, 0);
+    struct double_batch *second = double_behind(tier, &dice, first, 7, 0);
     double_turn(tier);
     cr_assert_eq(tier->statuses[first->ticket], QUIRE_OK);
     cr_assert_eq(tier->statuses[second->ticket], QUIRE_OK);
@@ -253,25 +250,21 @@ Test(daemon_disk_store, sealed_segments_tell_their_entries) {
     struct double_tier *tier = double_tier_open();
     struct double_batch *batches[2];
     batches[0] = double_batch(tier, &dice, 3, 9, 1, 20, 5);
-    batches[1] = double_batch(tier, &dice, 3, 9, 1 + batches[0]->wish.size_units, 6, 2);
+    batches[1] = double_behind(tier, &dice, batches[0], 6, 2);
     double_turn(tier);
     memset(tier->io.order, 0, sizeof tier->io.order);
     cr_assert_eq(double_seal(tier, batches, 2), QUIRE_OK);
     cr_assert_str_eq(tier->io.order, "sws");
     const struct pager_disk_wish wish = {.segment = 3, .epoch = 9};
     for (int round = 0; round < 2; round++) {
-        uint64_t ticket = double_wish(tier, PAGER_DISK_ENTRIES, &wish);
-        double_turn(tier);
-        cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+        cr_assert_eq(double_do(tier, PAGER_DISK_ENTRIES, &wish), QUIRE_OK);
         cr_assert_eq(tier->n_entries, 26);
         cr_assert_eq(memcmp(tier->entries, batches[0]->entries, 20 * sizeof *tier->entries), 0);
         cr_assert_eq(memcmp(tier->entries + 20, batches[1]->entries, 6 * sizeof *tier->entries), 0);
         double_flip(tier, 3, (uint64_t)(DOUBLE_SEGMENT_UNITS - 2) * DOUBLE_UNIT, 1); /* the footer's last unit */
     }
     const struct pager_disk_wish other = {.segment = 3, .epoch = 10};
-    uint64_t ticket = double_wish(tier, PAGER_DISK_ENTRIES, &other);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+    cr_assert_eq(double_do(tier, PAGER_DISK_ENTRIES, &other), QUIRE_OK);
     cr_assert_eq(tier->n_entries, 0, "what bears another epoch is not there");
     free(batches[0]);
     free(batches[1]);
@@ -285,10 +278,10 @@ Test(daemon_disk_store, a_sync_waits_for_earlier_writes) {
     const struct pager_disk_wish sync = {.device = 0};
     tier->io.hold = true;
     struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 3, 0);
-    struct double_batch *b = double_batch(tier, &dice, 0, 1, 1 + a->wish.size_units, 3, 1);
+    struct double_batch *b = double_behind(tier, &dice, a, 3, 1);
     struct double_batch *elsewhere = double_batch(tier, &dice, 8, 2, 1, 3, 0);
     uint64_t first = double_wish(tier, PAGER_DISK_SYNC, &sync);
-    struct double_batch *c = double_batch(tier, &dice, 0, 1, b->wish.at_units + b->wish.size_units, 3, 0);
+    struct double_batch *c = double_behind(tier, &dice, b, 3, 0);
     uint64_t second = double_wish(tier, PAGER_DISK_SYNC, &sync);
     double_turn(tier);
     cr_assert_eq(tier->statuses[first], DOUBLE_PENDING);
@@ -391,7 +384,7 @@ Test(daemon_disk_store, a_failed_write_loses_the_device_once) {
     const struct pager_disk_wish sync = {.device = 1};
     tier->io.fail_writes = 2;
     struct double_batch *a = double_batch(tier, &dice, 8, 1, 1, 3, 0);
-    struct double_batch *b = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 3, 0);
+    struct double_batch *b = double_behind(tier, &dice, a, 3, 0);
     uint64_t waiting = double_wish(tier, PAGER_DISK_SYNC, &sync);
     double_turn(tier);
     cr_assert_eq(tier->statuses[a->ticket], QUIRE_SYSTEM);
@@ -435,7 +428,7 @@ Test(daemon_disk_store, what_says_nothing_about_the_device_does_not_lose_it) {
         tier->io.error = cases[i].error;
         tier->io.fail_writes = 20;
         for (uint32_t b = 0; b < 20; b++) {
-            struct double_batch *refused = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 1, 0);
+            struct double_batch *refused = double_behind(tier, &dice, a, 1, 0);
             double_turn(tier);
             cr_assert_eq(tier->statuses[refused->ticket], (int)cases[i].write);
             free(refused);
@@ -444,17 +437,13 @@ Test(daemon_disk_store, what_says_nothing_about_the_device_does_not_lose_it) {
         cr_assert(!told.lost && told.refuses == cases[i].error && told.write_errors == 20);
         cr_assert_eq(read_back(tier, a, 0, &at), QUIRE_OK);
         tier->io.fail_syncs = 1;
-        uint64_t ticket = double_wish(tier, PAGER_DISK_SYNC, &sync);
-        double_turn(tier);
-        cr_assert_eq(tier->statuses[ticket], (int)cases[i].sync, "a sync is never tried again as if nothing had happened");
-        struct double_batch *c = double_batch(tier, &dice, 8, 1, 1 + a->wish.size_units, 3, 0);
+        cr_assert_eq(double_do(tier, PAGER_DISK_SYNC, &sync), (int)cases[i].sync, "a sync is never tried again as if nothing had happened");
+        struct double_batch *c = double_behind(tier, &dice, a, 3, 0);
         double_turn(tier);
         cr_assert_eq(tier->statuses[c->ticket], QUIRE_OK);
         store_device(tier->store, 1, &told);
         cr_assert(!told.lost && told.refuses == cases[i].error, "a write does not tell that syncs are taken again");
-        ticket = double_wish(tier, PAGER_DISK_SYNC, &sync);
-        double_turn(tier);
-        cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+        cr_assert_eq(double_do(tier, PAGER_DISK_SYNC, &sync), QUIRE_OK);
         store_device(tier->store, 1, &told);
         cr_assert(!told.lost && told.refuses == 0 && tier->lost[1] == 0);
         free(a);
@@ -493,7 +482,7 @@ Test(daemon_disk_store, a_footer_brings_a_header_that_failed) {
     tier->io.fail_writes = 1;
     struct double_batch *a = double_batch(tier, &dice, 0, 5, 1, 3, 0);
     double_turn(tier);
-    struct double_batch *b = double_batch(tier, &dice, 0, 5, 1 + a->wish.size_units, 3, 0);
+    struct double_batch *b = double_behind(tier, &dice, a, 3, 0);
     double_turn(tier);
     const struct pager_disk_wish seal = {.epoch = 5,
                                          .used_units = b->wish.at_units + b->wish.size_units,
@@ -501,16 +490,13 @@ Test(daemon_disk_store, a_footer_brings_a_header_that_failed) {
                                          .entries = b->entries,
                                          .first = true,
                                          .tail_epoch = 3};
-    uint64_t ticket = double_wish(tier, PAGER_DISK_SEAL, &seal);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[ticket], QUIRE_OK);
+    cr_assert_eq(double_do(tier, PAGER_DISK_SEAL, &seal), QUIRE_OK);
     cr_assert_eq(pread(tier->io.fds[0], unit, sizeof unit, (off_t)double_place(0, 0)), (ssize_t)sizeof unit);
     cr_assert_eq(quire_log_segment_header_decode(&tier->env.set.geometry, unit, double_set_id, 0, &header), QUIRE_OK);
     cr_assert(header.epoch == 5 && header.tail_epoch == 3);
     const struct pager_disk_wish ask = {.epoch = 5, .used_units = seal.used_units};
-    ticket = double_wish(tier, PAGER_DISK_ENTRIES, &ask);
-    double_turn(tier);
-    cr_assert(tier->statuses[ticket] == QUIRE_OK && tier->n_entries == 3);
+    cr_assert_eq(double_do(tier, PAGER_DISK_ENTRIES, &ask), QUIRE_OK);
+    cr_assert_eq(tier->n_entries, 3);
     free(a);
     free(b);
     double_tier_close(tier);
@@ -568,7 +554,7 @@ Test(daemon_disk_store, a_broken_record_does_not_hide_the_next_batch) {
     cr_assert_eq(tier->statuses[a->ticket], QUIRE_OK);
     memset(tier->pool + a->pieces[1].offset, 0xff, sizeof(struct quire_record_header));
     uint64_t again = double_wish(tier, PAGER_DISK_WRITE, &a->wish);
-    struct double_batch *b = double_batch(tier, &dice, 0, 1, 1 + a->wish.size_units, 2, 1);
+    struct double_batch *b = double_behind(tier, &dice, a, 2, 1);
     double_turn(tier);
     cr_assert_eq(tier->statuses[again], QUIRE_CORRUPT);
     cr_assert_eq(tier->statuses[b->ticket], QUIRE_OK);
@@ -622,9 +608,7 @@ Test(daemon_disk_store, metadata_that_hangs) {
     hanging->run(hanging);
     hanging->done(hanging);
     cr_assert(saved_is(tier, "before"));
-    uint64_t third = double_wish(tier, PAGER_DISK_META, &wish);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[third], QUIRE_OK);
+    cr_assert_eq(double_do(tier, PAGER_DISK_META, &wish), QUIRE_OK);
     cr_assert(saved_is(tier, "after"));
     cr_assert_eq(tier->completed[first], 1);
     double_tier_close(tier);
@@ -635,21 +619,15 @@ Test(daemon_disk_store, metadata_and_deleted_namespaces) {
     struct dice dice = dice_printed("store meta");
     struct double_tier *tier = double_tier_open();
     const struct pager_disk_wish wish = {0};
-    uint64_t ok = double_wish(tier, PAGER_DISK_META, &wish);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[ok], QUIRE_OK);
+    cr_assert_eq(double_do(tier, PAGER_DISK_META, &wish), QUIRE_OK);
     cr_assert(saved_is(tier, "what is to be saved"));
     tier->to_save = "what nobody puts together";
     tier->encode_status = QUIRE_NO_MEMORY;
-    uint64_t not_put_together = double_wish(tier, PAGER_DISK_META, &wish);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[not_put_together], QUIRE_NO_MEMORY);
+    cr_assert_eq(double_do(tier, PAGER_DISK_META, &wish), QUIRE_NO_MEMORY);
     cr_assert(saved_is(tier, "what is to be saved"));
     tier->encode_status = QUIRE_OK;
     tier->save_status = QUIRE_SYSTEM;
-    uint64_t failed = double_wish(tier, PAGER_DISK_META, &wish);
-    double_turn(tier);
-    cr_assert_eq(tier->statuses[failed], QUIRE_SYSTEM);
+    cr_assert_eq(double_do(tier, PAGER_DISK_META, &wish), QUIRE_SYSTEM);
     cr_assert_eq(tier->lost[0] + tier->lost[1], 0);
     struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 1, 0);
     uint8_t *at;

@@ -7,35 +7,21 @@
 
 static struct frames_daemon daemon_;
 static struct frames_client client;
-static char folder[128], file[160];
+static struct frames_folder folder;
 
 static void configure(bool with_disk, bool allow_faults) {
-    const char *parent = getenv("TMPDIR");
     frames_config(&daemon_);
-    snprintf(folder, sizeof folder, "%.80s/quire-disk-XXXXXX", parent != NULL ? parent : "/tmp");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(file, sizeof file, "%s/log", folder);
-    frames_add_disk(&daemon_, file, with_disk ? 1 : 0, 32 << 20, 1 << 20);
-    snprintf(file, sizeof file, "%s/log0", folder);
+    frames_add_folder(&daemon_, &folder, with_disk ? 1 : 0);
     daemon_.config.allow_faults = allow_faults;
 }
 
-static void start(void) {
-    frames_start(&daemon_);
-    frames_open(&client, &daemon_);
-    quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);
-}
+static void start(void) { frames_begin(&daemon_, &client); }
 
-static void halt(void) {
-    frames_close(&client);
-    frames_stop(&daemon_);
-}
+static void halt(void) { frames_end(&daemon_, &client); }
 
 static void stop(void) {
-    char command[160];
     halt();
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    cr_expect_eq(system(command), 0);
+    frames_remove_folder(&folder);
 }
 
 static Quire__Wire__AdminReply *ask_keys(uint32_t verb, const char *ns, const quire_key *key, const char *text, uint64_t number,
@@ -87,7 +73,7 @@ static uint32_t damage_records(uint32_t n) {
     struct quire_log_segment_header header;
     struct quire_log_batch batch;
     uint32_t done = 0;
-    FILE *to = fopen(file, "r+b");
+    FILE *to = fopen(folder.first, "r+b");
     cr_assert(to != NULL && fread(bytes, QUIRE_LOG_SUPERBLOCK_BYTES, 1, to) == 1);
     cr_assert_eq(quire_log_superblock_decode(bytes, &superblock), QUIRE_OK);
     struct quire_log_geometry g = {.unit_bytes = superblock.unit_bytes, .segment_units = superblock.segment_units};

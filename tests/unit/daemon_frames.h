@@ -96,6 +96,24 @@ FRAMES_UNUSED static void frames_add_disk(struct frames_daemon *daemon, const ch
     daemon->config.disk.io_backend = DISK_IO_THREADS; /* a ring would belong to the thread that creates the core, and it runs on another */
 }
 
+/* Likewise, in a folder of its own that the story removes; `first`: the path of the first file. */
+struct frames_folder {
+    char path[128], first[160];
+};
+FRAMES_UNUSED static void frames_add_folder(struct frames_daemon *daemon, struct frames_folder *folder, uint32_t n_files) {
+    const char *parent = getenv("TMPDIR");
+    snprintf(folder->path, sizeof folder->path, "%.80s/quire-disk-XXXXXX", parent != NULL ? parent : "/tmp");
+    cr_assert_not_null(mkdtemp(folder->path));
+    snprintf(folder->first, sizeof folder->first, "%s/log", folder->path);
+    frames_add_disk(daemon, folder->first, n_files, 32 << 20, 1 << 20);
+    snprintf(folder->first, sizeof folder->first, "%s/log0", folder->path);
+}
+FRAMES_UNUSED static void frames_remove_folder(const struct frames_folder *folder) {
+    char command[160];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder->path);
+    cr_assert_eq(system(command), 0);
+}
+
 FRAMES_UNUSED static void frames_start(struct frames_daemon *daemon) {
     char why[512];
     enum quire_status status = core_create(&daemon->config, &daemon->core, why, sizeof why);
@@ -103,14 +121,18 @@ FRAMES_UNUSED static void frames_start(struct frames_daemon *daemon) {
     cr_assert_eq(pthread_create(&daemon->thread, NULL, frames_run, daemon), 0);
 }
 
+FRAMES_UNUSED static void frames_forget_lock(const struct frames_daemon *daemon) {
+    char lock[160];
+    snprintf(lock, sizeof lock, "%s.lock", daemon->config.socket_path);
+    unlink(lock);
+}
+
 FRAMES_UNUSED static void frames_stop(struct frames_daemon *daemon) {
     core_stop(daemon->core);
     pthread_join(daemon->thread, NULL);
     cr_assert_eq(daemon->ended, QUIRE_OK);
     core_destroy(&daemon->core);
-    char lock[160];
-    snprintf(lock, sizeof lock, "%s.lock", daemon->config.socket_path);
-    unlink(lock);
+    frames_forget_lock(daemon);
     cr_assert_eq(rmdir(daemon->folder), 0, "something was left in %s", daemon->folder);
 }
 
@@ -319,6 +341,17 @@ FRAMES_UNUSED static Quire__Wire__HelloAck *frames_hello(struct frames_client *c
     cr_assert_not_null(ack);
     frames_answer_free(&answer);
     return ack;
+}
+
+/* A daemon, and a client that is heard. */
+FRAMES_UNUSED static void frames_begin(struct frames_daemon *daemon, struct frames_client *client) {
+    frames_start(daemon);
+    frames_open(client, daemon);
+    quire__wire__hello_ack__free_unpacked(frames_hello(client), NULL);
+}
+FRAMES_UNUSED static void frames_end(struct frames_daemon *daemon, struct frames_client *client) {
+    frames_close(client);
+    frames_stop(daemon);
 }
 
 /* ---- a namespace and its blocks ------------------------------------------------------------------------------------------- */
