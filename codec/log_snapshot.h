@@ -1,12 +1,12 @@
 /*
- * The snapshot of the index: which records lie where, and which keys the log may hold besides, as it was known when the set was closed in good order. A start that finds it whole
- * need not read the footers, and knows what no footer tells: when each block was last used. It is a help, never the truth: whoever doubts
- * any byte of it reads the log.
+ * The snapshot of the index: which records lie where, and which keys the log may hold besides, as it was known when the set was closed in good order.
+ * A start that finds it whole need not read the footers, and knows what no footer tells: when each block was last used. It is a help, never the
+ * truth: whoever doubts any byte of it reads the log.
  *
  *   head (96 bytes) ‖ openings, 4 bytes each, zero up to a multiple of 8 ‖ chunks, each {struct quire_snapshot_chunk, entries}
  *
- * It counts for one start only: the superblocks name its id and generation, with QUIRE_LOG_CLEAN, and the next start writes others. Ages
- * are counted in ticks of 2^24 ns of the daemon's running time, back from the moment at which it was written.
+ * It counts for one start only: the superblocks name its id and generation, with QUIRE_LOG_CLEAN, and the next start writes others. Ages are counted
+ * in ticks of 2^24 ns of the daemon's running time, back from the moment at which it was written.
  *
  * Pure; readers treat every byte as hostile.
  */

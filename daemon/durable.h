@@ -1,6 +1,6 @@
 /*
- * Answers that wait for the disk. A deletion, a pin (also one that came with a put) and a namespace's end hold at once; who asked for one is told when
- * it has become durable, or that the disk would not take it. Without a disk tier nothing waits.
+ * Answers that wait for the disk. A deletion, a pin (also one that came with a put) and a namespace's end hold at once; who asked for one is told
+ * when it has become durable, or that the disk would not take it. Without a disk tier nothing waits.
  */
 #ifndef DAEMON_DURABLE_H
 #define DAEMON_DURABLE_H

@@ -134,7 +134,10 @@ struct pager_disk_wish {
     uint32_t n_ranges;
     struct pager_disk_range ranges[PAGER_DISK_MAX_RANGES];
     quire_rect rect; /* with ranges: what they hold */
-    /* SEAL: used_units; first: the header was never written, and is to be, with tail_epoch. META: nothing: ask pager_disk_meta. SYNC: the device. ENTRIES: answer with pager_disk_entries, then complete. */
+    /*
+     * SEAL: used_units; first: the header was never written, and is to be, with tail_epoch. META: nothing: ask pager_disk_meta. SYNC: the device.
+     * ENTRIES: answer with pager_disk_entries, then complete.
+     */
     uint32_t used_units;
 };
 
@@ -179,8 +182,8 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
 
 /* ---- deletions that last -------------------------------------------------------------------------------------------------- */
 /*
- * A deletion of what the log certainly does not hold writes nothing. Any other is of the write budget: pager_keys gives RETRY when there is nothing left for
- * it now. Then this tells when it may be tried again; 0: it was refused because too many wait to be written.
+ * A deletion of what the log certainly does not hold writes nothing. Any other is of the write budget: pager_keys gives RETRY when there is nothing
+ * left for it now. Then this tells when it may be tried again; 0: it was refused because too many wait to be written.
  */
 uint64_t pager_delete_again_ns(const struct pager *pager);
 /*
@@ -222,8 +225,8 @@ enum quire_status pager_restore_pin(struct pager *pager, const struct quire_meta
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries);
 /*
- * The entries are told in the order in which they lie; the pager takes them from the last to the first. One of a size of 0 is a record that is not to be
- * used, though it may lie there.
+ * The entries are told in the order in which they lie; the pager takes them from the last to the first. One of a size of 0 is a record that is not to
+ * be used, though it may lie there.
  */
 void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segment, const struct quire_log_entry *entries, uint32_t n);
 /* After a stop in good order, instead of entries or before them: what a snapshot says. Each one counts that still fits: its namespace is
@@ -232,8 +235,9 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
 void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t *idle_ticks, uint32_t n);
 void pager_restore_live(struct pager *pager, uint64_t now_ns, const struct quire_snapshot_entry *entries, uint32_t n);
 /*
- * Memory that entries which are told soon will go to: PAGER_RESTORE_PAGE bytes, NULL when that is not foreseen; each is told once. The first touch of it takes as
- * long as many entries do, so whoever has a thread to spare touches it there, leaving it as it is (MADV_POPULATE_WRITE). Between two calls of the above.
+ * Memory that entries which are told soon will go to: PAGER_RESTORE_PAGE bytes, NULL when that is not foreseen; each is told once. The first touch of
+ * it takes as long as many entries do, so whoever has a thread to spare touches it there, leaving it as it is (MADV_POPULATE_WRITE). Between two
+ * calls of the above.
  */
 #define PAGER_RESTORE_PAGE (2ull << 20)
 void *pager_restore_warm(struct pager *pager);

@@ -52,8 +52,8 @@ struct pager_block *pager_index_at(const struct pager_index *index, uint32_t blo
 /* PAGER_NO_BLOCK when absent. */
 uint32_t pager_index_find(const struct pager_index *index, uint16_t ns, const quire_key *key);
 /*
- * For whoever knows keys ahead: a key's tag, which says where it stands and stays the same while the index lives. With it, first the bucket and, when that had
- * time to come, the likely entry are brought into the cache; and neither finding nor inserting draws it again.
+ * For whoever knows keys ahead: a key's tag, which says where it stands and stays the same while the index lives. With it, first the bucket and, when
+ * that had time to come, the likely entry are brought into the cache; and neither finding nor inserting draws it again.
  */
 uint32_t pager_index_tag(const struct pager_index *index, uint16_t ns, const quire_key *key);
 void pager_index_expect(const struct pager_index *index, uint32_t tag);

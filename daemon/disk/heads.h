@@ -28,8 +28,8 @@ struct heads {
 /* NULL: not here. */
 const uint8_t *heads_find(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, uint32_t size_bytes);
 /*
- * Of what was verified. What is too long is not kept. When there is no room, lines go in turn until there is: nobody tells which belong to segments that
- * were emptied long ago, and those that are still read come back.
+ * Of what was verified. What is too long is not kept. When there is no room, lines go in turn until there is: nobody tells which belong to segments
+ * that were emptied long ago, and those that are still read come back.
  */
 void heads_keep(struct heads *heads, uint32_t segment, uint64_t epoch, uint32_t at_units, const uint8_t *bytes, uint32_t size_bytes);
 void heads_teardown(struct heads *heads);

@@ -21,8 +21,8 @@ struct stalls {
 
 void stalls_set(struct stalls *stalls, uint32_t warn_ms, uint32_t limit_ms);
 /*
- * Looks at every device. The answer: which are to be given up, a bit each. *away_ns: for so long nobody looked, because the daemon stood still; 0: it did not.
- * What devices were asked for is forgiven that time; whoever measures anything else has to.
+ * Looks at every device. The answer: which are to be given up, a bit each. *away_ns: for so long nobody looked, because the daemon stood still; 0: it
+ * did not. What devices were asked for is forgiven that time; whoever measures anything else has to.
  */
 uint32_t stalls_check(struct stalls *stalls, struct disk_env *env, uint64_t now_ns, uint64_t *away_ns);
 /* Those that are stalled, a bit each. */

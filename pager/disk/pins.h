@@ -1,5 +1,6 @@
 /*
- * All pins as the metadata file tells of them, also those whose block is not indexed: found by namespace and key, and ready to be written at any time.
+ * All pins as the metadata file tells of them, also those whose block is not indexed: found by namespace and key, and ready to be written at any
+ * time.
  *
  * They lie in small chunks. A picture of them is a list of the chunks; a chunk that a picture has is never changed, but replaced by a copy when it is
  * to be. So taking a picture costs next to nothing, however many pins there are, it stays what it was, and another thread may read it meanwhile.

@@ -93,11 +93,11 @@ void pager_log_hold_back(struct pager_log *log, uint32_t devices);
  */
 void pager_log_set_aside(struct pager_log *log, uint32_t devices);
 /*
- * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0);
- * entries are kept for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when
- * it is open no more: tombstones need that. `rewriting`: the reserve may be used. FULL: no segment is clean, but on devices that are set
- * aside; RETRY: on none of those that are not held back, or the one that would take it is being opened (place.alone); TOO_LARGE: it would not fit into an empty
- * segment; NO_MEMORY. May turn segments into SEALING.
+ * Gives a batch of n ≤ QUIRE_LOG_MAX_BATCH entries its place, and each record in it its own (entry.at_units; a tombstone's is 0); entries are kept
+ * for the footer. ANY_DEVICE: the next in turn; else the newest segment of that one is taken, and another opened when it is open no more: tombstones
+ * need that. `rewriting`: the reserve may be used. FULL: no segment is clean, but on devices that are set aside; RETRY: on none of those that are not
+ * held back, or the one that would take it is being opened (place.alone); TOO_LARGE: it would not fit into an empty segment; NO_MEMORY. May turn
+ * segments into SEALING.
  */
 enum quire_status pager_log_append(struct pager_log *log, uint32_t device, struct quire_log_entry *entries, uint32_t n, bool rewriting,
                                    struct pager_log_place *place);
@@ -114,27 +114,33 @@ void pager_log_appended(struct pager_log *log, const struct pager_log_place *pla
  */
 bool pager_log_is_whole(const struct pager_log *log, uint32_t segment, uint64_t epoch);
 /*
- * A sync of the device failed: what was written since it was synced last may be gone. What is not sealed is not whole, and takes no more; its header may be
- * among it, and comes again with the footer.
+ * A sync of the device failed: what was written since it was synced last may be gone. What is not sealed is not whole, and takes no more; its header
+ * may be among it, and comes again with the footer.
  */
 void pager_log_doubt(struct pager_log *log, uint32_t device);
 /* Closes a device's open segment, or all (PAGER_NO_SEGMENT), as if full: before the end, so that the next start has footers to read. */
 void pager_log_close(struct pager_log *log, uint32_t device);
 /*
- * A SEALING segment whose batches are written, that was not given out yet, and whose device is not held back; PAGER_NO_SEGMENT: none. Entries stay the log's until sealed.
+ * A SEALING segment whose batches are written, that was not given out yet, and whose device is not held back; PAGER_NO_SEGMENT: none. Entries stay
+ * the log's until sealed.
  */
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
 /* Neither OPEN nor SEALING segments. */
 bool pager_log_all_sealed(const struct pager_log *log);
-/* Of one that was given out: did the write fail that was to bring its header, or a sync since? Then the header is to be written with the footer, with `tail` as in a place. */
+/*
+ * Of one that was given out: did the write fail that was to bring its header, or a sync since? Then the header is to be written with the footer, with
+ * `tail` as in a place.
+ */
 bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail);
-/* Of one that was given out: did a sync fail since then? A footer that was written in between says nothing of the header: it is to be sealed again. */
+/*
+ * Of one that was given out: did a sync fail since then? A footer that was written in between says nothing of the header: it is to be sealed again.
+ */
 bool pager_log_seal_doubted(const struct pager_log *log, uint32_t segment);
 /* It could not be sealed now: it will be given out again. */
 void pager_log_seal_later(struct pager_log *log, uint32_t segment);
 /*
- * !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same: with a footer or without, it is full. Returned: the
- * tail that its header tells (place.tail), which is durable now; 0: none is.
+ * !ok: it stays without a footer, is scanned at the next start instead, and is SEALED all the same: with a footer or without, it is full. Returned:
+ * the tail that its header tells (place.tail), which is durable now; 0: none is.
  */
 uint64_t pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok);
 
