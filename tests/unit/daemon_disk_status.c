@@ -10,11 +10,15 @@ static struct frames_daemon daemon_;
 static struct frames_client client;
 static struct frames_folder folder;
 
-static void start(void) {
+static void configure(void) {
     frames_config(&daemon_);
     frames_add_folder(&daemon_, &folder, 1);
     daemon_.config.disk.pager.batch_bytes = 256 << 10;
     daemon_.config.allow_faults = true;
+}
+
+static void start(void) {
+    configure();
     frames_begin(&daemon_, &client);
 }
 
@@ -219,6 +223,71 @@ Test(daemon_disk_status, found_again, .init = start) {
     cr_expect_eq(reply->tiers[1]->records, 10);
     quire__wire__admin_reply__free_unpacked(reply, NULL);
     cr_expect_eq(counter("disk_restored"), 10);
+    stop();
+}
+
+static bool restored_all(struct core *core, uint64_t yes) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.restoring != (yes != 0);
+}
+
+/* A bit turns in the last of the records that lie in the file. */
+static void damage_last_record(void) {
+    static uint8_t bytes[2 << 20];
+    const uint32_t magic = QUIRE_RECORD_MAGIC;
+    size_t last = 0;
+    FILE *file = fopen(folder.first, "r+b");
+    cr_assert(file != NULL && fread(bytes, sizeof bytes, 1, file) == 1);
+    for (size_t at = QUIRE_LOG_FIRST_SEGMENT; at < sizeof bytes; at += QUIRE_LOG_UNIT_MIN) {
+        last = memcmp(bytes + at, &magic, sizeof magic) == 0 ? at : last;
+    }
+    cr_assert_gt(last, 0);
+    cr_assert_eq(fseek(file, (long)last + 1000, SEEK_SET), 0);
+    fputc(bytes[last + 1000] ^ 1, file);
+    fclose(file);
+}
+
+/*
+ * The daemon dies. Its last segment has no footer, a record there is damaged, and a drive fails the first read: the next one serves all the same, and says from
+ * where it knows what it knows, and what it doubts.
+ */
+Test(daemon_disk_status, after_a_death) {
+    configure();
+    pid_t child = frames_fork();
+    if (child == 0) {
+        char text[200];
+        uint32_t wait_ms;
+        frames_begin(&daemon_, &client);
+        uint32_t ns = frames_ns_open(&client, "n", QUIRE_OK);
+        frames_store(&client, ns, 10);
+        bool good = frames_until(&daemon_, all_written, 10) && delete_one(ns, 1, text, sizeof text, &wait_ms) == QUIRE_OK;
+        _exit(good ? 0 : 1);
+    }
+    int status;
+    cr_assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    unlink(daemon_.config.socket_path);
+    frames_forget_lock(&daemon_);
+    damage_last_record();
+    daemon_.config.n_faults = 1;
+    snprintf(daemon_.config.faults[0], sizeof daemon_.config.faults[0], "read:error=EIO,count=1");
+    frames_begin(&daemon_, &client);
+    cr_assert(frames_until(&daemon_, restored_all, 1));
+    Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
+    cr_expect_str_eq(reply->disk->restored_from, "log");
+    cr_expect_str_eq(reply->disk->restored_why, "quired was not stopped in good order");
+    cr_expect(reply->disk->restored_us > 0 && reply->disk->restored_bytes > 0);
+    cr_expect_eq(reply->disk->restored_deletions, 1);
+    cr_expect_eq(reply->disk->walked_segments, 1);
+    cr_expect_eq(reply->disk->failed_reads, 1);
+    cr_expect_geq(reply->disk->doubtful_records, 1);
+    char line[80];
+    snprintf(line, sizeof line, "quire_disk_doubtful_records %llu\n", (unsigned long long)reply->disk->doubtful_records);
+    quire__wire__admin_reply__free_unpacked(reply, NULL);
+    struct question question = {0};
+    cr_assert_eq(core_call(daemon_.core, write_metrics, &question, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_expect(strstr(question.text, line) != NULL && strstr(question.text, "quire_disk_failed_reads 1\n") != NULL, "%s", question.text);
+    free(question.text);
     stop();
 }
 
