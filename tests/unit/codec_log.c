@@ -304,6 +304,7 @@ Test(segment, forged_headers) {
         {offsetof(struct quire_log_segment_header, reserved), 1, 1, QUIRE_CORRUPT},
         {offsetof(struct quire_log_segment_header, reserved2) + 7, 1, 1, QUIRE_CORRUPT},
         {offsetof(struct quire_log_segment_header, magic), 4, QUIRE_LOG_MAGIC_TRAILER, QUIRE_CORRUPT},
+        {offsetof(struct quire_log_segment_header, version), 4, QUIRE_LOG_VERSION + 1, QUIRE_VERSION},
         {0, 64, 0, QUIRE_CORRUPT}, /* nothing */
     };
     struct quire_log_segment_header none = {.segment = SEGMENT}, read;
