@@ -56,7 +56,7 @@ static void rewrite_from_memory(struct pager *pager, struct pager_domain *domain
     struct pager_record *record = &domain->records[slot];
     record->sequence = record->sequence ? record->sequence : sequence;
     if (!(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING))) {
-        pager_dirty_first(pager, domain, slot);
+        pager_dirty_again(pager, domain, slot, true);
     }
 }
 

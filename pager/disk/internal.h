@@ -1,7 +1,9 @@
 /*
  * What the files of the disk tier share with one another and with the rest of the pager.
  *
- *   where.c    what the disk holds of a block             write.c  dirty records → batches; what is clean then
+ *   where.c    what the disk holds of a block             dirty.c  what only memory has, in lists
+ *   write.c    dirty records → batches; tombstones        written.c  how that ended; what is clean then
+ *   rest.c     devices that take nothing for a while
  *   bury.c     deletions that last, metadata              read.c   records back into a pool, one read for all who wait
  *   load.c     what readers asked for, item by item       empty.c  the oldest segment is emptied; orphans go
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
@@ -288,32 +290,48 @@ void pager_demoted(struct pager *pager, uint64_t bytes);
 void pager_disk_check(const struct pager *pager);
 uint64_t pager_disk_memory(const struct pager *pager);
 
-/* ---- write.c -------------------------------------------------------------------------------------------------------------- */
+/* ---- dirty.c -------------------------------------------------------------------------------------------------------------- */
 /* A record was published: it is to be written. Nothing without a disk. */
 void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot);
-void pager_dirty_first(struct pager *pager, struct pager_domain *domain,
-                       uint32_t slot); /* before all others: its segment is being emptied */
+/* One that was so before; `first`: before all others, because its segment is being emptied. */
+void pager_dirty_again(struct pager *pager, struct pager_domain *domain, uint32_t slot, bool first);
 void pager_dirty_leave(struct pager_domain *domain, uint32_t slot);
-/* A record leaves its block while it is written: the log will hold it, and the index not find it. */
-void pager_write_left(struct pager *pager, const struct pager_record *record);
-void pager_write_pump(struct pager *pager);
-void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
-void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
-void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
-void pager_write_due(struct pager *pager);
+/* It is not written after all: only memory has it. */
+void pager_dirty_decline(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_write_give_up(struct pager *pager, uint32_t n); /* of what is dirty, when there is no device any more: only memory has it */
 /* The segment has the same bytes; and not any more. */
 void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_t segment);
 void pager_clean_leave(struct pager *pager, struct pager_record *record);
-/* One that was given up because the metadata did not tell of its namespace: it is to be written, if it does now. */
-void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+
+/* ---- rest.c --------------------------------------------------------------------------------------------------------------- */
 bool pager_device_rests(const struct pager *pager, uint32_t device);
 /* Devices, a bit each, that do not answer or refused what was written last. */
 uint32_t pager_devices_doubtful(const struct pager *pager);
-uint64_t pager_silent_ns(const struct pager *pager,
-                         uint32_t device); /* when it will be one that does not answer; UINT64_MAX: it answers, or is one */
+/* When it will be one that does not answer; UINT64_MAX: it answers, or is one. */
+uint64_t pager_silent_ns(const struct pager *pager, uint32_t device);
+/* Each device rests, or leaves unanswered what it was given: to wait until somebody gives that one up would be in vain as well. */
+bool pager_none_answers(const struct pager *pager);
 /* No device takes anything now; `lasting`: and none is likely to, soon. */
 bool pager_all_rest(const struct pager *pager, bool lasting);
+/* How a write or a sync ended; `synced`: all that was written to the device was to be synced, too. */
+void pager_rest_note(struct pager *pager, uint32_t device, enum quire_status status, bool synced);
+/* Devices whose syncs were refused: is that over? */
+void pager_rest_try_syncs(struct pager *pager);
+
+/* ---- write.c -------------------------------------------------------------------------------------------------------------- */
+/* A record leaves its block while it is written: the log will hold it, and the index not find it. */
+void pager_write_left(struct pager *pager, const struct pager_record *record);
+void pager_write_pump(struct pager *pager);
+void pager_write_due(struct pager *pager);
+/* One that was given up because the metadata did not tell of its namespace: it is to be written, if it does now. */
+void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+/* A batch of tombstones ended, or its sync did. */
+void pager_bury_written(struct pager *pager, const struct pager_op *op, enum quire_status status);
+
+/* ---- written.c ------------------------------------------------------------------------------------------------------------ */
+void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
+void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
+void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 
 /* ---- review.c ------------------------------------------------------------------------------------------------------------- */
 /*

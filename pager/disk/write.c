@@ -9,200 +9,6 @@
 /* Records in a list that are passed over because they are being moved. */
 #define MAX_PASSED 64u
 
-/* ---- the lists ------------------------------------------------------------------------------------------------------------ */
-static struct pager_disk_device *device_of(const struct pager *pager, const struct pager_record *record) {
-    return &pager->disk->devices[pager_log_segment(pager->disk->log, record->dirty_next)->device];
-}
-
-void pager_clean_enter(struct pager *pager, struct pager_record *record, uint32_t segment) {
-    record->flags |= PAGER_RECORD_CLEAN;
-    record->dirty_next = segment;
-    device_of(pager, record)->clean_records++;
-    device_of(pager, record)->clean_bytes += record->size_bytes;
-}
-
-void pager_clean_leave(struct pager *pager, struct pager_record *record) {
-    if (!(record->flags & PAGER_RECORD_CLEAN)) {
-        return;
-    }
-    device_of(pager, record)->clean_records--;
-    device_of(pager, record)->clean_bytes -= record->size_bytes;
-    record->flags &= (uint8_t)~PAGER_RECORD_CLEAN;
-    record->dirty_next = PAGER_NO_RECORD;
-}
-
-static void enter(struct pager *pager, struct pager_domain *domain, uint32_t slot, bool first) {
-    struct pager_record *record = &domain->records[slot];
-    pager_clean_leave(pager, record);
-    assert(pager_record_has_bytes(record) && !(record->flags & (PAGER_RECORD_DIRTY | PAGER_RECORD_WRITING)));
-    record->flags = (uint8_t)((record->flags & ~PAGER_RECORD_UNNAMED) | PAGER_RECORD_DIRTY | (first ? PAGER_RECORD_REWRITE : 0));
-    record->dirty_prev = first ? PAGER_NO_RECORD : domain->dirty_last;
-    record->dirty_next = first ? domain->dirty_first : PAGER_NO_RECORD;
-    *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = slot;
-    *(record->dirty_next == PAGER_NO_RECORD ? &domain->dirty_last : &domain->records[record->dirty_next].dirty_prev) = slot;
-    domain->dirty_bytes += record->size_bytes;
-    domain->dirty_records++;
-}
-
-void pager_dirty_leave(struct pager_domain *domain, uint32_t slot) {
-    struct pager_record *record = &domain->records[slot];
-    if (!(record->flags & PAGER_RECORD_DIRTY)) {
-        return;
-    }
-    *(record->dirty_prev == PAGER_NO_RECORD ? &domain->dirty_first : &domain->records[record->dirty_prev].dirty_next) = record->dirty_next;
-    *(record->dirty_next == PAGER_NO_RECORD ? &domain->dirty_last : &domain->records[record->dirty_next].dirty_prev) = record->dirty_prev;
-    record->dirty_prev = record->dirty_next = PAGER_NO_RECORD;
-    record->flags &= (uint8_t)~PAGER_RECORD_DIRTY;
-    domain->dirty_bytes -= record->size_bytes;
-    domain->dirty_records--;
-}
-
-/* A quarter of a segment, so that what is left over at its end stays small; but a large record may have one for itself. */
-static uint64_t batch_bytes(const struct pager_disk *disk) {
-    uint64_t segment_bytes = (uint64_t)disk->geometry.segment_units * disk->geometry.unit_bytes;
-    return quire_max_u64(quire_min_u64(disk->options.batch_bytes, segment_bytes / 4), disk->geometry.unit_bytes);
-}
-
-static bool fits(const struct pager_disk *disk, uint32_t size_bytes) {
-    uint64_t units = quire_log_units(&disk->geometry, size_bytes);
-    uint32_t books = 2 + quire_log_head_units(&disk->geometry, 1) + quire_log_footer_units(&disk->geometry, 1);
-    return units + books <= disk->geometry.segment_units;
-}
-
-void pager_dirty_enter(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
-    struct pager_disk *disk = pager->disk;
-    if (!disk) {
-        return;
-    }
-    if (!fits(disk, domain->records[slot].size_bytes) || pager_devices_in_use(disk) == 0) {
-        disk->counters.disk_declined++;
-        return;
-    }
-    enter(pager, domain, slot, false);
-}
-
-void pager_dirty_first(struct pager *pager, struct pager_domain *domain, uint32_t slot) { enter(pager, domain, slot, true); }
-
-/* It is not written after all: only memory has it. */
-static void decline(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
-    struct pager_record *record = &domain->records[slot];
-    pager_dirty_leave(domain, slot);
-    record->flags &= (uint8_t)~PAGER_RECORD_REWRITE;
-    pager->disk->counters.disk_declined++;
-    pager_block_file(pager, record->block);
-}
-
-void pager_write_give_up(struct pager *pager, uint32_t n) {
-    for (uint32_t i = 0; i < pager->n_domains && pager_devices_in_use(pager->disk) == 0; i++) {
-        for (; n > 0 && pager->domains[i].dirty_first != PAGER_NO_RECORD; n--) {
-            decline(pager, &pager->domains[i], pager->domains[i].dirty_first);
-        }
-    }
-}
-
-/* ---- devices that take nothing now ---------------------------------------------------------------------------------------- */
-bool pager_device_rests(const struct pager *pager, uint32_t device) {
-    const struct pager_disk_device *d = &pager->disk->devices[device];
-    bool for_sync = d->rest.stage == PAGER_REST_SYNC || d->rest.stage == PAGER_REST_PROVE;
-    return d->rest.failures > 0 && (d->rest.until_ns > pager->now_ns || d->writes > 0 || for_sync);
-}
-
-bool pager_all_rest(const struct pager *pager, bool lasting) {
-    bool all = true;
-    for (uint32_t d = 0; d < pager->disk->n_devices && all; d++) {
-        all = !pager_log_device_in_use(pager->disk->log, d) ||
-              (pager_device_rests(pager, d) && (pager->disk->devices[d].rest.lasts || !lasting));
-    }
-    return all;
-}
-
-/* Batches that it was given go unanswered. */
-static bool is_silent(const struct pager *pager, uint32_t device) {
-    const struct pager_disk_device *d = &pager->disk->devices[device];
-    return d->writes > 0 && pager->now_ns - d->answered_ns >= PAGER_DISK_SILENT_NS;
-}
-
-uint64_t pager_silent_ns(const struct pager *pager, uint32_t device) {
-    const struct pager_disk_device *d = &pager->disk->devices[device];
-    return d->writes > 0 && !is_silent(pager, device) ? d->answered_ns + PAGER_DISK_SILENT_NS : UINT64_MAX;
-}
-
-uint32_t pager_devices_doubtful(const struct pager *pager) {
-    uint32_t doubtful = 0;
-    for (uint32_t d = 0; d < pager->disk->n_devices; d++) {
-        const struct pager_disk_device *device = &pager->disk->devices[d];
-        doubtful |= is_silent(pager, d) || device->rest.failures > 0 ? 1u << d : 0;
-    }
-    return doubtful;
-}
-
-/* What was begun before the device rested and fails while it does tells nothing new. */
-static void rest(struct pager *pager, uint32_t device, enum quire_status status) {
-    struct pager_rest *r = &pager->disk->devices[device].rest;
-    if (r->failures > 0 && r->until_ns > pager->now_ns) {
-        return;
-    }
-    uint64_t ns = PAGER_DISK_REST_NS << quire_min_u64(r->failures, 16);
-    r->failures += r->failures < UINT32_MAX;
-    r->lasts = status == QUIRE_FULL || r->failures > PAGER_DISK_QUIET_RESTS;
-    r->until_ns = pager->now_ns + quire_min_u64(ns, PAGER_DISK_MAX_REST_NS);
-    pager->disk->counters.disk_rests++;
-}
-
-static void note_refused(struct pager *pager, uint32_t device, enum quire_status status, bool synced) {
-    struct pager_rest *r = &pager->disk->devices[device].rest;
-    if ((synced && status == QUIRE_FULL) || (r->stage != PAGER_REST_WRITE && r->until_ns <= pager->now_ns)) {
-        r->stage = PAGER_REST_SYNC;
-    }
-    rest(pager, device, status);
-}
-
-/* Neither does what ends well while it rests: another place in the file may be taken while this one is not. */
-static void note_taken(struct pager *pager, uint32_t device, bool synced) {
-    struct pager_rest *r = &pager->disk->devices[device].rest;
-    if (r->failures == 0 || r->until_ns > pager->now_ns) {
-        return;
-    }
-    if (synced && r->stage == PAGER_REST_SYNC) {
-        r->stage = PAGER_REST_SYNCED;
-        r->lasts = false;
-    } else if (synced || r->stage == PAGER_REST_WRITE) {
-        r->stage = PAGER_REST_WRITE;
-        r->failures = 0;
-        r->lasts = false;
-    } else if (r->stage == PAGER_REST_SYNCED) {
-        r->stage = PAGER_REST_PROVE;
-    }
-}
-
-/* synced: all that was written to the device was to be synced, too. */
-static void note_outcome(struct pager *pager, uint32_t device, enum quire_status status, bool synced) {
-    if (pager_is_passing(status) && pager_log_device_in_use(pager->disk->log, device)) {
-        note_refused(pager, device, status, synced);
-    } else if (status == QUIRE_OK) {
-        note_taken(pager, device, synced);
-    }
-}
-
-/* Devices whose syncs were refused: is that over? */
-static void try_syncs(struct pager *pager) {
-    struct pager_disk *disk = pager->disk;
-    for (uint32_t d = 0; d < disk->n_devices; d++) {
-        struct pager_rest *r = &disk->devices[d].rest;
-        bool tries = r->failures > 0 && r->until_ns <= pager->now_ns && (r->stage == PAGER_REST_SYNC || r->stage == PAGER_REST_PROVE);
-        if (!tries || r->syncing || !pager_log_device_in_use(disk->log, d) || !pager_device_takes(disk, d, false)) {
-            continue;
-        }
-        struct pager_op *op = pager_op_new(pager, PAGER_OP_BATCH);
-        if (!op) {
-            return;
-        }
-        op->told.device = d;
-        op->batch.synced = r->syncing = true;
-        pager_op_ask(pager, op, PAGER_DISK_SYNC);
-    }
-}
-
 /* ---- when ----------------------------------------------------------------------------------------------------------------- */
 void pager_write_due(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
@@ -232,6 +38,12 @@ static bool is_due(const struct pager_disk *disk, const struct pager_domain *dom
 }
 
 /* ---- gathering ------------------------------------------------------------------------------------------------------------ */
+/* A quarter of a segment, so that what is left over at its end stays small; but a large record may have one for itself. */
+static uint64_t batch_bytes(const struct pager_disk *disk) {
+    uint64_t segment_bytes = (uint64_t)disk->geometry.segment_units * disk->geometry.unit_bytes;
+    return quire_max_u64(quire_min_u64(disk->options.batch_bytes, segment_bytes / 4), disk->geometry.unit_bytes);
+}
+
 struct gathering {
     struct pager_carried carried[QUIRE_LOG_MAX_BATCH];
     uint32_t n;
@@ -276,7 +88,7 @@ static void gather_domain(struct pager *pager, uint32_t number, struct gathering
         }
         if (!may_write(pager, record)) {
             if (is_hopeless(pager, record)) {
-                decline(pager, domain, slot);
+                pager_dirty_decline(pager, domain, slot);
                 domain->records[slot].flags |= PAGER_RECORD_UNNAMED;
                 pager->disk->review.unnamed = true;
             }
@@ -459,7 +271,7 @@ static void bury_pump(struct pager *pager) {
 }
 
 /* One device's copy is on it and synced, or the device is no more; any other failure is tried again, and told unless it may well pass. */
-static void grave_dug(struct pager *pager, const struct pager_op *op, enum quire_status status) {
+void pager_bury_written(struct pager *pager, const struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
     uint32_t device = op->told.device;
     bool found = pager_log_is_whole(disk->log, op->told.segment, op->told.epoch);
@@ -475,7 +287,7 @@ static void grave_dug(struct pager *pager, const struct pager_op *op, enum quire
 
 static void decline_all(struct pager *pager, const struct gathering *g) {
     for (uint32_t i = 0; i < g->n; i++) {
-        decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
+        pager_dirty_decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
     }
 }
 
@@ -490,7 +302,7 @@ static void give_up_places(struct pager *pager, const struct gathering *g) {
         struct pager_where where;
         pager_dirty_leave(domain, g->carried[i].slot);
         record->flags &= (uint8_t)~PAGER_RECORD_REWRITE;
-        enter(pager, domain, g->carried[i].slot, false);
+        pager_dirty_again(pager, domain, g->carried[i].slot, false);
         if (pager_where_find(pager, record->block, record->group, &where) && where.segment == pager->disk->emptying.segment) {
             pager_where_drop(pager, record->block, record->group);
         }
@@ -514,7 +326,7 @@ static bool while_none_takes(struct pager *pager, const struct gathering *g) {
             give_up_places(pager, g);
             break;
         }
-        decline(pager, domain, g->carried[i].slot);
+        pager_dirty_decline(pager, domain, g->carried[i].slot);
         pager_reclaim_check(pager, domain);
         if (domain->reclaiming && !domain->planning) {
             pager_reclaim(pager, domain);
@@ -536,15 +348,6 @@ static bool over_budget(struct pager *pager, const struct gathering *g) {
     return false;
 }
 
-/* Each device rests, or leaves unanswered what it was given: to wait until somebody gives that one up would be in vain as well. */
-static bool none_answers(const struct pager *pager) {
-    bool none = true;
-    for (uint32_t d = 0; d < pager->disk->n_devices && none; d++) {
-        none = !pager_log_device_in_use(pager->disk->log, d) || pager_device_rests(pager, d) || is_silent(pager, d);
-    }
-    return none;
-}
-
 /*
  * The log has no place for it. Emptying a segment makes one, unless it waits for room that these take up; while a device takes nothing, what is emptied may
  * be that one's, and memory does not wait for it. True: look again.
@@ -557,7 +360,7 @@ static bool no_place(struct pager *pager, const struct gathering *g, enum quire_
     }
     if (status != QUIRE_FULL) {
         disk->starved = status == QUIRE_RETRY ? disk->starved : 0;
-        return status == QUIRE_RETRY && none_answers(pager) && while_none_takes(pager, g);
+        return status == QUIRE_RETRY && pager_none_answers(pager) && while_none_takes(pager, g);
     }
     if (g->rewriting) {
         give_up_places(pager, g);
@@ -565,7 +368,7 @@ static bool no_place(struct pager *pager, const struct gathering *g, enum quire_
     }
     for (uint32_t i = 0; i < g->n; i++) {
         if (disk->starved >> g->carried[i].domain & 1) {
-            decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
+            pager_dirty_decline(pager, &pager->domains[g->carried[i].domain], g->carried[i].slot);
         }
     }
     disk->starved = 0;
@@ -686,11 +489,11 @@ void pager_write_pump(struct pager *pager) {
     uint64_t declined = disk->counters.disk_declined;
 
     pager_write_due(pager);
-    try_syncs(pager);
+    pager_rest_try_syncs(pager);
     pager_log_set_aside(disk->log, pager_devices_doubtful(pager));
     bury_pump(pager);
     /* Each domain in its turn: what the first of one cannot do, that of another may. */
-    for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || none_answers(pager));) {
+    for (uint32_t failed = 0; failed < pager->n_domains && (may_write_more(pager) || pager_none_answers(pager));) {
         failed = write_one(pager, &g) ? 0 : failed + 1;
     }
     if (disk->counters.disk_declined != declined) {
@@ -707,156 +510,4 @@ void pager_write_left(struct pager *pager, const struct pager_record *record) {
     if (!ns->deleted) {
         pager_remains_note(pager, ns->serial, &pager_block_at(pager, record->block)->key, record->dirty_next);
     }
-}
-
-/* ---- its end -------------------------------------------------------------------------------------------------------------- */
-static struct pager_record *carried_record(struct pager *pager, const struct pager_carried *carried) {
-    return &pager->domains[carried->domain].records[carried->slot];
-}
-
-/* What became of a record, by the books; its bytes may still be read from. */
-static void written(struct pager *pager, const struct pager_op *op, uint32_t i, bool ok) {
-    const struct pager_carried *carried = &op->batch.carried[i];
-    const struct quire_log_entry *entry = &op->told.entries[i];
-    struct pager_domain *domain = &pager->domains[carried->domain];
-    struct pager_record *record = &domain->records[carried->slot];
-    pager->disk->rewrites_writing -= carried->rewritten;
-    record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
-    record->dirty_next = PAGER_NO_RECORD;
-    if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
-        return;
-    }
-    const struct pager_where where = {
-        .segment = op->told.segment,
-        .at_units = entry->at_units,
-        .size_units = quire_log_units(&pager->disk->geometry, entry->size_bytes),
-        .error = entry->error,
-        .ancestry_error = entry->ancestry_error,
-        .group = entry->group,
-        .rung = entry->rung,
-    };
-    if (ok && pager_where_put(pager, record->block, &where) == QUIRE_OK) {
-        pager_clean_enter(pager, record, op->told.segment);
-        *(carried->rewritten ? &pager->disk->counters.disk_rewritten_bytes : &pager->disk->counters.disk_admitted_bytes) +=
-            entry->size_bytes;
-        if (!carried->rewritten) {
-            pager_empty_admitted(pager, entry->size_bytes);
-        }
-        return;
-    }
-    pager_remains_note(pager, entry->ns, &entry->key, op->told.segment); /* it may lie there all the same */
-    if (pager_devices_in_use(pager->disk) > 0 && !ok) {
-        enter(pager, domain, carried->slot, carried->rewritten);
-        return;
-    }
-    pager->disk->counters.disk_declined++;
-}
-
-static void batch_leaves_books(struct pager *pager, const struct pager_op *op, bool ok) {
-    struct pager_disk *disk = pager->disk;
-    disk->writes--;
-    disk->devices[op->told.device].writes--;
-    disk->devices[op->told.device].answered_ns = pager->now_ns;
-    disk->writing_bytes -= op->batch.record_bytes;
-    disk->counters.disk_write_errors += !ok;
-    disk->n_opened -= !ok && op->told.first;
-    pager_log_appended(disk->log, &op->batch.place, op->told.entries, op->told.n, ok);
-}
-
-/* Nobody reads the records' bytes any more for the sake of this batch. */
-static void let_go(struct pager *pager, const struct pager_op *op) {
-    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
-        const struct pager_carried *carried = &op->batch.carried[i];
-        struct pager_record *record = carried_record(pager, carried);
-        record->busy--;
-        if (record->state == PAGER_DOOMED) {
-            pager_record_step(pager, &pager->domains[carried->domain], carried->slot, PAGER_HAPPENS_LET_GO);
-        } else {
-            pager_block_file(pager, record->block);
-        }
-    }
-}
-
-/* Of tombstones, or one that tries the device. */
-static void sync_ended(struct pager *pager, const struct pager_op *op, enum quire_status status) {
-    if (op->batch.buries) {
-        grave_dug(pager, op, status);
-    } else {
-        pager->disk->devices[op->told.device].rest.syncing = false;
-    }
-}
-
-/* The records are dirty again, and go to another device meanwhile. They stay where they are until this one has let go of them. */
-void pager_write_stuck(struct pager *pager, struct pager_op *op) {
-    if (op->batch.synced) {
-        sync_ended(pager, op, QUIRE_SYSTEM);
-        return;
-    }
-    batch_leaves_books(pager, op, false);
-    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
-        written(pager, op, i, false);
-    }
-    if (op->batch.buries) {
-        grave_dug(pager, op, QUIRE_SYSTEM);
-    }
-}
-
-static void synced(struct pager *pager, const struct pager_op *op, enum quire_status status) {
-    if (status == QUIRE_FULL) {
-        pager_log_doubt(pager->disk->log, op->told.device);
-    }
-    note_outcome(pager, op->told.device, status, true);
-    sync_ended(pager, op, status);
-}
-
-void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
-    if (op->stuck || op->batch.synced) {
-        if (op->stuck) {
-            let_go(pager, op);
-        } else {
-            synced(pager, op, status);
-        }
-        pager_op_free(pager, op);
-        return;
-    }
-    bool ok = status == QUIRE_OK;
-    assert(pager_log_device_in_use(pager->disk->log, op->told.device));
-    note_outcome(pager, op->told.device, status, op->told.alone && !ok);
-    batch_leaves_books(pager, op, ok);
-    if (op->told.alone && status == QUIRE_FULL) {
-        pager_log_doubt(pager->disk->log, op->told.device); /* it may have been the header's sync */
-    }
-    for (uint32_t i = 0; i < op->told.n_pieces; i++) {
-        written(pager, op, i, ok);
-    }
-    let_go(pager, op);
-    if (op->batch.buries && ok) {
-        op->batch.synced = true;
-        pager_op_unask(pager, op);
-        pager_op_ask(pager, op, PAGER_DISK_SYNC);
-        return;
-    }
-    if (op->batch.buries) {
-        grave_dug(pager, op, status == QUIRE_OK ? QUIRE_SYSTEM : status);
-    }
-    pager_op_free(pager, op);
-}
-
-/* For a while it is tried again: a segment without a footer is read slowly at the next start, and no further than to its first failed batch. */
-void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
-    struct pager_disk *disk = pager->disk;
-    bool passing = pager_is_passing(status) && pager_log_device_in_use(disk->log, op->told.device);
-    bool doubted = status == QUIRE_OK && pager_log_seal_doubted(disk->log, op->told.segment);
-    if (passing && status == QUIRE_FULL) {
-        pager_log_doubt(disk->log, op->told.device);
-    }
-    note_outcome(pager, op->told.device, status, true);
-    disk->counters.disk_write_errors += status != QUIRE_OK;
-    if (doubted || (passing && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS)) {
-        pager_log_seal_later(disk->log, op->told.segment);
-    } else {
-        pager_remains_gone(pager, op->told.device, pager_log_sealed(disk->log, op->told.segment, status == QUIRE_OK));
-    }
-    op->told.entries = NULL;
-    pager_op_free(pager, op);
 }
