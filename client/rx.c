@@ -41,84 +41,94 @@ static void on_error(quire_client *client, uint64_t id, const uint8_t *body, siz
     quire__wire__error__free_unpacked(error, NULL);
 }
 
-/* The request that an answer must belong to: of this type, else the daemon is not to be trusted any further. */
-static bool take_request(quire_client *client, uint64_t id, enum quire_msg sent, struct request *taken) {
-    struct request *request = request_find(client, id);
-    if (request == NULL) {
-        return false; /* late: the job gave up */
+/* ---- answers -------------------------------------------------------------------------------------------------------------- */
+typedef void take_fn(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body);
+
+static void take_grants(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    lookup_on_grants(client, request->job, body, frame->body_bytes);
+}
+static void take_loaded(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    load_on_grants(client, request->job, body, frame->body_bytes);
+}
+static void take_stored(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    store_on_acks(client, request->chunk, body, frame->body_bytes);
+}
+static void take_keys(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    keys_on_acks(client, request->job, body, frame->body_bytes);
+}
+static void take_ns(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    ns_on_ack(client, request->job, request->ns, body, frame->body_bytes);
+}
+static void take_bulk(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    copies_on_bulk(client, request->slice, frame, body);
+}
+static void take_window(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    (void)request;
+    ingest_on_ack(client, body, frame->body_bytes);
+}
+static void take_admin(quire_client *client, const struct request *request, const struct quire_frame *frame, const uint8_t *body) {
+    admin_on_reply(client, request->job, body, frame->body_bytes);
+}
+
+static const struct answer {
+    enum quire_msg asked, with;
+    take_fn *take;
+} answers[] = {
+    {QUIRE_MSG_LEASE, QUIRE_MSG_GRANTS, take_grants},
+    {QUIRE_MSG_LOAD, QUIRE_MSG_GRANTS, take_loaded},
+    {QUIRE_MSG_PUT, QUIRE_MSG_ACKS, take_stored},
+    {QUIRE_MSG_KEYS, QUIRE_MSG_ACKS, take_keys},
+    {QUIRE_MSG_NS_OPEN, QUIRE_MSG_NS_ACK, take_ns},
+    {QUIRE_MSG_READ, QUIRE_MSG_BULK, take_bulk},
+    {QUIRE_MSG_INGEST_GET, QUIRE_MSG_INGEST_ACK, take_window},
+    {QUIRE_MSG_ADMIN, QUIRE_MSG_ADMIN_REPLY, take_admin},
+};
+
+/* To the request that it belongs to: that must have asked for such a thing, else the daemon is not to be trusted any further. */
+static void on_answer(quire_client *client, const struct quire_frame *frame, const uint8_t *body) {
+    struct request *request = request_find(client, frame->request_id), was;
+    bool known = false;
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(answers); i++) {
+        if (answers[i].with != frame->type) {
+            continue;
+        }
+        known = true;
+        if (request != NULL && answers[i].asked == request->type) {
+            was = *request;
+            request_free(client, request);
+            answers[i].take(client, &was, frame, body);
+            return;
+        }
     }
-    if (request->type != sent) {
+    if (request != NULL && known) {
         conn_down(client, QUIRE_CORRUPT, "quired answered a request with the wrong message");
-        return false;
+    } else if (frame->type == QUIRE_MSG_GRANTS) {
+        lookup_on_late_grants(client, body, frame->body_bytes); /* the job gave up, the lease stands */
     }
-    *taken = *request;
-    request_free(client, request);
-    return true;
 }
 
 static void dispatch(quire_client *client, const struct quire_frame *frame, const uint8_t *body) {
-    struct request request;
-    uint64_t id = frame->request_id;
-    size_t size = frame->body_bytes;
     switch (frame->type) {
     case QUIRE_MSG_HELLO_ACK:
-        conn_on_hello(client, body, size);
+        conn_on_hello(client, body, frame->body_bytes);
         break;
     case QUIRE_MSG_ERROR:
-        on_error(client, id, body, size);
-        break;
-    case QUIRE_MSG_GRANTS:
-        if (request_find(client, id) == NULL) {
-            lookup_on_late_grants(client, body, size);
-        } else if (request_find(client, id)->type == QUIRE_MSG_LOAD) {
-            if (take_request(client, id, QUIRE_MSG_LOAD, &request)) {
-                load_on_grants(client, request.job, body, size);
-            }
-        } else if (take_request(client, id, QUIRE_MSG_LEASE, &request)) {
-            lookup_on_grants(client, request.job, body, size);
-        }
-        break;
-    case QUIRE_MSG_ACKS:
-        if (request_find(client, id) != NULL && request_find(client, id)->chunk != NULL) {
-            if (take_request(client, id, QUIRE_MSG_PUT, &request)) {
-                store_on_acks(client, request.chunk, body, size);
-            }
-        } else if (take_request(client, id, QUIRE_MSG_KEYS, &request)) {
-            keys_on_acks(client, request.job, body, size);
-        }
-        break;
-    case QUIRE_MSG_NS_ACK:
-        if (take_request(client, id, QUIRE_MSG_NS_OPEN, &request)) {
-            ns_on_ack(client, request.job, request.ns, body, size);
-        }
-        break;
-    case QUIRE_MSG_BULK:
-        if (take_request(client, id, QUIRE_MSG_READ, &request)) {
-            copies_on_bulk(client, request.slice, frame, body);
-        }
-        break;
-    case QUIRE_MSG_INGEST_ACK:
-        if (take_request(client, id, QUIRE_MSG_INGEST_GET, &request)) {
-            ingest_on_ack(client, body, size);
-        }
+        on_error(client, frame->request_id, body, frame->body_bytes);
         break;
     case QUIRE_MSG_INGEST_RECALL:
         client->window_recalled = client->window != NULL;
         ingest_settle(client);
         break;
-    case QUIRE_MSG_ADMIN_REPLY:
-        if (take_request(client, id, QUIRE_MSG_ADMIN, &request)) {
-            admin_on_reply(client, request.job, body, size);
-        }
-        break;
     case QUIRE_MSG_GOODBYE:
         conn_down(client, QUIRE_DISCONNECTED, "quired is stopping, or ended this session");
         break;
     default:
-        break; /* a newer daemon's notice */
+        on_answer(client, frame, body); /* or a newer daemon's notice */
+        break;
     }
 }
 
+/* ---- bytes ---------------------------------------------------------------------------------------------------------------- */
 static void end_of_bulk(quire_client *client) {
     struct conn *conn = &client->conn;
     struct slice *slice = conn->bulk.slice;
