@@ -98,6 +98,7 @@ static void die(struct sim *sim) {
     sim_model_crash(sim);
     sim_clients_cut(sim);
     sim->snapshot.whole = false;
+    sim->hopeful = false;
     sim_disk_crash(sim);
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
         sim->disk.devices[i].dead = sim->disk.devices[i].dead && sim_chance(sim, 60);
@@ -247,11 +248,14 @@ static void stop(struct sim *sim) {
     if (snapshot) {
         sim_snapshot_take(sim);
     }
+    bool synced = true;
     for (uint32_t i = 0; i < sim->config.shape.n_devices; i++) {
         const struct sim_executor_device *device = &sim->executor.devices[i];
-        all_well &= !device->told_lost && !device->unsure && !sim->disk.devices[i].dead;
+        synced &= !device->told_lost && !device->unsure && !sim->disk.devices[i].dead;
     }
+    all_well &= synced && !sim->hopeful;
     die(sim);
+    sim->hopeful = snapshot && !synced;
     sim->snapshot.whole = snapshot;
     sim->restored = false;
     if (sim_chance(sim, 60)) { /* else clients come while it is found again */

@@ -112,6 +112,7 @@ struct sim {
     struct pager *pager; /* NULL: the daemon is down */
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;
+    bool hopeful;   /* the index came from a snapshot that names what a refused sync had left in doubt, and what may be gone since */
     bool ill_fated; /* it crashes soon */
     uint64_t n_steps;
     uint64_t spins; /* ticks in a row that did not let time pass */
