@@ -13,12 +13,17 @@ static bool may_go(struct pager *pager, uint32_t block) {
     return pager_block_evictable(pager, b) && (!pager_rescue(pager, block) || pager_block_evictable(pager, b));
 }
 
+/* Would it be of use on disk alone? What it continues may still be found while the log is read. */
+static bool may_be_used(const struct pager *pager, const struct pager_block *b) {
+    return !pager_block_is_orphan(pager, b) || (pager->disk && pager->disk->restoring);
+}
+
 /* From memory; from everywhere, when the disk does not have it. */
 static uint64_t evict(struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
     struct pager_ns *ns = pager->namespaces[b->ns];
     uint64_t bytes = pager_block_bytes(pager, b);
-    if (pager_block_clean(pager, b) && !pager_block_is_orphan(pager, b)) {
+    if (pager_block_clean(pager, b) && may_be_used(pager, b)) {
         pager_demoted(pager, bytes);
         pager_block_demote(pager, block);
         return bytes;

@@ -253,3 +253,19 @@ Test(disk_anew, buried_in_memory_after_damage) {
     cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
     end(rig);
 }
+
+/* A block is stored whose parent the log holds and nobody found yet; it goes to disk, and memory needs its room. When the parent is found both are there, and of
+   the child what was stored last, not what a former life had stored. */
+Test(disk_anew, waits_for_its_parent) {
+    struct rig *rig = starting();
+    cr_assert_eq(rig_put(rig, 5, 4), QUIRE_OK);
+    disk_settle(rig);
+    cr_assert_gt(disk_leave_memory(rig), 0u);
+    tell_record(rig, 1, 5, 4, 20, 0.25f);
+    tell_record(rig, 0, 4, 0, 10, 0);
+    disk_start_ends(rig);
+    disk_settle(rig);
+    cr_expect_eq(rig_look(rig, rig->session, 0, (uint32_t[]){4, 5, 0}), 2);
+    cr_expect(ours_counts(rig, 5));
+    end(rig);
+}
