@@ -132,13 +132,8 @@ static bool mend_superblock(struct log_file *file, uint32_t copy) {
     return true;
 }
 
-static bool mend_length(const struct log_files *files, struct log_file *file) {
-    uint64_t bytes = QUIRE_LOG_FIRST_SEGMENT + (uint64_t)file->superblock.n_segments * log_files_segment_bytes(files);
-    return posix_fallocate(file->fd, 0, (off_t)bytes) == 0 && fsync(file->fd) == 0;
-}
-
 static void check_file(struct checking *c, struct log_file *file) {
-    char text[200];
+    char text[300];
     for (uint32_t copy = 0; copy < QUIRE_LOG_SUPERBLOCK_COPIES; copy++) {
         if (file->copy_status[copy] != QUIRE_OK) {
             bool mended = c->check->repair && mend_superblock(file, copy);
@@ -146,18 +141,20 @@ static void check_file(struct checking *c, struct log_file *file) {
             tell_file(c, file->path, "superblock", text, !c->check->repair ? LOG_FOUND : mended ? LOG_REPAIRED : LOG_LEFT);
         }
     }
-    if (file->used && file->whole_segments < file->superblock.n_segments) {
-        bool mended = c->check->repair && mend_length(c->check->files, file);
-        snprintf(text, sizeof text, "is cut short: %u of its %u segments are not there in full",
-                 file->superblock.n_segments - file->whole_segments, file->superblock.n_segments);
-        tell_file(c, file->path, "file", text, !c->check->repair ? LOG_FOUND : mended ? LOG_REPAIRED : LOG_LEFT);
+    if (file->cut_short) { /* its length is what tells a start that deletions are missing: it stays as it is */
+        snprintf(
+            text, sizeof text,
+            "is cut short: %u of its %u segments are not there in full, and deletions that were told there would be forgotten: nothing "
+            "in it counts, quired makes it anew at its next start, without what it held",
+            file->superblock.n_segments - file->whole_segments, file->superblock.n_segments);
+        tell_file(c, file->path, "file", text, c->check->repair ? LOG_LEFT : LOG_FOUND);
     }
 }
 
 static void check_meta(struct checking *c) {
     const struct log_files *files = c->check->files;
     char text[200];
-    if (files->meta_status != QUIRE_OK && files->file[0].superblock.file_index == 0 && files->file[0].used) {
+    if (files->meta_status != QUIRE_OK && files->file[0].superblock.file_index == 0 && files->file[0].superblock.generation > 0) {
         snprintf(text, sizeof text, "%s: put the right one back, without it quired refuses the set",
                  files->meta_status == QUIRE_NOT_FOUND  ? "is not there"
                  : files->meta_status == QUIRE_MISMATCH ? "is of another set"

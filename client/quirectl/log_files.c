@@ -193,6 +193,11 @@ static void judge_file(const struct log_files *files, struct log_file *file) {
                      file->superblock.generation + 1 >= quire_meta_head_of(files->meta)->generation;
         snprintf(file->why, sizeof file->why, "%s", file->used ? "" : "out of use: by the metadata nothing in it counts");
     }
+    if (file->used && file->whole_segments < file->superblock.n_segments) {
+        snprintf(file->why, sizeof file->why, "cut short: nothing in it counts, quired makes it anew");
+        file->used = false;
+        file->cut_short = true;
+    }
 }
 
 static void judge_set(struct log_files *files) {

@@ -25,6 +25,7 @@ struct log_file {
     uint32_t copy;                          /* that counts */
     struct quire_log_superblock superblock; /* it */
     bool used;                              /* what it holds counts; else `why` */
+    bool cut_short;                         /* that is why it does not count */
     uint32_t whole_segments;                /* the file ends behind them */
     char why[120];
     long holder; /* process that has it locked; 0: none that is known */

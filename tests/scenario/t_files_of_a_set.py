@@ -80,11 +80,14 @@ daemon.meta().write_bytes(meta)
 daemon.start()
 all_there()
 
-# Cut short: it is made anew, because deletions that were told in the lost part would be forgotten; the other file is as good as it was.
+# Cut short: it is made anew, because deletions that were told in the lost part would be forgotten; the other file is as good as it was. A repair leaves it as it is:
+# with its length again it would be believed.
 daemon.kill()
 size = daemon.path(0).stat().st_size
 with open(daemon.path(0), "r+b") as file:
     file.truncate((1 << 20) + (1 << 20) + (512 << 10))  # superblocks, one segment and a half
+code, found = daemon.ctl("verify", "--repair", str(daemon.path(0)), str(daemon.path(1)), check_exit=False)
+check(code == 1 and [finding["outcome"] for finding in found["findings"] if finding["part"] == "file"] == ["left"], f"verify --repair: {code} {found}")
 daemon.start()
 daemon.until_told("log0: made anew: it had been cut short")
 check(daemon.path(0).stat().st_size == size, "the file has not its size again")

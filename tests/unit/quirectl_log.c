@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static struct rig rig;
@@ -244,14 +245,35 @@ Test(quirectl_log, what_cannot_be_repaired) {
     told("1 damaged: 0 repaired, 1 left");
 }
 
-/* A file that was cut short is made whole; the segment that was cut through is read batch by batch. */
+/*
+ * Whoever cuts a file short takes deletions with its end, and its length is all that tells a start of it: nothing makes it longer. Not even a repair of the
+ * segment that was cut through, whose torn batch is told nowhere. The other file is repaired as ever.
+ */
 Test(quirectl_log, a_file_cut_short) {
-    cr_assert_eq(truncate(rig.path[1], (off_t)place(5, 40)), 0);
+    struct stat facts;
+    const off_t cut = (off_t)place(5, 8); /* in the record of 13 */
+    cr_assert_eq(truncate(rig.path[1], cut), 0);
+    flip_segment(1, 2, 700);
     cr_expect_eq(verify(), CLI_FAILED);
-    told("is cut short: 3 of its 4 segments are not there in full");
-    cr_expect_eq(repair(), CLI_OK, "%s%s", out_text, err_text);
-    cr_expect_eq(verify(), CLI_OK);
-    cr_expect(served(13) && served(14) && !served(3));
+    told("log1: is cut short: 3 of its 4 segments are not there in full");
+    told("quired makes it anew at its next start, without what it held\n");
+    told("4 more in files that do not count");
+    cr_expect_eq(repair(), CLI_FAILED, "%s%s", out_text, err_text);
+    told("without what it held; cannot be repaired\n");
+    told("2 damaged: 1 repaired, 1 left");
+    cr_assert_eq(stat(rig.path[1], &facts), 0);
+    cr_expect_eq(facts.st_size, cut, "the file has %lld bytes", (long long)facts.st_size);
+    cr_expect_eq(verify(), CLI_FAILED);
+    told("1 damaged;");
+}
+
+/* As long as its metadata is missing, too, both is told: quired refuses the set without it, whatever the file's length. */
+Test(quirectl_log, a_file_cut_short_without_metadata) {
+    cr_assert_eq(truncate(rig.path[0], (off_t)place(1, 40)), 0);
+    cr_assert_eq(unlink(rig.meta), 0);
+    cr_expect_eq(verify(), CLI_FAILED);
+    told("log0.meta: is not there: put the right one back");
+    told("log0: is cut short: 3 of its 4 segments");
 }
 
 /* A unit that the drive does not give: told, and nothing is written over it, for the drive may give it later. */
