@@ -191,7 +191,6 @@ static enum quire_status look_at_unreadable(struct checking *c, uint32_t number,
     char text[200];
     uint64_t offset;
     snprintf(text, sizeof text, "%u of its units cannot be read: see the kernel's messages about this drive", unreadable);
-    c->check->totals.segments++;
     c->check->totals.unreadable_units += unreadable;
     c->doubt = true;
     tell(c, &(struct log_finding){.path = log_files_find(c->check->files, number, &offset)->path,
@@ -211,6 +210,7 @@ static enum quire_status look_at(struct checking *c, uint32_t number) {
     totals->read_bytes += log_files_segment_bytes(c->check->files);
     if (status == QUIRE_OK && unreadable > 0) {
         log_segment_free(&segment);
+        totals->segments++;
         return look_at_unreadable(c, number, unreadable);
     }
     if (status == QUIRE_OK && segment.epoch > 0 && segment.epoch < c->tail_epoch && segment.header) {
@@ -281,6 +281,7 @@ static enum quire_status look_for_older(struct checking *c, uint32_t number) {
     struct log_segment segment;
     uint32_t unreadable;
     enum quire_status status = log_load(c->check->files, number, false, c->bytes, &segment, &unreadable);
+    c->doubt = c->doubt || unreadable > 0;
     bool emptied = segment.epoch < c->tail_epoch;
     for (uint32_t i = 0; status == QUIRE_OK && !emptied && i < segment.n_entries; i++) {
         const struct quire_log_entry *entry = &segment.entries[i];
@@ -355,11 +356,16 @@ static enum quire_status write_patches(struct checking *c, uint32_t number, cons
     return QUIRE_OK;
 }
 
+/* The segment is read once more: what the first look found may not be given any more, and deletions with it. Then nothing is written. */
 static enum quire_status mend(struct checking *c, uint32_t number) {
     struct log_segment was, now = {0};
     struct log_patches patches = {0};
     uint32_t unreadable;
     enum quire_status status = log_load(c->check->files, number, true, c->bytes, &was, &unreadable);
+    if (status == QUIRE_OK && unreadable > 0) {
+        log_segment_free(&was);
+        return look_at_unreadable(c, number, unreadable);
+    }
     if (status == QUIRE_OK) {
         status = log_segment_mend(&was, older_than, c, &patches);
     }
