@@ -289,6 +289,15 @@ static bool is_zero(const uint8_t *bytes, size_t size) {
     return any == 0;
 }
 
+static void forget_footer(struct log_segment *s) {
+    free(s->entries);
+    free(s->bad);
+    s->entries = NULL;
+    s->bad = NULL;
+    s->n_entries = 0;
+    s->footer = false;
+}
+
 /* Its footer when it has one; judges the trailer. */
 static enum quire_status read_footer(struct log_segment *s, const struct quire_log_trailer *trailer) {
     s->entries = calloc((size_t)trailer->n_entries + 1, sizeof *s->entries);
@@ -302,10 +311,7 @@ static enum quire_status read_footer(struct log_segment *s, const struct quire_l
         s->used_units = trailer->used_units;
         return QUIRE_OK;
     }
-    free(s->entries);
-    free(s->bad);
-    s->entries = NULL;
-    s->bad = NULL;
+    forget_footer(s);
     return damage(s, LOG_PART_FOOTER, trailer->footer_units, "footer is damaged; the segment is read batch by batch") != NULL
                ? QUIRE_OK
                : QUIRE_NO_MEMORY;
@@ -337,15 +343,16 @@ static enum quire_status read_ends(struct log_segment *s) {
     return ends ? read_footer(s, &trailer) : QUIRE_OK;
 }
 
-/* No header, no trailer: a first head that is whole tells which epoch it was. */
+/* No header: a first head that is whole tells the epoch, too, and where it tells a later one than the trailer, that one is of a life before. */
 static void find_epoch(struct log_segment *s) {
     struct quire_log_batch batch;
     struct quire_log_entry *entries = malloc(QUIRE_LOG_MAX_BATCH * sizeof *entries);
     size_t size = (size_t)(s->geometry->segment_units - FIRST_BATCH) * s->geometry->unit_bytes;
     memcpy(&batch, unit_at(s, FIRST_BATCH), sizeof batch);
     uint64_t epoch = batch.epoch;
-    if (entries != NULL && epoch > 0 && epoch < quire_log_epoch_end(s->geometry) &&
+    if (entries != NULL && epoch > s->epoch && epoch < quire_log_epoch_end(s->geometry) &&
         quire_log_head_decode(s->geometry, unit_at(s, FIRST_BATCH), size, epoch, FIRST_BATCH, &batch, entries) == QUIRE_OK) {
+        forget_footer(s);
         s->state = LOG_HEADLESS;
         s->epoch = epoch;
     }
@@ -373,9 +380,7 @@ static enum quire_status lose_records(struct log_segment *s) {
 }
 
 static enum quire_status examine_headless(struct log_segment *s) {
-    if (s->state == LOG_CLEAN) {
-        find_epoch(s);
-    }
+    find_epoch(s);
     if (s->state == LOG_CLEAN) {
         bool never = is_zero(s->bytes, sizeof(struct quire_log_segment_header));
         return never || damage(s, LOG_PART_HEADER, 0, "header is damaged; the segment counts as empty") != NULL ? QUIRE_OK

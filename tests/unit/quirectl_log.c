@@ -212,6 +212,19 @@ Test(quirectl_log, an_open_segment_without_header) {
     cr_expect(!served(4) && !served(15) && !served(18) && served(1));
 }
 
+/* The same of a segment that was used again, where the trailer of its life before still lies: the deletions of this one are those that count. */
+Test(quirectl_log, an_open_segment_without_header_and_an_old_trailer) {
+    rig.epoch = 1;
+    rig.n_entries = 2;
+    rig_seal(&rig);
+    rig_write(&rig);
+    cr_assert_eq(verify(), CLI_OK, "%s", out_text);
+    flip_segment(2, 0, 10);
+    cr_expect_eq(repair(), CLI_OK, "%s%s", out_text, err_text);
+    cr_expect_eq(verify(), CLI_OK, "%s", out_text);
+    cr_expect(!served(4) && !served(15) && !served(18) && served(1));
+}
+
 /* One copy of a superblock is made from the other; without either there is nothing to be done, and a word of advice. */
 Test(quirectl_log, superblocks) {
     flip(0, 40, 1);
