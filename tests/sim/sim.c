@@ -1,6 +1,6 @@
 /*
- * A life after another, step by step. After every step it is asked whether what the pager says and does can be true (sim_model.h); now and then the pager
- * recounts its books; now and then all become calm, and then everything that was begun must come to an end.
+ * A life after another, step by step. After every step it is asked whether what the pager says and does can be true (sim_model.h, sim_check.h);
+ * now and then all become calm, and then everything that was begun must come to an end.
  */
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_check.h"

@@ -1,6 +1,6 @@
 /*
- * What must be true after every step: leased bytes are what they were, one lease in turn; as many leases are out as somebody holds; every byte that was
- * written is counted; every segment is somewhere. And by a recount, which takes longer: in one seed of eight after every step, in the others now and then.
+ * What must be true after every step: leased bytes are what they were; each session has the leases that its client holds, and no others; every byte that was
+ * written is counted; every segment is somewhere; and a recount of all books finds what they say.
  */
 #ifndef SIM_CHECK_H
 #define SIM_CHECK_H

@@ -240,8 +240,8 @@ void sim_model_session_gone(struct sim *sim, uint64_t session) {
 
 void sim_model_watch(struct sim *sim) {
     struct sim_model *model = &sim->model;
-    if (model->n_holds > 0) {
-        struct sim_hold *hold = &model->holds[model->next_hold++ % model->n_holds];
+    for (uint32_t i = 0; i < model->n_holds; i++) {
+        struct sim_hold *hold = &model->holds[i];
         for (uint32_t g = 0; g < hold->n; g++) {
             sim_model_look(sim, hold, &hold->grants[g]);
         }

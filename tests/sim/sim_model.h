@@ -95,7 +95,6 @@ struct sim_model {
     uint32_t n_barriers, barriers_capacity, open_barriers;
     struct sim_hold *holds;
     uint32_t n_holds, holds_capacity;
-    uint32_t next_hold;
     bool blind; /* a tombstone may have rotted away: only bytes are certain */
 };
 
