@@ -139,7 +139,7 @@ static bool events_told(struct core *core, const struct pager_event *event) {
         durable_told(core, event);
         return true;
     case PAGER_FLUSHED:
-        disk_flush_ended(core->disk_tier, event->status);
+        disk_flush_ended(core->disk_tier);
         return true;
     case PAGER_DISK_WRITE:
     case PAGER_DISK_READ:

@@ -208,6 +208,11 @@ bool pager_disk_is_live(const struct pager *pager, uint32_t segment, uint64_t ep
  * Writes what is dirty as soon as possible, closes the open segments, and syncs; PAGER_FLUSHED follows when all is on disk or has failed.
  */
 void pager_disk_flush(struct pager *pager, uint64_t now_ns);
+/*
+ * Is all durable that was asked to be: every deletion on every device in use, and the metadata? While it is not, nobody may take a snapshot of the index: the
+ * log has what the index has not, and a start from the snapshot would not know.
+ */
+bool pager_disk_is_settled(const struct pager *pager);
 
 /* ---- restart -------------------------------------------------------------------------------------------------------------- */
 /*

@@ -54,7 +54,7 @@ struct disk {
     struct disk_warming warming;
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
-    bool flushing, flushed, flush_failed;
+    bool flushing, flushed;
     struct disk_saving saving;
     bool meta_fails; /* the jobs' that save it */
 };
@@ -514,7 +514,13 @@ void disk_destroy(struct disk **out) {
     if (disk->source.fd >= 0) {
         loop_remove(disk->core->loop, &disk->source);
     }
-    bool clean = disk->flushed && !disk->flush_failed && store_in_flight(disk->store) == 0 && restart_progress(disk->restart)->ended;
+    bool settled = pager_disk_is_settled(disk->core->pager);
+    bool clean = disk->flushed && settled && store_in_flight(disk->store) == 0 && restart_progress(disk->restart)->ended;
+    if (disk->flushed && !settled) {
+        log_warn("disk_unsettled",
+                 "disk tier: deletions or metadata could not be written before the stop: they were refused, and what they "
+                 "were of may be there again after the next start, which reads the log");
+    }
     if (disk->io != NULL) {
         disk->io->ops->destroy(&disk->io);
     }
@@ -604,10 +610,7 @@ void disk_flush(struct disk *disk) {
     }
 }
 
-void disk_flush_ended(struct disk *disk, enum quire_status status) {
-    disk->flushed = true;
-    disk->flush_failed = status != QUIRE_OK;
-}
+void disk_flush_ended(struct disk *disk) { disk->flushed = true; }
 
 bool disk_flushed(const struct disk *disk) { return disk->flushed; }
 

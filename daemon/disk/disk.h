@@ -42,7 +42,7 @@ void disk_apply_config(struct disk *disk);
 
 /* Stopping: everything is to be written. disk_flushed: the pager said that it is, or has failed. */
 void disk_flush(struct disk *disk);
-void disk_flush_ended(struct disk *disk, enum quire_status status);
+void disk_flush_ended(struct disk *disk);
 bool disk_flushed(const struct disk *disk);
 
 /* For operators. */

@@ -162,10 +162,15 @@ static void barriers_look(struct pager *pager, bool burying_failed, bool meta_fa
     }
 }
 
+bool pager_disk_is_settled(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    return !disk || (disk->buried == disk->buried_wanted && disk->meta_durable == disk->meta_wanted);
+}
+
 enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie) {
     struct pager_disk *disk = pager->disk;
     pager_clock(pager, now_ns);
-    if (!disk || (disk->buried == disk->buried_wanted && disk->meta_durable == disk->meta_wanted)) {
+    if (pager_disk_is_settled(pager)) {
         return QUIRE_OK;
     }
     if (disk->n_barriers == PAGER_DISK_MAX_BARRIERS) {

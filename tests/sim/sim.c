@@ -257,7 +257,7 @@ static void stop(struct sim *sim) {
                     sim->config.restart_error_permille == 0 && sim->config.pager.max_blocks == 4096;
     find_on_disk(sim, found);
     pump(sim);
-    bool snapshot = all_well && sim_chance(sim, 60);
+    bool snapshot = all_well && pager_disk_is_settled(sim->pager) && sim_chance(sim, 60);
     if (snapshot) {
         sim_snapshot_take(sim);
     }
