@@ -180,6 +180,11 @@ static int serve(const char *source) {
     if (status == QUIRE_OK) {
         status = core_create(&quired.running, &quired.core, why, sizeof why);
     }
+    if (status == QUIRE_CANCELLED) {
+        log_info("stopped", "before it served: %s", why);
+        notify_close();
+        return EXIT_SUCCESS;
+    }
     if (status != QUIRE_OK) {
         log_error("start_failed", "%s", why);
         notify_close();

@@ -49,6 +49,11 @@ void steward_block_signals(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
+bool steward_stop_waits(void) {
+    sigset_t waiting;
+    return sigpending(&waiting) == 0 && (sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1);
+}
+
 static void stop(struct steward *steward, int signal_number) {
     if (steward->stop_asked_ms != 0) {
         log_warn("stopped_at_once", "a second signal came (%s): leaving without waiting for work under way", strsignal(signal_number));

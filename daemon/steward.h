@@ -14,6 +14,8 @@ struct steward;
 
 /* Blocks the signals in this thread and all threads made after it: call first. */
 void steward_block_signals(void);
+/* Has somebody asked for a stop since then? For a start that takes long: nobody else takes the signals before steward_start. */
+bool steward_stop_waits(void);
 /* `reload` is what core_set_reload was given. `drain_ms` may change: steward_set_drain. */
 enum quire_status steward_start(struct core *core, core_reload *reload, void *ctx, uint32_t drain_ms, struct steward **steward);
 void steward_set_drain(struct steward *steward, uint32_t drain_ms);

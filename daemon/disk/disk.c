@@ -4,6 +4,7 @@
 #include "daemon/disk/meta.h"
 #include "daemon/disk/rehearse.h"
 #include "daemon/log.h"
+#include "daemon/steward.h"
 #include "proto/base/units.h"
 #include "proto/status.h"
 
@@ -389,9 +390,14 @@ static void disk_check_stalls(struct disk *disk) {
 }
 
 /* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. A drive that hangs is left out. */
-static void disk_find_segments(struct disk *disk) {
+/* CANCELLED: the daemon is to stop. A drive that is short of memory may be asked for a long time. */
+static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t why_bytes) {
     restart_begin(disk->restart);
     while (!restart_progress(disk->restart)->serving) {
+        if (steward_stop_waits()) {
+            snprintf(why, why_bytes, "disk tier: stopped while its segments were looked at");
+            return QUIRE_CANCELLED;
+        }
         struct pollfd ready = {.fd = disk->io->ops->event_fd(disk->io), .events = POLLIN};
         disk_env_flush(&disk->env);
         if (poll(&ready, 1, DISK_LOOK_MS) > 0) {
@@ -405,6 +411,7 @@ static void disk_find_segments(struct disk *disk) {
     const struct restart_progress *p = restart_progress(disk->restart);
     log_info("disk_serving", "disk tier: %u of %u segment%s hold%s something; serving begins while they are read", p->to_read, p->segments,
              quire_s(p->segments), p->to_read == 1 ? "s" : "");
+    return QUIRE_OK;
 }
 
 /* Whatever is wrong with it, the log is there. */
@@ -448,7 +455,7 @@ static enum quire_status disk_setup(struct disk *disk, char *why, size_t why_byt
     disk->register_ends = !disk->registered;
     disk_take_snapshot(disk);
     stalls_set(&disk->stalls, core->config.disk.stall_warn_ms, core->config.disk.stall_limit_ms);
-    disk_find_segments(disk);
+    QUIRE_FORWARD(disk_find_segments(disk, why, why_bytes));
     scrub_set_rate(disk->scrub, core->config.disk.scrub_bytes_per_s);
     disk->source = (struct loop_source){.fd = disk->io->ops->event_fd(disk->io), .events = EPOLLIN, .ready = disk_ready};
     return loop_add(core->loop, &disk->source);
