@@ -78,7 +78,7 @@ static const struct pager_range {
     {"batch_bytes", KIB(64), MIB(64), false},    {"writes_in_flight", 1, 16, false},
     {"read_ahead_bytes", 0, GIB(64), false},     {"write_budget_bytes_per_s", KIB(64), GIB(1024), true},
     {"drive_writes_per_day", 0, 1000, false},    {"clean_segments", 1, 1024, false},
-    {"max_pins", 0, QUIRE_META_MAX_PINS, false},
+    {"max_pins", 0, QUIRE_META_MAX_PINS, false}, {"reinsert_pct", 0, 90, false},
 };
 
 static struct config_option table[64] = {
