@@ -7,11 +7,11 @@
 #include "proto/base/base.h"
 #include "proto/base/memory_limit.h"
 #include "proto/base/units.h"
+#include "proto/base/uring.h"
 #include "proto/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/io_uring.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,30 +317,24 @@ static void check_huge_pages(const struct doctor_view *view, struct doctor_findi
     }
 }
 
-static void try_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
-    struct io_uring_params params;
-    char disabled[16];
-    memset(&params, 0, sizeof params);
-    long fd = syscall(__NR_io_uring_setup, 1, &params);
-    int error = errno;
-    if (fd >= 0) {
-        close((int)fd);
-        find(finding, DOCTOR_OK, "available (features 0x%x)", params.features);
+static void try_io_uring(struct doctor_finding *finding) {
+    char why[200];
+    int error = quire_uring_try();
+    if (error == 0) {
+        find(finding, DOCTOR_OK, "works, as a disk tier would use it");
         return;
     }
-    read_line(view, "/proc/sys/kernel/io_uring_disabled", disabled, sizeof disabled);
-    find(finding, DOCTOR_WARN, "not available (%s%s%s)", strerror(error), disabled[0] != '\0' ? ", io_uring_disabled=" : "", disabled);
-    advise(
-        finding,
-        "memory tiers do not need it, a disk tier goes on with threads; to have it, allow io_uring in the container's seccomp profile, or "
-        "sysctl kernel.io_uring_disabled=0");
+    quire_uring_explain(error, why, sizeof why);
+    find(finding, DOCTOR_WARN, "%s", why);
+    advise(finding,
+           "memory tiers do not need it, and a disk tier goes on with threads: they do the same with more work for the processors");
 }
 
 /* What quired itself uses counts more than what this process could. */
 static void check_io_uring(const struct doctor_view *view, struct doctor_finding *finding) {
     const Quire__Wire__DiskInfo *disk = disk_of(view);
     if (disk == NULL) {
-        try_io_uring(view, finding);
+        try_io_uring(finding);
         return;
     }
     bool used = strcmp(disk->backend, "io_uring") == 0;

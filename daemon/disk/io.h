@@ -73,7 +73,7 @@ enum disk_io_choice { DISK_IO_AUTO, DISK_IO_URING, DISK_IO_THREADS };
  * doctor`.
  */
 enum quire_status disk_io_create(enum disk_io_choice choice, uint32_t depth, struct disk_io **io, char *why, size_t why_bytes);
-/* Is io_uring allowed here? `why` tells what forbids it and what to do. Harmless; also for quirectl doctor. */
+/* Is io_uring allowed here? `why` tells what forbids it and what to do. Harmless; quirectl doctor asks the same (proto/base/uring.h). */
 bool disk_io_uring_works(char *why, size_t why_bytes);
 
 /*

@@ -5,6 +5,7 @@
  * deferred until they are reaped: nothing interrupts the loop. A finished list is told by an eventfd that the kernel writes.
  */
 #include "daemon/disk/op.h"
+#include "proto/base/uring.h"
 
 #include <errno.h>
 #include <liburing.h>
@@ -301,68 +302,18 @@ static uint32_t uring_reap(struct disk_io *io, uint32_t max) {
 }
 
 /* ---- setting up --------------------------------------------------------------------------------------------------------------- */
-/* What forbids io_uring, and what to do, from the errno of io_uring_setup or io_uring_enter. */
-static void uring_explain(int error, char *why, size_t why_bytes) {
-    char disabled[16] = "";
-    FILE *file = fopen("/proc/sys/kernel/io_uring_disabled", "re");
-    if (file != NULL) {
-        disabled[fread(disabled, 1, 1, file)] = '\0';
-        fclose(file);
-    }
-    if (error == EPERM && (disabled[0] == '1' || disabled[0] == '2')) {
-        snprintf(why, why_bytes, "io_uring is switched off here; `sysctl kernel.io_uring_disabled=0` (now %s) allows it", disabled);
-    } else if (error == EPERM || error == EACCES) {
-        snprintf(why, why_bytes,
-                 "io_uring is forbidden here, as containers do; allow io_uring_setup, _enter and _register in the seccomp profile");
-    } else if (error == ENOSYS) {
-        snprintf(why, why_bytes, "this kernel has no io_uring, or a seccomp profile hides it");
-    } else if (error == EOPNOTSUPP) {
-        snprintf(why, why_bytes, "this kernel's io_uring is too old (5.15 is needed, or a drive that hangs would hold up the others)");
-    } else if (error == ENOMEM) {
-        snprintf(why, why_bytes, "io_uring got no memory; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=)");
-    } else {
-        snprintf(why, why_bytes, "io_uring does not work: %s", strerror(error));
-    }
-}
-
-/* What this kernel knows: the operations needed, else EOPNOTSUPP; and those that only newer ones have. */
-static int uring_check_operations(struct io_uring *ring, bool *vectors) {
-    static const int needed[] = {IORING_OP_READ,   IORING_OP_READV,       IORING_OP_READ_FIXED, IORING_OP_WRITE,
-                                 IORING_OP_WRITEV, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC};
+/* Vectors of registered memory: only newer kernels have them. */
+static bool uring_has_vectors(struct io_uring *ring) {
     struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
-    bool all = probe != NULL;
-    for (unsigned i = 0; i < QUIRE_ARRAY_LEN(needed); i++) {
-        all = all && io_uring_opcode_supported(probe, needed[i]);
-    }
-    *vectors = all && io_uring_opcode_supported(probe, URING_READV_FIXED) && io_uring_opcode_supported(probe, URING_WRITEV_FIXED);
+    bool has = probe != NULL && io_uring_opcode_supported(probe, URING_READV_FIXED) && io_uring_opcode_supported(probe, URING_WRITEV_FIXED);
     io_uring_free_probe(probe);
-    return all ? 0 : EOPNOTSUPP;
-}
-
-/* May there be more of the kernel's own threads? Asked without changing anything. */
-static int uring_check_widens(struct io_uring *ring) {
-    unsigned workers[2] = {0, 0};
-    int result = io_uring_register_iowq_max_workers(ring, workers);
-    return result == -EINVAL ? EOPNOTSUPP : result < 0 ? -result : 0;
+    return has;
 }
 
 bool disk_io_uring_works(char *why, size_t why_bytes) {
-    struct io_uring ring;
-    struct io_uring_cqe *cqe;
-    bool vectors;
-    int result = io_uring_queue_init(1, &ring, 0);
-    if (result == 0) {
-        result = -uring_check_operations(&ring, &vectors);
-        result = result == 0 ? -uring_check_widens(&ring) : result;
-        if (result == 0) {
-            io_uring_prep_nop(io_uring_get_sqe(&ring));
-            result = io_uring_submit_and_wait(&ring, 1);
-            result = result < 0 ? result : io_uring_peek_cqe(&ring, &cqe);
-        }
-        io_uring_queue_exit(&ring);
-    }
-    if (result < 0) {
-        uring_explain(-result, why, why_bytes);
+    int error = quire_uring_try();
+    if (error != 0) {
+        quire_uring_explain(error, why, why_bytes);
         return false;
     }
     snprintf(why, why_bytes, "io_uring works");
@@ -412,7 +363,7 @@ static void uring_watch(struct uring_io *uring) {
 /*
  * What cannot be done at once keeps one of the kernel's threads until it is done, on a drive that hangs for good: there may be as many threads as operations,
  * else another file's wait behind it. By itself the kernel takes four a processor, and no more than the entries of the first ring that this thread ever made,
- * which is the one of disk_io_uring_works: a single one. A ring for each file would not help, all of a thread's rings share them. Where it cannot be
+ * which is the one of quire_uring_try: a single one. A ring for each file would not help, all of a thread's rings share them. Where it cannot be
  * changed (before 5.15) io_uring is not used.
  */
 static void uring_widen(struct uring_io *uring) {
@@ -427,10 +378,7 @@ static int uring_setup(struct uring_io *uring, unsigned flags) {
     }
     uring->has_ring = true;
     uring->disabled = (flags & IORING_SETUP_R_DISABLED) != 0;
-    result = uring_check_operations(&uring->ring, &uring->vectors);
-    if (result != 0) {
-        return result;
-    }
+    uring->vectors = uring_has_vectors(&uring->ring);
     uring->event = disk_event_create();
     if (uring->event < 0) {
         return errno;
@@ -526,7 +474,7 @@ static enum quire_status uring_create_plain(uint32_t depth, struct disk_io **out
     int error;
     enum quire_status status = uring_create_with(&disk_io_uring_plain, 0, depth, out, &error);
     if (status != QUIRE_OK) {
-        uring_explain(error, why, why_bytes);
+        quire_uring_explain(error, why, why_bytes);
         return status;
     }
     uring_tell(uring_of(*out), 0, why, why_bytes);
@@ -544,7 +492,7 @@ static enum quire_status uring_create(uint32_t depth, struct disk_io **out, char
         return status;
     }
     if (status != QUIRE_OK) {
-        uring_explain(error, why, why_bytes);
+        quire_uring_explain(error, why, why_bytes);
         return status;
     }
     uring_tell(uring_of(*out), URING_MODERN, why, why_bytes);

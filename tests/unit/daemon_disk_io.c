@@ -1,30 +1,16 @@
 /* The I/O backends, all through the same stories on a real file: what is written is read back, and what fails says so. */
 #include "daemon/disk/faults.h"
 #include "tests/unit/daemon_disk_rig.h"
+#include "tests/unit/forbid.h"
 
 #include <liburing.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stddef.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 enum { DEPTH = 8 };
-
-/* A kernel before 5.15, when a test wants it. */
-static bool cannot_widen;
-int io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned *values) {
-    if (cannot_widen) {
-        return -EINVAL;
-    }
-    long result = syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_IOWQ_MAX_WORKERS, values, 2);
-    return result < 0 ? -errno : (int)result;
-}
 
 static const struct {
     const char *name;
@@ -557,23 +543,11 @@ Test(daemon_disk_io, a_ring_tells_a_foreign_thread) {
 }
 
 /* ---- the choice --------------------------------------------------------------------------------------------------------------- */
-static void forbid_io_uring(void) {
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {QUIRE_ARRAY_LEN(filter), filter};
-    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-}
-
 /* In a container that forbids io_uring the choice falls on threads, and says what forbids it; who insists is refused. */
 Test(daemon_disk_io, threads_take_over_where_io_uring_is_forbidden) {
     struct disk_io *io = NULL;
     char why[512];
-    forbid_io_uring();
+    forbid_call(SYS_io_uring_setup, FORBID_ANY, EPERM);
     cr_assert_not(disk_io_uring_works(why, sizeof why));
     cr_assert(strstr(why, "seccomp") != NULL || strstr(why, "io_uring_disabled") != NULL, "%s", why);
     cr_assert_eq(disk_io_create(DISK_IO_URING, DEPTH, &io, why, sizeof why), QUIRE_UNSUPPORTED);
@@ -584,6 +558,17 @@ Test(daemon_disk_io, threads_take_over_where_io_uring_is_forbidden) {
     io->ops->destroy(&io);
 }
 
+/* A container that allows to make a ring, and nothing to be asked of it: that is no old kernel, and another one would not help. */
+Test(daemon_disk_io, what_is_forbidden_is_not_called_old) {
+    char why[512];
+    if (!disk_io_uring_works(why, sizeof why)) {
+        cr_skip_test("%s", why);
+    }
+    forbid_call(SYS_io_uring_register, FORBID_ANY, EPERM);
+    cr_assert_not(disk_io_uring_works(why, sizeof why));
+    cr_assert_not_null(strstr(why, "io_uring is forbidden here"), "%s", why);
+}
+
 /* The kernel's own threads cannot be made more, as before 5.15: an operation on a drive that hangs would keep the one that there is, and with it all files. So threads
    take over there, and `why`, which doctor shows, says what is missing. */
 Test(daemon_disk_io, threads_take_over_where_one_drive_would_hold_up_all) {
@@ -592,7 +577,7 @@ Test(daemon_disk_io, threads_take_over_where_one_drive_would_hold_up_all) {
     if (!disk_io_uring_works(why, sizeof why)) {
         cr_skip_test("%s", why);
     }
-    cannot_widen = true;
+    forbid_call(SYS_io_uring_register, IORING_REGISTER_IOWQ_MAX_WORKERS, EINVAL);
     cr_assert_not(disk_io_uring_works(why, sizeof why));
     cr_assert_eq(disk_io_create(DISK_IO_URING, DEPTH, &io, why, sizeof why), QUIRE_UNSUPPORTED);
     cr_assert_not_null(strstr(why, "5.15 is needed"), "%s", why);

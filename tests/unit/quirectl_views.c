@@ -6,8 +6,12 @@
 #include "client/quirectl/top_view.h"
 #include "client/quirectl/views.h"
 #include "proto/base/base.h"
+#include "proto/base/uring.h"
+#include "tests/unit/forbid.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/io_uring.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -396,6 +400,33 @@ Test(quirectl_views, doctor_finds_what_is_wrong) {
     cr_expect_eq(look("state", &view).level, DOCTOR_WARN);
     world.tier.capacity_bytes = 1ull << 60;
     cr_expect_eq(look("memory", &view).level, DOCTOR_WARN);
+}
+
+/*
+ * Somebody asks doctor before there is a disk tier, and then quired starts with one: both ask the kernel the same. That a ring can be made is not enough where
+ * the kernel is too old, and a container's rule is called by its name.
+ */
+static void io_uring_without_daemon(uint32_t call, uint32_t second, uint32_t error, const char *text) {
+    const struct doctor_view view = {.root = "/", .connect_error = "no quired at /x"};
+    int works = quire_uring_try();
+    if (works != 0) {
+        cr_skip_test("%s", strerror(works));
+    }
+    cr_expect_eq(look("io_uring", &view).level, DOCTOR_OK);
+    forbid_call(call, second, error);
+    struct doctor_finding finding = look("io_uring", &view);
+    cr_expect_eq(finding.level, DOCTOR_WARN);
+    tells(finding.text, text);
+    tells(finding.advice, "a disk tier goes on with threads");
+}
+Test(quirectl_views, doctor_finds_io_uring_too_old) {
+    io_uring_without_daemon(SYS_io_uring_register, IORING_REGISTER_IOWQ_MAX_WORKERS, EINVAL, "too old (5.15 is needed");
+}
+Test(quirectl_views, doctor_finds_io_uring_forbidden_in_part) {
+    io_uring_without_daemon(SYS_io_uring_register, FORBID_ANY, EPERM, "io_uring is forbidden here");
+}
+Test(quirectl_views, doctor_finds_that_io_uring_takes_nothing) {
+    io_uring_without_daemon(SYS_io_uring_enter, FORBID_ANY, EPERM, "io_uring is forbidden here");
 }
 
 /* A file that is lost fails the check; errors, the page cache, threads and unpinned pools are worth a look; what is on disk needs no memory. */
