@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -134,8 +135,12 @@ static const Quire__Wire__DiskInfo *disk_of(const struct doctor_view *view) { re
 static void check_disk(const struct doctor_view *view, struct doctor_finding *finding) {
     const Quire__Wire__DiskInfo *disk = disk_of(view);
     const Quire__Wire__DiskFileInfo *out = NULL, *refusing = NULL, *failing = NULL, *buffered = NULL, *stalled = NULL;
+    if (view->status == NULL) {
+        find(finding, DOCTOR_WARN, "unknown without a daemon");
+        return;
+    }
     if (disk == NULL) {
-        find(finding, DOCTOR_OK, view->status == NULL ? "unknown without a daemon" : "no disk tier: a restart begins with nothing stored");
+        find(finding, DOCTOR_OK, "no disk tier: a restart begins with nothing stored");
         return;
     }
     for (size_t i = 0; i < disk->n_files; i++) {
@@ -178,36 +183,63 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
     }
 }
 
-/* The folder of the first file whose file system is nearly full: metadata is replaced by a new file each time. */
+/* False: what is there to be told of this file was. `room`: what is free beside it. Metadata is replaced by a new file each time. */
+static bool has_room(const char *path, struct doctor_finding *finding, char room[QUIRE_UNITS_BYTES]) {
+    char folder[512], has[QUIRE_UNITS_BYTES], size[QUIRE_UNITS_BYTES];
+    struct statvfs info;
+    struct stat facts;
+    snprintf(folder, sizeof folder, "%.500s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL) {
+        return true;
+    }
+    slash[slash == folder] = '\0';
+    if (statvfs(folder, &info) != 0) {
+        find(finding, DOCTOR_WARN, "%.160s cannot be looked at (%s)", folder, strerror(errno));
+        advise(finding, "run quirectl as root or as the user of quired to see more");
+        return false;
+    }
+    uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
+    quire_human_size(free_bytes, room, QUIRE_UNITS_BYTES);
+    if (free_bytes < 64ull << 20) {
+        find(finding, DOCTOR_WARN, "%s are free beside %.160s", room, path);
+        advise(finding, "what namespaces and pins there are is saved to a new file each time: make room");
+        return false;
+    }
+    if (stat(path, &facts) != 0) {
+        find(finding, DOCTOR_WARN, "%.160s cannot be looked at (%s)", path, strerror(errno));
+        advise(finding, "run quirectl as root or as the user of quired to see more");
+        return false;
+    }
+    if ((uint64_t)facts.st_blocks * 512 < (uint64_t)facts.st_size) {
+        quire_human_size((uint64_t)facts.st_blocks * 512, has, sizeof has);
+        quire_human_size((uint64_t)facts.st_size, size, sizeof size);
+        find(finding, DOCTOR_WARN, "of %.120s only %s of %s are allocated, %s are free beside it", path, has, size, room);
+        advise(finding,
+               "writes fail when its file system is full: `fallocate -l SIZE FILE` gives it all of its space, also while quired runs");
+        return false;
+    }
+    return true;
+}
+
+/* The first file in use of which there is something to be told. */
 static void check_disk_room(const struct doctor_view *view, struct doctor_finding *finding) {
     const Quire__Wire__DiskInfo *disk = disk_of(view);
-    char folder[512], text[QUIRE_UNITS_BYTES] = "";
-    struct statvfs info;
+    char room[QUIRE_UNITS_BYTES] = "";
+    if (view->status == NULL) {
+        find(finding, DOCTOR_WARN, "unknown without a daemon");
+        return;
+    }
     if (disk == NULL || disk->n_files == 0) {
         find(finding, DOCTOR_OK, "nothing to look at without a disk tier");
         return;
     }
     for (size_t i = 0; i < disk->n_files; i++) {
-        snprintf(folder, sizeof folder, "%.500s", disk->files[i]->path);
-        char *slash = strrchr(folder, '/');
-        if (slash == NULL || !disk->files[i]->in_use) {
-            continue;
-        }
-        slash[slash == folder] = '\0';
-        if (statvfs(folder, &info) != 0) {
-            find(finding, DOCTOR_WARN, "%.160s cannot be looked at (%s)", folder, strerror(errno));
-            advise(finding, "run quirectl as root or as the user of quired to see more");
-            return;
-        }
-        uint64_t free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
-        quire_human_size(free_bytes, text, sizeof text);
-        if (free_bytes < 64ull << 20) {
-            find(finding, DOCTOR_WARN, "%s are free beside %.160s", text, disk->files[i]->path);
-            advise(finding, "blocks have their space, but what namespaces and pins there are is saved to a new file each time: make room");
+        if (disk->files[i]->in_use && !has_room(disk->files[i]->path, finding, room)) {
             return;
         }
     }
-    find(finding, DOCTOR_OK, "files have all of their space; beside the last one %s are free", text);
+    find(finding, DOCTOR_OK, "files have all of their space; beside the last one %s are free", room);
 }
 
 /* ---- limits -------------------------------------------------------------------------------------------------------------------- */
