@@ -7,10 +7,10 @@
 #include "daemon/notify.h"
 #include "daemon/steward.h"
 #include "proto/base/base.h"
+#include "proto/base/output.h"
 #include "proto/base/units.h"
 #include "proto/frame.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -32,15 +32,7 @@ struct quired {
 static struct quired quired;
 
 /* ---- actions that end at once ------------------------------------------------------------------------------------------------- */
-/* What was asked for is only there when all of it was written: a full disk or a closed pipe must not look like success. */
-static int written(void) {
-    errno = 0;
-    const bool good = fflush(stdout) == 0 && ferror(stdout) == 0;
-    if (!good) {
-        fprintf(stderr, "quired: the output could not be written: %s\n", errno != 0 ? strerror(errno) : "an earlier part of it was lost");
-    }
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+static int written(void) { return quire_output_written("quired") ? EXIT_SUCCESS : EXIT_FAILURE; }
 
 static int check_config(const char *source) {
     char why[1024], pool[QUIRE_UNITS_BYTES];

@@ -2,6 +2,7 @@
 #include "client/quirectl/commands.h"
 #include "client/quirectl/json.h"
 #include "proto/base/base.h"
+#include "proto/base/output.h"
 #include "proto/base/units.h"
 
 #include <locale.h>
@@ -111,10 +112,10 @@ static enum cli_exit run(struct cli *cli, int argc, char **argv) {
 int main(int argc, char **argv) {
     struct cli cli = {.deadline_ms = 5000, .out = stdout, .err = stderr};
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN); /* `quirectl counters | head` ends in an error of fflush below */
+    signal(SIGPIPE, SIG_IGN); /* `quirectl counters | head` ends in an error below */
     enum cli_exit result = run(&cli, argc - 1, argv + 1);
     quire_close(&cli.client);
-    if (fflush(stdout) != 0 && result == CLI_OK) {
+    if (!quire_output_written("quirectl") && result == CLI_OK) {
         result = CLI_FAILED;
     }
     return (int)result;

@@ -1,5 +1,6 @@
 #include "tests/bench/bench.h"
 #include "proto/base/base.h"
+#include "proto/base/output.h"
 
 #include <getopt.h>
 #include <libgen.h>
@@ -180,7 +181,7 @@ int main(int argc, char **argv) {
             break;
         case 'h':
             usage(stdout);
-            return 0;
+            return quire_output_written("quire-bench") ? 0 : 1;
         default:
             usage(stderr);
             return 2;
@@ -197,7 +198,8 @@ int main(int argc, char **argv) {
     }
     for (size_t i = 0; i < QUIRE_ARRAY_LEN(subjects); i++) {
         if (strcmp(subjects[i]->name, argv[optind]) == 0) {
-            return run_subject(subjects[i], &options);
+            int status = run_subject(subjects[i], &options);
+            return quire_output_written("quire-bench") ? status : status | 1;
         }
     }
     fprintf(stderr, "quire-bench: unknown subject %s; `quire-bench --help` lists them\n", argv[optind]);

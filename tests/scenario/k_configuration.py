@@ -49,6 +49,11 @@ for action in ("--print-config", "--check-config", "--help", "--version"):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([str(BIN / "quired"), "--defaults", action], stdout=full, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False)
     check(done.returncode == 1 and b"could not be written" in done.stderr, f"quired {action} > /dev/full: exit {done.returncode}, {done.stderr}")
+for command in ("quirectl --json --version", "quirectl help", "quire-bench --help", "sim --seed 1 --steps 10"):
+    program, *arguments = command.split()
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([str(BIN / program), *arguments], stdout=full, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False)
+    check(done.returncode == 1 and b"could not be written" in done.stderr, f"{command} > /dev/full: exit {done.returncode}, {done.stderr}")
 
 # JSON lines; the metrics' port is told in log and status.
 daemon = Daemon("log_json: true\n")

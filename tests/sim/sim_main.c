@@ -1,4 +1,5 @@
 /* The program: which seeds, for how long, and what came of it. tests/sim/README.md has how to use it. */
+#include "proto/base/output.h"
 #include "tests/sim/sim.h"
 
 #include <stdlib.h>
@@ -90,5 +91,5 @@ int main(int argc, char **argv) {
     printf("sim: %" PRIu64 " seeds clean, %" PRIu64 " to %" PRIu64 ", %" PRIu64 " of them replayed, in %.1f s\n", n, options.from,
            options.from + n - 1, replayed, seconds_now() - began);
     tell(&counts);
-    return 0;
+    return quire_output_written("sim") ? 0 : 1;
 }
