@@ -8,12 +8,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Why there is less: what is only in memory stays until it is on disk. */
+static void tell_freed(struct cli *cli, uint64_t freed, uint64_t asked) {
+    char size[QUIRE_UNITS_BYTES], waits[QUIRE_UNITS_BYTES];
+    Quire__Wire__AdminReply *status = NULL;
+    quire_human_size(freed, size, sizeof size);
+    fprintf(cli->out, "%s free'd", size);
+    uint64_t unwritten = 0;
+    if (freed < asked && cli_ask(cli, QUIRE_ADMIN_STATUS, &status) == CLI_OK && status->disk != NULL) {
+        unwritten = status->disk->dirty_bytes + status->disk->writing_bytes;
+    }
+    if (unwritten > 0) {
+        quire_human_size(unwritten, waits, sizeof waits);
+        fprintf(cli->out, "; nothing more can give way now: %s wait to be written to disk, the rest is leased or pinned", waits);
+    } else if (freed < asked) {
+        fprintf(cli->out, "; nothing more can give way: the rest is leased or pinned");
+    }
+    fprintf(cli->out, "\n");
+    cli_free_reply(&status);
+}
+
 enum cli_exit cmd_evict(struct cli *cli, int argc, char **argv) {
     Quire__Wire__AdminRequest request = QUIRE__WIRE__ADMIN_REQUEST__INIT;
     Quire__Wire__AdminReply *reply = NULL;
     struct args_list words;
     const char *ns = NULL, *domain = NULL;
-    char size[QUIRE_UNITS_BYTES];
     const struct args_option options[] = {
         {"--bytes", ARGS_SIZE, &request.number}, {"--ns", ARGS_TEXT, &ns}, {"--domain", ARGS_TEXT, &domain}};
     enum cli_exit result = args_parse(cli, argc, argv, options, QUIRE_ARRAY_LEN(options), "word", 0, 0, &words);
@@ -44,8 +63,7 @@ enum cli_exit cmd_evict(struct cli *cli, int argc, char **argv) {
         json_add_u64(root, "asked_bytes", asked);
         json_print(root, cli->out);
     } else {
-        quire_human_size(freed, size, sizeof size);
-        fprintf(cli->out, "%s free'd%s\n", size, freed < asked ? "; nothing more can give way: the rest is leased or pinned" : "");
+        tell_freed(cli, freed, asked);
     }
     return CLI_OK;
 }

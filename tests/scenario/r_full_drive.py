@@ -63,6 +63,7 @@ for error, why in (("ENOSPC", "No space left on device"), ("EROFS", "Read-only f
     told(daemon, 0, why)
     all_there(worker, 0, BLOCKS, f"{error}: what is on disk")
     check(daemon.disk()["dirty_records"] > 0, "where did it go?")
+    check("wait to be written to disk" in daemon.ctl("evict", "--bytes", "1GiB", parse=False)[1], "evict does not say why so little gives way")
     check(daemon.disk()["clean_segments"] >= 26, f"trying uses up the log: {daemon.disk()['clean_segments']} of 32 segments are clean")
     refused(worker, BLOCKS - 1)
     daemon.rehearse()
