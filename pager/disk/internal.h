@@ -9,6 +9,7 @@
  *   restore.c  the index from the log's entries           disk.c   life, devices, wishes and their ends, sums
  *   live.c     and the other way: what is on disk         meta.c   what the metadata file tells: namespaces, pins
  *   remains.c  what the log may hold that the index does not find
+ *   part.c     which bytes a part of a record has
  *   review.c   what memory has and is to be written after all, found a little at a time
  */
 #ifndef PAGER_DISK_INTERNAL_H
@@ -406,6 +407,10 @@ void pager_read_stuck(struct pager *pager, struct pager_op *op);
 uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns);
 /* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
 void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group);
+
+/* ---- part.c -------------------------------------------------------------------------------------------------------------- */
+/* The rectangle's lanes as ranges of the record; false when reading all of it is as good. */
+bool pager_part_ranges(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_disk_wish *told);
 
 /* ---- load.c --------------------------------------------------------------------------------------------------------------- */
 void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot);

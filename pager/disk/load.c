@@ -3,9 +3,6 @@
 
 #include <stdlib.h>
 
-/* Lanes this near to one another are read in one piece. */
-#define JOIN_BYTES 16384u
-
 struct pager_load_wait { /* an item */
     struct pager_load *load;
     struct pager_op *op; /* it waits for; NULL: it does not */
@@ -176,54 +173,13 @@ static void wait_for(struct pager *pager, struct pager_load_wait *item, struct p
     item->load->n_pending++;
 }
 
-static bool add_range(struct pager_op *op, uint32_t from, uint32_t to, uint64_t *bytes) {
-    struct pager_disk_wish *told = &op->told;
-    if (told->n_ranges > 0 && from <= told->ranges[told->n_ranges - 1].to_bytes + JOIN_BYTES) {
-        struct pager_disk_range *last = &told->ranges[told->n_ranges - 1];
-        *bytes += to > last->to_bytes ? to - last->to_bytes : 0;
-        last->to_bytes = (uint32_t)quire_max_u64(to, last->to_bytes);
-        return true;
-    }
-    if (told->n_ranges == PAGER_DISK_MAX_RANGES) {
-        return false;
-    }
-    told->ranges[told->n_ranges++] = (struct pager_disk_range){from, to};
-    *bytes += to - from;
-    return true;
-}
-
-/* The rectangle's lanes as ranges of the record; false when reading all of it is as good. */
-static bool ranges_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_op *op) {
-    const struct pager_block *block = pager_block_at(pager, record->block);
-    const quire_layout *layout = pager->namespaces[record->ns]->layout;
-    struct quire_record_shape shape;
-    uint64_t bytes = 0;
-    if (record->rung != QUIRE_RUNG_RAW || layout->opaque ||
-        quire_record_shape(layout, record->group, block->n_tokens, 0, &shape) != QUIRE_OK || rect->n_layers == 0 || rect->n_heads == 0 ||
-        rect->first_layer + (uint32_t)rect->n_layers > shape.n_layers || rect->first_head + (uint32_t)rect->n_heads > shape.n_heads) {
-        return false;
-    }
-    for (uint32_t layer = 0; layer < rect->n_layers; layer++) {
-        for (uint32_t kv = 0; kv < (shape.v_lane_bytes > 0 ? 2u : 1u); kv++) {
-            uint32_t first = quire_record_lane(&shape, rect->first_layer + layer, kv, rect->first_head);
-            uint32_t last = quire_record_lane(&shape, rect->first_layer + layer, kv, rect->first_head + rect->n_heads - 1u);
-            uint32_t to = quire_record_lane_offset(&shape, last) + quire_record_lane_bytes(&shape, last);
-            if (!add_range(op, quire_record_lane_offset(&shape, first), to, &bytes)) {
-                return false;
-            }
-        }
-    }
-    op->told.rect = *rect;
-    return bytes + shape.payload_offset <= shape.size_bytes / 4 * 3;
-}
-
 /* Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. */
 static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
     struct pager_domain *domain = &pager->domains[lease->domain];
     const struct pager_record record = domain->records[slot];
     struct pager_op trial = {.kind = PAGER_OP_READ};
     uint32_t loose;
-    if (!ranges_of(pager, &record, rect, &trial)) {
+    if (!pager_part_ranges(pager, &record, rect, &trial.told)) {
         return NULL;
     }
     uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
