@@ -1,6 +1,7 @@
 /*
- * Headers and directories of records that were read in part: whoever reads another part of such a record needs them again, and a read of one
- * kilobyte costs a drive a quarter of what one of 64 KiB does. Bytes at a place of a segment's epoch never change, so what is here is never stale.
+ * Headers and directories of records that were read in part: whoever reads a part of such a record again, when it has left memory meanwhile,
+ * needs them again, and a read of one kilobyte costs a drive a quarter of what one of 64 KiB does. Bytes at a place of a segment's epoch never
+ * change, so what is here is never stale.
  * Loop thread only.
  */
 #ifndef DAEMON_DISK_HEADS_H

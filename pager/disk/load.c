@@ -173,13 +173,16 @@ static void wait_for(struct pager *pager, struct pager_load_wait *item, struct p
     item->load->n_pending++;
 }
 
-/* Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. */
+/*
+ * Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. So it is when a part was asked for before, even of a read
+ * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once.
+ */
 static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
     struct pager_domain *domain = &pager->domains[lease->domain];
     const struct pager_record record = domain->records[slot];
     struct pager_op trial = {.kind = PAGER_OP_READ};
     uint32_t loose;
-    if (!pager_part_ranges(pager, &record, rect, &trial.told)) {
+    if (pager_where_parted(pager, record.block, record.group) || !pager_part_ranges(pager, &record, rect, &trial.told)) {
         return NULL;
     }
     uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
@@ -194,6 +197,7 @@ static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease
     op->told.n_ranges = trial.told.n_ranges;
     op->told.rect = trial.told.rect;
     memcpy(op->told.ranges, trial.told.ranges, sizeof(op->told.ranges));
+    pager_where_part(pager, record.block, record.group, true);
     lease->extra[lease->n_extra++] = loose;
     lease->bytes += record.size_bytes;
     lease->session->leased_bytes += record.size_bytes;

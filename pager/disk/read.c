@@ -336,9 +336,12 @@ static void loose_ended(struct pager *pager, struct pager_op *op, enum quire_sta
     pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LET_GO);
 }
 
-/* Read for the second time since it left memory: it stays. */
-static void promote(struct pager *pager, struct pager_block *block, uint8_t purpose) {
-    if (purpose != PAGER_READ_REWRITE && (block->flags & PAGER_BLOCK_FLEETING)) {
+/* Read for the second time since it left memory, be it that only a part was the first time: it stays. */
+static void promote(struct pager *pager, uint32_t number, uint8_t group, uint8_t purpose) {
+    struct pager_block *block = pager_block_at(pager, number);
+    bool again = (block->flags & PAGER_BLOCK_FLEETING) || pager_where_parted(pager, number, group);
+    pager_where_part(pager, number, group, false);
+    if (purpose != PAGER_READ_REWRITE && again) {
         block->flags &= (uint8_t)~PAGER_BLOCK_FLEETING;
         pager->disk->counters.disk_promoted++;
     } else {
@@ -357,7 +360,7 @@ static void arrived(struct pager *pager, struct pager_op *op) {
         pager_clean_enter(pager, record, where.segment);
         (void)pager_rescue(pager, block); /* it may have been written elsewhere meanwhile, and lost there */
     }
-    promote(pager, pager_block_at(pager, block), op->read.purpose);
+    promote(pager, block, record->group, op->read.purpose);
     if (op->read.rewrites) {
         pager_empty_arrived(pager, domain, op->read.slot);
     }

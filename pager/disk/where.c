@@ -6,9 +6,10 @@
 #define UNITS_MASK ((1u << UNITS_BITS) - 1)
 #define SEGMENT_SHIFT (2 * UNITS_BITS)
 #define SEGMENT_MASK (QUIRE_LOG_MAX_SEGMENTS - 1)
-#define PLACE_SET (1ull << 62)   /* the place itself */
-#define PLACE_NODES (1ull << 63) /* the first node's number, from 1 */
-static_assert(QUIRE_LOG_MAX_SEGMENT_UNITS == 1u << UNITS_BITS && SEGMENT_SHIFT + 22 <= 62, "a place fits");
+#define PLACE_PARTED (1ull << 61) /* see pager_where_parted */
+#define PLACE_SET (1ull << 62)    /* the place itself */
+#define PLACE_NODES (1ull << 63)  /* the first node's number, from 1 */
+static_assert(QUIRE_LOG_MAX_SEGMENT_UNITS == 1u << UNITS_BITS && SEGMENT_SHIFT + 22 <= 61, "a place fits");
 
 static uint64_t pack(const struct pager_where *where) {
     return PLACE_SET | (uint64_t)where->segment << SEGMENT_SHIFT | (uint64_t)where->size_units << UNITS_BITS | where->at_units;
@@ -79,6 +80,31 @@ bool pager_where_find(const struct pager *pager, uint32_t block, uint32_t group,
         }
     }
     return false;
+}
+
+/* The group's own place, NULL when there is none. */
+static uint64_t *place_in(const struct pager *pager, uint32_t block, uint32_t group) {
+    uint64_t *place = pager_index_place(pager->index, block);
+    if (!(*place & PLACE_NODES)) {
+        return *place != 0 && group == 0 ? place : NULL;
+    }
+    uint32_t node = (uint32_t)*place;
+    while (node && node_at(pager, node)->group != group) {
+        node = node_at(pager, node)->next;
+    }
+    return node ? &node_at(pager, node)->place : NULL;
+}
+
+bool pager_where_parted(const struct pager *pager, uint32_t block, uint32_t group) {
+    const uint64_t *place = place_in(pager, block, group);
+    return place && (*place & PLACE_PARTED);
+}
+
+void pager_where_part(const struct pager *pager, uint32_t block, uint32_t group, bool parted) {
+    uint64_t *place = place_in(pager, block, group);
+    if (place) {
+        *place = (*place & ~PLACE_PARTED) | (parted ? PLACE_PARTED : 0);
+    }
 }
 
 /* ---- nodes ---------------------------------------------------------------------------------------------------------------- */

@@ -47,6 +47,12 @@ enum quire_status pager_where_put(struct pager *pager, uint32_t block, const str
 /* The group's, or all, are no more; harmless when there is none. A record that was to be read from there is the caller's affair. */
 void pager_where_drop(struct pager *pager, uint32_t block, uint32_t group);
 void pager_where_drop_all(struct pager *pager, uint32_t block);
+/*
+ * Was a part of it asked for since it left memory? A second time is reuse: then all of it is read. Of each group by itself, so that fetching a part of
+ * each in turn stays what it is; a record that is written anew, or found at a start, was not.
+ */
+bool pager_where_parted(const struct pager *pager, uint32_t block, uint32_t group);
+void pager_where_part(const struct pager *pager, uint32_t block, uint32_t group, bool parted);
 /* The record's bytes: exact where its shape tells, else whole units. */
 uint32_t pager_where_bytes(const struct pager *pager, uint32_t block, const struct pager_where *where);
 

@@ -1,8 +1,8 @@
-/* Readers who want a part of a record: less is read when it is less. */
+/* Readers who want a part of a record: less is read when it is less, and what several ask for, or one again, comes into memory. */
 #include "codec/record.h"
 #include "tests/unit/pager_disk_rig.h"
 
-enum { POOL = 64 << 20 };
+enum { POOL = 64 << 20, READERS = 8 };
 
 static struct rig *rig_of(const quire_layout *layout) { return disk_rig(POOL, layout, 8, 65536); }
 
@@ -16,6 +16,20 @@ static struct rig *rig_away(const quire_layout *layout) {
 
 static const struct pager_disk_counters *counters(const struct rig *rig) { return disk_stats(rig).counters; }
 
+/* The part of grant i of the last lookup: its status. */
+static enum quire_status load_part(struct rig *rig, uint32_t i, const quire_rect *rect, struct quire_wire_grant *grant) {
+    struct pager_load_item item = {.slot = rig->grants[i].slot, .partial = true, .rect = *rect};
+    uint8_t status;
+    disk_of(rig)->load_ticket = 0;
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, rig->reply.lease, &item, 1, 1, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    cr_assert_neq(disk_of(rig)->load_ticket, 0);
+    cr_assert_eq(pager_load_result(rig->pager, disk_of(rig)->load_ticket, grant, &status, 1), QUIRE_OK);
+    pager_check(rig->pager);
+    return (enum quire_status)status;
+}
+
+/* ---- which bytes ---------------------------------------------------------------------------------------------------------- */
 static quire_layout deep_layout(uint16_t n_layers) {
     quire_layout layout = {.n_layers = n_layers, .n_groups = 1, .block_tokens = 64, .weights_digest = {1}};
     for (uint16_t l = 0; l < n_layers; l++) {
@@ -74,4 +88,112 @@ Test(disk_parts, a_part_of_a_deep_model_is_read_alone) {
     cr_assert_lt(read_for_wanted(33), 1.25);
     cr_assert_lt(read_for_wanted(64), 4.7);
     cr_assert_geq(read_for_wanted(126), 8);
+}
+
+/* ---- asked for again ------------------------------------------------------------------------------------------------------ */
+static const quire_rect one_layer = {.first_layer = 1, .n_layers = 1, .n_heads = 2};
+
+static uint64_t tickets[READERS]; /* by cookie */
+static void remember(struct rig *rig, const struct pager_event *event) {
+    if (event->type == PAGER_LOAD_DONE) {
+        tickets[event->cookie] = event->ticket;
+    }
+    disk_event(rig, event);
+}
+
+/* Eight workers of one engine want a part of the same block at the same time: the first has its part, all others share one read of the whole. */
+Test(disk_parts, many_readers_share_a_read) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_away(&layout);
+    uint64_t leases[READERS];
+    uint32_t first_slot = 0;
+    rig->disk_event = remember;
+    disk_of(rig)->held = true;
+    for (uint32_t i = 0; i < READERS; i++) {
+        rig_prefix(rig, 1);
+        struct pager_load_item item = {.slot = rig->grants[0].slot, .partial = true, .rect = one_layer};
+        leases[i] = rig->reply.lease;
+        cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, leases[i], &item, 1, i, rig->now_ns + 50 * RIG_MS), QUIRE_OK);
+        rig_pump(rig);
+    }
+    disk_let_go(rig);
+    cr_assert_leq(disk_of(rig)->reads, 2, "%u reads", disk_of(rig)->reads);
+    for (uint32_t i = 0; i < READERS; i++) {
+        struct quire_wire_grant grant;
+        uint8_t status;
+        cr_assert_eq(pager_load_result(rig->pager, tickets[i], &grant, &status, 1), QUIRE_OK);
+        cr_assert_eq(status, QUIRE_OK);
+        cr_assert_neq(grant.offset, QUIRE_WIRE_AWAY);
+        first_slot = i == 1 ? grant.slot : first_slot;
+        cr_assert_eq(grant.slot == first_slot, i > 0, "reader %u", i);
+    }
+    for (uint32_t i = 0; i < READERS; i++) {
+        rig_release(rig, leases[i]);
+    }
+    disk_rig_free(rig);
+}
+
+/* The same part, ten times, one after the other: who comes a second time shows that it is used, and has all of it in memory from then on. */
+Test(disk_parts, what_is_asked_for_again_stays) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_away(&layout);
+    struct quire_wire_grant grant;
+    for (uint32_t i = 0; i < 10; i++) {
+        cr_assert_eq(rig_prefix(rig, 1), 1);
+        if (rig->grants[0].offset == QUIRE_WIRE_AWAY) {
+            cr_assert_eq(load_part(rig, 0, &one_layer, &grant), QUIRE_OK);
+            cr_assert_neq(grant.offset, QUIRE_WIRE_AWAY);
+        }
+        rig_release(rig, rig->reply.lease);
+    }
+    cr_assert_leq(disk_of(rig)->reads, 2, "%u reads", disk_of(rig)->reads);
+    cr_assert_eq(counters(rig)->disk_partial_reads, 1);
+    cr_assert_eq(counters(rig)->disk_promoted, 1, "read a second time, it stays");
+    disk_rig_free(rig);
+}
+
+/* When it has left memory again, nothing is known of what will be asked for: a part is read alone once more. */
+Test(disk_parts, it_begins_anew_when_it_has_left) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_away(&layout);
+    struct quire_wire_grant grant;
+    for (uint32_t i = 0; i < 6; i++) {
+        cr_assert_eq(rig_prefix(rig, 1), 1);
+        cr_assert_eq(load_part(rig, 0, &one_layer, &grant), QUIRE_OK);
+        cr_assert_eq(grant.slot == rig->grants[0].slot, i % 2 == 1, "fetch %u", i);
+        rig_release(rig, rig->reply.lease);
+        disk_leave_memory(rig);
+    }
+    cr_assert_eq(counters(rig)->disk_partial_reads, 3);
+    disk_rig_free(rig);
+}
+
+/* A block's layer groups are records of their own: that a part of one was read makes no part of another a second one. */
+Test(disk_parts, layer_groups_are_counted_apart) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = rig_of(&layout);
+    struct quire_wire_grant grant;
+    const quire_rect rect = {.n_layers = 1, .n_heads = 2};
+    for (uint8_t group = 0; group < 2; group++) {
+        struct quire_wire_put item = rig_item(rig, 1, 0);
+        quire_rect whole = quire_layout_whole(&layout, group);
+        item.group = group;
+        item.n_layers = whole.n_layers;
+        item.n_heads = whole.n_heads;
+        item.length = (uint32_t)quire_layout_rect_bytes(&layout, group, &whole, item.n_tokens);
+        cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
+    }
+    disk_settle(rig);
+    disk_leave_memory(rig);
+    for (uint32_t time = 0; time < 2; time++) {
+        rig_each(rig, 1);
+        cr_assert_eq(rig->reply.n_grants, 2);
+        for (uint32_t i = 0; i < 2; i++) {
+            cr_assert_eq(load_part(rig, i, &rect, &grant), QUIRE_OK);
+            cr_assert_eq(grant.slot == rig->grants[i].slot, time == 1, "group %u, fetch %u", i, time);
+        }
+        rig_release(rig, rig->reply.lease);
+    }
+    cr_assert_eq(counters(rig)->disk_partial_reads, 2);
+    disk_rig_free(rig);
 }
