@@ -157,6 +157,40 @@ static enum quire_status check_file_size(const struct config_file *file, uint64_
     return QUIRE_OK;
 }
 
+/* One folder, also by another way of writing it. */
+static bool one_folder(const char *path, size_t n, const char *other, size_t m) {
+    char folders[2][CONFIG_FILE_PATH_MAX + 2];
+    struct stat facts[2];
+    if (n == m && memcmp(path, other, n) == 0) {
+        return true;
+    }
+    snprintf(folders[0], sizeof folders[0], "%.*s/", (int)n, path);
+    snprintf(folders[1], sizeof folders[1], "%.*s/", (int)m, other);
+    return stat(folders[0], &facts[0]) == 0 && stat(folders[1], &facts[1]) == 0 && facts[0].st_ino == facts[1].st_ino &&
+           facts[0].st_dev == facts[1].st_dev;
+}
+
+/* What quired writes beside a file replaces whatever has that name: none of it may be another file of the set. */
+static enum quire_status check_beside(const struct config *config, uint32_t i, char *why, size_t why_bytes) {
+    static const char *const endings[] = {"", ".meta", ".meta.new", ".snapshot", ".snapshot.new", ".quire-new"};
+    const char *path = config->files[i].path, *name = strrchr(path, '/') + 1;
+    for (uint32_t j = 0; j < config->n_files; j++) {
+        const char *other = config->files[j].path, *other_name = strrchr(other, '/') + 1;
+        size_t n = strlen(other_name);
+        if (j == i || strncmp(name, other_name, n) != 0 || !one_folder(path, (size_t)(name - path), other, (size_t)(other_name - other))) {
+            continue;
+        }
+        for (size_t k = 0; k < QUIRE_ARRAY_LEN(endings); k++) {
+            if (strcmp(name + n, endings[k]) == 0) {
+                snprintf(why, why_bytes, "tiers: %.300s: %s %.300s%s: give another path", path,
+                         k == 0 ? "is the same file as" : "quired itself writes there, beside", other, k == 0 ? ", in other words" : "");
+                return QUIRE_INVALID;
+            }
+        }
+    }
+    return QUIRE_OK;
+}
+
 /* The log's files: sizes that go together, paths that do not depend on the working folder. */
 static enum quire_status resolve_files(struct config *config, char *why, size_t why_bytes) {
     uint64_t segment_bytes = config->disk.segment_bytes, segments = 0;
@@ -183,6 +217,9 @@ static enum quire_status resolve_files(struct config *config, char *why, size_t 
             }
             memcpy(file->path, path, strlen(path) + 1);
         }
+    }
+    for (uint32_t i = 0; i < config->n_files; i++) {
+        QUIRE_FORWARD(check_beside(config, i, why, why_bytes));
     }
     return QUIRE_OK;
 }

@@ -330,6 +330,30 @@ Test(daemon_config, disk_sizes) {
     cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "no disk tier: nothing to disagree about");
 }
 
+/*
+ * What quired writes beside a file of the set replaces whatever has that name: a second file of the set there would be served without a name, and lost at the
+ * stop. Refused in whatever order and way of writing; a name that only begins so is a name as any other.
+ */
+Test(daemon_config, disk_files_beside_each_other) {
+    static const char *const endings[] = {".meta", ".meta.new", ".snapshot", ".snapshot.new", ".quire-new"};
+    char text[700], expected[300];
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(endings); i++) {
+        snprintf(text, sizeof text, "tiers: {file: [{path: /a/log0, size: 1GiB}, {path: /a/log0%s, size: 1GiB}]}\n", endings[i]);
+        snprintf(expected, sizeof expected, "tiers: /a/log0%s: quired itself writes there, beside /a/log0: give another path", endings[i]);
+        does_not_resolve(text, expected);
+        snprintf(text, sizeof text, "tiers: {file: [{path: log0%s, size: 1GiB}, {path: %s/log0, size: 1GiB}]}\n", endings[i], folder);
+        cr_assert_eq(chdir(folder), 0);
+        does_not_resolve(text, "quired itself writes there, beside ");
+    }
+    snprintf(text, sizeof text, "tiers: {file: [{path: %s/log0, size: 1GiB}, {path: %s/./log0, size: 1GiB}]}\n", folder, folder);
+    does_not_resolve(text, "is the same file as");
+    config_default(&config);
+    cr_assert_eq(
+        load("tiers: {file: [{path: /a/log0, size: 1GiB}, {path: /a/log0.metal, size: 1GiB}, {path: /b/log0.meta, size: 1GiB}]}\n"),
+        QUIRE_OK);
+    cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "%s", why);
+}
+
 static void refuses_flag(const char *flag, const char *expected) {
     struct flags flags;
     static char source[CONFIG_SOURCE_BYTES];
