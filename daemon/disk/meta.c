@@ -1,5 +1,6 @@
 #include "daemon/disk/meta.h"
 
+#include "daemon/disk/sidecar.h"
 #include "proto/base/base.h"
 #include "proto/status.h"
 
@@ -123,8 +124,8 @@ bool disk_meta_sync_folder(const char *path) {
 }
 
 /* Whole and synced under its temporary name. */
-static bool write_beside(const char *path, const uint8_t *bytes, size_t size) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+static bool write_beside(const struct sidecar *beside, const uint8_t *bytes, size_t size) {
+    int fd = sidecar_create(beside);
     bool written = fd >= 0 && write_all(fd, bytes, size) && fsync(fd) == 0;
     int error = errno;
     if (fd >= 0 && close(fd) != 0 && written) {
@@ -135,16 +136,18 @@ static bool write_beside(const char *path, const uint8_t *bytes, size_t size) {
 }
 
 enum quire_status disk_meta_save(const char *path, const uint8_t *bytes, size_t size, char *why, size_t why_bytes) {
-    char beside[PATH_MAX];
-    if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) {
+    char name[PATH_MAX];
+    const struct sidecar beside = {.path = name, .magic = QUIRE_META_MAGIC};
+    if (snprintf(name, sizeof name, "%s.new", path) >= (int)sizeof name) {
         snprintf(why, why_bytes, "%.200s: the path is too long", path);
         return QUIRE_INVALID;
     }
-    if (!write_beside(beside, bytes, size) || rename(beside, path) != 0) {
+    QUIRE_FORWARD(sidecar_check(&beside, why, why_bytes));
+    if (!write_beside(&beside, bytes, size) || rename(name, path) != 0) {
         int error = errno;
         snprintf(why, why_bytes, "%s: cannot be replaced (%s)%s", path, strerror(error),
                  error == ENOSPC ? ": make room on its file system" : "");
-        unlink(beside);
+        sidecar_remove(&beside);
         return error == ENOSPC || error == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
     }
     if (!disk_meta_sync_folder(path)) {

@@ -2,7 +2,7 @@
  * The metadata file on disk: read whole, and replaced whole. What is in it: codec/log_meta.h.
  *
  * A new one is written beside the old one, synced and renamed over it: a crash at any moment leaves one of the two. What a crash left beside it
- * (PATH.new) is no metadata, and is overwritten by the next.
+ * (PATH.new) is no metadata, and makes room for the next; what is not Quire's there is left alone, and nothing can be saved.
  */
 #ifndef DAEMON_DISK_META_H
 #define DAEMON_DISK_META_H

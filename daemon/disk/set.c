@@ -1,8 +1,10 @@
 #include "daemon/disk/set.h"
 
+#include "codec/log_snapshot.h"
 #include "daemon/disk/fresh.h"
 #include "daemon/disk/meta.h"
 #include "daemon/disk/set_file.h"
+#include "daemon/disk/sidecar.h"
 #include "proto/base/base.h"
 #include "proto/base/units.h"
 #include "proto/status.h"
@@ -10,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -183,6 +186,28 @@ static void superblock_of(const struct disk_set *set, uint32_t i, uint64_t gener
     memcpy(superblock->file_id, file->file_id, sizeof file->file_id);
 }
 
+/* What is written beside the set may not be somebody else's. Of a set that is there the metadata has been read, and the snapshot is only a
+   help: it goes without. */
+static enum quire_status check_beside(const struct opening *o) {
+    static const struct {
+        const char *ending;
+        uint32_t magic;
+        bool to_make;
+    } beside[] = {{".meta.new", QUIRE_META_MAGIC, false},
+                  {".meta", QUIRE_META_MAGIC, true},
+                  {".snapshot", QUIRE_SNAPSHOT_MAGIC, true},
+                  {".snapshot.new", QUIRE_SNAPSHOT_MAGIC, true}};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(beside); i++) {
+        char path[CONFIG_FILE_PATH_MAX + 16];
+        const struct sidecar sidecar = {.path = path, .magic = beside[i].magic};
+        snprintf(path, sizeof path, "%s%s", o->set->files[0].path, beside[i].ending);
+        if (o->n_members == 0 || !beside[i].to_make) {
+            QUIRE_FORWARD(sidecar_check(&sidecar, o->why, o->why_bytes));
+        }
+    }
+    return QUIRE_OK;
+}
+
 /* ---- making --------------------------------------------------------------------------------------------------------------- */
 
 /* With all of its space, but without a name so far. What had the name held nothing that counts, and gives its space back first. */
@@ -271,11 +296,19 @@ static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_b
     return status;
 }
 
-/* Before anything is made. */
+/* Before anything is made. A link to nothing is no name that a new file can take. */
 static enum quire_status may_make_set(struct opening *o) {
     bool missing[QUIRE_LOG_MAX_FILES];
     for (uint32_t i = 0; i < o->config->n_files; i++) {
+        struct stat facts;
         missing[i] = o->found[i].state == SET_FILE_ABSENT;
+        if (missing[i] && lstat(path_at(o, i), &facts) == 0 && S_ISLNK(facts.st_mode)) {
+            snprintf(o->why, o->why_bytes,
+                     "%s: is a symbolic link, and what it leads to is not there: mount that, or give the path itself of the file that is "
+                     "to be made",
+                     path_at(o, i));
+            return QUIRE_NOT_FOUND;
+        }
     }
     return fresh_allowed(o->config, missing, "/etc/fstab", o->why, o->why_bytes);
 }
@@ -414,6 +447,7 @@ static enum quire_status take_set(struct opening *o) {
     memcpy(set->set_id, o->first.set_id, sizeof set->set_id);
     QUIRE_FORWARD(check_numbers(o));
     QUIRE_FORWARD(load_meta(o));
+    QUIRE_FORWARD(check_beside(o));
     set->generation = quire_meta_head_of(set->meta)->generation; /* never one that was there */
     set->clean = true;
     set->snapshot = o->first.snapshot;
@@ -532,6 +566,7 @@ static enum quire_status open_set(struct opening *o) {
         assign_indexes(o);
         lay_out(o);
         QUIRE_FORWARD(may_make_set(o));
+        QUIRE_FORWARD(check_beside(o));
         QUIRE_FORWARD(make_set(o));
     } else {
         QUIRE_FORWARD(take_set(o));

@@ -15,6 +15,8 @@
  *   the metadata
  *   cut short                           made anew: what the rest holds may have been deleted, and only its lost end told so
  *
+ * What is written beside them (daemon/disk/sidecar.h) is judged as well: a set is not made where something else has such a name.
+ *
  * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file
  * whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop, written to the
  * copies in turn: one of them is always whole.

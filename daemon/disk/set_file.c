@@ -15,7 +15,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define MAKING ".quire-new" /* nobody else's files end so */
+#define MAKING ".quire-new"
+/* What such a file begins with until its superblock takes the place. */
+static const char making_mark[] = "Quire: a file of its log that is being made\n";
 
 /* ---- locks ---------------------------------------------------------------------------------------------------------------- */
 
@@ -129,6 +131,9 @@ static enum quire_status cannot_open(const char *path, int error, struct set_fil
     case ENFILE:
         snprintf(why, why_bytes, "%s: cannot be opened (%s): give another path", path, strerror(error));
         return QUIRE_INVALID;
+    case ENXIO: /* a socket, or a device without a driver */
+        snprintf(why, why_bytes, "%s: is not a regular file: give the path of one, or of one that is to be made", path);
+        return QUIRE_INVALID;
     default: /* EROFS among them: what many file systems become when their drive fails */
         snprintf(file->why, sizeof file->why, "cannot be opened for reading and writing (%s)", strerror(error));
         file->state = SET_FILE_SILENT;
@@ -216,10 +221,8 @@ static enum quire_status make_folders(const char *path, char *why, size_t why_by
     return QUIRE_OK;
 }
 
-static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
+static enum quire_status no_room(const char *path, uint64_t free_bytes, uint64_t size_bytes, char *why, size_t why_bytes) {
     char wanted[QUIRE_UNITS_BYTES], free_text[QUIRE_UNITS_BYTES];
-    struct statvfs facts;
-    uint64_t free_bytes = fstatvfs(fd, &facts) == 0 ? (uint64_t)facts.f_bavail * facts.f_frsize : 0;
     quire_human_size(size_bytes, wanted, sizeof wanted);
     quire_human_size(free_bytes, free_text, sizeof free_text);
     snprintf(why, why_bytes, "%s: needs %s, %s are free on its file system: make room, or give a smaller size or another path", path,
@@ -227,9 +230,15 @@ static enum quire_status no_room(const char *path, int fd, uint64_t size_bytes, 
     return QUIRE_FULL;
 }
 
-/* All of the space at once: a write never finds the file system full. */
+/* All of the space at once: a write never finds the file system full. Where there is not so much none is taken: others write there, too. */
 static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, char *why, size_t why_bytes) {
-    int rc;
+    struct statvfs facts = {0};
+    int rc = fstatvfs(fd, &facts);
+    bool known = rc == 0 && facts.f_blocks > 0;                      /* some file systems tell nothing */
+    uint64_t free_bytes = (uint64_t)facts.f_bavail * facts.f_frsize; /* what is kept for root is not for this */
+    if (known && free_bytes < size_bytes) {
+        return no_room(path, free_bytes, size_bytes, why, why_bytes);
+    }
     do {
         rc = fallocate(fd, 0, 0, (off_t)size_bytes);
     } while (rc != 0 && errno == EINTR);
@@ -241,35 +250,106 @@ static enum quire_status reserve(const char *path, int fd, uint64_t size_bytes, 
     }
     int error = errno;
     if (error == ENOSPC || error == EDQUOT) {
-        return no_room(path, fd, size_bytes, why, why_bytes);
+        return no_room(path, free_bytes, size_bytes, why, why_bytes);
     }
     snprintf(why, why_bytes, "%s: cannot be given its size (%s)%s", path, strerror(error),
              error == EFBIG ? ": its file system has no files as large: give several smaller ones" : "");
     return QUIRE_SYSTEM;
 }
 
-static void making_name(const char *path, char name[PATH_MAX]) { snprintf(name, PATH_MAX, "%s" MAKING, path); }
+/* Where a link leads to: that is where a new file is wanted, and where its space comes from. */
+static void place_of(const char *path, char place[PATH_MAX]) {
+    if (realpath(path, place) == NULL) {
+        snprintf(place, PATH_MAX, "%s", path);
+    }
+}
 
-enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes) {
-    char name[PATH_MAX];
-    making_name(path, name);
-    QUIRE_FORWARD(make_folders(path, why, why_bytes));
-    *fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+static void making_name(const char *path, char name[PATH_MAX]) {
+    char place[PATH_MAX];
+    place_of(path, place);
+    snprintf(name, PATH_MAX, "%.*s" MAKING, (int)(PATH_MAX - sizeof MAKING), place);
+}
+
+/* A crash left it: nothing was ever stored in it. */
+static bool is_left_over(int fd) {
+    char mark[sizeof making_mark];
+    struct quire_log_superblock superblock;
+    struct stat facts;
+    int error;
+    if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+        return false;
+    }
+    return facts.st_size == 0 || (pread(fd, mark, sizeof mark, 0) == (ssize_t)sizeof mark && memcmp(mark, making_mark, sizeof mark) == 0) ||
+           (read_copy(fd, 0, &superblock, &error) == QUIRE_OK && superblock.generation == 0);
+}
+
+/* Makes room for a file that is to be made. What is not a left-over of ours stays. */
+static enum quire_status sweep(const char *path, const char *name, char *why, size_t why_bytes) {
+    int fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno == ENOENT) {
+        return QUIRE_OK;
+    }
+    enum quire_status status = fd >= 0 ? lock(path, fd, why, why_bytes) : QUIRE_OK;
+    if (status == QUIRE_OK && (fd < 0 || !is_left_over(fd))) {
+        snprintf(why, why_bytes,
+                 "%s: has content that quired did not leave, and its file is made under that name. It was not touched: move it away, or "
+                 "give another path",
+                 name);
+        status = QUIRE_CORRUPT;
+    } else if (status == QUIRE_OK && still_there(name, fd)) {
+        unlink(name);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return status;
+}
+
+/* Always a new file: whatever rights one that is there has, nobody else gets at what is stored. */
+static enum quire_status create(const char *path, const char *name, int *fd, char *why, size_t why_bytes) {
+    for (unsigned tries = 0; tries < 3; tries++) {
+        *fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (*fd >= 0 || errno != EEXIST) {
+            break;
+        }
+        QUIRE_FORWARD(sweep(path, name, why, why_bytes));
+        errno = EEXIST;
+    }
     if (*fd < 0) {
         snprintf(why, why_bytes, "%s: cannot be made (%s): its folder must be one that user %u can write to", path, strerror(errno),
                  (unsigned)geteuid());
         return errno == EACCES || errno == EPERM ? QUIRE_DENIED : QUIRE_SYSTEM;
     }
     enum quire_status status = lock(path, *fd, why, why_bytes);
-    if (status != QUIRE_OK) {
-        close(*fd); /* it is somebody else's */
-        *fd = -1;
-        return status;
+    if (status == QUIRE_OK && !still_there(name, *fd)) {
+        snprintf(why, why_bytes, "%s: another quired is making it at this moment", path);
+        status = QUIRE_IN_USE;
     }
-    if (ftruncate(*fd, 0) != 0) {
-        snprintf(why, why_bytes, "%s: cannot be emptied (%s)", name, strerror(errno));
-        status = QUIRE_SYSTEM;
-    } else {
+    if (status != QUIRE_OK) {
+        close(*fd); /* its name is somebody else's */
+        *fd = -1;
+    }
+    return status;
+}
+
+/* On the drive before the file takes any space. */
+static enum quire_status write_mark(const char *path, int fd, char *why, size_t why_bytes) {
+    ssize_t put = pwrite(fd, making_mark, sizeof making_mark, 0);
+    if (put == (ssize_t)sizeof making_mark && fdatasync(fd) == 0) {
+        return QUIRE_OK;
+    }
+    int error = put >= 0 && put != (ssize_t)sizeof making_mark ? ENOSPC : errno;
+    snprintf(why, why_bytes, "%s: cannot be written (%s)", path, strerror(error));
+    return error == ENOSPC || error == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
+}
+
+enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes) {
+    char name[PATH_MAX];
+    making_name(path, name);
+    QUIRE_FORWARD(make_folders(path, why, why_bytes));
+    QUIRE_FORWARD(create(path, name, fd, why, why_bytes));
+    enum quire_status status = write_mark(path, *fd, why, why_bytes);
+    if (status == QUIRE_OK) {
         status = reserve(path, *fd, size_bytes, why, why_bytes);
     }
     if (status != QUIRE_OK) {
@@ -297,11 +377,12 @@ static int rename_new(const char *from, const char *to, bool replace) {
 }
 
 enum quire_status set_file_name(const char *path, int fd, bool replace, char *why, size_t why_bytes) {
-    char name[PATH_MAX], folder[PATH_MAX];
+    char name[PATH_MAX], place[PATH_MAX], folder[PATH_MAX];
     making_name(path, name);
-    folder_of(path, folder);
+    place_of(path, place);
+    folder_of(place, folder);
     int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool done = fsync(fd) == 0 && folder_fd >= 0 && rename_new(name, path, replace) == 0 && fsync(folder_fd) == 0;
+    bool done = fsync(fd) == 0 && folder_fd >= 0 && rename_new(name, place, replace) == 0 && fsync(folder_fd) == 0;
     int error = errno;
     if (folder_fd >= 0) {
         close(folder_fd);

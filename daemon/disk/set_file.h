@@ -34,7 +34,8 @@ enum quire_status set_file_probe(const char *path, struct set_file *file, char *
 void set_file_close(struct set_file *file);
 
 /*
- * Makes a file beside the path, with all of its space, locked. FULL: there is not so much. It takes its name when it is whole:
+ * Makes a new file beside the path, with all of its space, locked. What a crash left of one makes room for it. FULL: there is not so
+ * much; CORRUPT: somebody else's file is in the way. It takes its name when it is whole:
  * set_file_name, which replaces what is at the path only when `replace`. set_file_unmake removes one that has no name yet.
  */
 enum quire_status set_file_make(const char *path, uint64_t size_bytes, int *fd, char *why, size_t why_bytes);

@@ -1,6 +1,7 @@
 #include "daemon/disk/snapshot.h"
 
 #include "daemon/disk/meta.h"
+#include "daemon/disk/sidecar.h"
 #include "daemon/loop.h"
 #include "pager/disk.h"
 #include "proto/status.h"
@@ -27,6 +28,10 @@ static struct snapshot_path path_of(const struct disk_set *set) {
     snprintf(path.name, sizeof path.name, "%s.snapshot", set->files[0].path);
     snprintf(path.beside, sizeof path.beside, "%s.new", path.name);
     return path;
+}
+
+static struct sidecar ours(const struct disk_set *set, const char *name) {
+    return (struct sidecar){.path = name, .magic = QUIRE_SNAPSHOT_MAGIC, .set_id = set->set_id};
 }
 
 static struct quire_snapshot_head head_of(const struct disk_set *set, uint64_t generation, uint64_t id) {
@@ -89,8 +94,11 @@ static enum quire_status put_chunks(struct saving *saving) {
     return n > 0 ? put_chunk(saving, number, n) : QUIRE_OK;
 }
 
-/* Everything behind the head, then the head: only now is it known how many there are. */
+/* Everything behind the head, then the head: only now is it known how many there are. What a crash leaves
+   is known as ours. */
 static enum quire_status put_all(struct saving *saving) {
+    saving->head.magic = QUIRE_SNAPSHOT_MAGIC;
+    QUIRE_FORWARD(put(saving, &saving->head, sizeof saving->head, 0));
     saving->at = quire_snapshot_chunks_at(&saving->head);
     QUIRE_FORWARD(put_chunks(saving));
     uint8_t *head = malloc(quire_snapshot_chunks_at(&saving->head));
@@ -103,8 +111,8 @@ static enum quire_status put_all(struct saving *saving) {
     return status == QUIRE_OK && fsync(saving->fd) != 0 ? QUIRE_SYSTEM : status;
 }
 
-static enum quire_status save_to(struct saving *saving, const struct snapshot_path *path) {
-    saving->fd = open(path->beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+static enum quire_status save_to(struct saving *saving, const struct snapshot_path *path, const struct sidecar *beside) {
+    saving->fd = sidecar_create(beside);
     if (saving->fd < 0) {
         return QUIRE_SYSTEM;
     }
@@ -123,6 +131,9 @@ static enum quire_status save_to(struct saving *saving, const struct snapshot_pa
 enum quire_status snapshot_save(const struct pager *pager, struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
                                 char *why, size_t why_bytes) {
     const struct snapshot_path path = path_of(set);
+    const struct sidecar named = ours(set, path.name), beside = ours(set, path.beside);
+    QUIRE_FORWARD(sidecar_check(&named, why, why_bytes));
+    QUIRE_FORWARD(sidecar_check(&beside, why, why_bytes));
     struct saving saving = {.pager = pager, .until_ns = until_ns, .fd = -1};
     if (getrandom(id, sizeof *id, 0) != sizeof *id) {
         snprintf(why, why_bytes, "the system gives no random numbers (%s)", strerror(errno));
@@ -136,13 +147,13 @@ enum quire_status snapshot_save(const struct pager *pager, struct disk_set *set,
     if (saving.openings != NULL && saving.chunk != NULL) {
         saving.head.n_openings = pager_disk_openings(pager, saving.openings, set->n_segments);
         errno = 0;
-        status = save_to(&saving, &path);
+        status = save_to(&saving, &path, &beside);
     }
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "%s: cannot be written (%s)", path.name,
                  errno != 0 && status == QUIRE_SYSTEM ? strerror(errno) : quire_status_text(status));
-        unlink(path.beside);
-        unlink(path.name);
+        sidecar_remove(&beside);
+        sidecar_remove(&named);
     }
     *n_entries = saving.head.n_entries;
     set->written_bytes += saving.written;
@@ -188,10 +199,11 @@ static bool get(int fd, void *bytes, size_t size, uint64_t at) {
 /* No later start is to find it, whatever becomes of this one. */
 static int take_file(const struct disk_set *set) {
     const struct snapshot_path path = path_of(set);
+    const struct sidecar named = ours(set, path.name), beside = ours(set, path.beside);
     int fd = open(path.name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     int error = errno;
-    bool removed = unlink(path.name) == 0;
-    removed |= unlink(path.beside) == 0;
+    bool removed = sidecar_remove(&named);
+    removed |= sidecar_remove(&beside);
     if (removed) {
         (void)disk_meta_sync_folder(path.name); /* the superblocks do not name it any more */
     }
@@ -242,8 +254,10 @@ static enum quire_status make_ahead(struct snapshot *snapshot) {
 
 enum quire_status snapshot_open(const struct disk_set *set, struct snapshot **out, char *why, size_t why_bytes) {
     const struct snapshot_path path = path_of(set);
-    int fd = take_file(set), error = errno;
+    const struct sidecar named = ours(set, path.name);
     *out = NULL;
+    QUIRE_FORWARD(sidecar_check(&named, why, why_bytes));
+    int fd = take_file(set), error = errno;
     if (!set->clean || set->snapshot == 0) {
         if (fd >= 0) {
             close(fd);

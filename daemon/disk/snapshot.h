@@ -5,7 +5,8 @@
  * It lies beside the metadata, PATH.snapshot of the file of index 0, and is written under another name, synced and renamed before the
  * superblocks name it. The next start opens it and takes its name away at once, before anything is written: no later start finds it. Its
  * chunks are then read and summed on the work pool, a few ahead of what is told, while the daemon serves. The first that is not whole
- * ends it: the log knows all that it knew, but for the ages.
+ * ends it: the log knows all that it knew, but for the ages. What has that name and is not ours (daemon/disk/sidecar.h) stays: there is no
+ * snapshot then, and the warning at the start and at the stop says what to move away.
  */
 #ifndef DAEMON_DISK_SNAPSHOT_H
 #define DAEMON_DISK_SNAPSHOT_H
@@ -26,7 +27,7 @@ struct snapshot;
  */
 enum quire_status snapshot_save(const struct pager *pager, struct disk_set *set, uint64_t until_ns, uint64_t *id, uint64_t *n_entries,
                                 char *why, size_t why_bytes);
-/* Once at a start, before anything is written; whatever is there is gone afterwards. NOT_FOUND: the set was not closed with one, or it is
+/* Once at a start, before anything is written; whatever of ours is there is gone afterwards. NOT_FOUND: the set was not closed with one, or it is
    not there; else `why` says why it is not used. */
 enum quire_status snapshot_open(const struct disk_set *set, struct snapshot **snapshot, char *why, size_t why_bytes);
 /* Nothing runs any more: it is idle, or the work pool is gone. */

@@ -245,6 +245,41 @@ Test(daemon_disk_snapshot, a_deleted_namespace) {
     forget_files();
 }
 
+static bool is_thesis(void) {
+    char found[100] = "";
+    FILE *file = fopen(snapshot, "r");
+    bool same = file != NULL && fgets(found, sizeof found, file) != NULL && strcmp(found, "my thesis") == 0;
+    if (file != NULL) {
+        fclose(file);
+    }
+    return same;
+}
+
+/* Somebody else's file has its name, put there while the daemon ran: the stop leaves it, and so do the next start and stop, which go without a snapshot. Moved
+   away, the next stop has one again. */
+Test(daemon_disk_snapshot, a_strangers_file) {
+    begin();
+    frames_store(&client, start(), BLOCKS);
+    FILE *file = fopen(snapshot, "w");
+    cr_assert(file != NULL && fputs("my thesis", file) >= 0 && fclose(file) == 0);
+    stop();
+    for (uint32_t round = 0; round < 2; round++) {
+        cr_assert(is_thesis(), "round %u", round);
+        start();
+        cr_assert(frames_until(&daemon_, restored, BLOCKS));
+        cr_assert(frames_until(&daemon_, from_snapshot, 0));
+        cr_assert(is_thesis(), "round %u", round);
+        stop();
+    }
+    cr_assert_eq(unlink(snapshot), 0);
+    start();
+    stop();
+    start();
+    cr_assert(frames_until(&daemon_, from_snapshot, 1));
+    stop();
+    forget_files();
+}
+
 /* There is no room for it, or no permission: the stop is as good without. */
 Test(daemon_disk_snapshot, it_cannot_be_written) {
     begin();
