@@ -22,7 +22,8 @@
     X("allow-faults", 0, NULL, "allow_faults", "true", "let `quirectl fault` make the disk fail, to rehearse")                             \
     X("set", 0, "NAME=VALUE", NULL, NULL, "set any option of the configuration, such as pager.lease_ms=10s")                               \
     X("print-config", 0, NULL, NULL, NULL, "print the configuration with comments, as a file that can be loaded, and exit")                \
-    X("check-config", 0, NULL, NULL, NULL, "say whether the configuration is good and what it comes to here, and exit")                    \
+    X("check-config", 0, NULL, NULL, NULL,                                                                                                 \
+      "say whether the configuration is good and what it comes to here, but for what lies at the paths of --disk, and exit")               \
     X("version", 'V', NULL, NULL, NULL, "print the version and exit")                                                                      \
     X("help", 'h', NULL, NULL, NULL, "print this and exit")
 

@@ -55,7 +55,7 @@ static int check_config(const char *source) {
     }
     for (uint32_t i = 0; i < quired.running.n_files; i++) {
         quire_human_size(quired.running.files[i].size_bytes, pool, sizeof pool);
-        printf("  disk          %s: %s\n", quired.running.files[i].path, pool);
+        printf("  disk          %s: %s (what is there was not looked at)\n", quired.running.files[i].path, pool);
     }
     if (quired.running.n_files == 0) {
         printf("  disk          none\n");

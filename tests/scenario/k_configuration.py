@@ -45,6 +45,8 @@ quired("--version", text="quired ")
 
 # What cannot be written is no success.
 quired("--defaults", "--check-config", text="1 member, 0 guests")
+# A check touches no drive, and does not pretend that it had: only a start can tell.
+quired("--defaults", "--disk", "/dev/null:1GiB", "--check-config", text="/dev/null: 1 GiB (what is there was not looked at)")
 for action in ("--print-config", "--check-config", "--help", "--version"):
     with open("/dev/full", "wb") as full:
         done = subprocess.run([str(BIN / "quired"), "--defaults", action], stdout=full, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False)
