@@ -43,6 +43,10 @@ static void op_ended(struct disk_op *op) {
     *(op->older != NULL ? &op->older->younger : &device->oldest) = op->younger;
     *(op->younger != NULL ? &op->younger->older : &device->youngest) = op->older;
     device->under_way--;
+    if (op->type == DISK_READ && op->status == QUIRE_OK) {
+        device->reads++;
+        device->read_bytes += op->bytes;
+    }
     op->then(op);
 }
 

@@ -29,6 +29,7 @@ struct disk_device {
     struct disk_op *waiting, *waiting_tail;
     struct disk_op *oldest, *youngest; /* that the backend has */
     uint32_t under_way;                /* so many */
+    uint64_t reads, read_bytes;        /* that ended well, whoever asked */
     bool given_up;
 };
 

@@ -70,7 +70,11 @@ uint32_t store_in_flight(const struct store *store) { return store->in_flight; }
 
 /* ---- devices -------------------------------------------------------------------------------------------------------------- */
 
-void store_device(const struct store *store, uint32_t device, struct store_device *out) { *out = store->devices[device].told; }
+void store_device(const struct store *store, uint32_t device, struct store_device *out) {
+    *out = store->devices[device].told;
+    out->reads = store->env->devices[device].reads;
+    out->read_bytes = store->env->devices[device].read_bytes;
+}
 
 void store_headers(const struct store *store, uint64_t *hits, uint64_t *misses) {
     *hits = store->heads.hits;
@@ -194,14 +198,11 @@ bool store_io_ended(struct disk_op *ended, struct store_slot **slot) {
         } else if (!pager_is_passing(ended->status)) {
             store_read_failed(store, device, ended->error, ended->done_ns);
         }
-    } else if (ended->type == DISK_READ) {
-        told->reads++;
-        told->read_bytes += ended->bytes;
     } else if (ended->type == DISK_WRITE) {
         told->writes++;
         told->written_bytes += ended->bytes;
         store_took(store, device, DISK_WRITE);
-    } else {
+    } else if (ended->type == DISK_SYNC) {
         told->syncs++;
         store_took(store, device, DISK_SYNC);
     }

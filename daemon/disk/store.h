@@ -69,7 +69,8 @@ void store_begin(struct store *store, const struct pager_event *event);
 uint32_t store_in_flight(const struct store *store);
 
 struct store_device {
-    uint64_t reads, read_bytes, writes, written_bytes, syncs;
+    uint64_t reads, read_bytes; /* of the file, whoever asked: restart and scrub, too */
+    uint64_t writes, written_bytes, syncs;
     uint64_t read_errors, write_errors, corrupt;
     int last_error; /* errno of the last failure; 0: none */
     int refuses;    /* errno: it takes no writes now, and is asked again; 0: it does, as far as is known */

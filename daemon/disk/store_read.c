@@ -135,7 +135,6 @@ static void store_walked(struct walk *walk) {
     if (status == QUIRE_OK) {
         status = store->hooks.entries(store->hooks.ctx, slot->ticket, walk->entries != NULL ? walk->entries : &none, walk->n_entries);
     }
-    store->devices[slot->wish->device].told.read_bytes += walk->read_bytes;
     walk_free(walk);
     store_end(slot, status);
 }

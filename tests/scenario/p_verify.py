@@ -143,7 +143,10 @@ flip(found[victim], page)
 run("verify", code=1, text="1 damaged and 0 unreadable: dropped")
 worker = Actor(daemon)
 check(there() == hits - {victim}, f"not only block {victim} is gone")
+before = sum(file["read_bytes"] for file in daemon.status()["disk"]["files"])
 run("verify", text="nothing is damaged")
+read = sum(file["read_bytes"] for file in daemon.status()["disk"]["files"]) - before
+check(read >= daemon.ctl("verify")[1]["bytes"] > 0, f"of what was verified only {read} bytes count as read")
 
 # A rehearsal.
 run("fault", "add", "read:explode", code=2, text="explode")
