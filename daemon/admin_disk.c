@@ -86,6 +86,8 @@ static void disk_progress(const struct admin_call *call, Quire__Wire__DiskInfo *
     info->scrub_bytes = scrubbed->bytes;
     info->scrub_damaged = scrubbed->damaged;
     info->scrub_segment = scrubbed->segment;
+    info->scrub_damaged_segments = scrubbed->damaged_segments;
+    info->scrub_unread_segments = scrubbed->unread_segments;
 }
 
 static void disk_io_facts(const struct admin_call *call, Quire__Wire__DiskInfo *info) {

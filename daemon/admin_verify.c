@@ -42,6 +42,10 @@ enum quire_status admin_verify(const struct admin_call *call) {
     info->bytes = p->pass_bytes;
     info->damaged = p->pass_damaged;
     info->unreadable = p->pass_unreadable;
+    info->damaged_segments = p->pass_damaged_segments;
+    info->unfound = p->pass_unfound;
+    info->unread_segments = p->pass_unread_segments;
+    info->out_segments = p->pass_out_segments;
     call->reply->verify = info;
     return QUIRE_OK;
 }

@@ -117,7 +117,9 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
 #define DISK_COUNTERS(X)                                                                                                                   \
     X(scrub_passes, "times that everything on disk was verified in the background")                                                        \
     X(scrub_bytes, "bytes verified in the background")                                                                                     \
-    X(scrub_damaged, "records that were found damaged in the background")
+    X(scrub_damaged, "records that were found damaged in the background")                                                                  \
+    X(scrub_damaged_segments, "segments whose header or footer was found damaged")                                                         \
+    X(scrub_unread_segments, "segments that could not be verified, or only in part")
 
 #define DISK_FILE_METRICS(X)                                                                                                               \
     X(in_use, "gauge", "", "1 while the file is in use, 0 when it was taken out")                                                          \

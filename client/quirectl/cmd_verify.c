@@ -137,12 +137,29 @@ static enum cli_exit ask_daemon(struct cli *cli, bool begin, Quire__Wire__AdminR
     return result;
 }
 
+static void tell_segments(const struct cli *cli, const Quire__Wire__VerifyInfo *info) {
+    if (info->damaged_segments > 0) {
+        fprintf(cli->out, "%u segment%s damaged; of what can be read there now, a start would not find %" PRIu64 " record%s\n",
+                info->damaged_segments, info->damaged_segments == 1 ? " is" : "s are", info->unfound, quire_s(info->unfound));
+    }
+    if (info->unread_segments > 0) {
+        fprintf(cli->out, "%u segment%s not verified, or only in part: what could not be read there is not known\n", info->unread_segments,
+                info->unread_segments == 1 ? " was" : "s were");
+    }
+    if (info->out_segments > 0) {
+        fprintf(cli->out, "%u segment%s not verified: in files that are out of use\n", info->out_segments,
+                info->out_segments == 1 ? " was" : "s were");
+    }
+}
+
+/* Nothing is said to be whole that was not looked at. */
 static enum cli_exit tell_daemon(const struct cli *cli, const Quire__Wire__VerifyInfo *info) {
     char records[QUIRE_UNITS_BYTES], bytes[QUIRE_UNITS_BYTES];
     uint64_t damaged = info->damaged + info->unreadable;
+    bool whole = damaged == 0 && info->damaged_segments == 0 && info->unread_segments == 0 && info->out_segments == 0;
     if (cli->json) {
         json_print(json_message(&info->base), cli->out);
-        return damaged > 0 ? CLI_FAILED : CLI_OK;
+        return whole ? CLI_OK : CLI_FAILED;
     }
     quire_human_count(info->records, records, sizeof records);
     quire_human_size(info->bytes, bytes, sizeof bytes);
@@ -151,10 +168,12 @@ static enum cli_exit tell_daemon(const struct cli *cli, const Quire__Wire__Verif
     if (damaged > 0) {
         fprintf(cli->out, "%" PRIu64 " damaged and %" PRIu64 " unreadable: dropped, they are misses from now on\n", info->damaged,
                 info->unreadable);
-    } else {
+    }
+    tell_segments(cli, info);
+    if (whole) {
         fprintf(cli->out, "nothing is damaged\n");
     }
-    return damaged > 0 ? CLI_FAILED : CLI_OK;
+    return whole ? CLI_OK : CLI_FAILED;
 }
 
 /* Begins, and asks until it ended; one that somebody else began meanwhile ends this one, too. */

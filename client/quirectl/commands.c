@@ -62,7 +62,7 @@ const struct command commands[] = {
      "With the paths of the set's files (all of them, as `tiers: file:` names them) the files are read as a restart would read\n"
      "them; no daemon may use them meanwhile.\n"
      "Each damage is one line. --repair writes what lets readers pass over it: what is damaged stays lost, nothing else changes.\n"
-     "Exit status 1 when something is damaged (with --repair: still).\n\n"
+     "Exit status 1 when something is damaged (with --repair: still), or could not be looked at.\n\n"
      "Examples:\n  quirectl verify\n  quirectl verify /nvme0/log0 /nvme1/log1\n  quirectl verify --repair /nvme0/log0 /nvme1/log1\n",
      cmd_verify},
     {"log dump", "PATH... [--segment N] [--records] [--from N] [--limit N]", "--segment --records --from --limit",

@@ -182,8 +182,8 @@ static void disk_unreadable(void *ctx, uint32_t device, int error) {
     store_give_up(((struct disk *)ctx)->store, device, "a part of it cannot be read, and deletions may stand there", error);
 }
 
-static bool disk_sealed(void *ctx, uint32_t segment, uint64_t *epoch) {
-    return pager_disk_sealed(((struct disk *)ctx)->core->pager, segment, epoch);
+static const struct pager_segment *disk_segment(void *ctx, uint32_t segment) {
+    return pager_disk_segment(((struct disk *)ctx)->core->pager, segment);
 }
 
 static bool disk_live(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
@@ -255,7 +255,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                                 .unreadable = disk_unreadable,
                                                 .ctx = disk};
     const struct scrub_hooks scrub_hooks = {
-        .sealed = disk_sealed, .live = disk_live, .damaged = disk_damaged, .read_failed = disk_read_failed, .ctx = disk};
+        .segment = disk_segment, .live = disk_live, .damaged = disk_damaged, .read_failed = disk_read_failed, .ctx = disk};
     struct store_pool pools[CONFIG_MAX_DOMAINS];
     for (uint32_t i = 0; i < core->n_pools; i++) {
         pools[i] = (struct store_pool){.base = core->pools[i]->base, .size_bytes = core->pools[i]->size_bytes};

@@ -7,6 +7,7 @@
 #include "proto/base/units.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum scrub_verdict { SCRUB_WHOLE, SCRUB_DAMAGED, SCRUB_UNREADABLE, SCRUB_PASSED_OVER };
 
@@ -20,6 +21,8 @@ struct scrub {
     bool restart; /* a new pass was asked for meanwhile */
     /* The segment that is looked at */
     bool open;
+    bool unread; /* it counts as such */
+    bool header; /* is there, as it was written */
     uint64_t epoch;
     struct walk walk;
     uint8_t *verdicts; /* enum scrub_verdict, one an entry */
@@ -34,6 +37,7 @@ struct scrub {
     struct disk_op op;
     struct iovec iov;
     struct scrub *left_behind; /* with its device that hangs */
+    uint8_t *told;             /* a bit a segment: damaged or unread, and logged; NULL: another scrub's now */
 };
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */
@@ -46,6 +50,11 @@ enum quire_status scrub_create(struct disk_env *env, const struct scrub_hooks *h
     scrub->env = env;
     scrub->hooks = *hooks;
     scrub->progress.segments = disk_set_segments(&env->set);
+    scrub->told = calloc(scrub->progress.segments / 8 + 1, 1);
+    if (scrub->told == NULL) {
+        free(scrub);
+        return QUIRE_NO_MEMORY;
+    }
     *out = scrub;
     return QUIRE_OK;
 }
@@ -66,6 +75,7 @@ void scrub_destroy(struct scrub **out) {
     }
     scrub_close_segment(scrub);
     scrub_destroy(&scrub->left_behind);
+    free(scrub->told);
     free(scrub);
     *out = NULL;
 }
@@ -80,7 +90,11 @@ void scrub_device_hangs(struct scrub **scrub, uint32_t device) {
     if (its != device || scrub_create(old->env, &old->hooks, &next) != QUIRE_OK) {
         return;
     }
+    free(next->told);
+    next->told = old->told;
+    old->told = NULL;
     next->progress = old->progress;
+    next->progress.pass_out_segments += old->open && !old->unread;
     next->bytes_per_s = old->bytes_per_s;
     next->requested_bytes_per_s = old->requested_bytes_per_s;
     next->restart = old->restart;
@@ -91,7 +105,8 @@ void scrub_device_hangs(struct scrub **scrub, uint32_t device) {
 static void scrub_begin_pass(struct scrub *scrub) {
     struct scrub_progress *p = &scrub->progress;
     p->segment = p->pass_segments = 0;
-    p->pass_records = p->pass_bytes = p->pass_damaged = p->pass_unreadable = 0;
+    p->pass_records = p->pass_bytes = p->pass_damaged = p->pass_unreadable = p->pass_unfound = 0;
+    p->pass_damaged_segments = p->pass_unread_segments = p->pass_out_segments = 0;
 }
 
 void scrub_set_rate(struct scrub *scrub, uint64_t bytes_per_s) {
@@ -141,10 +156,55 @@ static void scrub_report(struct scrub *scrub, const struct quire_log_entry *entr
              entry->at_units, verdict == SCRUB_DAMAGED ? "damaged" : "unreadable");
 }
 
-/* The segment may have been emptied, and even opened again, while it was read. */
-static bool scrub_still_there(const struct scrub *scrub) {
-    uint64_t epoch;
-    return scrub->hooks.sealed(scrub->hooks.ctx, scrub->walk.segment, &epoch) && epoch == scrub->epoch;
+static void scrub_read_failed(struct scrub *scrub, int error, uint64_t now_ns) {
+    uint32_t device;
+    disk_locate(&scrub->env->set, scrub->walk.segment, 0, &device);
+    scrub->hooks.read_failed(scrub->hooks.ctx, device, error, now_ns);
+}
+
+static const struct pager_segment *scrub_known(const struct scrub *scrub, uint32_t segment) {
+    return scrub->hooks.segment(scrub->hooks.ctx, segment);
+}
+
+/* The segment may have been emptied, and even opened again, while it was read; or its device is out of use now. */
+static bool scrub_still_there(struct scrub *scrub) {
+    const struct pager_segment *known = scrub_known(scrub, scrub->walk.segment);
+    scrub->progress.pass_out_segments += known->state == PAGER_SEGMENT_LOST && !scrub->unread;
+    return known->state == PAGER_SEGMENT_SEALED && known->epoch == scrub->epoch;
+}
+
+/* False: it was logged before, and was not found in order since. */
+static bool scrub_news(struct scrub *scrub) {
+    uint32_t segment = scrub->walk.segment;
+    if (scrub->told == NULL || (scrub->told[segment / 8] >> segment % 8 & 1)) {
+        return false;
+    }
+    scrub->told[segment / 8] |= (uint8_t)(1u << segment % 8);
+    return true;
+}
+
+/* Not all of the segment is looked at. */
+static void scrub_not_read(struct scrub *scrub, const char *why) {
+    if (scrub->unread) {
+        return;
+    }
+    scrub->unread = true;
+    scrub->progress.pass_unread_segments++;
+    if (scrub_news(scrub)) {
+        scrub->progress.unread_segments++;
+        log_warn("disk_unread", "disk tier: segment %u was not verified, or only a part of it: %s", scrub->walk.segment, why);
+    }
+}
+
+static void scrub_segment_damaged(struct scrub *scrub, const char *what, uint32_t unfound) {
+    struct scrub_progress *p = &scrub->progress;
+    p->pass_damaged_segments++;
+    p->pass_unfound += unfound;
+    if (scrub_news(scrub)) {
+        p->damaged_segments++;
+        log_warn("disk_damaged", "disk tier: segment %u: %s; of what can be read there now, a start would not find %u record%s",
+                 scrub->walk.segment, what, unfound, quire_s(unfound));
+    }
 }
 
 static void scrub_step_done(struct scrub *scrub) {
@@ -178,15 +238,13 @@ static void scrub_verified(struct work *work) { scrub_step_done(LOOP_CONTAINER(w
 
 /* A step of many records cannot be read: one by one, then. */
 static void scrub_unreadable(struct scrub *scrub) {
-    uint32_t device;
-    disk_locate(&scrub->env->set, scrub->walk.segment, 0, &device);
     if (scrub->to - scrub->from > 1) {
         scrub->single = scrub->to;
         scrub->busy = false;
         return;
     }
     scrub->verdicts[scrub->from] = SCRUB_UNREADABLE;
-    scrub->hooks.read_failed(scrub->hooks.ctx, device, scrub->op.error, scrub->op.done_ns);
+    scrub_read_failed(scrub, scrub->op.error, scrub->op.done_ns);
     scrub_step_done(scrub);
 }
 
@@ -238,7 +296,7 @@ static bool scrub_wanted(const struct scrub *scrub, const struct quire_log_entry
            (scrub->hooks.live == NULL || scrub->hooks.live(scrub->hooks.ctx, scrub->walk.segment, scrub->epoch, entry));
 }
 
-/* The next records that fit into one read together. False: there is none left. */
+/* The next records that fit into one read together. False: there is none left, or no memory. */
 static bool scrub_plan(struct scrub *scrub) {
     const uint32_t most = SCRUB_STEP_BYTES / scrub->env->set.geometry.unit_bytes;
     uint32_t end = 0;
@@ -267,33 +325,116 @@ static bool scrub_plan(struct scrub *scrub) {
         scrub->memory = disk_memory(&scrub->env->set, scrub->memory_units);
         scrub->memory_units = scrub->memory != NULL ? scrub->memory_units : 0;
     }
+    if (scrub->memory == NULL && end != 0) {
+        scrub_not_read(scrub, "no memory");
+    }
     return end != 0 && scrub->memory != NULL;
 }
 
 /* ---- segments ------------------------------------------------------------------------------------------------------------- */
 
+/* Of the records that are needed, a start would not find so many. */
+static uint32_t scrub_unfound(const struct scrub *scrub, const struct pager_segment *known) {
+    uint32_t found = 0;
+    if (!scrub->header && scrub->walk.footer_at == WALK_LOOK_FOR_FOOTER) {
+        return known->live_records; /* nothing tells its epoch: it is taken for clean */
+    }
+    for (uint32_t i = 0; scrub->hooks.live != NULL && i < scrub->walk.n_entries; i++) {
+        found += scrub_wanted(scrub, &scrub->walk.entries[i]);
+    }
+    return scrub->hooks.live != NULL && found < known->live_records ? known->live_records - found : 0;
+}
+
+/* Everything was read: is it what is known of the segment? With a footer that is, nothing is missing. */
+static void scrub_compare(struct scrub *scrub) {
+    const struct walk *walk = &scrub->walk;
+    const struct pager_segment *known = scrub_known(scrub, walk->segment);
+    bool same = !walk->walked && walk->n_entries == known->n_entries && walk->used_units == known->used_units;
+    uint32_t unfound = same ? 0 : scrub_unfound(scrub, known);
+    if (!scrub->header || (known->footer && !same) || unfound > 0) {
+        const char *what = scrub->header ? "its footer is damaged" : "its header and its footer are damaged";
+        what = same ? "its header is damaged" : known->footer || !scrub->header ? what : "a batch is damaged";
+        scrub_segment_damaged(scrub, what, unfound);
+    } else if (scrub->told != NULL) {
+        scrub->told[walk->segment / 8] &= (uint8_t) ~(1u << walk->segment % 8);
+    }
+}
+
+/* The same segment again, later. */
+static void scrub_put_off(struct scrub *scrub, uint64_t now_ns) {
+    scrub->busy = scrub->walking = false;
+    scrub->progress.segment = scrub->walk.segment;
+    scrub->progress.pass_segments--;
+    scrub->progress.pass_unread_segments -= scrub->unread;
+    scrub->next_ns = now_ns + SCRUB_AGAIN_NS;
+    scrub_close_segment(scrub);
+}
+
 static void scrub_walked(struct walk *walk) {
     struct scrub *scrub = walk->ctx;
-    scrub->busy = scrub->walking = false;
     if (walk->put_off) {
-        scrub->progress.segment = walk->segment;
-        scrub->progress.pass_segments--;
-        scrub->next_ns = walk->op.done_ns + SCRUB_AGAIN_NS;
-        scrub_close_segment(scrub);
+        scrub_put_off(scrub, walk->op.done_ns);
         return;
     }
-    if (walk->error != 0) {
-        uint32_t device;
-        disk_locate(&scrub->env->set, walk->segment, 0, &device);
-        scrub->hooks.read_failed(scrub->hooks.ctx, device, walk->error, walk->op.done_ns);
-    }
+    scrub->busy = scrub->walking = false;
     scrub->progress.bytes += walk->read_bytes;
     scrub->progress.pass_bytes += walk->read_bytes;
     scrub_pace(scrub, walk->op.done_ns, walk->read_bytes);
+    if (walk->error != 0) {
+        scrub_read_failed(scrub, walk->error, walk->op.done_ns);
+    }
+    if (scrub->restart || !scrub_still_there(scrub)) {
+        scrub_close_segment(scrub);
+        return;
+    }
     scrub->verdicts = calloc(walk->n_entries + 1, 1);
+    if (scrub->verdicts == NULL || walk->status == QUIRE_NO_MEMORY) {
+        scrub_not_read(scrub, "no memory");
+    } else if (walk->error != 0) {
+        scrub_not_read(scrub, strerror(walk->error));
+    } else if (!scrub->unread) {
+        scrub_compare(scrub);
+    }
     if (scrub->verdicts == NULL) {
         scrub_close_segment(scrub);
     }
+}
+
+static void scrub_header_read(struct disk_op *op) {
+    struct scrub *scrub = LOOP_CONTAINER(op, struct scrub, op);
+    const struct store_set *set = &scrub->env->set;
+    struct quire_log_segment_header header;
+    if (pager_is_passing(op->status)) {
+        scrub_put_off(scrub, op->done_ns);
+        return;
+    }
+    if (op->status != QUIRE_OK) {
+        scrub_read_failed(scrub, op->error, op->done_ns);
+        scrub_not_read(scrub, strerror(op->error));
+    } else {
+        scrub->header =
+            quire_log_segment_header_decode(&set->geometry, scrub->memory, set->set_id, scrub->walk.segment, &header) == QUIRE_OK &&
+            header.epoch == scrub->epoch;
+        scrub->progress.bytes += op->bytes;
+        scrub->progress.pass_bytes += op->bytes;
+    }
+    walk_begin(&scrub->walk);
+}
+
+/* Its header, then what it holds. */
+static void scrub_begin_segment(struct scrub *scrub) {
+    uint32_t device;
+    uint64_t offset = disk_locate(&scrub->env->set, scrub->walk.segment, 0, &device);
+    scrub->memory = disk_memory(&scrub->env->set, 1);
+    if (scrub->memory == NULL) {
+        scrub->busy = scrub->walking = false;
+        scrub_not_read(scrub, "no memory");
+        scrub_close_segment(scrub);
+        return;
+    }
+    scrub->memory_units = 1;
+    scrub->iov = (struct iovec){.iov_base = scrub->memory, .iov_len = disk_set_bytes(&scrub->env->set, 1)};
+    disk_env_io(scrub->env, &scrub->op, DISK_READ, device, offset, &scrub->iov, 1, scrub_header_read);
 }
 
 static void scrub_end_pass(struct scrub *scrub, uint64_t now_ns) {
@@ -302,9 +443,13 @@ static void scrub_end_pass(struct scrub *scrub, uint64_t now_ns) {
     if (p->requested) {
         p->requested = false;
         p->requests_done++;
-        log_info("disk_verified", "disk tier: %llu record%s in %u segment%s verified, %llu damaged, %llu unreadable",
-                 (unsigned long long)p->pass_records, quire_s(p->pass_records), p->pass_segments, quire_s(p->pass_segments),
-                 (unsigned long long)p->pass_damaged, (unsigned long long)p->pass_unreadable);
+        log_info(
+            "disk_verified",
+            "disk tier: %llu record%s in %u segment%s verified, %llu damaged, %llu unreadable; of the segments %u damaged, %u not read or "
+            "only in part, and %u more in files out of use",
+            (unsigned long long)p->pass_records, quire_s(p->pass_records), p->pass_segments, quire_s(p->pass_segments),
+            (unsigned long long)p->pass_damaged, (unsigned long long)p->pass_unreadable, p->pass_damaged_segments, p->pass_unread_segments,
+            p->pass_out_segments);
     }
     p->segment = 0;
     if (p->pass_segments == 0 || p->pass_records == 0) {
@@ -318,13 +463,17 @@ static bool scrub_open_segment(struct scrub *scrub) {
     if (p->segment == 0) {
         scrub_begin_pass(scrub);
     }
-    while (p->segment < p->segments && !scrub->hooks.sealed(scrub->hooks.ctx, p->segment, &scrub->epoch)) {
+    const struct pager_segment *known = NULL;
+    while (p->segment < p->segments && (known = scrub_known(scrub, p->segment))->state != PAGER_SEGMENT_SEALED) {
+        p->pass_out_segments += known->state == PAGER_SEGMENT_LOST;
         p->segment++;
     }
     if (p->segment >= p->segments) {
         return false;
     }
+    scrub->epoch = known->epoch;
     scrub->open = scrub->busy = scrub->walking = true;
+    scrub->unread = scrub->header = false;
     scrub->at = scrub->single = 0;
     scrub->units = scrub->read_units = 0;
     p->pass_segments++;
@@ -334,7 +483,7 @@ static bool scrub_open_segment(struct scrub *scrub) {
                                 .footer_at = WALK_LOOK_FOR_FOOTER,
                                 .done = scrub_walked,
                                 .ctx = scrub};
-    walk_begin(&scrub->walk);
+    scrub_begin_segment(scrub);
     return true;
 }
 

@@ -2,13 +2,17 @@
  * Scrubbing: sealed segments are read again and again at a bounded rate, and every record of theirs that is still needed is verified, so
  * that damage is found while there may still be a copy in memory, and not by a reader. One read at a time, into memory of its own.
  *
- * The same on request, over everything once and as fast as asked. What is damaged is told to the pager, which drops it when its index still
- * points there. Loop thread; sums run on the work pool. Times are given.
+ * A segment's header and footer are compared with what is known of it: they are what a start finds its records by. What could not be looked at
+ * counts, too: nobody is to take it for whole.
+ *
+ * The same on request, over everything once and as fast as asked. A record that is damaged is told to the pager, which drops it when its index still
+ * points there; a segment whose header or footer is stays in use. Loop thread; sums run on the work pool. Times are given.
  */
 #ifndef DAEMON_DISK_SCRUB_H
 #define DAEMON_DISK_SCRUB_H
 
 #include "daemon/disk/device.h"
+#include "pager/log/log.h"
 
 #define SCRUB_STEP_BYTES (1u << 20)         /* read at once */
 #define SCRUB_AGAIN_NS QUIRE_NS_PER_S       /* after a read that failed in a way that passes (pager_is_passing) */
@@ -16,8 +20,8 @@
 
 struct scrub;
 struct scrub_hooks {
-    /* May it be looked at now: full, in use, and of which epoch. */
-    bool (*sealed)(void *ctx, uint32_t segment, uint64_t *epoch);
+    /* What is known of it now; it is looked at while it is SEALED. */
+    const struct pager_segment *(*segment)(void *ctx, uint32_t segment);
     /* Is this record still needed? NULL: nobody knows. */
     bool (*live)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
     /* True: it was needed, and has been dropped. */
@@ -32,7 +36,12 @@ struct scrub_progress {
     uint32_t segments;      /* of all */
     uint32_t pass_segments; /* looked at in this pass, or the last one */
     uint64_t pass_records, pass_bytes, pass_damaged, pass_unreadable;
+    uint32_t pass_damaged_segments;                       /* their header or footer is, or records that are needed there are not found */
+    uint64_t pass_unfound;                                /* these records: they can be read, but no start would find them */
+    uint32_t pass_unread_segments;                        /* not looked at, or only at a part: a read failed, or there was no memory */
+    uint32_t pass_out_segments;                           /* in files out of use */
     uint64_t passes, records, bytes, damaged, unreadable; /* since the start */
+    uint64_t damaged_segments, unread_segments;           /* likewise; one that stays so counts once */
     uint64_t requests_done;
 };
 

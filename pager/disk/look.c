@@ -1,10 +1,8 @@
 /* What whoever scrubs the disk asks: may a segment be looked at, and is a record in it still needed? */
 #include "pager/disk/internal.h"
 
-bool pager_disk_sealed(const struct pager *pager, uint32_t segment, uint64_t *epoch) {
-    const struct pager_segment *s = pager_log_segment(pager->disk->log, segment);
-    *epoch = s->epoch;
-    return s->state == PAGER_SEGMENT_SEALED;
+const struct pager_segment *pager_disk_segment(const struct pager *pager, uint32_t segment) {
+    return pager_log_segment(pager->disk->log, segment);
 }
 
 bool pager_disk_is_live(const struct pager *pager, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {

@@ -315,6 +315,7 @@ void pager_log_found(struct pager_log *log, uint32_t segment, enum pager_segment
     row->s.state = PAGER_SEGMENT_SEALED;
     row->s.used_units = (uint32_t)quire_min_u64(used_units, log->shape.geometry.segment_units);
     row->s.n_entries = n_entries;
+    row->s.footer = used_units < log->shape.geometry.segment_units;
     log->order[((uint64_t)log->first_order + log->n_order++) % log->n_rows] = segment;
     log->sorted = false;
 }

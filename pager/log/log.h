@@ -52,6 +52,7 @@ struct pager_segment {
     uint32_t writing; /* batches under way */
     uint32_t n_entries;
     uint8_t state, device;
+    bool footer; /* SEALED: one is there, as far as is known */
 };
 
 /* INVALID: a shape out of range (fewer than reserve + 2 segments for each device, too many units). */

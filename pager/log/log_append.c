@@ -336,6 +336,7 @@ uint64_t pager_log_sealed(struct pager_log *log, uint32_t segment, bool ok) {
     if (row->s.state != PAGER_SEGMENT_LOST) {
         assert(row->s.state == PAGER_SEGMENT_SEALING && row->s.writing == 0);
         row->s.state = PAGER_SEGMENT_SEALED;
+        row->s.footer = ok;
     }
     return tail;
 }

@@ -31,8 +31,8 @@ static void go_on(struct sim *sim, struct scrub *scrub, void (*run)(struct sim *
 static uint64_t rest_ns(struct sim *sim) { return sim->calm ? QUIRE_NS_PER_S : sim_between(sim, 1, 20) * SIM_MS; }
 
 static bool still_there(struct sim *sim, const struct scrub *scrub) {
-    uint64_t epoch;
-    return pager_disk_sealed(sim->pager, scrub->segment, &epoch) && epoch == scrub->epoch;
+    const struct pager_segment *s = pager_disk_segment(sim->pager, scrub->segment);
+    return s->state == PAGER_SEGMENT_SEALED && s->epoch == scrub->epoch;
 }
 
 static void open_segment(struct sim *sim, struct sim_task *task) {
@@ -43,7 +43,8 @@ static void open_segment(struct sim *sim, struct sim_task *task) {
         n_segments += sim->config.shape.segments[i];
     }
     scrub->segment = (scrub->segment + 1) % n_segments;
-    if (!pager_disk_sealed(sim->pager, scrub->segment, &scrub->epoch)) {
+    scrub->epoch = pager_disk_segment(sim->pager, scrub->segment)->epoch;
+    if (!still_there(sim, scrub)) {
         go_on(sim, scrub, open_segment, rest_ns(sim));
         return;
     }

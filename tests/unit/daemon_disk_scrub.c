@@ -5,7 +5,7 @@
 #define MAX_DAMAGED 64
 
 struct pager_double {
-    uint64_t epochs[DOUBLE_FILES * DOUBLE_SEGMENTS]; /* of sealed segments; 0: not sealed */
+    struct pager_segment segments[DOUBLE_FILES * DOUBLE_SEGMENTS];
     struct quire_log_entry damaged[MAX_DAMAGED];
     uint32_t n_damaged, n_failed;
     const struct quire_log_entry *dead; /* not needed any more */
@@ -14,13 +14,14 @@ struct pager_double {
     struct double_io *io;
 };
 
-static bool pager_sealed(void *ctx, uint32_t segment, uint64_t *epoch) {
+static const struct pager_segment *pager_segment(void *ctx, uint32_t segment) {
+    static struct pager_segment told;
     struct pager_double *pager = ctx;
-    *epoch = pager->epochs[segment];
+    told = pager->segments[segment];
     if (pager->empties == segment) {
-        pager->epochs[segment]++;
+        pager->segments[segment].epoch++;
     }
-    return *epoch != 0;
+    return &told;
 }
 static bool pager_live(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
     struct pager_double *pager = ctx;
@@ -29,7 +30,7 @@ static bool pager_live(void *ctx, uint32_t segment, uint64_t epoch, const struct
 }
 static bool pager_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
     struct pager_double *pager = ctx;
-    cr_assert_eq(epoch, pager->epochs[segment]);
+    cr_assert_eq(epoch, pager->segments[segment].epoch);
     cr_assert(pager->n_damaged < MAX_DAMAGED);
     pager->damaged[pager->n_damaged++] = *entry;
     return !pager->gone;
@@ -44,7 +45,7 @@ static void pager_failed(void *ctx, uint32_t device, int error, uint64_t now_ns)
 static struct scrub *scrub_over(struct double_tier *tier, struct pager_double *pager) {
     struct scrub *scrub;
     struct scrub_hooks hooks = {
-        .sealed = pager_sealed, .live = pager_live, .damaged = pager_damaged, .read_failed = pager_failed, .ctx = pager};
+        .segment = pager_segment, .live = pager_live, .damaged = pager_damaged, .read_failed = pager_failed, .ctx = pager};
     pager->io = &tier->io;
     cr_assert_eq(scrub_create(&tier->env, &hooks, &scrub), QUIRE_OK);
     cr_assert_eq(scrub_deadline(scrub), UINT64_MAX);
@@ -61,12 +62,23 @@ static void scrub_run(struct double_tier *tier, struct scrub *scrub, uint64_t un
     }
 }
 
+/* As the log's books have it, with every record still needed. */
+static void pager_knows(struct pager_double *pager, const struct double_batch *batch) {
+    const struct pager_disk_wish *wish = &batch->wish;
+    pager->segments[wish->segment] = (struct pager_segment){.epoch = wish->epoch,
+                                                            .live_records = wish->n_pieces,
+                                                            .used_units = wish->at_units + wish->size_units,
+                                                            .n_entries = wish->n,
+                                                            .state = PAGER_SEGMENT_SEALED,
+                                                            .footer = true};
+}
+
 static struct double_batch *sealed_batch(struct double_tier *tier, struct dice *dice, struct pager_double *pager, uint32_t segment,
                                          uint64_t epoch, uint32_t n) {
     struct double_batch *batch = double_batch(tier, dice, segment, epoch, 1, n, 5);
     double_turn(tier);
     cr_assert_eq(double_seal(tier, &batch, 1), QUIRE_OK);
-    pager->epochs[segment] = epoch;
+    pager_knows(pager, batch);
     return batch;
 }
 
@@ -165,7 +177,7 @@ Test(daemon_disk_scrub, an_unreadable_record) {
     struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 4);
     struct scrub *scrub = scrub_over(tier, &pager);
     scrub_verify_now(scrub, 0);
-    for (uint32_t i = 0; i < 2; i++) { /* trailer, footer */
+    for (uint32_t i = 0; i < 3; i++) { /* header, trailer, footer */
         scrub_turn(scrub, tier->io.clock_ns);
         disk_env_flush(&tier->env);
         double_reap(&tier->io.io, 1);
@@ -208,14 +220,14 @@ Test(daemon_disk_scrub, a_large_record) {
     batch->ticket = double_wish(tier, PAGER_DISK_WRITE, wish);
     double_turn(tier);
     cr_assert_eq(double_seal(tier, &batch, 1), QUIRE_OK);
-    pager.epochs[0] = 1;
+    pager_knows(&pager, batch);
     struct scrub *scrub = scrub_over(tier, &pager);
     for (uint32_t round = 0; round < 2; round++) {
         uint32_t n_reads = tier->io.n_reads;
         uint64_t begun_ns = tier->io.clock_ns;
         scrub_verify_now(scrub, 1 << 20);
         scrub_run(tier, scrub, UINT64_MAX - 1);
-        cr_assert_eq(tier->io.n_reads - n_reads, 2 + 3); /* trailer and footer; 2 MiB and the directory */
+        cr_assert_eq(tier->io.n_reads - n_reads, 3 + 3); /* header, trailer and footer; 2 MiB and the directory */
         cr_assert_geq(tier->io.clock_ns - begun_ns, 2 * QUIRE_NS_PER_S);
         cr_assert_eq(pager.n_damaged, round);
         double_flip(tier, 0, (uint64_t)batch->entries[0].at_units * DOUBLE_UNIT + batch->entries[0].size_bytes - 1, 1);
@@ -314,10 +326,11 @@ Test(daemon_disk_scrub, a_drive_hangs) {
     tier->io.hold = false;
     disk_env_give_up(&tier->env, 0);
     scrub_device_hangs(&scrub, 0);
-    pager.epochs[2] = 0;
+    pager.segments[2].state = PAGER_SEGMENT_LOST;
     scrub_run(tier, scrub, UINT64_MAX - 1);
     cr_assert_eq(scrub_progress(scrub)->requests_done, 1);
     cr_assert_eq(scrub_progress(scrub)->pass_records, b->wish.n_pieces);
+    cr_assert_eq(scrub_progress(scrub)->pass_out_segments, 1, "what was not verified is told");
     hanging->next = NULL;
     hanging->status = QUIRE_SYSTEM;
     hanging->error = EIO;
@@ -327,5 +340,135 @@ Test(daemon_disk_scrub, a_drive_hangs) {
     scrub_destroy(&scrub);
     free(a);
     free(b);
+    double_tier_close(tier);
+}
+
+static const struct scrub_progress *verify_all(struct double_tier *tier, struct scrub *scrub) {
+    scrub_verify_now(scrub, 0);
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    return scrub_progress(scrub);
+}
+
+/*
+ * While the daemon runs, somebody overwrites what a start finds a segment's records by. Each record is whole and can be read, and yet the segment
+ * is damaged: it is told, with how many records would be gone, as long as it is so; in the sums since the start it counts once.
+ */
+Test(daemon_disk_scrub, headers_and_footers_destroyed) {
+    struct dice dice = dice_printed("scrub headers");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30), *other = sealed_batch(tier, &dice, &pager, 12, 6, 30);
+    const uint64_t header = 0, trailer = (DOUBLE_SEGMENT_UNITS - 1) * DOUBLE_UNIT, head = DOUBLE_UNIT;
+    const uint64_t footer = trailer - quire_log_footer_units(&tier->env.set.geometry, 30) * DOUBLE_UNIT;
+    const uint32_t n = batch->wish.n_pieces, n_other = other->wish.n_pieces;
+    const struct {
+        uint64_t places[3];
+        uint32_t n, unfound, records;
+    } harms[] = {
+        {{header}, 1, 0, n},
+        {{trailer}, 1, 0, n},
+        {{footer}, 1, 0, n},
+        {{header, trailer}, 2, n, n},
+        {{header, footer}, 2, 0, n},
+        {{trailer, head}, 2, n, 0},
+        {{header, trailer, head}, 3, n, 0},
+    };
+    struct scrub *scrub = scrub_over(tier, &pager);
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(harms); i++) {
+        for (uint32_t flip = 0; flip < harms[i].n; flip++) {
+            double_flip(tier, 2, harms[i].places[flip], 1);
+        }
+        for (uint32_t pass = 0; pass < 2; pass++) {
+            const struct scrub_progress *p = verify_all(tier, scrub);
+            cr_assert_eq(p->pass_damaged_segments, 1, "harm %u", i);
+            cr_assert_eq(p->pass_unfound, harms[i].unfound, "harm %u: %" PRIu64 " unfound", i, p->pass_unfound);
+            cr_assert_eq(p->pass_records, harms[i].records + n_other, "harm %u", i);
+            cr_assert_eq(p->damaged_segments, i + 1);
+            cr_assert(p->pass_unread_segments == 0 && p->pass_out_segments == 0 && pager.n_damaged == 0);
+        }
+        for (uint32_t flip = 0; flip < harms[i].n; flip++) {
+            double_flip(tier, 2, harms[i].places[flip], 1);
+        }
+        cr_assert_eq(verify_all(tier, scrub)->pass_damaged_segments, 0);
+    }
+    scrub_destroy(&scrub);
+    free(batch);
+    free(other);
+    double_tier_close(tier);
+}
+
+/* The write of its footer failed, and the daemon knows: that there is none is no damage, and its records are found by their batches. */
+Test(daemon_disk_scrub, without_a_footer) {
+    struct dice dice = dice_printed("scrub no footer");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = double_batch(tier, &dice, 2, 5, 1, 30, 5);
+    double_turn(tier);
+    pager_knows(&pager, batch);
+    pager.segments[2].footer = false;
+    struct scrub *scrub = scrub_over(tier, &pager);
+    const struct scrub_progress *p = verify_all(tier, scrub);
+    cr_assert(p->pass_damaged_segments == 0 && p->pass_unfound == 0 && p->pass_records == batch->wish.n_pieces);
+    double_flip(tier, 2, DOUBLE_UNIT, 1);
+    verify_all(tier, scrub);
+    cr_assert(p->pass_damaged_segments == 1 && p->pass_unfound == batch->wish.n_pieces && p->pass_records == 0);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
+/* The drive fails a few reads, whichever they are: a segment whose header, footer or heads could not be read is not taken for whole. */
+Test(daemon_disk_scrub, a_segment_that_cannot_be_read) {
+    struct dice dice = dice_printed("scrub unread");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30), *other = sealed_batch(tier, &dice, &pager, 12, 6, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    for (uint32_t reads = 0; reads < 3; reads++) { /* that end well before */
+        scrub_verify_now(scrub, 0);
+        for (uint32_t i = 0; i < reads; i++) {
+            scrub_turn(scrub, tier->io.clock_ns);
+            disk_env_flush(&tier->env);
+            double_reap(&tier->io.io, 1);
+        }
+        tier->io.fail_reads = 3;
+        double_turn(tier);
+        scrub_run(tier, scrub, UINT64_MAX - 1);
+        const struct scrub_progress *p = scrub_progress(scrub);
+        cr_assert_eq(p->pass_unread_segments, 1, "%u reads ended well before", reads);
+        cr_assert_eq(p->unread_segments, reads + 1);
+        cr_assert(p->pass_damaged_segments == 0 && p->pass_out_segments == 0 && pager.n_damaged == 0);
+        cr_assert_eq(verify_all(tier, scrub)->pass_unread_segments, 0);
+    }
+    scrub_destroy(&scrub);
+    free(batch);
+    free(other);
+    double_tier_close(tier);
+}
+
+/* The drive of one file fails under a verification and is taken out of use: its segments are told as not verified, then and later. */
+Test(daemon_disk_scrub, a_drive_is_lost) {
+    struct dice dice = dice_printed("scrub lost");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30), *other = sealed_batch(tier, &dice, &pager, 12, 6, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_verify_now(scrub, 0);
+    scrub_turn(scrub, tier->io.clock_ns);
+    tier->io.fail_reads = UINT32_MAX;
+    disk_env_flush(&tier->env);
+    for (uint32_t i = 0; i < DOUBLE_SEGMENTS; i++) {
+        pager.segments[i].state = PAGER_SEGMENT_LOST;
+    }
+    double_turn(tier);
+    tier->io.fail_reads = 0;
+    scrub_run(tier, scrub, UINT64_MAX - 1);
+    const struct scrub_progress *p = scrub_progress(scrub);
+    cr_assert(p->requests_done == 1 && p->pass_records == other->wish.n_pieces);
+    cr_assert_eq(p->pass_out_segments + p->pass_unread_segments, DOUBLE_SEGMENTS - 2, "from the one on that was looked at");
+    cr_assert_eq(verify_all(tier, scrub)->pass_out_segments, DOUBLE_SEGMENTS);
+    scrub_destroy(&scrub);
+    free(batch);
+    free(other);
     double_tier_close(tier);
 }
