@@ -2,7 +2,7 @@
 #include "daemon/admin.h"
 
 #include "daemon/disk/disk.h"
-#include "daemon/disk/faults.h"
+#include "daemon/disk/rehearse.h"
 #include "proto/status.h"
 
 static enum quire_status admin_has_disk(const struct admin_call *call) {
@@ -52,23 +52,27 @@ enum quire_status admin_verify(const struct admin_call *call) {
 
 /* ---- faults --------------------------------------------------------------------------------------------------------------- */
 
-/* The layer over the backend that fails by rule. */
-static enum quire_status admin_faults(const struct admin_call *call, struct disk_io **io) {
+static struct disk_io *admin_backend(const struct admin_call *call) {
     const char *why;
     bool registered;
+    return disk_backend(call->core->disk_tier, &why, &registered);
+}
+
+/* The layer over the backend that fails by rule. */
+static enum quire_status admin_faults(const struct admin_call *call, struct disk_io **io) {
     QUIRE_FORWARD(admin_has_disk(call));
     if (!call->core->config.allow_faults) {
         call->reply->text =
             admin_text(call, "this quired does not let its disk be made to fail: start one with --allow-faults to rehearse");
         return QUIRE_DENIED;
     }
-    *io = disk_backend(call->core->disk_tier, &why, &registered);
+    *io = admin_backend(call);
     return QUIRE_OK;
 }
 
 static enum quire_status admin_faults_tell(const struct admin_call *call, const struct disk_io *io) {
     struct disk_fault list[DISK_FAULTS_MAX];
-    uint32_t n = faults_list(io, list, DISK_FAULTS_MAX);
+    uint32_t n = rehearse_list(io, list, DISK_FAULTS_MAX);
     Quire__Wire__FaultInfo *infos = arena_zalloc(call->arena, n + 1, sizeof *infos);
     call->reply->faults = arena_zalloc(call->arena, n + 1, sizeof *call->reply->faults);
     if (infos == NULL || call->reply->faults == NULL) {
@@ -86,10 +90,10 @@ static enum quire_status admin_faults_tell(const struct admin_call *call, const 
     return QUIRE_OK;
 }
 
+/* Also of the configuration's rules, for which nobody needs leave. */
 enum quire_status admin_fault_list(const struct admin_call *call) {
-    struct disk_io *io;
-    QUIRE_FORWARD(admin_faults(call, &io));
-    return admin_faults_tell(call, io);
+    QUIRE_FORWARD(admin_has_disk(call));
+    return admin_faults_tell(call, admin_backend(call));
 }
 
 enum quire_status admin_fault_add(const struct admin_call *call) {
@@ -98,7 +102,7 @@ enum quire_status admin_fault_add(const struct admin_call *call) {
     char why[256] = "", text[DISK_FAULT_TEXT_BYTES];
     uint32_t id;
     QUIRE_FORWARD(admin_faults(call, &io));
-    enum quire_status status = disk_fault_parse(call->request->text, &rule, why, sizeof why);
+    enum quire_status status = rehearse_parse(call->request->text, disk_files(call->core->disk_tier)->n_files, &rule, why, sizeof why);
     if (status != QUIRE_OK) {
         call->reply->text = admin_text(call, why);
         return status;

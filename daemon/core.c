@@ -330,16 +330,18 @@ uint64_t core_heartbeat_age_ms(const struct core *core) {
     return now_ns > beat_ns ? (now_ns - beat_ns) / QUIRE_NS_PER_MS : 0;
 }
 
-void core_apply_config(struct core *core, const struct config *config) {
+enum quire_status core_apply_config(struct core *core, const struct config *config, const char **why) {
+    enum quire_status status = QUIRE_OK;
     struct config *running = &core->config;
     config_take_live(running, config);
     const struct ingest_limits limits = ingest_limits_of(running);
     ingest_set_limits(core->ingest, &limits);
     pager_set_options(core->pager, &running->pager);
     if (core->disk_tier != NULL) {
-        disk_apply_config(core->disk_tier);
+        status = disk_apply_config(core->disk_tier, why);
     }
     log_setup(running->log_level, running->log_json);
+    return status;
 }
 
 void core_set_metrics_address(struct core *core, const char *address) {

@@ -27,8 +27,9 @@ enum quire_status core_call(struct core *core, void (*fn)(struct core *core, voi
 /* Milliseconds since the loop last came round. Thread-safe. */
 uint64_t core_heartbeat_age_ms(const struct core *core);
 
-/* Applies a reloaded configuration (loop thread): what can change. */
-void core_apply_config(struct core *core, const struct config *config);
+/* Applies a reloaded configuration (loop thread): what can change. Not OK: a part of it was refused, *why (the core's) tells which; the rest is in
+   force. */
+enum quire_status core_apply_config(struct core *core, const struct config *config, const char **why);
 
 /* Fills the sections of an administrative reply (loop thread): the same answers serve quirectl and /metrics. The reply's memory is the
    core's arena until the next call. */
@@ -38,7 +39,7 @@ void core_admin(struct core *core, const Quire__Wire__AdminRequest *request, Qui
 void core_set_metrics_address(struct core *core, const char *address);
 /* What a reload did: in a sentence for people, and as names of options, separated by ", ". */
 struct core_reloaded {
-    char text[1200], changed[512], needs_restart[512];
+    char text[1700], changed[512], needs_restart[512];
 };
 typedef enum quire_status core_reload(void *ctx, struct core_reloaded *done);
 /* Called by core_admin for QUIRE_ADMIN_RELOAD, set by main: re-reads the configuration; what it did answers the operator. */

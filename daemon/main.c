@@ -85,11 +85,16 @@ static enum quire_status reload(void *ctx, struct core_reloaded *done) {
     config_take_live(&quired.running, &wanted);
     log_setup(quired.running.log_level, quired.running.log_json);
     steward_set_drain(quired.steward, quired.running.drain_ms);
-    core_apply_config(quired.core, &quired.running);
-    snprintf(done->text, sizeof done->text, "%.400s: changed: %.380s; needs a restart: %.380s", source[0] != '\0' ? source : "no file",
-             done->changed[0] != '\0' ? done->changed : "nothing", fixed ? done->needs_restart : "nothing");
+    const char *refused = "";
+    status = core_apply_config(quired.core, &quired.running, &refused);
+    int n =
+        snprintf(done->text, sizeof done->text, "%.400s: changed: %.380s; needs a restart: %.380s", source[0] != '\0' ? source : "no file",
+                 done->changed[0] != '\0' ? done->changed : "nothing", fixed ? done->needs_restart : "nothing");
+    if (status != QUIRE_OK) {
+        snprintf(done->text + n, sizeof done->text - (size_t)n, "; refused: %s", refused);
+    }
     (fixed ? log_warn("reloaded", "%s", done->text) : log_info("reloaded", "%s", done->text));
-    return QUIRE_OK;
+    return status;
 }
 
 /* ---- set-up and its mirror ---------------------------------------------------------------------------------------------------- */

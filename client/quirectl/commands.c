@@ -75,11 +75,12 @@ const struct command commands[] = {
     {"fault list", "", "", "the rules that make the disk fail, and how often each did", "Examples:\n  quirectl fault list\n",
      cmd_fault_list},
     {"fault add", "RULE", "", "let the disk fail by a rule, to rehearse",
-     "Only when quired was started with --allow-faults. A rule is OPERATION:ACTION[,WHERE|WHEN]...\n"
+     "Only when quired was started with --allow-faults. `fault list` always shows what is at work. A rule is "
+     "OPERATION:ACTION[,WHERE|WHEN]...\n"
      "  OPERATION  read, write, sync\n"
      "  ACTION     delay=TIME, error=EIO (ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT, ENOMEM, …), tear=failure, tear=success,\n"
      "             corrupt=BITS, fill=SIZE\n"
-     "  WHERE      file=N, offset=FROM-TO\n"
+     "  WHERE      file=N (of the set, from 0), offset=FROM-TO (bytes of the file; not for sync)\n"
      "  WHEN       probability=P, seed=N, count=N\n\n"
      "Examples:\n  quirectl fault add read:delay=20ms\n  quirectl fault add read:error=EIO,probability=0.01,file=0\n"
      "  quirectl fault add write:tear=success,count=1\n",

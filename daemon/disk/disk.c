@@ -598,12 +598,14 @@ void disk_populated(struct disk *disk, uint32_t domain) {
     disk->registered = registered && disk->registered;
 }
 
-void disk_apply_config(struct disk *disk) {
+enum quire_status disk_apply_config(struct disk *disk, const char **why) {
     const struct config *config = &disk->core->config;
     pager_disk_set_options(disk->core->pager, &config->disk.pager);
     scrub_set_rate(disk->scrub, config->disk.scrub_bytes_per_s);
     stalls_set(&disk->stalls, config->disk.stall_warn_ms, config->disk.stall_limit_ms);
     rehearse_apply(&disk->rehearsal, disk->io, config);
+    *why = disk->rehearsal.why;
+    return disk->rehearsal.refused;
 }
 
 /* Whoever does not answer now is not waited for: the time is for those that do. */

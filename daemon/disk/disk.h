@@ -38,7 +38,8 @@ void disk_submit(struct disk *disk);
 uint64_t disk_deadline(const struct disk *disk);
 /* Pages of a pool were taken from the system: what is there is made known to the backend. */
 void disk_populated(struct disk *disk, uint32_t domain);
-void disk_apply_config(struct disk *disk);
+/* Not OK: rules of faults were refused, and why; the rest is in force. */
+enum quire_status disk_apply_config(struct disk *disk, const char **why);
 
 /* Stopping: everything is to be written. disk_flushed: the pager said that it is, or has failed. */
 void disk_flush(struct disk *disk);

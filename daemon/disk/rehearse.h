@@ -11,6 +11,8 @@
 struct rehearsal {
     uint32_t ids[CONFIG_MAX_FAULTS]; /* of the rules that came from the configuration */
     uint32_t n;
+    enum quire_status refused; /* how the last one ended that is not at work; OK: all are */
+    char why[400];             /* which, and the reason; empty: none */
 };
 
 /* Whether the layer of faults is needed at all: it is laid once, at the start. */
@@ -20,7 +22,10 @@ bool rehearse_wanted(const struct config *config);
  * accident.
  */
 void rehearse_apply(struct rehearsal *rehearsal, struct disk_io *io, const struct config *config);
-/* The rules at work, the configuration's and others; 0 without the layer. */
+/* A rule's text; INVALID, and why: it is none, or of a file that a set of so many has not. */
+enum quire_status rehearse_parse(const char *text, uint32_t n_files, struct disk_fault_rule *rule, char *why, size_t why_bytes);
+/* The rules at work, the configuration's and others, up to max; returns how many: 0 without the layer. */
+uint32_t rehearse_list(const struct disk_io *io, struct disk_fault *list, uint32_t max);
 uint32_t rehearse_rules(const struct disk_io *io);
 /* What does the work beneath. */
 const struct disk_io *rehearse_backend(const struct disk_io *io);

@@ -120,7 +120,8 @@ run("verify", "--repair", *paths, code=1, text="stop it first")
 run("log", "dump", *paths, text="it changes meanwhile")
 run("block", "show", key(7), "--ns", "story", text="segment")
 run("ns", "show", "story", text="on disk")
-run("fault", "list", code=5, text="--allow-faults")
+run("fault", "list", text="no rule")
+run("fault", "add", "read:delay=1ms", code=5, text="--allow-faults")
 worker.quit()
 
 # As after a power cut.

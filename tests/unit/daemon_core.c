@@ -132,7 +132,8 @@ static double counter(struct frames_client *from, const char *name) {
 static void set_rate(struct core *core, void *arg) {
     struct config config = core->config;
     config.prefill_tokens_per_s = *(uint32_t *)arg;
-    core_apply_config(core, &config);
+    const char *why;
+    cr_assert_eq(core_apply_config(core, &config, &why), QUIRE_OK);
 }
 Test(daemon_core, readers_tell_and_savings_are_counted, .init = start) {
     quire__wire__hello_ack__free_unpacked(frames_hello(&client), NULL);

@@ -1,6 +1,7 @@
 /* What an operator sees of the disk tier while a real core runs on a real file: status, counters, metrics, and what a reload changes. */
 #include "daemon/admin.h"
 #include "daemon/disk/disk.h"
+#include "daemon/disk/faults.h"
 #include "daemon/metrics.h"
 #include "daemon_frames.h"
 
@@ -177,7 +178,9 @@ Test(daemon_disk_status, every_byte_counts) {
     stop();
 }
 
-static void reload(struct core *core, void *arg) { core_apply_config(core, arg); }
+static enum quire_status reloaded;
+static const char *reload_why; /* the core's */
+static void reload(struct core *core, void *arg) { reloaded = core_apply_config(core, arg, &reload_why); }
 
 /* Deletions beyond their part of the write budget are refused: the answer says why, and when to come again; then they are done. */
 Test(daemon_disk_status, deletions_over_budget, .init = start) {
@@ -302,8 +305,44 @@ Test(daemon_disk_status, faults_by_reload, .init = start) {
         cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
         Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
         cr_expect_eq(reply->disk->faults, n);
+        cr_expect_eq(reloaded, QUIRE_OK);
         quire__wire__admin_reply__free_unpacked(reply, NULL);
     }
+    stop();
+}
+
+static struct disk_io *backend(const struct core *core) {
+    const char *why;
+    bool registered;
+    return disk_backend(core->disk_tier, &why, &registered);
+}
+static void as_many_as_there_may_be(struct core *core, void *arg) {
+    struct disk_fault_rule rule;
+    char why[256];
+    uint32_t id;
+    (void)arg;
+    cr_assert_eq(disk_fault_parse("read:delay=1ms", &rule, why, sizeof why), QUIRE_OK);
+    while (faults_add(backend(core), &rule, &id) == QUIRE_OK) {
+    }
+}
+
+/* A reload whose rules cannot be at work says so, and why: the operator has no room left for it, or the rule names a file that there is not. */
+Test(daemon_disk_status, faults_that_a_reload_refuses, .init = start) {
+    static struct config wanted;
+    wanted = daemon_.config;
+    wanted.n_faults = 1;
+    snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms,file=1");
+    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_expect_eq(reloaded, QUIRE_INVALID);
+    cr_expect_not_null(strstr(reload_why, "file=1: the set has 1"), "%s", reload_why);
+    cr_assert_eq(core_call(daemon_.core, as_many_as_there_may_be, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms,file=0");
+    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_expect_eq(reloaded, QUIRE_TOO_LARGE);
+    cr_expect_not_null(strstr(reload_why, "there are 64 rules already"), "%s", reload_why);
+    wanted.n_faults = 0;
+    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_expect_eq(reloaded, QUIRE_OK);
     stop();
 }
 

@@ -141,6 +141,7 @@ Test(daemon_disk_verbs, faults) {
     uint32_t first = reply->faults[0]->id;
     drop(reply);
     refused(QUIRE_ADMIN_FAULT_ADD, "read:explode", 0, QUIRE_INVALID, "explode");
+    refused(QUIRE_ADMIN_FAULT_ADD, "read:error=EIO,file=99", 0, QUIRE_INVALID, "file=99: the set has 1");
     refused(QUIRE_ADMIN_FAULT_CLEAR, "", 12345, QUIRE_NOT_FOUND, "no rule 12345");
     refused(QUIRE_ADMIN_FAULT_CLEAR, "", (1ull << 32) + first, QUIRE_NOT_FOUND, "no rule");
     reply = ask(QUIRE_ADMIN_FAULT_CLEAR, "", first, QUIRE_OK);
@@ -157,13 +158,25 @@ Test(daemon_disk_verbs, faults) {
     stop();
 }
 
-/* Nobody lets a disk fail that was not said to be for rehearsals. */
+/* Nobody lets a disk fail that was not said to be for rehearsals; but what the configuration lets it do is shown. */
 Test(daemon_disk_verbs, faults_are_not_for_everybody) {
     configure(true, false);
     start();
-    for (uint32_t verb = QUIRE_ADMIN_FAULT_LIST; verb <= QUIRE_ADMIN_FAULT_CLEAR; verb++) {
+    Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_FAULT_LIST, "", 0, QUIRE_OK);
+    cr_expect_eq(reply->n_faults, 0);
+    drop(reply);
+    for (uint32_t verb = QUIRE_ADMIN_FAULT_ADD; verb <= QUIRE_ADMIN_FAULT_CLEAR; verb++) {
         refused(verb, "read:error=EIO", 0, QUIRE_DENIED, "--allow-faults");
     }
+    stop();
+    configure(true, false);
+    daemon_.config.n_faults = 1;
+    snprintf(daemon_.config.faults[0], sizeof daemon_.config.faults[0], "read:delay=1ms");
+    start();
+    reply = ask(QUIRE_ADMIN_FAULT_LIST, "", 0, QUIRE_OK);
+    cr_assert_eq(reply->n_faults, 1);
+    cr_expect_str_eq(reply->faults[0]->rule, "read:delay=1ms");
+    drop(reply);
     stop();
 }
 

@@ -79,7 +79,10 @@ static void stop(void) {
     stop_at_once();
 }
 
-static void reload(struct core *core, void *arg) { core_apply_config(core, arg); }
+static void reload(struct core *core, void *arg) {
+    const char *why;
+    cr_assert_eq(core_apply_config(core, arg, &why), QUIRE_OK);
+}
 /* NULL: the disk is as it should be. */
 static void disk_rule(const char *rule) {
     static struct config wanted;
