@@ -336,15 +336,28 @@ static void loose_ended(struct pager *pager, struct pager_op *op, enum quire_sta
     pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_LET_GO);
 }
 
-/* Read for the second time since it left memory, be it that only a part was the first time: it stays. */
+static bool is_alone(const struct pager_domain *domain, const struct pager_block *block, uint32_t group) {
+    for (uint32_t slot = block->record; slot != PAGER_NO_RECORD; slot = domain->records[slot].next) {
+        if (domain->records[slot].group != group && pager_record_has_bytes(&domain->records[slot])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Read for the second time since it left memory, be it that only a part was the first time: it stays. A block's groups leave together: what comes when
+ * another one is there already is no other time.
+ */
 static void promote(struct pager *pager, uint32_t number, uint8_t group, uint8_t purpose) {
     struct pager_block *block = pager_block_at(pager, number);
-    bool again = (block->flags & PAGER_BLOCK_FLEETING) || pager_where_parted(pager, number, group);
+    bool alone = is_alone(pager_domain_of(pager, block), block, group);
+    bool again = (alone && (block->flags & PAGER_BLOCK_FLEETING)) || pager_where_parted(pager, number, group);
     pager_where_part(pager, number, group, false);
     if (purpose != PAGER_READ_REWRITE && again) {
         block->flags &= (uint8_t)~PAGER_BLOCK_FLEETING;
         pager->disk->counters.disk_promoted++;
-    } else {
+    } else if (alone) {
         block->flags |= PAGER_BLOCK_FLEETING;
     }
 }

@@ -168,23 +168,29 @@ Test(disk_parts, it_begins_anew_when_it_has_left) {
     disk_rig_free(rig);
 }
 
-/* A block's layer groups are records of their own: that a part of one was read makes no part of another a second one. */
-Test(disk_parts, layer_groups_are_counted_apart) {
-    quire_layout layout = rig_layout_windowed();
-    struct rig *rig = rig_of(&layout);
-    struct quire_wire_grant grant;
-    const quire_rect rect = {.n_layers = 1, .n_heads = 2};
+/* One block of two layer groups that is on disk, and nowhere else. */
+static struct rig *rig_groups_away(const quire_layout *layout) {
+    struct rig *rig = rig_of(layout);
     for (uint8_t group = 0; group < 2; group++) {
         struct quire_wire_put item = rig_item(rig, 1, 0);
-        quire_rect whole = quire_layout_whole(&layout, group);
+        quire_rect whole = quire_layout_whole(layout, group);
         item.group = group;
         item.n_layers = whole.n_layers;
         item.n_heads = whole.n_heads;
-        item.length = (uint32_t)quire_layout_rect_bytes(&layout, group, &whole, item.n_tokens);
+        item.length = (uint32_t)quire_layout_rect_bytes(layout, group, &whole, item.n_tokens);
         cr_assert_eq(rig_put_item(rig, &item), QUIRE_OK);
     }
     disk_settle(rig);
     disk_leave_memory(rig);
+    return rig;
+}
+
+/* A block's layer groups are records of their own: that a part of one was read makes no part of another a second one. */
+Test(disk_parts, layer_groups_are_counted_apart) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = rig_groups_away(&layout);
+    struct quire_wire_grant grant;
+    const quire_rect rect = {.n_layers = 1, .n_heads = 2};
     for (uint32_t time = 0; time < 2; time++) {
         rig_each(rig, 1);
         cr_assert_eq(rig->reply.n_grants, 2);
@@ -195,5 +201,23 @@ Test(disk_parts, layer_groups_are_counted_apart) {
         rig_release(rig, rig->reply.lease);
     }
     cr_assert_eq(counters(rig)->disk_partial_reads, 2);
+    disk_rig_free(rig);
+}
+
+/* One read brings each group of a block: that is the first time for all of it, and what was read once leaves first. */
+Test(disk_parts, groups_that_come_together_come_once) {
+    quire_layout layout = rig_layout_windowed();
+    struct rig *rig = rig_groups_away(&layout);
+    struct quire_wire_grant grant;
+    for (uint32_t time = 0; time < 2; time++) {
+        rig_each(rig, 1);
+        for (uint32_t i = 0; i < 2; i++) {
+            cr_assert_eq(rig->grants[i].offset, QUIRE_WIRE_AWAY);
+            cr_assert_eq(disk_load(rig, i, &grant), QUIRE_OK);
+        }
+        rig_release(rig, rig->reply.lease);
+        cr_assert_eq(counters(rig)->disk_promoted, time, "fetch %u", time);
+        disk_leave_memory(rig);
+    }
     disk_rig_free(rig);
 }
