@@ -164,7 +164,9 @@ void metrics_write_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
 #undef X
     family(to, "disk_write_amplification", "gauge", "bytes written by bytes written for the first time, since the start; 0: none were");
     fprintf(to, "quire_disk_write_amplification %.4f\n", disk->write_amplification);
-    family(to, "disk_estimate_error", "gauge", "how far the fetch times told to workers were off, relative, smoothed");
+    family(to, "disk_estimate_error", "gauge",
+           "how far off the fetch times that look-ups tell are: of each fetch from disk, estimated as it began, relative to what it took, "
+           "smoothed");
     fprintf(to, "quire_disk_estimate_error %.4f\n", disk->estimate_error);
 #define X(field, type, suffix, help)                                                                                                       \
     family(to, "disk_file_" #field suffix, type, help);                                                                                    \

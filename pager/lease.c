@@ -489,7 +489,7 @@ static enum quire_status look_each(struct lookup *l) {
 
 /* When each block will have been fetched, if all are, in order: the devices work side by side, and what is asked for already goes first. */
 static void estimate(const struct lookup *l) {
-    uint64_t ends_ns[QUIRE_LOG_MAX_FILES] = {0}, latest_ns = 0;
+    uint64_t ahead_bytes[QUIRE_LOG_MAX_FILES] = {0}, latest_ns = 0;
     struct pager_where where;
     for (uint32_t i = 0; l->reply->estimates_us && i < l->request->n_keys; i++) {
         uint32_t found = l->reply->misses[i] == QUIRE_MISS_NONE ? l->pager->found[i] : PAGER_NO_BLOCK;
@@ -500,7 +500,7 @@ static void estimate(const struct lookup *l) {
         }
         for (uint32_t at = 0; groups && pager_where_next(l->pager, found, &at, &where);) {
             if (groups >> where.group & 1) {
-                latest_ns = quire_max_u64(latest_ns, pager_read_estimate(l->pager, &where, ends_ns));
+                latest_ns = quire_max_u64(latest_ns, pager_read_estimate(l->pager, l->domain, found, &where, ahead_bytes));
             }
         }
         l->reply->estimates_us[i] = (uint32_t)quire_min_u64((latest_ns + 999) / 1000, UINT32_MAX);

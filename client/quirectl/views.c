@@ -127,7 +127,7 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
         fprintf(to, "wear        written %.2f times what was stored\n", disk->write_amplification);
     }
     if (disk->estimate_error > 0) {
-        fprintf(to, "estimates   fetch times told to workers are off by %.0f %%\n", disk->estimate_error * 100);
+        fprintf(to, "estimates   of what fetches take are off by %.0f %%\n", disk->estimate_error * 100);
     }
     if (disk->faults > 0) {
         fprintf(to, "faults      %u rule%s make it fail: see `quirectl fault`\n", disk->faults, disk->faults == 1 ? "" : "s");

@@ -111,7 +111,7 @@ static void check_ops(const struct pager *pager) {
     const struct pager_disk *disk = pager->disk;
     uint32_t cursor = 0, asked = 0, stuck = 0, writes = 0, rewrites = 0;
     uint32_t in_flight[QUIRE_LOG_MAX_FILES] = {0};
-    uint64_t reading = 0;
+    uint64_t reading = 0, waiting[QUIRE_LOG_MAX_FILES] = {0};
     for (const struct pager_op *op; (op = pager_table_next(&disk->ops, &cursor));) {
         assert(!op->stuck || (op->asked && !pager_log_device_in_use(disk->log, op->told.device)));
         stuck += op->stuck;
@@ -123,12 +123,15 @@ static void check_ops(const struct pager *pager) {
         writes += op->kind == PAGER_OP_BATCH && !op->batch.synced;
         if (op->kind == PAGER_OP_READ) {
             rewrites += op->read.rewrites;
-            reading += pager_room_bytes(pager, pager->domains[op->read.domain].records[op->read.slot].size_bytes);
+            uint64_t bytes = pager_room_bytes(pager, pager->domains[op->read.domain].records[op->read.slot].size_bytes);
+            reading += bytes;
+            waiting[op->read.device] += op->read.queued && op->read.purpose == PAGER_READ_LOAD ? bytes : 0;
         }
     }
     assert(asked == disk->in_flight && writes == disk->writes && reading == disk->reading_bytes && rewrites == disk->rewrites_reading);
     assert(asked + stuck <= PAGER_DISK_MAX_IN_FLIGHT);
     for (uint32_t i = 0; i < disk->n_devices; i++) {
+        assert(waiting[i] == disk->devices[i].waiting_bytes);
         assert(in_flight[i] == disk->devices[i].in_flight && in_flight[i] <= PAGER_DISK_SHARED / disk->n_devices);
     }
 }

@@ -372,10 +372,7 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
         stats->dirty_bytes += pager->domains[i].dirty_bytes;
         stats->dirty_records += pager->domains[i].dirty_records;
     }
-    for (uint32_t i = 0; i < disk->n_devices; i++) {
-        double error = disk->devices[i].pace.relative_error;
-        stats->estimate_error = error > stats->estimate_error ? error : stats->estimate_error;
-    }
+    stats->estimate_error = disk->estimate_error;
     stats->writing_bytes = disk->writing_bytes;
     stats->reading_bytes = disk->reading_bytes;
     stats->where_bytes = pager_where_nodes_bytes(&disk->places);

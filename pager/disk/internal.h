@@ -96,7 +96,7 @@ struct pager_op {
             struct pager_load_wait *waiting;
             uint32_t domain, slot;
             uint32_t device; /* in whose queue it waits */
-            uint64_t estimate_ns, begun_ns;
+            uint64_t begun_ns;
             uint8_t purpose;
             bool loose, queued, rewrites;
         } read;
@@ -182,6 +182,7 @@ struct pager_disk_device {
     uint32_t writes;                     /* batches under way */
     uint64_t answered_ns;                /* when the last of them ended, or the first was asked for */
     uint64_t ahead_bytes;                /* read ahead, asked for or queued */
+    uint64_t waiting_bytes;              /* that somebody waits for, queued */
     uint64_t clean_records, clean_bytes; /* that memory has, too */
     /* A domain's each: neither a full pool nor a slow device holds up anybody else. */
     struct pager_read_queue loads[PAGER_MAX_DOMAINS], aheads[PAGER_MAX_DOMAINS];
@@ -208,6 +209,8 @@ struct pager_disk {
     struct pager_where_nodes places;
     struct pager_disk_counters counters;
     struct pager_table ops, loads;
+    uint64_t estimates; /* of loads, whose error was measured */
+    double estimate_error;
     uint32_t in_flight; /* but for the stuck ones */
 
     /* writing */
@@ -403,8 +406,9 @@ void pager_read_unwanted(struct pager *pager, struct pager_op *op); /* one who w
 void pager_read_pump(struct pager *pager);
 void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_read_stuck(struct pager *pager, struct pager_op *op);
-/* When a read at `where` would be there, after what ends_ns[device] says was asked for before; which it advances. */
-uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns);
+/* How long until the block's record at `where` would be there, behind ahead_bytes[device] that are asked for before it; which it adds to. */
+uint64_t pager_read_estimate(const struct pager *pager, const struct pager_domain *domain, uint32_t block, const struct pager_where *where,
+                             uint64_t *ahead_bytes);
 /* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
 void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group);
 

@@ -3,6 +3,10 @@
 
 #include <stdlib.h>
 
+/* So many loads the error of estimates is smoothed over, and so far off, in times of what it took, one may be. */
+#define SMOOTHED 16u
+#define FARTHEST 8.0
+
 struct pager_load_wait { /* an item */
     struct pager_load *load;
     struct pager_op *op; /* it waits for; NULL: it does not */
@@ -17,6 +21,7 @@ struct pager_load {
     struct pager_lease *lease;      /* NULL: it has ended */
     struct pager_load *prev, *next; /* of the lease */
     uint64_t handle, cookie;
+    uint64_t begun_ns, told_ns; /* what a look-up would have told then; 0: its error says nothing */
     uint32_t n, n_pending;
     struct pager_load_wait items[];
 };
@@ -25,6 +30,19 @@ struct pager_load {
 static void finish(struct pager *pager, struct pager_load *load) {
     pager_timer_disarm(&pager->timers, &load->timer);
     pager_wish_ask(pager, &load->wish, PAGER_LOAD_DONE);
+}
+
+/* All of it is there: how far off was what was told? */
+static void measure(struct pager *pager, const struct pager_load *load) {
+    struct pager_disk *disk = pager->disk;
+    if (load->told_ns == 0) {
+        return;
+    }
+    double told = (double)load->told_ns, taken = (double)quire_max_u64(pager->now_ns - load->begun_ns, 1);
+    double error = (told > taken ? told - taken : taken - told) / taken;
+    disk->estimates++;
+    disk->estimate_error +=
+        ((error < FARTHEST ? error : FARTHEST) - disk->estimate_error) / (double)quire_min_u64(disk->estimates, SMOOTHED);
 }
 
 static void item_detach(struct pager_load_wait *item) {
@@ -56,7 +74,9 @@ void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_stat
         struct pager_load_wait *item = op->read.waiting;
         item->slot = slot;
         item_end(item, told);
+        item->load->told_ns = status == QUIRE_OK ? item->load->told_ns : 0;
         if (item->load->n_pending == 0) {
+            measure(pager, item->load);
             finish(pager, item->load);
         }
     }
@@ -226,7 +246,22 @@ static void begin_item(struct pager *pager, struct pager_lease *lease, const str
     }
     if (op) {
         wait_for(pager, item, op);
+        item->load->told_ns = op->told.n_ranges == 0 ? item->load->told_ns : 0; /* look-ups tell of whole records */
     }
+}
+
+/* As look-ups estimate it, from now: what was told may have been used later, or of other blocks, too. */
+static uint64_t estimate_ns(const struct pager *pager, const struct pager_domain *domain, const struct pager_load_item *items, uint32_t n) {
+    uint64_t ahead_bytes[QUIRE_LOG_MAX_FILES] = {0}, latest_ns = 0;
+    struct pager_where where;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct pager_record *record = &domain->records[items[i].slot];
+        if ((record->state == PAGER_AWAY || record->state == PAGER_LOADING) &&
+            pager_where_find(pager, record->block, record->group, &where)) {
+            latest_ns = quire_max_u64(latest_ns, pager_read_estimate(pager, domain, record->block, &where, ahead_bytes));
+        }
+    }
+    return latest_ns;
 }
 
 /* ---- the request ---------------------------------------------------------------------------------------------------------- */
@@ -288,6 +323,8 @@ enum quire_status pager_load(struct pager *pager, uint64_t now_ns, uint64_t sess
     if (!load) {
         return QUIRE_RETRY;
     }
+    load->begun_ns = pager->now_ns;
+    load->told_ns = estimate_ns(pager, &pager->domains[lease->domain], items, n_items);
     for (uint32_t i = 0; i < n_items; i++) {
         begin_item(pager, lease, &items[i], &load->items[i]);
     }

@@ -12,8 +12,17 @@ static struct pager_read_queue *queue_of(struct pager_disk *disk, const struct p
 
 static uint32_t device_of(const struct pager_disk *disk, uint32_t segment) { return pager_log_segment(disk->log, segment)->device; }
 
-static void push(struct pager_disk *disk, struct pager_op *op) {
-    struct pager_read_queue *queue = queue_of(disk, op);
+static uint32_t whole_bytes(const struct pager *pager, const struct pager_record *record) {
+    return (uint32_t)pager_room_bytes(pager, record->size_bytes);
+}
+
+static uint32_t bytes_of(const struct pager *pager, const struct pager_op *op) {
+    return whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]);
+}
+
+static void push(struct pager *pager, struct pager_op *op) {
+    struct pager_read_queue *queue = queue_of(pager->disk, op);
+    pager->disk->devices[op->read.device].waiting_bytes += op->read.purpose == PAGER_READ_LOAD ? bytes_of(pager, op) : 0;
     op->read.queued = true;
     op->read.next = NULL;
     op->read.prev = queue->last;
@@ -21,16 +30,13 @@ static void push(struct pager_disk *disk, struct pager_op *op) {
     queue->last = op;
 }
 
-static void pull(struct pager_disk *disk, struct pager_op *op) {
-    struct pager_read_queue *queue = queue_of(disk, op);
+static void pull(struct pager *pager, struct pager_op *op) {
+    struct pager_read_queue *queue = queue_of(pager->disk, op);
+    pager->disk->devices[op->read.device].waiting_bytes -= op->read.purpose == PAGER_READ_LOAD ? bytes_of(pager, op) : 0;
     *(op->read.prev ? &op->read.prev->read.next : &queue->first) = op->read.next;
     *(op->read.next ? &op->read.next->read.prev : &queue->last) = op->read.prev;
     op->read.prev = op->read.next = NULL;
     op->read.queued = false;
-}
-
-static uint32_t whole_bytes(const struct pager *pager, const struct pager_record *record) {
-    return (uint32_t)pager_room_bytes(pager, record->size_bytes);
 }
 
 static void ahead(struct pager *pager, const struct pager_op *op, uint64_t bytes) {
@@ -57,7 +63,7 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
     record->offset = op->handle;
     pager->disk->reading_bytes += whole_bytes(pager, record);
     op->read.device = device_of(pager->disk, where.segment);
-    push(pager->disk, op);
+    push(pager, op);
     ahead(pager, op, whole_bytes(pager, record));
     return op;
 }
@@ -86,7 +92,7 @@ struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *doma
     pager_log_hold(pager->disk->log, where.segment);
     pager->disk->reading_bytes += whole_bytes(pager, record);
     op->read.device = device_of(pager->disk, where.segment);
-    push(pager->disk, op);
+    push(pager, op);
     return op;
 }
 
@@ -95,9 +101,7 @@ struct pager_op *pager_read_of(const struct pager *pager, const struct pager_rec
     return pager_table_find(&pager->disk->ops, record->offset);
 }
 
-static void ahead_no_more(struct pager *pager, const struct pager_op *op) {
-    ahead(pager, op, -(uint64_t)whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]));
-}
+static void ahead_no_more(struct pager *pager, const struct pager_op *op) { ahead(pager, op, -(uint64_t)bytes_of(pager, op)); }
 
 void pager_read_promote(struct pager *pager, struct pager_op *op) {
     if (op->read.purpose == PAGER_READ_LOAD) {
@@ -105,12 +109,12 @@ void pager_read_promote(struct pager *pager, struct pager_op *op) {
     }
     bool queued = op->read.queued;
     if (queued) {
-        pull(pager->disk, op);
+        pull(pager, op);
     }
     ahead_no_more(pager, op);
     op->read.purpose = PAGER_READ_LOAD;
     if (queued) {
-        push(pager->disk, op);
+        push(pager, op);
     }
 }
 
@@ -133,13 +137,25 @@ void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t
     }
 }
 
-uint64_t pager_read_estimate(const struct pager *pager, const struct pager_where *where, uint64_t *ends_ns) {
+/* Among what a device has to read already, so that it is not counted once more. */
+static bool is_counted(const struct pager *pager, const struct pager_domain *domain, uint32_t block, uint32_t group) {
+    uint32_t slot = pager_record_find(domain, pager_block_at(pager, block), group);
+    if (slot == PAGER_NO_RECORD || domain->records[slot].state != PAGER_LOADING) {
+        return false;
+    }
+    const struct pager_op *op = pager_read_of(pager, &domain->records[slot]);
+    return !op->read.queued || op->read.purpose == PAGER_READ_LOAD;
+}
+
+uint64_t pager_read_estimate(const struct pager *pager, const struct pager_domain *domain, uint32_t block, const struct pager_where *where,
+                             uint64_t *ahead_bytes) {
     uint32_t device = device_of(pager->disk, where->segment);
-    const struct pager_pace *pace = &pager->disk->devices[device].pace;
-    uint64_t bytes = (uint64_t)where->size_units * pager->disk->geometry.unit_bytes;
-    uint64_t alone_ns = (uint64_t)((double)bytes * pace->ns_per_byte);
-    ends_ns[device] = ends_ns[device] == 0 ? pager_pace_estimate_ns(pace, bytes) : ends_ns[device] + alone_ns;
-    return ends_ns[device];
+    const struct pager_disk_device *v = &pager->disk->devices[device];
+    bool counted = is_counted(pager, domain, block, where->group);
+    uint64_t bytes = counted ? 0 : (uint64_t)where->size_units * pager->disk->geometry.unit_bytes;
+    uint64_t estimate_ns = pager_pace_estimate_ns(&v->pace, pager->now_ns, v->waiting_bytes + ahead_bytes[device], bytes);
+    ahead_bytes[device] += bytes;
+    return estimate_ns;
 }
 
 /* ---- starting ------------------------------------------------------------------------------------------------------------- */
@@ -182,7 +198,7 @@ static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
     op->told.ns = record->ns;
     op->told.group = record->group;
     op->read.begun_ns = pager->now_ns;
-    op->read.estimate_ns = pager_pace_begin(&disk->devices[segment->device].pace, bytes);
+    pager_pace_begin(&disk->devices[segment->device].pace, pager->now_ns, bytes);
     disk->counters.disk_reads++;
     disk->counters.disk_partial_reads += op->told.n_ranges > 0;
     for (uint32_t i = 0; i < op->told.n_ranges; i++) {
@@ -197,29 +213,29 @@ static bool serve(struct pager *pager, struct pager_op *op) {
     struct pager_domain *domain = &pager->domains[op->read.domain];
     uint32_t extent;
     if (!locate(pager, op)) {
-        pull(pager->disk, op);
+        pull(pager, op);
         pager_read_ended(pager, op, QUIRE_MISS);
         return true;
     }
     if (device_of(pager->disk, op->told.segment) != op->read.device) { /* it was written elsewhere meanwhile: there it waits for its turn */
-        pull(pager->disk, op);
+        pull(pager, op);
         ahead_no_more(pager, op);
         op->read.device = device_of(pager->disk, op->told.segment);
-        ahead(pager, op, whole_bytes(pager, &domain->records[op->read.slot]));
-        push(pager->disk, op);
+        ahead(pager, op, bytes_of(pager, op));
+        push(pager, op);
         return true;
     }
-    uint32_t bytes = whole_bytes(pager, &domain->records[op->read.slot]);
+    uint32_t bytes = bytes_of(pager, op);
     if (pager_room_extent(pager, domain, bytes, op->read.slot, &extent) != QUIRE_OK) {
         pager->disk->starved |= 1ull << op->read.domain;
         if (op->read.waiting) {
             return false;
         }
-        pull(pager->disk, op);
+        pull(pager, op);
         pager_read_ended(pager, op, QUIRE_FULL);
         return true;
     }
-    pull(pager->disk, op);
+    pull(pager, op);
     pager->disk->starved &= ~(1ull << op->read.domain);
     start(pager, op, extent);
     return true;
@@ -400,7 +416,7 @@ static void failed(struct pager *pager, struct pager_op *op, enum quire_status s
 }
 
 static void leave_books(struct pager *pager, const struct pager_op *op) {
-    pager->disk->reading_bytes -= whole_bytes(pager, &pager->domains[op->read.domain].records[op->read.slot]);
+    pager->disk->reading_bytes -= bytes_of(pager, op);
     pager->disk->rewrites_reading -= op->read.rewrites;
     ahead_no_more(pager, op);
 }
@@ -425,8 +441,8 @@ void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_statu
         leave_books(pager, op);
     }
     if (op->asked) {
-        pager_pace_end(&disk->devices[op->told.device].pace, op->read.piece.size_bytes, op->read.estimate_ns,
-                       pager->now_ns - op->read.begun_ns, status == QUIRE_OK && op->told.n_ranges == 0);
+        pager_pace_end(&disk->devices[op->told.device].pace, pager->now_ns, op->read.piece.size_bytes, op->read.begun_ns,
+                       status == QUIRE_OK && op->told.n_ranges == 0);
     }
     if (op->asked || op->read.loose) {
         pager_log_unhold(disk->log, op->told.segment);
@@ -448,7 +464,7 @@ void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_statu
 /* What was begun goes on: its bytes are on their way, and somebody may ask for them next. */
 void pager_read_unwanted(struct pager *pager, struct pager_op *op) {
     if (op->read.queued && !op->read.waiting && !op->read.rewrites) {
-        pull(pager->disk, op);
+        pull(pager, op);
         pager_read_ended(pager, op, QUIRE_CANCELLED);
     }
 }

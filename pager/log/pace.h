@@ -1,36 +1,33 @@
 /*
- * How long will a read take? From what is queued, and from what reads took before: a latency and a bandwidth, each smoothed, per device.
- * Deterministic; times are given. The error of each estimate is kept, because an engine decides by it whether to load or to compute.
+ * How long will a read take until its record is in memory, verified? Not what a client does behind that: the way there and back, the copy.
+ *
+ * A read by itself takes a latency and its bytes' time. When many are under way the device serves some at once, so each byte behind the first
+ * read takes less: what it takes is learned apart, from completions that follow one another for longer than one read takes, and only where
+ * reads were seen to wait for one another, or came faster than was thought. So small fetches teach what one read takes, large ones what many do,
+ * and neither spoils the other. Per device; deterministic: times are given.
  */
 #ifndef PAGER_LOG_PACE_H
 #define PAGER_LOG_PACE_H
 
 #include "proto/base/base.h"
 
-/* What an estimate was told for: the bytes before and with the read. The other reads under way change the books before it ends. */
-#define PAGER_PACE_TOLD 256u
-struct pager_pace_told {
-    uint64_t estimate_ns, bytes;
-};
-
 struct pager_pace {
-    double latency_ns;     /* of a small read on an idle device */
-    double ns_per_byte;    /* when many are under way */
-    uint64_t queued_bytes; /* asked for and not there yet */
-    uint32_t queued;       /* reads */
-    uint64_t measured;     /* reads */
-    double relative_error; /* |estimated − taken| ÷ taken, smoothed */
-    struct pager_pace_told
-        told[PAGER_PACE_TOLD]; /* by estimate; a later one may take an earlier one's place, and that read then teaches nothing */
+    double latency_ns, ns_per_byte; /* of a read by itself */
+    double shared_ns_per_byte;      /* of what lies behind the first, when many are under way */
+    uint64_t queued_bytes;          /* asked for and not there yet */
+    uint32_t queued;                /* reads */
+    bool completed;                 /* one of them was, since the device was idle */
+    uint64_t busy_ns;               /* since when it is not */
+    uint64_t anchor_ns;             /* the last completion, or before the first what is expected: from then on it serves what is queued */
+    uint64_t span_ns, span_bytes;   /* completions that are measured: since when, and how much; 0: none are */
 };
 
 /* Begins with what a plain NVMe drive does: 100 µs, 1 GB/s. */
 void pager_pace_init(struct pager_pace *pace);
-/* Expected time until a read of `bytes` that is asked for now is there. */
-uint64_t pager_pace_estimate_ns(const struct pager_pace *pace, uint64_t bytes);
-/* A read begins; the estimate is what the caller is to give back at its end. */
-uint64_t pager_pace_begin(struct pager_pace *pace, uint64_t bytes);
-/* A read ended after taken_ns; !ok: it taught nothing. */
-void pager_pace_end(struct pager_pace *pace, uint64_t bytes, uint64_t estimate_ns, uint64_t taken_ns, bool ok);
+/* Expected time until a read of `bytes` is there, if it is asked for now, behind ahead_bytes that are not asked for yet. */
+uint64_t pager_pace_estimate_ns(const struct pager_pace *pace, uint64_t now_ns, uint64_t ahead_bytes, uint64_t bytes);
+void pager_pace_begin(struct pager_pace *pace, uint64_t now_ns, uint64_t bytes);
+/* A read that began at begun_ns ended; !ok: it taught nothing. */
+void pager_pace_end(struct pager_pace *pace, uint64_t now_ns, uint64_t bytes, uint64_t begun_ns, bool ok);
 
 #endif

@@ -302,6 +302,57 @@ Test(disk, a_large_batch_is_loaded) {
     disk_rig_free(rig);
 }
 
+/* Leases n blocks that are only on disk, and asks for all: what the look-up told for the last one. */
+static uint64_t ask_for(struct rig *rig, uint32_t first, uint32_t n, uint32_t flags) {
+    uint8_t keys[64 * QUIRE_KEY_BYTES], misses[64];
+    struct quire_wire_grant leased[64];
+    struct pager_load_item items[64];
+    uint32_t estimates_us[64];
+    for (uint32_t i = 0; i < n; i++) {
+        const quire_key key = rig_key(first + i);
+        memcpy(keys + i * QUIRE_KEY_BYTES, key.b, QUIRE_KEY_BYTES);
+    }
+    const struct pager_lease_request request = {.session = rig->session, .ns = rig->ns, .keys = keys, .n_keys = n, .flags = flags};
+    struct pager_lease_reply reply = {.misses = misses, .grants = leased, .grants_capacity = n, .estimates_us = estimates_us};
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert_eq(reply.n_grants, n);
+    for (uint32_t i = 0; i < n; i++) {
+        items[i] = (struct pager_load_item){.slot = leased[i].slot};
+    }
+    rig_pump(rig); /* what is read ahead is under way when the fetch comes */
+    cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, reply.lease, items, n, 1, rig->now_ns + 1000 * RIG_MS), QUIRE_OK);
+    rig_pump(rig);
+    return estimates_us[n - 1] * 1000ull;
+}
+
+/*
+ * A worker is told what a fetch of sixty-four blocks will take. It takes that long: the estimate's error is none, however much longer a read took than one by itself
+ * would have. The next fetch, which was announced and so is being read ahead when it comes, takes twice what was told: half of that, and so a quarter on average. One
+ * that fails is measured by nobody.
+ */
+Test(disk, the_error_is_that_of_what_was_told) {
+    enum { N = 64 };
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(64 << 20, &layout, 64, 4096);
+    disk_put(rig, 1, 3 * N);
+    disk_leave_memory(rig);
+    disk_of(rig)->held = true;
+    rig->now_ns += ask_for(rig, 1, N, 0);
+    disk_let_go(rig);
+    cr_assert_lt(disk_stats(rig).estimate_error, 0.01);
+    rig->now_ns += RIG_MS;
+    rig->now_ns += 2 * ask_for(rig, 1 + N, N, QUIRE_WIRE_LEASE_FETCH);
+    disk_let_go(rig);
+    double error = disk_stats(rig).estimate_error;
+    cr_assert_float_eq(error, 0.25, 0.01, "off by %g", error);
+    ask_for(rig, 1 + 2 * N, N, 0);
+    rig->now_ns += 100 * RIG_MS;
+    disk_of(rig)->read_status = QUIRE_SYSTEM;
+    disk_let_go(rig);
+    cr_assert_eq(disk_stats(rig).estimate_error, error);
+    disk_rig_free(rig);
+}
+
 /* A block of two layer groups, of which the second was read from disk lately: grants ascend by group, though one is away and one is not. */
 Test(disk, grants_are_in_order) {
     quire_layout layout = rig_layout_windowed();

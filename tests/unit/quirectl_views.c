@@ -280,7 +280,7 @@ Test(quirectl_views, disk_at_a_glance) {
                 "order)\n");
     cr_expect_null(strstr(text, "doubts"));
     tells(text, "wear        written 1.07 times what was stored\n");
-    tells(text, "estimates   fetch times told to workers are off by 20 %\n");
+    tells(text, "estimates   of what fetches take are off by 20 %\n");
     tells(text, "/nvme1/log1  1 GiB  out of use");
     tells(text, "a write failed (Input/output error)");
     tells(text, "1048576 TiB     0 %");
