@@ -53,6 +53,8 @@ for action in ("--print-config", "--check-config", "--help", "--version"):
     check(done.returncode == 1 and b"could not be written" in done.stderr, f"quired {action} > /dev/full: exit {done.returncode}, {done.stderr}")
 for command in ("quirectl --json --version", "quirectl help", "quire-bench --help", "sim --seed 1 --steps 10"):
     program, *arguments = command.split()
+    if not (BIN / program).exists():
+        continue  # the simulator is not made for the thread sanitizer, which has nothing to see in it
     with open("/dev/full", "wb") as full:
         done = subprocess.run([str(BIN / program), *arguments], stdout=full, stderr=subprocess.PIPE, timeout=30 * SLOW, check=False)
     check(done.returncode == 1 and b"could not be written" in done.stderr, f"{command} > /dev/full: exit {done.returncode}, {done.stderr}")
