@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+/* A part is far less than a record of which it is not even so large a fraction. */
+#define FAR_LESS 8u
+
 /* So many loads the error of estimates is smoothed over, and so far off, in times of what it took, one may be. */
 #define SMOOTHED 16u
 #define FARTHEST 8.0
@@ -193,16 +196,26 @@ static void wait_for(struct pager *pager, struct pager_load_wait *item, struct p
     item->load->n_pending++;
 }
 
+static uint64_t part_bytes(const struct pager_disk_wish *told) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < told->n_ranges; i++) {
+        bytes += told->ranges[i].to_bytes - told->ranges[i].from_bytes;
+    }
+    return bytes;
+}
+
 /*
  * Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. So it is when a part was asked for before, even of a read
- * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once.
+ * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once. Not for parts that are far less:
+ * who reads lanes here and there of large blocks would read all of each.
  */
 static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
     struct pager_domain *domain = &pager->domains[lease->domain];
     const struct pager_record record = domain->records[slot];
     struct pager_op trial = {.kind = PAGER_OP_READ};
     uint32_t loose;
-    if (pager_where_parted(pager, record.block, record.group) || !pager_part_ranges(pager, &record, rect, &trial.told)) {
+    if (!pager_part_ranges(pager, &record, rect, &trial.told) ||
+        (pager_where_parted(pager, record.block, record.group) && part_bytes(&trial.told) * FAR_LESS >= record.size_bytes)) {
         return NULL;
     }
     uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
