@@ -416,6 +416,16 @@ Test(daemon_disk_restart, reads_that_fail_once) {
     double_tier_close(tier);
 }
 
+/* What was written ends; two segments are sealed, and some bytes of segment 1, which stays open, cannot be read. */
+static void seal_and_spoil(struct double_tier *tier, struct double_batch **a, struct double_batch **b, uint64_t from, uint64_t to) {
+    uint64_t segment = (uint64_t)DOUBLE_SEGMENT_UNITS * DOUBLE_UNIT;
+    double_turn(tier);
+    cr_assert_eq(double_seal(tier, a, 1), QUIRE_OK);
+    cr_assert_eq(double_seal(tier, b, 1), QUIRE_OK);
+    tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT + segment + from;
+    tier->io.bad_to = QUIRE_LOG_FIRST_SEGMENT + segment + to;
+}
+
 /* A header, or what follows it, can never be read. Deletions may stand there: no record of that file counts any more, and the file is out of use; of the other one all is found. */
 static void never_read(uint64_t from, uint64_t to) {
     struct dice dice = dice_printed("restart unreadable");
@@ -423,12 +433,7 @@ static void never_read(uint64_t from, uint64_t to) {
     struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 8, 0);
     struct double_batch *c = double_batch(tier, &dice, 1, 3, 1, 8, 3);
     struct double_batch *b = double_batch(tier, &dice, 8, 2, 1, 8, 0);
-    double_turn(tier);
-    cr_assert_eq(double_seal(tier, &a, 1), QUIRE_OK);
-    cr_assert_eq(double_seal(tier, &b, 1), QUIRE_OK);
-    uint64_t segment = (uint64_t)DOUBLE_SEGMENT_UNITS * DOUBLE_UNIT;
-    tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT + segment + from; /* in segment 1, which is open */
-    tier->io.bad_to = QUIRE_LOG_FIRST_SEGMENT + segment + to;
+    seal_and_spoil(tier, &a, &b, from, to);
     struct told *told = start_again(tier);
     cr_assert_eq(told->n_unreadable, 1);
     cr_assert_geq(told->n_failed, RESTART_TRIES);
@@ -451,12 +456,7 @@ static void short_of_memory(uint64_t from, uint64_t to, bool serving) {
     struct double_batch *a = double_batch(tier, &dice, 0, 1, 1, 8, 0);
     struct double_batch *b = double_batch(tier, &dice, 8, 2, 1, 8, 0);
     struct double_batch *c = double_batch(tier, &dice, 1, 3, 1, 8, 3);
-    double_turn(tier);
-    cr_assert_eq(double_seal(tier, &a, 1), QUIRE_OK);
-    cr_assert_eq(double_seal(tier, &b, 1), QUIRE_OK);
-    uint64_t segment = (uint64_t)DOUBLE_SEGMENT_UNITS * DOUBLE_UNIT;
-    tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT + segment + from; /* in segment 1, which is open */
-    tier->io.bad_to = QUIRE_LOG_FIRST_SEGMENT + segment + to;
+    seal_and_spoil(tier, &a, &b, from, to);
     tier->io.error = ENOMEM;
     uint64_t begun_ns = disk_now_ns();
     struct told *told = start_again(tier);

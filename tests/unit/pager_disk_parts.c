@@ -90,6 +90,22 @@ Test(disk_parts, a_part_of_a_deep_model_is_read_alone) {
     cr_assert_geq(read_for_wanted(126), 8);
 }
 
+/* One lane here, one there, out of a large block: each time that alone is read. All of the block for each would be hundreds of times as much. */
+Test(disk_parts, far_smaller_parts_stay_alone) {
+    quire_layout layout = deep_layout(16);
+    struct rig *rig = rig_away(&layout);
+    for (uint16_t i = 0; i < 6; i++) {
+        const quire_rect rect = {.first_layer = (uint16_t)(i * 2), .n_layers = 1, .first_head = (uint16_t)(7 - i), .n_heads = 1};
+        struct quire_wire_grant grant;
+        rig_prefix(rig, 1);
+        cr_assert_eq(load_part(rig, 0, &rect, &grant), QUIRE_OK);
+        rig_release(rig, rig->reply.lease);
+    }
+    cr_expect_eq(counters(rig)->disk_reads, 6);
+    cr_expect_eq(counters(rig)->disk_partial_reads, 6);
+    disk_rig_free(rig);
+}
+
 /* ---- asked for again ------------------------------------------------------------------------------------------------------ */
 static const quire_rect one_layer = {.first_layer = 1, .n_layers = 1, .n_heads = 2};
 
