@@ -2,10 +2,8 @@
 A drive takes no writes, and a deletion is refused. The daemon is stopped in good order and started again: the block may be there, as the answer said. It is deleted
 again, the drive takes that, and then it is gone for good, whatever happens to the daemon.
 """
-import signal
-
 from lib_disk import DiskDaemon, read, until_there
-from lib_story import SLOW, Actor, check
+from lib_story import Actor, check
 
 daemon = DiskDaemon(files=1)
 worker = Actor(daemon)
@@ -17,8 +15,7 @@ for block in range(5, 9):  # the first is refused when the drive is known to tak
     answer = worker.hear()
     check(answer[-1] not in ("OK", "MISS"), f"block {block} is said to be deleted: {answer}")
 worker.quit()
-daemon.process.send_signal(signal.SIGTERM)
-check(daemon.process.wait(20 * SLOW) == 0, "it did not stop in good order")
+daemon.end()
 check("disk_unsettled" in daemon.log(), "the log does not say that deletions were not written")
 daemon.yaml = daemon.base
 

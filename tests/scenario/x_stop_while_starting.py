@@ -1,10 +1,8 @@
 """
 A start that cannot go on, because the system has no memory to read a drive, still stops when it is told to; and what was on the drive is there the next time.
 """
-import signal
-
 from lib_disk import DiskDaemon, until_there
-from lib_story import SLOW, Actor, check, until
+from lib_story import Actor, check, until
 
 daemon = DiskDaemon(files=1)
 worker = Actor(daemon)
@@ -15,8 +13,7 @@ daemon.yaml = daemon.base + 'faults:\n  - "read:error=ENOMEM"\n'
 before = len(daemon.log())
 daemon.start(wait=False)
 until(lambda: "read" in daemon.log()[before:], 10, "it says nothing about its start")
-daemon.process.send_signal(signal.SIGTERM)
-check(daemon.process.wait(20 * SLOW) == 0, "it did not end well")
+daemon.end()
 check("before it served" in daemon.log(), "the log does not say how it ended")
 
 daemon.yaml = daemon.base
