@@ -242,6 +242,32 @@ static void check_disk_room(const struct doctor_view *view, struct doctor_findin
     find(finding, DOCTOR_OK, "files have all of their space; beside the last one %s are free", room);
 }
 
+/* What reading everything again found, in the background or on request. */
+static void check_scrub(const struct doctor_view *view, struct doctor_finding *finding) {
+    const Quire__Wire__DiskInfo *disk = disk_of(view);
+    if (view->status == NULL) {
+        find(finding, DOCTOR_WARN, "unknown without a daemon");
+    } else if (disk == NULL) {
+        find(finding, DOCTOR_OK, "nothing to verify without a disk tier");
+    } else if (disk->scrub_damaged + disk->scrub_damaged_segments > 0) {
+        find(finding, DOCTOR_WARN, "%llu record%s damaged and dropped, header or footer of %llu segment%s damaged, %llu not verified",
+             (unsigned long long)disk->scrub_damaged, quire_s(disk->scrub_damaged), (unsigned long long)disk->scrub_damaged_segments,
+             quire_s(disk->scrub_damaged_segments), (unsigned long long)disk->scrub_unread_segments);
+        advise(finding,
+               "look at the drive (dmesg, smartctl). A start that reads the log may not find what such segments hold: stop quired, "
+               "and `quirectl verify --repair` with all files of the set mends them");
+    } else if (disk->scrub_unread_segments > 0) {
+        find(finding, DOCTOR_WARN, "%llu segment%s not verified, or only in part: nobody knows whether what is there is whole",
+             (unsigned long long)disk->scrub_unread_segments, disk->scrub_unread_segments == 1 ? " was" : "s were");
+        advise(finding,
+               "quired's log says why (disk_unread): look at the drive (dmesg, smartctl), or give it memory; `quirectl verify` tries "
+               "all of them again");
+    } else {
+        find(finding, DOCTOR_OK, "nothing was found damaged; all was verified %llu time%s since the start",
+             (unsigned long long)disk->scrub_passes, quire_s(disk->scrub_passes));
+    }
+}
+
 /* ---- limits -------------------------------------------------------------------------------------------------------------------- */
 static void check_memory(const struct doctor_view *view, struct doctor_finding *finding) {
     uint64_t limit = quire_memory_limit(view->root), pools = 0;
@@ -439,6 +465,7 @@ const struct doctor_entry doctor_entries[] = {
     {"room", check_capacity},
     {"disk", check_disk},
     {"disk room", check_disk_room},
+    {"disk scrub", check_scrub},
     {"memory", check_memory},
     {"open files", check_descriptors},
     {"locked memory", check_memlock},

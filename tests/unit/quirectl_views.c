@@ -473,6 +473,38 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     tells(look("disk room", &view).text, "cannot be looked at (No such file or directory)");
 }
 
+/*
+ * The scrub read everything again, and found damage: doctor tells of records, of segments whose header or footer is damaged, and of segments that nobody could
+ * look at, each with what to do next. None of them is hidden behind another.
+ */
+Test(quirectl_views, doctor_tells_what_the_scrub_found) {
+    static struct world world;
+    static struct disk_world more;
+    struct doctor_view view = {.root = "/", .connect_error = "", .status = &world.status, .counters = &world.counts};
+    world_make(&world, 0, 1);
+    tells(look("disk scrub", &view).text, "without a disk tier");
+    world_add_disk(&world, &more);
+    more.disk.scrub_passes = 2;
+    struct doctor_finding finding = look("disk scrub", &view);
+    cr_expect_eq(finding.level, DOCTOR_OK);
+    tells(finding.text, "nothing was found damaged; all was verified 2 times since the start");
+    more.disk.scrub_unread_segments = 1;
+    finding = look("disk scrub", &view);
+    cr_expect_eq(finding.level, DOCTOR_WARN);
+    tells(finding.text, "1 segment was not verified, or only in part");
+    tells(finding.advice, "`quirectl verify` tries all of them again");
+    more.disk.scrub_damaged_segments = 3;
+    finding = look("disk scrub", &view);
+    cr_expect_eq(finding.level, DOCTOR_WARN);
+    tells(finding.text, "0 records damaged and dropped, header or footer of 3 segments damaged, 1 not verified");
+    tells(finding.advice, "stop quired, and `quirectl verify --repair` with all files of the set");
+    more.disk.scrub_damaged_segments = 0, more.disk.scrub_damaged = 1;
+    finding = look("disk scrub", &view);
+    cr_expect_eq(finding.level, DOCTOR_WARN);
+    tells(finding.text, "1 record damaged and dropped");
+    tells(finding.advice, "look at the drive");
+}
+
 /* A file whose length is more than what its file system has set aside for it (copied, restored from a backup): writes may fail yet. */
 Test(quirectl_views, doctor_finds_a_sparse_file) {
     static struct world world;
