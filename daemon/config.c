@@ -418,7 +418,8 @@ static void print_faults(const struct config *config, FILE *to) {
         to,
         "\n# Faults of the disk, to rehearse what a bad one does: up to %u rules OPERATION:ACTION[,WHERE|WHEN]... A reload changes them.\n"
         "# OPERATION: read, write, sync. ACTION: delay=20ms, error=EIO, tear=failure, tear=success, corrupt=BITS, fill=SIZE.\n"
-        "# WHERE: file=0, offset=1MiB-2MiB (not for sync). WHEN: probability=0.01, seed=7, count=3. For example\n"
+        "# WHERE: file=0 (as `quirectl status` lists them), offset=1MiB-2MiB (not for sync). WHEN: probability=0.01, seed=7, count=3.\n"
+        "# For example\n"
         "#   - \"read:error=EIO,probability=0.01,file=0\"\n",
         CONFIG_MAX_FAULTS);
     fprintf(to, config->n_faults > 0 ? "faults:\n" : "faults: []\n");

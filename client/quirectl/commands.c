@@ -80,7 +80,7 @@ const struct command commands[] = {
      "  OPERATION  read, write, sync\n"
      "  ACTION     delay=TIME, error=EIO (ENOSPC, EROFS, EDQUOT, ENODEV, ETIMEDOUT, ENOMEM, …), tear=failure, tear=success,\n"
      "             corrupt=BITS, fill=SIZE\n"
-     "  WHERE      file=N (of the set, from 0), offset=FROM-TO (bytes of the file; not for sync)\n"
+     "  WHERE      file=N (of the set, from 0, as status lists them), offset=FROM-TO (bytes of the file; not for sync)\n"
      "  WHEN       probability=P, seed=N, count=N\n\n"
      "Examples:\n  quirectl fault add read:delay=20ms\n  quirectl fault add read:error=EIO,probability=0.01,file=0\n"
      "  quirectl fault add write:tear=success,count=1\n",

@@ -226,6 +226,7 @@ static enum quire_status disk_create_env(struct disk *disk) {
         set->fresh[i] = file->fresh;
         if (!set->out[i]) {
             QUIRE_FORWARD(disk->io->ops->add_file(disk->io, file->fd, &set->file[i]));
+            rehearse_number_file(disk->io, set->file[i], i);
         }
     }
     disk->env.io = disk->io;

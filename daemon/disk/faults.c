@@ -42,6 +42,7 @@ struct faults_io {
     uint32_t n_delayed, n_ended;
     uint32_t n_files;
     uint32_t block_bytes[DISK_IO_MAX_FILES];
+    uint32_t number[DISK_IO_MAX_FILES]; /* by which rules name them */
     uint32_t n_rules, last_id;
     struct rule_at_work rules[DISK_FAULTS_MAX];
 };
@@ -60,9 +61,9 @@ static uint64_t next_random(uint64_t *state) {
 }
 
 /* ---- who is hit --------------------------------------------------------------------------------------------------------------- */
-static bool rule_matches(const struct disk_fault *fault, const struct disk_op *op) {
+static bool rule_matches(const struct disk_fault *fault, const struct disk_op *op, uint32_t number) {
     const struct disk_fault_rule *rule = &fault->rule;
-    if (rule->op != op->type || (rule->file != DISK_FAULT_ANY_FILE && rule->file != op->file)) {
+    if (rule->op != op->type || (rule->file != DISK_FAULT_ANY_FILE && rule->file != number)) {
         return false;
     }
     if (rule->count != 0 && fault->hits >= rule->count) {
@@ -71,9 +72,9 @@ static bool rule_matches(const struct disk_fault *fault, const struct disk_op *o
     return op->type == DISK_SYNC || (op->offset < rule->end && op->offset + op->bytes > rule->begin);
 }
 
-static bool rule_hits(struct rule_at_work *rule, const struct disk_op *op) {
+static bool rule_hits(struct rule_at_work *rule, const struct disk_op *op, uint32_t number) {
     const struct disk_fault_rule *what = &rule->fault.rule;
-    if (!rule_matches(&rule->fault, op)) {
+    if (!rule_matches(&rule->fault, op, number)) {
         return false;
     }
     if (what->action == DISK_FAULT_FILL && quire_in_range(rule->filled, op->bytes, what->amount)) {
@@ -92,7 +93,7 @@ static bool strike(struct faults_io *faults, const struct disk_op *op, struct vi
     uint64_t delay_ms = 0;
     for (uint32_t i = 0; i < faults->n_rules && !victim->struck; i++) {
         struct rule_at_work *rule = &faults->rules[i];
-        if (!rule_hits(rule, op)) {
+        if (!rule_hits(rule, op, faults->number[op->file])) {
             continue;
         }
         if (rule->fault.rule.action == DISK_FAULT_DELAY) {
@@ -357,6 +358,7 @@ static enum quire_status faults_add_file(struct disk_io *io, int fd, uint32_t *f
     assert(*file < DISK_IO_MAX_FILES);
     bool known = disk_io_alignment(fd, &offset_bytes, &memory_bytes) == QUIRE_OK;
     faults->block_bytes[*file] = known ? (uint32_t)quire_max_u64(offset_bytes, memory_bytes) : FAULTS_BLOCK_BYTES;
+    faults->number[*file] = *file;
     faults->n_files = *file + 1;
     return QUIRE_OK;
 }
@@ -412,6 +414,12 @@ enum quire_status faults_create(struct disk_io *inner, struct disk_io **io) {
 }
 
 const struct disk_io *faults_inner(const struct disk_io *io) { return faults_of(io)->inner; }
+
+void faults_number_file(struct disk_io *io, uint32_t file, uint32_t number) {
+    struct faults_io *faults = faults_of(io);
+    assert(file < faults->n_files);
+    faults->number[file] = number;
+}
 
 /* ---- rules -------------------------------------------------------------------------------------------------------------------- */
 enum quire_status faults_add(struct disk_io *io, const struct disk_fault_rule *rule, uint32_t *id) {

@@ -16,7 +16,8 @@
  *                corrupt=BITS        read, write: so many bits are flipped in what is read, or in what is written (in a copy, not in
  *                                    the caller's memory)
  *                fill=SIZE           write: after so many bytes that matched the device has no room (ENOSPC)
- *     WHERE      file=N              the set's Nth file, from 0; without it any
+ *     WHERE      file=N              the set's Nth file, from 0, as `quirectl status` lists them: also past one that is out of use,
+ *                                    where a rule hits nothing; without it any
  *                offset=FROM-TO      what touches these bytes of the file: "1MiB-2MiB", "1MiB-"; not for sync
  *     WHEN       probability=P       of what matches, so much is hit: 0.000001 to 1; without it all
  *                seed=N              of that chance and of where it tears and corrupts: the same operations in the same order
@@ -70,6 +71,11 @@ struct disk_fault { /* a rule at work, as listed */
 enum quire_status faults_create(struct disk_io *inner, struct disk_io **io);
 /* What lies beneath: its ops->name is the backend's. */
 const struct disk_io *faults_inner(const struct disk_io *io);
+/*
+ * By which number rules name a file that was added; without it the backend's. A file that is out of use is not the backend's, and shifts
+ * its numbers.
+ */
+void faults_number_file(struct disk_io *io, uint32_t file, uint32_t number);
 /* For what is submitted from now on. TOO_LARGE: there are DISK_FAULTS_MAX. */
 enum quire_status faults_add(struct disk_io *io, const struct disk_fault_rule *rule, uint32_t *id);
 /* Up to max of them, oldest first; returns how many. */

@@ -63,6 +63,12 @@ void rehearse_apply(struct rehearsal *rehearsal, struct disk_io *io, const struc
     }
 }
 
+void rehearse_number_file(struct disk_io *io, uint32_t file, uint32_t number) {
+    if (is_layer(io)) {
+        faults_number_file(io, file, number);
+    }
+}
+
 uint32_t rehearse_list(const struct disk_io *io, struct disk_fault *list, uint32_t max) {
     return is_layer(io) ? faults_list(io, list, max) : 0;
 }

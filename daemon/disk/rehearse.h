@@ -22,6 +22,8 @@ bool rehearse_wanted(const struct config *config);
  * accident.
  */
 void rehearse_apply(struct rehearsal *rehearsal, struct disk_io *io, const struct config *config);
+/* A file of the backend's is this one of the set: so rules call it. */
+void rehearse_number_file(struct disk_io *io, uint32_t file, uint32_t number);
 /* A rule's text; INVALID, and why: it is none, or of a file that a set of so many has not. */
 enum quire_status rehearse_parse(const char *text, uint32_t n_files, struct disk_fault_rule *rule, char *why, size_t why_bytes);
 /* The rules at work, the configuration's and others, up to max; returns how many: 0 without the layer. */

@@ -3,6 +3,7 @@
 
 #include "daemon/disk/disk.h"
 #include "daemon/disk/meta.h"
+#include "daemon/disk/rehearse.h"
 #include "pager/disk.h"
 #include "tests/unit/pager_random.h"
 
@@ -70,6 +71,23 @@ static bool lost(struct core *core, uint64_t device) {
     struct pager_disk_stats stats;
     pager_disk_stats(core->pager, &stats);
     return told.lost && !disk_files(core->disk_tier)->files[device].in_use && stats.log.devices_lost == 1;
+}
+/* Bit a file. */
+static bool out_of_use(struct core *core, uint64_t files) {
+    const struct disk_set *set = disk_files(core->disk_tier);
+    uint64_t out = 0;
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        out |= (uint64_t)!set->files[i].in_use << i;
+    }
+    return out == files;
+}
+/* The first rule of the configuration. */
+static bool hit_so_often(struct core *core, uint64_t hits) {
+    struct disk_fault rule;
+    const char *why;
+    bool registered;
+    cr_assert_eq(rehearse_list(disk_backend(core->disk_tier, &why, &registered), &rule, 1), 1);
+    return rule.hits == hits;
 }
 static bool verified(struct core *core, uint64_t records) {
     const struct scrub_progress *p = scrub_progress(disk_scrub(core->disk_tier));
@@ -268,6 +286,31 @@ Test(daemon_disk_core, a_file_that_fails) {
     require_all();
     stop();
     forget_files(2);
+}
+
+/*
+ * One of three files is missing, and its place in the set stays its own: rules of faults go on naming the others as `quirectl status` lists them. What is for
+ * the missing file hits nobody, and what is for the last one hits that.
+ */
+Test(daemon_disk_core, a_fault_past_a_missing_file) {
+    begin();
+    config(3);
+    start();
+    stop();
+    char missing[200];
+    snprintf(missing, sizeof missing, "%s.log1", path);
+    cr_assert_eq(unlink(missing), 0);
+    config(3);
+    strcpy(daemon_.config.faults[0], "write:error=EIO,file=1,count=1");
+    strcpy(daemon_.config.faults[1], "write:error=EIO,file=2,offset=1MiB-,count=1");
+    daemon_.config.n_faults = 2;
+    frames_store(&client, start(), BLOCKS);
+    cr_assert(frames_until(&daemon_, out_of_use, 1u << 1 | 1u << 2));
+    cr_assert(frames_until(&daemon_, hit_so_often, 0));
+    cr_assert(frames_until(&daemon_, settled, 0));
+    require_all();
+    stop();
+    forget_files(3);
 }
 
 static void verify_and_stop(struct core *core, void *arg) {
