@@ -312,25 +312,21 @@ static uint64_t older_than(void *ctx, const struct quire_log_entry *entry) {
 
 /* ---- mending -------------------------------------------------------------------------------------------------------------- */
 
-/* A snapshot of the index that was written when the set was closed no longer fits what is repaired: the superblocks stop speaking of it. */
+/*
+ * A snapshot of the index that was written when the set was closed no longer fits what is repaired: the superblocks stop speaking of it. They keep
+ * their generation: by a higher one a copy of a file from long ago, repaired by itself, would pass for the file that the set goes on with. The copy that
+ * counts is written last, while the other one is whole.
+ */
 static bool forget_snapshot(struct checking *c) {
     struct log_files *files = c->check->files;
-    uint64_t generation = 0;
-    bool clean = false;
     for (uint32_t i = 0; i < files->n; i++) {
-        generation = quire_max_u64(generation, files->file[i].superblock.generation);
-        clean = clean || (files->file[i].superblock.flags & QUIRE_LOG_CLEAN) != 0;
-    }
-    for (uint32_t i = 0; clean && i < files->n; i++) {
         struct log_file *file = &files->file[i];
-        if (!file->used) {
+        if (!file->used || (file->superblock.flags & QUIRE_LOG_CLEAN) == 0) {
             continue;
         }
-        file->superblock.generation = generation + 1;
         file->superblock.flags = 0;
         file->superblock.snapshot = 0;
-        file->copy = 1 - file->copy;
-        if (!mend_superblock(file, file->copy)) {
+        if (!mend_superblock(file, 1 - file->copy) || !mend_superblock(file, file->copy)) {
             return false;
         }
     }
