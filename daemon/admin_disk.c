@@ -61,6 +61,7 @@ static void disk_progress(const struct admin_call *call, Quire__Wire__DiskInfo *
     const struct disk *disk = call->core->disk_tier;
     const struct restart_progress *restored = disk_restart(disk);
     const char *why;
+    char waits[CONFIG_FILE_PATH_MAX + 80];
     enum disk_origin origin = disk_origin(disk, &why);
     const struct scrub_progress *scrubbed = scrub_progress(disk_scrub(disk));
     info->restore_segments = restored->to_read;
@@ -75,12 +76,8 @@ static void disk_progress(const struct admin_call *call, Quire__Wire__DiskInfo *
     info->doubtful_records = restored->bad_records;
     info->failed_reads = restored->unreadable;
     info->put_off_reads = restored->put_off;
-    for (uint32_t i = 0; i < QUIRE_LOG_MAX_FILES; i++) {
-        if (restored->waits_error[i] != 0) {
-            char text[CONFIG_FILE_PATH_MAX + 80];
-            snprintf(text, sizeof text, "%s: %s", disk_files(disk)->files[i].path, strerror(restored->waits_error[i]));
-            info->restore_waits = admin_text(call, text);
-        }
+    if (disk_waits(disk, waits, sizeof waits)) {
+        info->restore_waits = admin_text(call, waits);
     }
     info->scrub_passes = scrubbed->passes;
     info->scrub_bytes = scrubbed->bytes;

@@ -66,6 +66,12 @@ void notify_ready(const char *status_line) {
     tell(text);
 }
 
+void notify_status(const char *status_line) {
+    char text[512];
+    snprintf(text, sizeof text, "STATUS=%.400s", status_line);
+    tell(text);
+}
+
 void notify_reloading(void) {
     char text[96];
     struct timespec now;

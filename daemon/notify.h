@@ -14,6 +14,7 @@ void notify_close(void);
 uint64_t notify_watchdog_ms(void);
 
 void notify_ready(const char *status_line);
+void notify_status(const char *status_line);
 void notify_reloading(void);
 void notify_stopping(void);
 void notify_alive(void);

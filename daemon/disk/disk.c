@@ -4,6 +4,7 @@
 #include "daemon/disk/meta.h"
 #include "daemon/disk/rehearse.h"
 #include "daemon/log.h"
+#include "daemon/notify.h"
 #include "daemon/steward.h"
 #include "proto/base/units.h"
 #include "proto/status.h"
@@ -391,8 +392,22 @@ static void disk_check_stalls(struct disk *disk) {
 }
 
 /* Header and trailer of every segment, before anything is served: nobody else is there yet who could wait. A drive that hangs is left out. */
+/* Nobody can ask a daemon that does not serve yet: whoever started it is told. `told`: that it waits. */
+static void disk_tell_manager(const struct disk *disk, bool *told) {
+    char waits[CONFIG_FILE_PATH_MAX + 80], text[sizeof waits + 80] = "starting";
+    bool now = disk_waits(disk, waits, sizeof waits);
+    if (now) {
+        snprintf(text, sizeof text, "starting; a file cannot be read now, and is tried again: %s", waits);
+    }
+    if (now != *told) {
+        notify_status(text);
+    }
+    *told = now;
+}
+
 /* CANCELLED: the daemon is to stop. A drive that is short of memory may be asked for a long time. */
 static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t why_bytes) {
+    bool told = false;
     restart_begin(disk->restart);
     while (!restart_progress(disk->restart)->serving) {
         if (steward_stop_waits()) {
@@ -404,6 +419,7 @@ static enum quire_status disk_find_segments(struct disk *disk, char *why, size_t
         if (poll(&ready, 1, DISK_LOOK_MS) > 0) {
             disk_ready(&disk->source, 0);
         }
+        disk_tell_manager(disk, &told);
         restart_try_again(disk->restart);
         disk->core->now_ns = loop_now_ns();
         disk_check_stalls(disk);
@@ -638,6 +654,17 @@ struct store *disk_store(const struct disk *disk) {
     return disk->store;
 }
 const struct restart_progress *disk_restart(const struct disk *disk) { return restart_progress(disk->restart); }
+
+bool disk_waits(const struct disk *disk, char *text, size_t text_bytes) {
+    const struct restart_progress *p = restart_progress(disk->restart);
+    text[0] = '\0';
+    for (uint32_t i = 0; i < disk->set->n_files; i++) {
+        if (p->waits_error[i] != 0) {
+            snprintf(text, text_bytes, "%s: %s", disk->set->files[i].path, strerror(p->waits_error[i]));
+        }
+    }
+    return text[0] != '\0';
+}
 
 enum disk_origin disk_origin(const struct disk *disk, const char **why) {
     *why = disk->snapshot_taken ? "the snapshot turned out to be damaged" : disk->snapshot_why;

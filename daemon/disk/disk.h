@@ -51,6 +51,8 @@ const struct disk_set *disk_files(const struct disk *disk);
 struct disk_io *disk_backend(const struct disk *disk, const char **why, bool *registered);
 struct store *disk_store(const struct disk *disk);
 const struct restart_progress *disk_restart(const struct disk *disk);
+/* True: the start waits for a file that cannot be read now; which, and why. */
+bool disk_waits(const struct disk *disk, char *text, size_t text_bytes);
 /* Where the index comes from, and why not from a snapshot. */
 enum disk_origin { DISK_FROM_NOTHING, DISK_FROM_SNAPSHOT, DISK_FROM_LOG };
 enum disk_origin disk_origin(const struct disk *disk, const char **why);

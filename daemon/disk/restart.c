@@ -43,8 +43,8 @@ struct restart_ahead { /* a segment whose entries are read */
 struct restart_rest {  /* of a device whose reads fail in a way that passes */
     uint64_t pause_ns; /* the last one; 0: a read went well since, and none waits */
     uint64_t until_ns;
-    uint32_t n_put_off; /* probes' reads, and walks */
-    bool told;
+    uint64_t since_ns, tell_ns; /* the first one; when it is told (again) */
+    uint32_t n_put_off;         /* probes' reads, and walks */
 };
 
 struct restart {
@@ -143,6 +143,21 @@ static void restart_read_failed(struct restart *restart, uint32_t segment, int e
 
 /* ---- reads that are put off ----------------------------------------------------------------------------------------------- */
 
+static void restart_tell_rest(struct restart_rest *rest, uint32_t device, int error, uint64_t now_ns) {
+    uint64_t waited_ns = now_ns - rest->since_ns;
+    char lasted[64] = "";
+    if (now_ns < rest->tell_ns) {
+        return;
+    }
+    rest->tell_ns = now_ns + quire_min_u64(quire_max_u64(2 * waited_ns, RESTART_TELL_NS), RESTART_TELL_MAX_NS);
+    if (waited_ns > 0) {
+        snprintf(lasted, sizeof lasted, " and for %.1f s", (double)waited_ns / QUIRE_NS_PER_S);
+    }
+    log_warn("disk_restore_waits",
+             "file %u of the disk tier cannot be read now%s: %s; it is tried again until it can, nothing of it is given up", device, lasted,
+             strerror(error));
+}
+
 /* It is no try: nothing was learned about what lies there. What fails while the device rests waits for the same moment. */
 static void restart_put_off(struct restart *restart, uint32_t segment, int error) {
     uint32_t device = restart_device(restart, segment);
@@ -151,16 +166,12 @@ static void restart_put_off(struct restart *restart, uint32_t segment, int error
     rest->n_put_off++;
     restart->progress.put_off++;
     restart->progress.waits_error[device] = error;
+    rest->since_ns = rest->pause_ns == 0 ? now_ns : rest->since_ns;
     if (now_ns >= rest->until_ns) {
         rest->pause_ns = quire_min_u64(quire_max_u64(2 * rest->pause_ns, RESTART_PAUSE_NS), RESTART_PAUSE_MAX_NS);
         rest->until_ns = now_ns + rest->pause_ns;
     }
-    if (!rest->told) {
-        rest->told = true;
-        log_warn("disk_restore_waits",
-                 "file %u of the disk tier cannot be read now: %s; it is tried again until it can, nothing of it is given up", device,
-                 strerror(error));
-    }
+    restart_tell_rest(rest, device, error, now_ns);
 }
 
 /* It waits no more: its device is asked again, or will not be. */

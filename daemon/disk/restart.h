@@ -19,6 +19,12 @@
 /* A read that fails in a way that passes (pager_is_passing) is no try: its device rests so long, twice as long the next time, up to the second. */
 #define RESTART_PAUSE_NS (100 * QUIRE_NS_PER_MS)
 #define RESTART_PAUSE_MAX_NS (5 * QUIRE_NS_PER_S)
+/*
+ * However long that lasts: a file that is taken out of use is made anew when it comes back, so want of memory that passes would cost all that it
+ * holds. Whoever looks is told, again when it has lasted three times as long, and every so often in any case.
+ */
+#define RESTART_TELL_NS (QUIRE_NS_PER_S / 2)
+#define RESTART_TELL_MAX_NS (60 * QUIRE_NS_PER_S)
 
 struct restart;
 struct restart_hooks { /* as pager/disk.h wants them, in its order */

@@ -90,6 +90,8 @@ static struct steward *start(void) {
 Test(daemon_steward, ready) {
     cr_expect_null(getenv("NOTIFY_SOCKET"));
     cr_expect_eq(notify_watchdog_ms(), 200);
+    notify_status("starting");
+    cr_expect(hears("STATUS=starting"));
     notify_ready("serving at /x");
     cr_expect(hears("READY=1"));
 }
