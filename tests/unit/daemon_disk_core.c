@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define BLOCKS 40
+#define MAX_FILES 3u
 
 static struct frames_daemon daemon_;
 static struct frames_client client;
@@ -32,12 +33,11 @@ static void begin(void) {
     const char *folder = getenv("TMPDIR");
     snprintf(path, sizeof path, "%.100s/quire-core-%d", folder != NULL ? folder : "/tmp", (int)getpid());
 }
-static void forget_files(uint32_t n_files) {
-    for (uint32_t i = 0; i < n_files; i++) {
+static void forget_files(void) {
+    static const char *const endings[] = {"", ".meta", ".snapshot"};
+    for (uint32_t i = 0; i < MAX_FILES * QUIRE_ARRAY_LEN(endings); i++) {
         char file[200];
-        snprintf(file, sizeof file, "%s.log%u", path, i);
-        unlink(file);
-        snprintf(file, sizeof file, "%s.log%u.meta", path, i);
+        snprintf(file, sizeof file, "%s.log%u%s", path, i % MAX_FILES, endings[i / MAX_FILES]);
         unlink(file);
     }
 }
@@ -46,12 +46,24 @@ static uint32_t start(void) {
     return frames_ns_open(&client, "n", QUIRE_OK);
 }
 static void stop(void) { frames_end(&daemon_, &client); }
+TestSuite(daemon_disk_core, .init = begin, .fini = forget_files);
 
 /* Asked on the loop thread. */
 static bool restored(struct core *core, uint64_t n) {
     struct pager_disk_stats stats;
     pager_disk_stats(core->pager, &stats);
     return !stats.restoring && stats.counters->disk_restored == n;
+}
+/* A start on so many files finds so many blocks. */
+static void serves_again(uint32_t n_files, uint64_t n_blocks) {
+    config(n_files);
+    start();
+    cr_assert(frames_until(&daemon_, restored, n_blocks));
+}
+/* The first start, and what is stored in it. */
+static void store_first(uint32_t n_files) {
+    config(n_files);
+    frames_store(&client, start(), BLOCKS);
 }
 static bool written(struct core *core, uint64_t n) {
     struct pager_disk_stats stats;
@@ -165,24 +177,18 @@ static void require_all(void) {
 
 /* Forty blocks, stopped in good order and started again: they hit, are read from the disk when asked for, and are what they were. */
 Test(daemon_disk_core, blocks_survive_a_restart) {
-    begin();
-    config(2);
-    frames_store(&client, start(), BLOCKS);
+    store_first(2);
     stop();
-    config(2);
-    start();
-    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    serves_again(2, BLOCKS);
     cr_assert(frames_until(&daemon_, clean, 1));
     require_all();
     cr_assert_eq(core_call(daemon_.core, verify, NULL, FRAMES_WAIT_MS), QUIRE_OK);
     cr_assert(frames_until(&daemon_, verified, BLOCKS));
     stop();
-    forget_files(2);
 }
 
 /* A daemon that is not stopped but ends (its process, in a child) leaves what was written; the set was not closed. */
 Test(daemon_disk_core, blocks_survive_a_death) {
-    begin();
     config(1);
     pid_t child = frames_fork();
     if (child == 0) {
@@ -200,7 +206,6 @@ Test(daemon_disk_core, blocks_survive_a_death) {
     cr_assert(frames_until(&daemon_, clean, 0));
     require_all();
     stop();
-    forget_files(1);
 }
 
 /* Damages the header of the first segment, or, when that was done, makes it one of another use of the segment, right in every sum. */
@@ -238,9 +243,7 @@ static void start_from_snapshot(uint32_t n) {
 /* After a stop in good order a segment's header is damaged: its trailer still tells of which use of the segment the snapshot speaks, and everything is found. A whole
    header of another use stands above both: nothing of the snapshot is there then. */
 Test(daemon_disk_core, headers_that_are_not_the_snapshots) {
-    begin();
-    config(1);
-    frames_store(&client, start(), BLOCKS);
+    store_first(1);
     cr_assert(frames_until(&daemon_, written, BLOCKS));
     stop();
     start_from_snapshot(BLOCKS);
@@ -248,12 +251,10 @@ Test(daemon_disk_core, headers_that_are_not_the_snapshots) {
     start_from_snapshot(BLOCKS);
     change_header(true);
     start_from_snapshot(0);
-    forget_files(1);
 }
 
 /* Another daemon on the same files is refused, and told who holds them. */
 Test(daemon_disk_core, two_daemons_on_one_file) {
-    begin();
     config(1);
     start();
     struct frames_daemon first = daemon_;
@@ -266,12 +267,10 @@ Test(daemon_disk_core, two_daemons_on_one_file) {
     rmdir(daemon_.folder);
     daemon_ = first;
     stop();
-    forget_files(1);
 }
 
 /* One of two files fails every write: it is out of use, and so it stays known to be at the next start; the blocks are on the other one. */
 Test(daemon_disk_core, a_file_that_fails) {
-    begin();
     config(2);
     strcpy(daemon_.config.faults[0], "write:error=EIO,file=1,offset=1MiB-");
     daemon_.config.n_faults = 1;
@@ -280,12 +279,9 @@ Test(daemon_disk_core, a_file_that_fails) {
     cr_assert(frames_until(&daemon_, lost, 1));
     cr_assert(frames_until(&daemon_, written, BLOCKS));
     stop();
-    config(2);
-    start();
-    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    serves_again(2, BLOCKS);
     require_all();
     stop();
-    forget_files(2);
 }
 
 /*
@@ -293,7 +289,6 @@ Test(daemon_disk_core, a_file_that_fails) {
  * the missing file hits nobody, and what is for the last one hits that.
  */
 Test(daemon_disk_core, a_fault_past_a_missing_file) {
-    begin();
     config(3);
     start();
     stop();
@@ -310,7 +305,6 @@ Test(daemon_disk_core, a_fault_past_a_missing_file) {
     cr_assert(frames_until(&daemon_, settled, 0));
     require_all();
     stop();
-    forget_files(3);
 }
 
 static void verify_and_stop(struct core *core, void *arg) {
@@ -321,9 +315,7 @@ static void verify_and_stop(struct core *core, void *arg) {
 
 /* Started and stopped at once, while its segments are being read, or verified: nothing is left over, and nothing is lost. */
 Test(daemon_disk_core, stopped_while_it_reads) {
-    begin();
-    config(2);
-    frames_store(&client, start(), BLOCKS);
+    store_first(2);
     stop();
     for (uint32_t i = 0; i < 8; i++) {
         config(2);
@@ -334,11 +326,8 @@ Test(daemon_disk_core, stopped_while_it_reads) {
         }
         frames_stop(&daemon_);
     }
-    config(2);
-    start();
-    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    serves_again(2, BLOCKS);
     stop();
-    forget_files(2);
 }
 
 static void delete_namespace(struct core *core, void *arg) {
@@ -350,19 +339,14 @@ static void delete_namespace(struct core *core, void *arg) {
 
 /* The only namespace is deleted, and at the next start one of its name made anew: at no start after that does it have what the first one held. */
 Test(daemon_disk_core, a_deleted_namespace_stays_deleted) {
-    begin();
-    config(1);
-    frames_store(&client, start(), BLOCKS);
+    store_first(1);
     cr_assert(frames_until(&daemon_, written, BLOCKS));
     cr_assert_eq(core_call(daemon_.core, delete_namespace, NULL, FRAMES_WAIT_MS), QUIRE_OK);
     stop();
     for (uint32_t i = 0; i < 2; i++) {
-        config(1);
-        start();
-        cr_assert(frames_until(&daemon_, restored, 0));
+        serves_again(1, 0);
         stop();
     }
-    forget_files(1);
 }
 
 /* ---- pins, and trust domains that come and go ------------------------------------------------------------------------------ */
@@ -399,9 +383,7 @@ static void delete_kept(struct core *core, void *arg) {
  * the old name is back, its namespace is there with its blocks, and what was pinned is pinned. Only who says so by name is rid of it.
  */
 Test(daemon_disk_core, a_domain_comes_back) {
-    begin();
-    config(1);
-    frames_store(&client, start(), BLOCKS);
+    store_first(1);
     cr_assert_eq(ask_first(QUIRE_WIRE_PIN), QUIRE_OK);
     stop();
     for (uint32_t i = 0; i < 2; i++) {
@@ -412,9 +394,7 @@ Test(daemon_disk_core, a_domain_comes_back) {
         cr_assert(frames_until(&daemon_, restored, 0));
         stop();
     }
-    config(1);
-    start();
-    cr_assert(frames_until(&daemon_, restored, BLOCKS));
+    serves_again(1, BLOCKS);
     cr_assert(frames_until(&daemon_, keeps, 1)); /* the other's */
     cr_assert_eq(ask_first(QUIRE_WIRE_DELETE), QUIRE_IN_USE);
     stop();
@@ -426,11 +406,8 @@ Test(daemon_disk_core, a_domain_comes_back) {
     expected = QUIRE_NOT_FOUND;
     cr_assert_eq(core_call(daemon_.core, delete_kept, &expected, FRAMES_WAIT_MS), QUIRE_OK);
     stop();
-    config(1);
-    start();
-    cr_assert(frames_until(&daemon_, restored, 0));
+    serves_again(1, 0);
     stop();
-    forget_files(1);
 }
 
 static uint64_t put_pinned(struct frames_window *window, uint32_t ns, uint32_t first, uint32_t n) {
@@ -476,7 +453,6 @@ Test(daemon_disk_core, a_put_with_pin_lasts) {
     uint32_t n_pins;
     struct frames_window windows[2];
     Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
-    begin();
     config(1);
     uint32_t ns = start();
     cr_assert(frames_until(&daemon_, settled, 0));
@@ -500,7 +476,6 @@ Test(daemon_disk_core, a_put_with_pin_lasts) {
     munmap(windows[0].base, windows[0].bytes);
     munmap(windows[1].base, windows[1].bytes);
     stop();
-    forget_files(1);
 }
 
 static bool meta_saving(struct core *core, uint64_t yes) { return (store_meta_since_ns(disk_store(core->disk_tier)) != 0) == (yes != 0); }
@@ -535,7 +510,6 @@ Test(daemon_disk_core, metadata_that_hangs) {
     uint32_t n_pins;
     struct frames_window windows[2];
     Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
-    begin();
     config(1);
     daemon_.config.disk.stall_limit_ms = 3000;
     uint32_t ns = start();
@@ -558,12 +532,9 @@ Test(daemon_disk_core, metadata_that_hangs) {
     cr_assert(pinned_in_file(1, &n_pins) == 1 && pinned_in_file(BLOCKS + 1, &n_pins) == 1 && pinned_in_file(BLOCKS + 3, &n_pins) == 1);
     cr_assert_eq(n_pins, 3);
     stop();
-    config(1);
-    start();
-    cr_assert(frames_until(&daemon_, restored, BLOCKS + 4));
+    serves_again(1, BLOCKS + 4);
     cr_assert_eq(ask_first(QUIRE_WIRE_DELETE), QUIRE_IN_USE);
     stop();
-    forget_files(1);
 }
 
 static void stand_still(struct core *core, void *arg) {
@@ -576,7 +547,6 @@ Test(daemon_disk_core, stands_still_while_metadata_is_saved) {
     uint8_t statuses[1];
     struct frames_window window;
     Quire__Wire__IngestReturn back = QUIRE__WIRE__INGEST_RETURN__INIT;
-    begin();
     config(1);
     daemon_.config.disk.stall_limit_ms = 5000;
     uint32_t ns = start();
@@ -600,7 +570,6 @@ Test(daemon_disk_core, stands_still_while_metadata_is_saved) {
     cr_assert(frames_until(&daemon_, meta_fails, 0));
     munmap(window.base, window.bytes);
     stop();
-    forget_files(1);
 }
 
 /* ---- deaths at random ----------------------------------------------------------------------------------------------------- */
@@ -681,7 +650,6 @@ Test(daemon_disk_core, deaths_at_random, .timeout = 100) {
     uint32_t rounds = more != NULL ? (uint32_t)atoi(more) : ROUNDS;
     uint32_t sure[512] = {0};
     cr_assert_leq(rounds, QUIRE_ARRAY_LEN(sure));
-    begin();
     for (uint32_t round = 0; round < rounds; round++) {
         bool wait = dice_below(&dice, 2) == 0;
         uint64_t after_us = dice_below(&dice, 30000);
@@ -715,5 +683,4 @@ Test(daemon_disk_core, deaths_at_random, .timeout = 100) {
         cr_assert(frames_until(&daemon_, nothing_corrupt, 0));
         stop();
     }
-    forget_files(2);
 }

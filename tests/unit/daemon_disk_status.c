@@ -180,7 +180,16 @@ Test(daemon_disk_status, every_byte_counts) {
 
 static enum quire_status reloaded;
 static const char *reload_why; /* the core's */
-static void reload(struct core *core, void *arg) { reloaded = core_apply_config(core, arg, &reload_why); }
+static void apply(struct core *core, void *arg) { reloaded = core_apply_config(core, arg, &reload_why); }
+static void reload(struct config *wanted) { cr_assert_eq(core_call(daemon_.core, apply, wanted, FRAMES_WAIT_MS), QUIRE_OK); }
+/* With this rule of faults alone. */
+static void reload_rule(const char *rule) {
+    static struct config wanted;
+    wanted = daemon_.config;
+    wanted.n_faults = 1;
+    snprintf(wanted.faults[0], sizeof wanted.faults[0], "%s", rule);
+    reload(&wanted);
+}
 
 /* Deletions beyond their part of the write budget are refused: the answer says why, and when to come again; then they are done. */
 Test(daemon_disk_status, deletions_over_budget, .init = start) {
@@ -191,7 +200,7 @@ Test(daemon_disk_status, deletions_over_budget, .init = start) {
     char text[200];
     frames_store(&client, ns, 10);
     cr_assert(frames_until(&daemon_, all_written, 10), "not on disk");
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    reload(&wanted);
     while (gone < 10 && delete_one(ns, gone + 1, text, sizeof text, &wait_ms) == QUIRE_OK) {
         gone++;
     }
@@ -201,7 +210,7 @@ Test(daemon_disk_status, deletions_over_budget, .init = start) {
     cr_expect(wait_ms > 0 && wait_ms <= 60000, "%u ms", wait_ms);
     cr_expect_eq(counter("disk_deletions_refused"), 1);
     wanted.disk.pager.write_budget_bytes_per_s = 0;
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    reload(&wanted);
     cr_assert_eq(delete_one(ns, gone + 1, text, sizeof text, &wait_ms), QUIRE_OK);
     stop();
 }
@@ -302,7 +311,7 @@ Test(daemon_disk_status, faults_by_reload, .init = start) {
         wanted.n_faults = n;
         snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms");
         snprintf(wanted.faults[1], sizeof wanted.faults[1], "write:delay=1ms");
-        cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+        reload(&wanted);
         Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);
         cr_expect_eq(reply->disk->faults, n);
         cr_expect_eq(reloaded, QUIRE_OK);
@@ -328,20 +337,16 @@ static void as_many_as_there_may_be(struct core *core, void *arg) {
 
 /* A reload whose rules cannot be at work says so, and why: the operator has no room left for it, or the rule names a file that there is not. */
 Test(daemon_disk_status, faults_that_a_reload_refuses, .init = start) {
-    static struct config wanted;
-    wanted = daemon_.config;
-    wanted.n_faults = 1;
-    snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms,file=1");
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    static struct config none;
+    none = daemon_.config;
+    reload_rule("read:delay=1ms,file=1");
     cr_expect_eq(reloaded, QUIRE_INVALID);
     cr_expect_not_null(strstr(reload_why, "file=1: the set has 1"), "%s", reload_why);
     cr_assert_eq(core_call(daemon_.core, as_many_as_there_may_be, NULL, FRAMES_WAIT_MS), QUIRE_OK);
-    snprintf(wanted.faults[0], sizeof wanted.faults[0], "read:delay=1ms,file=0");
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    reload_rule("read:delay=1ms,file=0");
     cr_expect_eq(reloaded, QUIRE_TOO_LARGE);
     cr_expect_not_null(strstr(reload_why, "there are 64 rules already"), "%s", reload_why);
-    wanted.n_faults = 0;
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    reload(&none);
     cr_expect_eq(reloaded, QUIRE_OK);
     stop();
 }
@@ -354,11 +359,7 @@ static bool lost(struct core *core, uint64_t devices) {
 
 /* A drive that fails is seen by its name, with the reason; the daemon goes on. A file that failed is made anew at the next start. */
 Test(daemon_disk_status, a_file_that_failed, .init = start) {
-    static struct config wanted;
-    wanted = daemon_.config;
-    wanted.n_faults = 1;
-    snprintf(wanted.faults[0], sizeof wanted.faults[0], "write:error=EIO");
-    cr_assert_eq(core_call(daemon_.core, reload, &wanted, FRAMES_WAIT_MS), QUIRE_OK);
+    reload_rule("write:error=EIO");
     frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
     cr_assert(frames_until(&daemon_, lost, 1), "still in use");
     Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_STATUS);

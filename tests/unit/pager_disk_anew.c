@@ -57,6 +57,26 @@ static bool ours_counts(struct rig *rig, uint32_t key) {
     return counts;
 }
 
+/* Block 1 was brought into memory by a reader who has let go of it. */
+static void read_once(struct rig *rig) {
+    struct quire_wire_grant grant;
+    cr_assert_eq(rig_each(rig, 1), 1);
+    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
+    rig_release(rig, rig->reply.lease);
+}
+
+/* What was found of block 1 proves damaged. */
+static void proves_damaged(struct rig *rig) {
+    const struct quire_log_entry found = {.key = rig_key(1), .ns = pager_ns_serial(rig->pager, rig->ns), .at_units = 2 + 20 * 1};
+    cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &found));
+}
+
+/* What this life stored goes to disk, and leaves memory. */
+static void goes_to_disk(struct rig *rig) {
+    disk_settle(rig);
+    cr_assert_gt(disk_leave_memory(rig), 0);
+}
+
 static void end(struct rig *rig) {
     while (pager_restore_end(rig->pager, rig->now_ns)) {
     }
@@ -100,8 +120,7 @@ Test(disk_anew, replaced_by_a_better_one) {
     struct rig *rig = starting();
     tell_record(rig, 1, 1, 0, 100, 0.5f);
     cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    disk_settle(rig);
-    cr_assert_gt(disk_leave_memory(rig), 0);
+    goes_to_disk(rig);
     cr_assert(ours_counts(rig, 1));
     tell_record(rig, 0, 1, 0, 101, 0.5f);
     cr_expect(ours_counts(rig, 1));
@@ -113,11 +132,9 @@ Test(disk_anew, stored_again_after_damage) {
     struct rig *rig = starting();
     tell_record(rig, 1, 2, 1, 101, 0);
     tell_record(rig, 1, 1, 0, 100, 0);
-    const struct quire_log_entry found = {.key = rig_key(1), .ns = pager_ns_serial(rig->pager, rig->ns), .at_units = 2 + 20 * 1};
-    cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &found));
+    proves_damaged(rig);
     cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
-    disk_settle(rig);
-    cr_assert_gt(disk_leave_memory(rig), 0);
+    goes_to_disk(rig);
     cr_assert(ours_counts(rig, 1));
     tell_record(rig, 0, 1, 0, 102, 0);
     cr_expect(ours_counts(rig, 1));
@@ -172,11 +189,8 @@ static uint64_t written_as(const struct rig *rig, uint32_t key, enum quire_log_k
 
 static struct rig *found_and_its_device_lost(void) {
     struct rig *rig = two_devices();
-    struct quire_wire_grant grant;
     tell_record(rig, 4, 1, 0, 100, 0);
-    cr_assert_eq(rig_each(rig, 1), 1);
-    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
-    rig_release(rig, rig->reply.lease);
+    read_once(rig);
     pager_disk_device_lost(rig->pager, rig->now_ns, 1);
     pager_check(rig->pager);
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
@@ -199,8 +213,7 @@ Test(disk_anew, buried_when_its_device_is_lost) {
  */
 Test(disk_anew, buried_where_it_was_written_again) {
     struct rig *rig = found_and_its_device_lost();
-    disk_settle(rig);
-    cr_assert_gt(disk_leave_memory(rig), 0);
+    goes_to_disk(rig);
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
     cr_expect_eq(written_as(rig, 1, QUIRE_LOG_RECORD), 100);
     tell_deletion(rig, 0, 1, 150);
@@ -232,8 +245,7 @@ Test(disk_anew, stored_again_after_its_device_was_lost) {
     cr_assert_eq(rig_put(rig, 1, 0), QUIRE_OK);
     tell_deletion(rig, 0, 1, 150);
     cr_expect_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
-    disk_settle(rig);
-    cr_assert_gt(disk_leave_memory(rig), 0);
+    goes_to_disk(rig);
     cr_expect_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
     end(rig);
 }
@@ -241,13 +253,9 @@ Test(disk_anew, stored_again_after_its_device_was_lost) {
 /* What was found proves damaged while memory has it, too: the copy is as old as that. */
 Test(disk_anew, buried_in_memory_after_damage) {
     struct rig *rig = starting();
-    struct quire_wire_grant grant;
     tell_record(rig, 1, 1, 0, 100, 0);
-    cr_assert_eq(rig_each(rig, 1), 1);
-    cr_assert_eq(disk_load(rig, 0, &grant), QUIRE_OK);
-    rig_release(rig, rig->reply.lease);
-    const struct quire_log_entry found = {.key = rig_key(1), .ns = pager_ns_serial(rig->pager, rig->ns), .at_units = 2 + 20 * 1};
-    cr_assert(pager_disk_damaged(rig->pager, rig->now_ns, 1, 2, &found));
+    read_once(rig);
+    proves_damaged(rig);
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
     tell_deletion(rig, 0, 1, 150);
     cr_expect_neq(rig_why(rig, 1), QUIRE_MISS_NONE);
@@ -259,8 +267,7 @@ Test(disk_anew, buried_in_memory_after_damage) {
 Test(disk_anew, waits_for_its_parent) {
     struct rig *rig = starting();
     cr_assert_eq(rig_put(rig, 5, 4), QUIRE_OK);
-    disk_settle(rig);
-    cr_assert_gt(disk_leave_memory(rig), 0u);
+    goes_to_disk(rig);
     tell_record(rig, 1, 5, 4, 20, 0.25f);
     tell_record(rig, 0, 4, 0, 10, 0);
     disk_start_ends(rig);

@@ -10,9 +10,7 @@
 
 /* Every block is in memory, and on one of the devices. */
 static struct rig *all_clean(uint32_t n_devices) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig_starting(POOL, &layout, n_devices, SEGMENTS, 4096);
-    disk_start_ends(rig);
+    struct rig *rig = disk_rig_plain(POOL, n_devices, SEGMENTS, 4096);
     for (uint32_t key = 1; key <= BLOCKS; key += 100) {
         disk_put(rig, key, 100);
     }

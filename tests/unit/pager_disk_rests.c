@@ -24,13 +24,6 @@ static enum quire_status load(struct rig *rig, uint32_t key) {
     return status;
 }
 
-static struct rig *two_drives(uint32_t n_segments, uint32_t segment_units) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig_starting(POOL, &layout, 2, n_segments, segment_units);
-    disk_start_ends(rig);
-    return rig;
-}
-
 static enum quire_status statuses[] = {QUIRE_FULL, QUIRE_NO_MEMORY};
 
 /*
@@ -39,8 +32,7 @@ static enum quire_status statuses[] = {QUIRE_FULL, QUIRE_NO_MEMORY};
  */
 Test(disk_rests, it_is_tried_again_until_there_is_room) {
     for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(statuses); i++) {
-        quire_layout layout = rig_layout();
-        struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+        struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
         store(rig, 1, 10);
         disk_settle(rig);
         disk_leave_memory(rig);
@@ -68,11 +60,8 @@ Test(disk_rests, it_is_tried_again_until_there_is_room) {
 
 /* While it takes nothing, memory is what there is: stores go on, and what was stored long ago leaves without having been written. */
 Test(disk_rests, stores_go_on_in_memory) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 64, 1024);
-    rig->options.reclaim_low_pct = 3;
-    rig->options.reclaim_high_pct = 5;
-    pager_set_options(rig->pager, &rig->options);
+    struct rig *rig = disk_rig_plain(POOL, 1, 64, 1024);
+    disk_reclaim_early(rig);
     disk_of(rig)->write_status = QUIRE_FULL;
     store(rig, 1, 400);
     cr_assert_gt(disk_stats(rig).counters->disk_declined, 100);
@@ -88,7 +77,7 @@ Test(disk_rests, stores_go_on_in_memory) {
 
 /* One of two drives is full: the other takes all of it. */
 Test(disk_rests, the_other_one_takes_it) {
-    struct rig *rig = two_drives(16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 2, 16, 1024);
     disk_of(rig)->full = 1u << 1;
     store(rig, 1, 30);
     disk_settle(rig);
@@ -102,27 +91,21 @@ Test(disk_rests, the_other_one_takes_it) {
  * Nobody is refused, and a stop ends.
  */
 Test(disk_rests, the_other_one_is_emptied) {
-    struct rig *rig = two_drives(8, 512);
-    rig->options.reclaim_low_pct = 3;
-    rig->options.reclaim_high_pct = 5;
-    pager_set_options(rig->pager, &rig->options);
+    struct rig *rig = disk_rig_plain(POOL, 2, 8, 512);
+    disk_reclaim_early(rig);
     disk_of(rig)->full = 1u << 1;
     store(rig, 1, 600);
     disk_settle(rig);
     cr_assert_gt(disk_stats(rig).counters->disk_emptied, 8);
     cr_assert_eq(disk_stats(rig).dirty_records, 0);
-    pager_disk_flush(rig->pager, rig->now_ns);
-    disk_settle(rig);
-    cr_assert(disk_of(rig)->flushed);
+    disk_stop(rig);
     disk_rig_free(rig);
 }
 
 /* It does not even answer, before it is given up for that: what the other has no place for goes as memory needs room, and stores go on. */
 Test(disk_rests, nobody_waits_for_one_that_is_silent) {
-    struct rig *rig = two_drives(8, 512);
-    rig->options.reclaim_low_pct = 3;
-    rig->options.reclaim_high_pct = 5;
-    pager_set_options(rig->pager, &rig->options);
+    struct rig *rig = disk_rig_plain(POOL, 2, 8, 512);
+    disk_reclaim_early(rig);
     disk_of(rig)->hanging = 1u << 1;
     store(rig, 1, 600);
     cr_assert_gt(disk_stats(rig).counters->disk_declined, 0);
@@ -153,32 +136,25 @@ Test(disk_rests, an_open_segment_does_not_hold_up_deletions) {
     disk_let_go(rig);
     disk_settle(rig);
     for (uint32_t key = 1; key <= n; key++) {
-        cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, key), QUIRE_OK);
-        enum quire_status status = pager_durable(rig->pager, rig->now_ns, key);
+        enum quire_status status = disk_delete_durably(rig, key, key);
         disk_settle(rig);
         cr_assert(status == QUIRE_OK || (disk->durable_cookie == key && disk->durable_status == QUIRE_OK), "deletion %u of %u", key, n);
     }
-    pager_disk_flush(rig->pager, rig->now_ns);
-    disk_settle(rig);
-    cr_assert(disk->flushed);
+    disk_stop(rig);
     disk_rig_free(rig);
 }
 
 /* A deletion is not acknowledged while no tombstone can be written, and whoever asked is told. When there is room it is made good. */
 Test(disk_rests, a_deletion_is_refused_and_made_good) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     struct rig_disk *disk = disk_of(rig);
     store(rig, 1, 3);
     disk_settle(rig);
     disk->write_status = QUIRE_FULL;
-    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 3), QUIRE_OK);
-    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    cr_assert_eq(disk_delete_durably(rig, 3, 5), QUIRE_PENDING);
     disk_settle(rig);
-    cr_assert_eq(disk->durable_cookie, 5);
-    cr_assert_eq(disk->durable_status, QUIRE_SYSTEM);
-    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 2), QUIRE_OK);
-    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 7), QUIRE_PENDING);
+    disk_was_told(rig, 5, QUIRE_SYSTEM);
+    cr_assert_eq(disk_delete_durably(rig, 2, 7), QUIRE_PENDING);
     rig_pass(rig, 10);
     cr_assert_eq(disk->durable_cookie, 7, "whoever asks later is told at once");
     cr_assert_eq(disk->durable_status, QUIRE_SYSTEM);
@@ -191,20 +167,17 @@ Test(disk_rests, a_deletion_is_refused_and_made_good) {
 
 /* For want of memory, for a moment: it is tried again before anybody is told. */
 Test(disk_rests, a_deletion_waits_for_memory) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     struct rig_disk *disk = disk_of(rig);
     store(rig, 1, 3);
     disk_settle(rig);
     disk->write_status = QUIRE_NO_MEMORY;
-    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 3), QUIRE_OK);
-    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    cr_assert_eq(disk_delete_durably(rig, 3, 5), QUIRE_PENDING);
     rig_pass(rig, 200);
     cr_assert_eq(disk->durable_cookie, 0);
     disk->write_status = QUIRE_OK;
     disk_settle(rig);
-    cr_assert_eq(disk->durable_cookie, 5);
-    cr_assert_eq(disk->durable_status, QUIRE_OK);
+    disk_was_told(rig, 5, QUIRE_OK);
     disk_rig_free(rig);
 }
 
@@ -213,8 +186,7 @@ Test(disk_rests, a_deletion_waits_for_memory) {
  * crash finds batches one behind the other, and would stop at the gap. So the tombstone is written once more, elsewhere, before the deletion counts.
  */
 Test(disk_rests, a_tombstone_behind_a_gap_does_not_count) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     struct rig_disk *disk = disk_of(rig);
     store(rig, 1, 3);
     disk_settle(rig);
@@ -222,8 +194,7 @@ Test(disk_rests, a_tombstone_behind_a_gap_does_not_count) {
     store(rig, 4, 3);
     rig_pass(rig, 1100), rig_pass(rig, 1100);
     cr_assert_eq(disk->n_waiting, 1, "a batch");
-    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
-    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    cr_assert_eq(disk_delete_durably(rig, 1, 5), QUIRE_PENDING);
     rig_pass(rig, 1);
     cr_assert_eq(disk->n_waiting, 2, "and a tombstone");
     uint32_t gap = disk->waiting[0].disk->segment;
@@ -236,8 +207,7 @@ Test(disk_rests, a_tombstone_behind_a_gap_does_not_count) {
     disk->n_waiting = 0;
     disk_do(rig, &tombstone);
     disk_settle(rig);
-    cr_assert_eq(disk->durable_cookie, 5);
-    cr_assert_eq(disk->durable_status, QUIRE_OK);
+    disk_was_told(rig, 5, QUIRE_OK);
     uint32_t n = 0;
     for (uint32_t s = 0; s < 16; s++) {
         for (uint32_t i = 0; s != gap && i < disk->segments[s].n; i++) {
@@ -250,8 +220,7 @@ Test(disk_rests, a_tombstone_behind_a_gap_does_not_count) {
 
 /* The first batch of a segment fails, which was to bring the segment's header, and the second one does not: the header comes with the footer. */
 Test(disk_rests, a_header_that_failed_comes_with_the_footer) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     struct rig_disk *disk = disk_of(rig);
     disk->hanging = 1;
     store(rig, 1, 3);
@@ -294,8 +263,7 @@ static bool do_all_but_seals(struct rig *rig) {
  * header of both is written again, else a start would take them for clean, with all that their footers name.
  */
 Test(disk_rests, a_header_in_doubt_comes_with_the_footer) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 256);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 256);
     struct rig_disk *disk = disk_of(rig);
     disk->hanging = 1;
     for (uint32_t key = 1; !do_all_but_seals(rig); key++) {
@@ -303,8 +271,7 @@ Test(disk_rests, a_header_in_doubt_comes_with_the_footer) {
         store(rig, key, 1);
         rig_pass(rig, 1100), rig_pass(rig, 1100);
     }
-    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
-    cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    cr_assert_eq(disk_delete_durably(rig, 1, 5), QUIRE_PENDING);
     rig_pump(rig);
     disk->sync_status = QUIRE_FULL;
     cr_assert(do_all_but_seals(rig));
@@ -323,8 +290,7 @@ Test(disk_rests, a_header_in_doubt_comes_with_the_footer) {
  * no snapshot may say otherwise.
  */
 Test(disk_rests, a_stop_does_not_wait_for_room) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     struct rig_disk *disk = disk_of(rig);
     store(rig, 1, 10);
     disk_settle(rig);
@@ -332,9 +298,7 @@ Test(disk_rests, a_stop_does_not_wait_for_room) {
     store(rig, 11, 10);
     cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, 1), QUIRE_OK);
     disk_settle(rig);
-    pager_disk_flush(rig->pager, rig->now_ns);
-    disk_settle(rig);
-    cr_assert(disk->flushed);
+    disk_stop(rig);
     cr_assert(!pager_disk_is_settled(rig->pager));
     disk->write_status = disk->seal_status = QUIRE_OK;
     disk_settle(rig);
@@ -348,12 +312,9 @@ Test(disk_rests, a_stop_does_not_wait_for_room) {
  * long ago be given up. It is tried with a sync alone: the log is as it was, deletions are refused, and all is made good when syncs are taken again.
  */
 Test(disk_rests, refused_syncs_use_up_nothing) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 256);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 256);
     struct rig_disk *disk = disk_of(rig);
-    rig->options.reclaim_low_pct = 3;
-    rig->options.reclaim_high_pct = 5;
-    pager_set_options(rig->pager, &rig->options);
+    disk_reclaim_early(rig);
     store(rig, 1, 20);
     disk_settle(rig);
     disk_leave_memory(rig);
@@ -387,8 +348,7 @@ Test(disk_rests, refused_syncs_use_up_nothing) {
 
 /* A sync by itself is taken, as where there is nothing to sync, and one behind a write is not: it is tried later and later all the same. */
 Test(disk_rests, a_sync_of_nothing_proves_nothing) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 64, 256);
+    struct rig *rig = disk_rig_plain(POOL, 1, 64, 256);
     struct rig_disk *disk = disk_of(rig);
     store(rig, 1, 20);
     disk_settle(rig);
@@ -413,8 +373,7 @@ Test(disk_rests, a_sync_of_nothing_proves_nothing) {
 
 /* There is no memory to read a record now. That says nothing about the record: the reader may come again, and has it then. */
 Test(disk_rests, what_could_not_be_read_is_still_there) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 16, 1024);
+    struct rig *rig = disk_rig_plain(POOL, 1, 16, 1024);
     store(rig, 1, 3);
     disk_settle(rig);
     disk_leave_memory(rig);
@@ -428,8 +387,7 @@ Test(disk_rests, what_could_not_be_read_is_still_there) {
 
 /* Nor does it when a segment is to be emptied and there is no memory for the list of what it holds, or to read what is to be kept: it waits a little. */
 Test(disk_rests, emptying_waits_for_memory) {
-    quire_layout layout = rig_layout();
-    struct rig *rig = disk_rig(POOL, &layout, 12, 128);
+    struct rig *rig = disk_rig_plain(POOL, 1, 12, 128);
     struct rig_disk *disk = disk_of(rig);
     disk->entries_status = QUIRE_NO_MEMORY;
     for (uint32_t first = 1; disk_stats(rig).log.clean > 1 && first < 2000; first += 4) {

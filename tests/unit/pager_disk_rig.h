@@ -197,6 +197,21 @@ static inline struct rig *disk_rig(uint64_t pool_bytes, const quire_layout *layo
     return rig;
 }
 
+/* Drives that hold nothing, one or more, for a model as most stories have it. */
+static inline struct rig *disk_rig_plain(uint64_t pool_bytes, uint32_t n_devices, uint32_t n_segments, uint32_t segment_units) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig_starting(pool_bytes, &layout, n_devices, n_segments, segment_units);
+    disk_start_ends(rig);
+    return rig;
+}
+
+/* Memory is kept emptier than it is, so that what is old leaves. */
+static inline void disk_reclaim_early(struct rig *rig) {
+    rig->options.reclaim_low_pct = 3;
+    rig->options.reclaim_high_pct = 5;
+    pager_set_options(rig->pager, &rig->options);
+}
+
 static inline void disk_rig_free(struct rig *rig) {
     void *disk = rig->disk;
     rig_free(rig);
@@ -229,6 +244,25 @@ static inline void disk_put(struct rig *rig, uint32_t first, uint32_t n) {
         cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
     }
     disk_settle(rig);
+}
+
+/* A block is deleted, and `cookie` waits until that lasts: what is said at once. */
+static inline enum quire_status disk_delete_durably(struct rig *rig, uint32_t key, uint64_t cookie) {
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_DELETE, key), QUIRE_OK);
+    return pager_durable(rig->pager, rig->now_ns, cookie);
+}
+
+/* Whoever waited last for what lasts was told so. */
+static inline void disk_was_told(struct rig *rig, uint64_t cookie, enum quire_status status) {
+    cr_assert_eq(disk_of(rig)->durable_cookie, cookie);
+    cr_assert_eq(disk_of(rig)->durable_status, status);
+}
+
+/* A stop, which comes to an end. */
+static inline void disk_stop(struct rig *rig) {
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert(disk_of(rig)->flushed);
 }
 
 /* One request that deletes n blocks. The story pumps. */
