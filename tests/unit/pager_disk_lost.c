@@ -5,7 +5,7 @@
 #include "tests/unit/pager_disk_rig.h"
 
 #define SEGMENTS 30u
-#define BLOCKS 2000u /* more than one turn looks at */
+#define BLOCKS 1200u /* more than one turn looks at: PAGER_DISK_STEP */
 #define POOL (64ull << 20)
 
 /* Every block is in memory, and on one of the devices. */
@@ -123,10 +123,10 @@ Test(disk_lost, a_stop_writes_them) {
 /* With the last device goes all that would be written: nobody waits for that, memory serves on, and gives way as if there had never been a disk. */
 Test(disk_lost, nothing_is_to_be_written_to_nowhere) {
     struct rig *rig = all_clean(1);
-    for (uint32_t key = BLOCKS + 1; key <= BLOCKS + 1500; key++) {
+    for (uint32_t key = BLOCKS + 1; key <= BLOCKS + 1100; key++) {
         cr_assert_eq(rig_put(rig, key, 0), QUIRE_OK);
     }
-    cr_assert_eq(disk_stats(rig).dirty_records, 1500);
+    cr_assert_eq(disk_stats(rig).dirty_records, 1100);
     lose(rig, 0);
     cr_expect_eq(disk_stats(rig).dirty_records, 0);
     cr_assert_eq(present(rig), BLOCKS);
