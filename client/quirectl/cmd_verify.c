@@ -214,5 +214,9 @@ enum cli_exit cmd_verify(struct cli *cli, int argc, char **argv) {
     if (result != CLI_OK) {
         return result;
     }
-    return paths.n > 0 ? verify_files(cli, &paths, repair) : verify_daemon(cli); /* the daemon drops what is damaged anyway */
+    if (repair && paths.n == 0) {
+        return cli_usage(cli, "--repair is for a set that no daemon uses: stop quired, then give the paths of all its files; "
+                              "while it runs, it drops what is damaged by itself");
+    }
+    return paths.n > 0 ? verify_files(cli, &paths, repair) : verify_daemon(cli);
 }

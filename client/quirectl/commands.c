@@ -57,7 +57,7 @@ const struct command commands[] = {
      "Examples:\n  quirectl counters miss\n  quirectl counters --nonzero\n", cmd_counters},
     {"metrics", "[PART]... [--nonzero]", "--nonzero", "the same",
      "For Prometheus use the address that `quirectl status` shows.\n\nExamples:\n  quirectl metrics evict\n", cmd_counters},
-    {"verify", "[PATH...] [--repair]", "--repair", "is everything on disk whole? with paths without a daemon",
+    {"verify", "[PATH... [--repair]]", "--repair", "is everything on disk whole? with paths without a daemon",
      "Without paths the daemon reads everything on disk now, but the segments that it is filling, and drops what is damaged.\n"
      "With the paths of the set's files (all of them, as `tiers: file:` names them) the files are read as a restart would read\n"
      "them; no daemon may use them meanwhile.\n"

@@ -150,6 +150,15 @@ Test(quirectl_words, wrong_options) {
     refuses_words(WORDS((char *)"--yes"), "the NAME is missing");
 }
 
+/* A running daemon repairs nothing in its files: whoever asks it to is told what to do instead, before it is asked for anything. */
+Test(quirectl_words, repair_is_for_files) {
+    char **argv = WORDS((char *)"--repair");
+    cli.socket = "/tmp/there-is-no-quired-here.sock";
+    cr_expect_eq(cmd_verify(&cli, count(argv), argv), CLI_USAGE);
+    cr_expect_not_null(strstr(said(), "stop quired, then give the paths of all its files"), "%s", said());
+    quire_close(&cli.client);
+}
+
 static void write_tokens(char *path, const char *text) {
     snprintf(path, 64, "/tmp/quirectl-tokens-XXXXXX");
     int fd = mkstemp(path);
