@@ -56,7 +56,7 @@ static void found(void *ctx, const struct log_finding *finding) {
     cJSON_AddItemToArray(v->list, object);
 }
 
-static void totals_text(const struct cli *cli, const struct log_totals *t, bool repair) {
+static void counts_text(const struct cli *cli, const struct log_totals *t) {
     char records[QUIRE_UNITS_BYTES], bytes[QUIRE_UNITS_BYTES], deletions[QUIRE_UNITS_BYTES];
     quire_human_count(t->records, records, sizeof records);
     quire_human_count(t->deletions, deletions, sizeof deletions);
@@ -71,16 +71,32 @@ static void totals_text(const struct cli *cli, const struct log_totals *t, bool 
     }
     fprintf(cli->out, "\n%s record%s of %s %s whole, %s deletion%s\n", records, quire_s(t->records), bytes, t->records == 1 ? "is" : "are",
             deletions, quire_s(t->deletions));
+}
+
+static void totals_text(const struct cli *cli, const struct log_totals *t, const struct log_files *files, bool repair) {
+    const uint32_t n_absent = files->n_absent;
+    counts_text(cli, t);
+    if (n_absent > 0) {
+        fprintf(cli->out, "%u of the set's %u files %s not looked at: give the paths of all\n", n_absent, files->n_set,
+                n_absent == 1 ? "was" : "were");
+    }
     if (t->damages == 0) {
-        fprintf(cli->out, "nothing is damaged\n");
+        fprintf(cli->out, n_absent == 0 ? "nothing is damaged\n" : "nothing is damaged in what was looked at\n");
     } else if (repair) {
         fprintf(cli->out, "%" PRIu64 " damaged: %" PRIu64 " repaired, %" PRIu64 " left\n", t->damages, t->repaired, t->left);
+    } else if (t->lasting == t->damages) {
+        fprintf(cli->out, "%" PRIu64 " damaged; --repair can do nothing about that\n", t->damages);
+    } else if (t->lasting > 0) {
+        fprintf(cli->out, "%" PRIu64 " damaged; --repair lets readers pass over %" PRIu64 " of them\n", t->damages,
+                t->damages - t->lasting);
     } else {
         fprintf(cli->out, "%" PRIu64 " damaged; --repair lets readers pass over them\n", t->damages);
     }
 }
 
-static void totals_json(cJSON *root, const struct log_totals *t) {
+static void totals_json(cJSON *root, const struct log_totals *t, const struct log_files *files) {
+    cJSON_AddBoolToObject(root, "complete", files->n_absent == 0);
+    json_add_u64(root, "absent_files", files->n_absent);
     json_add_u64(root, "segments", t->segments);
     json_add_u64(root, "sealed_segments", t->sealed);
     json_add_u64(root, "open_segments", t->open);
@@ -92,6 +108,7 @@ static void totals_json(cJSON *root, const struct log_totals *t) {
     json_add_u64(root, "deletions", t->deletions);
     json_add_u64(root, "read_bytes", t->read_bytes);
     json_add_u64(root, "damaged", t->damages);
+    json_add_u64(root, "beyond_repair", t->lasting);
     json_add_u64(root, "repaired", t->repaired);
     json_add_u64(root, "left", t->left);
     json_add_u64(root, "lost_records", t->lost_records);
@@ -109,18 +126,19 @@ static enum cli_exit verify_files(struct cli *cli, const struct args_list *paths
         result = log_check_run(&check);
     }
     if (result == CLI_OK && root != NULL) {
-        totals_json(root, &check.totals);
+        totals_json(root, &check.totals, &files);
         json_print(root, cli->out);
         root = NULL;
     } else if (result == CLI_OK) {
-        totals_text(cli, &check.totals, repair);
+        totals_text(cli, &check.totals, &files, repair);
     }
     cJSON_Delete(root);
+    const bool whole = check.totals.damages == (repair ? check.totals.repaired : 0) && files.n_absent == 0;
     log_files_close(&files);
     if (result != CLI_OK) {
         return result == CLI_USAGE ? CLI_USAGE : CLI_FAILED;
     }
-    return check.totals.damages > (repair ? check.totals.repaired : 0) ? CLI_FAILED : CLI_OK;
+    return whole ? CLI_OK : CLI_FAILED;
 }
 
 /* ---- online --------------------------------------------------------------------------------------------------------------- */

@@ -88,6 +88,7 @@ uint64_t log_tail_epoch(const struct log_files *files) {
 static void tell(struct checking *c, const struct log_finding *finding) {
     struct log_totals *totals = &c->check->totals;
     totals->damages++;
+    totals->lasting += finding->lasting;
     totals->lost_records += finding->lost;
     totals->repaired += finding->outcome == LOG_REPAIRED;
     totals->left += finding->outcome == LOG_LEFT;
@@ -108,6 +109,12 @@ static void tell_segment(struct checking *c, const struct log_segment *segment, 
 
 static void tell_file(struct checking *c, const char *path, const char *part, const char *text, enum log_outcome outcome) {
     tell(c, &(struct log_finding){.path = path, .segment = LOG_NO_SEGMENT, .part = part, .text = text, .outcome = outcome});
+}
+
+static void tell_lasting(struct checking *c, struct log_finding finding) {
+    finding.lasting = true;
+    finding.outcome = c->check->repair ? LOG_LEFT : LOG_FOUND;
+    tell(c, &finding);
 }
 
 static void count(struct log_totals *totals, const struct log_segment *segment) {
@@ -147,7 +154,7 @@ static void check_file(struct checking *c, struct log_file *file) {
             "is cut short: %u of its %u segments are not there in full, and deletions that were told there would be forgotten: nothing "
             "in it counts, quired makes it anew at its next start, without what it held",
             file->superblock.n_segments - file->whole_segments, file->superblock.n_segments);
-        tell_file(c, file->path, "file", text, c->check->repair ? LOG_LEFT : LOG_FOUND);
+        tell_lasting(c, (struct log_finding){.path = file->path, .segment = LOG_NO_SEGMENT, .part = "file", .text = text});
     }
 }
 
@@ -155,12 +162,8 @@ static void check_meta(struct checking *c) {
     const struct log_files *files = c->check->files;
     char text[200];
     if (files->meta_status != QUIRE_OK && files->file[0].superblock.file_index == 0 && files->file[0].superblock.generation > 0) {
-        snprintf(text, sizeof text, "%s: put the right one back, without it quired refuses the set",
-                 files->meta_status == QUIRE_NOT_FOUND  ? "is not there"
-                 : files->meta_status == QUIRE_MISMATCH ? "is of another set"
-                 : files->meta_status == QUIRE_VERSION  ? "was written by another version of Quire"
-                                                        : "is damaged or cannot be read");
-        tell_file(c, files->meta_path, "metadata", text, c->check->repair ? LOG_LEFT : LOG_FOUND);
+        snprintf(text, sizeof text, "%s: put the right one back, without it quired refuses the set", log_files_meta_text(files));
+        tell_lasting(c, (struct log_finding){.path = files->meta_path, .segment = LOG_NO_SEGMENT, .part = "metadata", .text = text});
     }
 }
 
@@ -187,17 +190,13 @@ static enum quire_status remember_bad(struct checking *c, const struct log_segme
 
 /* What a drive does not give now, it may give later: nothing is written over it. */
 static enum quire_status look_at_unreadable(struct checking *c, uint32_t number, uint32_t unreadable) {
-    const enum log_outcome outcome = c->check->repair ? LOG_LEFT : LOG_FOUND;
     char text[200];
     uint64_t offset;
     snprintf(text, sizeof text, "%u of its units cannot be read: see the kernel's messages about this drive", unreadable);
     c->check->totals.unreadable_units += unreadable;
     c->doubt = true;
-    tell(c, &(struct log_finding){.path = log_files_find(c->check->files, number, &offset)->path,
-                                  .segment = number,
-                                  .part = "drive",
-                                  .text = text,
-                                  .outcome = outcome});
+    const struct log_file *file = log_files_find(c->check->files, number, &offset);
+    tell_lasting(c, (struct log_finding){.path = file->path, .segment = number, .part = "drive", .text = text});
     return QUIRE_OK;
 }
 

@@ -15,16 +15,17 @@ struct log_finding {
     const char *path;
     uint32_t segment; /* or LOG_NO_SEGMENT: of the file, or its superblock */
     uint32_t at_units;
-    const char *part; /* "superblock", "metadata", "file", "header", "head", "record", "footer" */
+    const char *part; /* "superblock", "metadata", "file", "drive", "header", "head", "record", "footer" */
     const char *text;
     uint32_t lost; /* records that are not used because of it */
+    bool lasting;  /* a repair leaves it as it is */
     enum log_outcome outcome;
 };
 
 struct log_totals {
     uint32_t segments, clean, emptied, open, sealed, headless, skipped;
     uint64_t records, record_bytes, deletions, read_bytes;
-    uint64_t damages, repaired, left, lost_records, unreadable_units;
+    uint64_t damages, lasting, repaired, left, lost_records, unreadable_units;
 };
 
 struct log_check {

@@ -178,6 +178,13 @@ static void read_meta(struct log_files *files) {
     }
 }
 
+const char *log_files_meta_text(const struct log_files *files) {
+    return files->meta_status == QUIRE_NOT_FOUND  ? "is not there"
+           : files->meta_status == QUIRE_MISMATCH ? "is of another set"
+           : files->meta_status == QUIRE_VERSION  ? "was written by another version of Quire"
+                                                  : "is damaged or cannot be read";
+}
+
 /* Without metadata nobody knows who was taken out: then everybody counts. */
 static void judge_file(const struct log_files *files, struct log_file *file) {
     const size_t segment_bytes = log_files_segment_bytes(files);
@@ -200,18 +207,21 @@ static void judge_file(const struct log_files *files, struct log_file *file) {
     }
 }
 
+/* Likewise: whoever was not given is missed. */
 static void judge_set(struct log_files *files) {
     static const uint8_t nobody[16];
     uint8_t id[16];
-    files->complete = files->meta != NULL;
-    for (uint32_t i = 0; i < files->n_set && files->complete; i++) {
+    for (uint32_t i = 0; i < files->n_set; i++) {
         bool given = false;
         for (uint32_t j = 0; j < files->n; j++) {
             given = given || files->file[j].superblock.file_index == i;
         }
-        quire_meta_file_at(files->meta, i, id);
-        files->complete = given || memcmp(id, nobody, sizeof id) == 0;
+        if (files->meta != NULL) {
+            quire_meta_file_at(files->meta, i, id);
+        }
+        files->n_absent += !given && (files->meta == NULL || memcmp(id, nobody, sizeof id) != 0);
     }
+    files->complete = files->meta != NULL && files->n_absent == 0;
 }
 
 enum cli_exit log_files_open(struct cli *cli, const struct args_list *paths, enum log_purpose purpose, struct log_files *files) {

@@ -34,8 +34,9 @@ struct log_file {
 struct log_files {
     struct log_file file[QUIRE_LOG_MAX_FILES]; /* those given, by their index */
     uint32_t n;
-    uint32_t n_set; /* files that the set has */
-    bool complete;  /* every file that counts was given */
+    uint32_t n_set;    /* files that the set has */
+    uint32_t n_absent; /* files of it that were not given, and are not known to be out of use */
+    bool complete;     /* every file that counts was given, and that is known */
     struct quire_log_geometry geometry;
     uint8_t set_id[16];
     char meta_path[PATH_MAX];
@@ -60,6 +61,8 @@ void log_files_forget(const struct log_files *files, uint32_t segment);
 /* Writes and syncs. On failure errno tells why. */
 bool log_files_write(const struct log_files *files, uint32_t segment, uint32_t at_units, uint32_t units, const uint8_t *bytes);
 bool log_file_write_superblock(const struct log_file *file, uint32_t copy, const struct quire_log_superblock *superblock);
+/* What is wrong with the metadata, to follow its path: "is not there". */
+const char *log_files_meta_text(const struct log_files *files);
 /* The name of a namespace: "domain/name", or its serial when it was deleted. */
 void log_files_ns(const struct log_files *files, uint32_t serial, char *text, size_t text_bytes);
 
