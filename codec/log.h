@@ -183,6 +183,8 @@ enum quire_status quire_log_segment_header_decode(const struct quire_log_geometr
  */
 enum quire_status quire_log_head_decode(const struct quire_log_geometry *g, const uint8_t *in, size_t size, uint64_t epoch,
                                         uint32_t at_units, struct quire_log_batch *batch, struct quire_log_entry *entries);
+/* The epoch that the head in the segment's unit 1 bears (`in`); 0: there is none, or none of this set. For a segment whose header is damaged. */
+uint64_t quire_log_first_epoch(const struct quire_log_geometry *g, const uint8_t *in);
 /* The trailer alone, then the footer (`in` holds its units), whose entries are checked one by one and copied to entries[0..n_entries). */
 enum quire_status quire_log_trailer_decode(const struct quire_log_geometry *g, const uint8_t *in, const uint8_t set_id[16],
                                            uint32_t segment, struct quire_log_trailer *trailer);

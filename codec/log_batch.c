@@ -75,3 +75,11 @@ enum quire_status quire_log_head_decode(const struct quire_log_geometry *g, cons
     return quire_log_entries_decode(g, in + sizeof(*batch), batch->n_entries, batch->entries_check,
                                     at_units + quire_log_head_units(g, batch->n_entries), at_units + batch->size_units, entries);
 }
+
+uint64_t quire_log_first_epoch(const struct quire_log_geometry *g, const uint8_t *in) {
+    struct quire_log_batch batch;
+    memcpy(&batch, in, sizeof(batch));
+    bool is_first = check_batch(g, &batch) == QUIRE_OK && batch.at_units == QUIRE_LOG_FIRST_BATCH && quire_log_is_epoch(g, batch.epoch) &&
+                    quire_log_same_set(batch.set_id, g->set_id);
+    return is_first ? batch.epoch : 0;
+}

@@ -66,18 +66,30 @@ enum quire_status log_load(const struct log_files *files, uint32_t number, bool 
     return log_segment_examine(segment);
 }
 
-uint64_t log_tail_epoch(const struct log_files *files) {
+/* What the segment says of it: its header, or, without one, a trailer of a former life behind a later first head. */
+static uint64_t tail_epoch_of(const struct log_files *files, uint32_t number) {
+    const struct quire_log_geometry *g = &files->geometry;
     uint8_t unit[QUIRE_LOG_UNIT_MAX];
+    struct quire_log_segment_header header;
+    struct quire_log_trailer trailer;
+    uint32_t unreadable;
+    log_files_read(files, number, 0, 1, unit, &unreadable);
+    if (quire_log_segment_header_decode(g, unit, files->set_id, number, &header) == QUIRE_OK) {
+        return header.tail_epoch;
+    }
+    log_files_read(files, number, 1, 1, unit, &unreadable);
+    uint64_t epoch = quire_log_first_epoch(g, unit);
+    log_files_read(files, number, g->segment_units - 1, 1, unit, &unreadable);
+    bool ends = epoch > 0 && quire_log_trailer_decode(g, unit, files->set_id, number, &trailer) == QUIRE_OK;
+    return ends && trailer.epoch < epoch ? trailer.epoch + 1 : 0;
+}
+
+uint64_t log_tail_epoch(const struct log_files *files) {
     uint64_t tail_epoch = 0;
     for (uint32_t i = 0; i < files->n; i++) {
         const struct quire_log_superblock *superblock = &files->file[i].superblock;
         for (uint32_t j = 0; files->file[i].used && j < superblock->n_segments; j++) {
-            struct quire_log_segment_header header;
-            uint32_t number = superblock->first_number + j, unreadable;
-            log_files_read(files, number, 0, 1, unit, &unreadable);
-            if (quire_log_segment_header_decode(&files->geometry, unit, files->set_id, number, &header) == QUIRE_OK) {
-                tail_epoch = quire_max_u64(tail_epoch, header.tail_epoch);
-            }
+            tail_epoch = quire_max_u64(tail_epoch, tail_epoch_of(files, superblock->first_number + j));
         }
     }
     return tail_epoch;

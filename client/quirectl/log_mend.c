@@ -141,9 +141,9 @@ static enum quire_status mend_footer(const struct log_segment *s, log_older *old
 
 /* ---- header --------------------------------------------------------------------------------------------------------------- */
 
-/* Of the epoch that is known, claiming nothing about others; zeros when none is: nothing of the segment counts then, as before. */
+/* Of the epoch that is known, claiming about others what is certain; zeros when none is: nothing of the segment counts then, as before. */
 static enum quire_status mend_header(const struct log_segment *s, struct log_patches *patches) {
-    struct quire_log_segment_header header = {.epoch = s->epoch, .segment = s->number};
+    struct quire_log_segment_header header = {.epoch = s->epoch, .segment = s->number, .tail_epoch = s->tail_epoch};
     uint8_t *bytes = add_patch(s, patches, 0, 1);
     if (bytes == NULL) {
         return QUIRE_NO_MEMORY;

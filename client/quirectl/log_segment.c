@@ -343,20 +343,15 @@ static enum quire_status read_ends(struct log_segment *s) {
     return ends ? read_footer(s, &trailer) : QUIRE_OK;
 }
 
-/* No header: a first head that is whole tells the epoch, too, and where it tells a later one than the trailer, that one is of a life before. */
+/* No header: the first head tells the epoch, too, and where it tells a later one than the trailer, that one is of a life before, which had ended. */
 static void find_epoch(struct log_segment *s) {
-    struct quire_log_batch batch;
-    struct quire_log_entry *entries = malloc(QUIRE_LOG_MAX_BATCH * sizeof *entries);
-    size_t size = (size_t)(s->geometry->segment_units - FIRST_BATCH) * s->geometry->unit_bytes;
-    memcpy(&batch, unit_at(s, FIRST_BATCH), sizeof batch);
-    uint64_t epoch = batch.epoch;
-    if (entries != NULL && epoch > s->epoch && epoch < quire_log_epoch_end(s->geometry) &&
-        quire_log_head_decode(s->geometry, unit_at(s, FIRST_BATCH), size, epoch, FIRST_BATCH, &batch, entries) == QUIRE_OK) {
+    uint64_t epoch = quire_log_first_epoch(s->geometry, unit_at(s, FIRST_BATCH));
+    if (epoch > s->epoch) {
         forget_footer(s);
         s->state = LOG_HEADLESS;
+        s->tail_epoch = s->epoch > 0 ? s->epoch + 1 : 0;
         s->epoch = epoch;
     }
-    free(entries);
 }
 
 /* Records of a segment without a header do not count. */

@@ -41,7 +41,7 @@ struct log_segment {
     enum log_state state;
     bool header, footer; /* are whole, and count */
     uint64_t epoch;      /* 0: unknown */
-    uint64_t tail_epoch;
+    uint64_t tail_epoch; /* as the header has it; without one, what is certain all the same */
     uint32_t used_units;
     struct quire_log_entry *entries; /* those that count, in order; with a footer: all of it */
     uint8_t *bad;                    /* one an entry: its record is not whole */

@@ -14,19 +14,24 @@ static_assert(SNAPSHOT_AHEAD <= RESTART_AHEAD, "jobs of one of the two run at a 
 struct restart_row {
     uint64_t epoch; /* 0: clean, and was always */
     uint32_t segment, footer_at, used_units, n_entries;
-    bool headless; /* only its trailer vouches for it: deletions count, records do not */
+    bool headless; /* only its trailer vouches for it, or its first head: deletions count, records do not */
 };
 
-struct restart_probe { /* of one segment's header and trailer */
+enum restart_part { RESTART_HEADER, RESTART_TRAILER, RESTART_HEAD /* the first: only where there is no header */, RESTART_PARTS };
+
+struct restart_probe { /* of one segment's ends */
     struct restart *restart;
     uint32_t device; /* its segments, one after the other */
     uint32_t segment, n_running;
-    bool read[2];      /* header, trailer */
-    bool put_off[2];   /* to be read again when its device has rested */
-    uint32_t tries[2]; /* that failed */
-    uint8_t *memory;
-    struct disk_op ops[2];
-    struct iovec iov[2];
+    bool headless;
+    struct restart_unit {
+        bool read;
+        bool put_off;   /* to be read again when its device has rested */
+        uint32_t tries; /* that failed */
+        uint8_t *memory;
+        struct disk_op op;
+        struct iovec iov;
+    } units[RESTART_PARTS];
 };
 
 struct restart_ahead { /* a segment whose entries are read */
@@ -80,7 +85,7 @@ enum quire_status restart_create(struct disk_env *env, const struct restart_hook
     restart->hooks = *hooks;
     restart->progress.segments = disk_set_segments(&env->set);
     restart->rows = calloc(restart->progress.segments + 1, sizeof *restart->rows);
-    restart->memory = disk_memory(&env->set, 2 * RESTART_DEPTH);
+    restart->memory = disk_memory(&env->set, RESTART_PARTS * RESTART_DEPTH);
     bool all = restart->rows != NULL && restart->memory != NULL;
     for (uint32_t i = 0; i < RESTART_AHEAD; i++) {
         restart->ahead[i] = calloc(1, sizeof *restart->ahead[i]);
@@ -92,7 +97,9 @@ enum quire_status restart_create(struct disk_env *env, const struct restart_hook
     }
     for (uint32_t i = 0; i < RESTART_DEPTH; i++) {
         restart->probes[i].restart = restart;
-        restart->probes[i].memory = restart->memory + disk_set_bytes(&env->set, 2 * i);
+        for (uint32_t part = 0; part < RESTART_PARTS; part++) {
+            restart->probes[i].units[part].memory = restart->memory + disk_set_bytes(&env->set, RESTART_PARTS * i + part);
+        }
     }
     *out = restart;
     return QUIRE_OK;
@@ -484,59 +491,88 @@ static void restart_tell_states(struct restart *restart) {
     }
 }
 
+/* Of this life nothing was written yet: its epochs are left for it. */
+static struct quire_log_geometry restart_geometry(const struct restart *restart) {
+    struct quire_log_geometry g = restart->env->set.geometry;
+    g.generation--;
+    return g;
+}
+
+static bool restart_has_header(const struct restart *restart, const struct restart_probe *probe, struct quire_log_segment_header *header) {
+    const struct quire_log_geometry g = restart_geometry(restart);
+    const struct restart_unit *unit = &probe->units[RESTART_HEADER];
+    return unit->read && quire_log_segment_header_decode(&g, unit->memory, restart->env->set.set_id, probe->segment, header) == QUIRE_OK;
+}
+
+/*
+ * Without a header the first head tells the segment's epoch, so that deletions in it are found. A trailer of an earlier epoch is of a former life then: for a segment
+ * to be used again, it and all that are older than it had to be empty, and a header that said so to be synced.
+ */
 static void restart_judge(struct restart *restart, const struct restart_probe *probe) {
-    const struct store_set *set = &restart->env->set;
-    struct quire_log_geometry g = set->geometry;
+    const struct restart_unit *head = &probe->units[RESTART_HEAD], *last = &probe->units[RESTART_TRAILER];
+    const struct quire_log_geometry g = restart_geometry(restart);
     struct quire_log_segment_header header;
     struct quire_log_trailer trailer;
-    g.generation--; /* of this one nothing was written yet: its epochs are left for it */
-    bool begins = probe->read[0] && quire_log_segment_header_decode(&g, probe->memory, set->set_id, probe->segment, &header) == QUIRE_OK;
-    bool ends =
-        probe->read[1] && quire_log_trailer_decode(&g, probe->memory + g.unit_bytes, set->set_id, probe->segment, &trailer) == QUIRE_OK;
+    bool begins = restart_has_header(restart, probe, &header);
+    bool ends = last->read && quire_log_trailer_decode(&g, last->memory, restart->env->set.set_id, probe->segment, &trailer) == QUIRE_OK;
+    uint64_t epoch = begins ? header.epoch : head->read ? quire_log_first_epoch(&g, head->memory) : 0;
     struct restart_row *row = &restart->rows[probe->segment];
-    *row = (struct restart_row){.segment = probe->segment};
-    if (begins) {
-        row->epoch = header.epoch;
+    *row = (struct restart_row){.segment = probe->segment, .headless = !begins};
+    if (begins || epoch > (ends ? trailer.epoch : 0)) {
+        uint64_t tail_epoch = begins ? header.tail_epoch : ends ? trailer.epoch + 1 : 0;
+        row->epoch = epoch;
         row->footer_at = WALK_NO_FOOTER;
         row->used_units = g.segment_units; /* as far as anybody knows */
-        restart->tail_epoch = quire_max_u64(restart->tail_epoch, header.tail_epoch);
-        ends = ends && trailer.epoch == header.epoch;
+        restart->tail_epoch = quire_max_u64(restart->tail_epoch, tail_epoch);
+        ends = ends && trailer.epoch == epoch;
     }
     if (ends) {
         row->epoch = trailer.epoch;
         row->footer_at = trailer.footer_units;
         row->used_units = trailer.used_units;
         row->n_entries = trailer.n_entries;
-        row->headless = !begins;
     }
 }
 
 static bool restart_probe_next(struct restart *restart, struct restart_probe *probe);
-static void restart_probe_read(struct restart *restart, struct restart_probe *probe, uint32_t i);
+static void restart_probe_read(struct restart *restart, struct restart_probe *probe, enum restart_part part);
 
-static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
+/* True: header and trailer are read, and there is no header: the first head is read, too. */
+static bool restart_probe_head(struct restart *restart, struct restart_probe *probe) {
+    struct quire_log_segment_header header;
+    if (probe->headless || !probe->units[RESTART_HEADER].read || restart_has_header(restart, probe, &header)) {
+        return false;
+    }
+    probe->headless = true;
+    probe->n_running++;
+    restart_probe_read(restart, probe, RESTART_HEAD);
+    return true;
+}
+
+static void restart_probed(struct restart_probe *probe, enum restart_part part) {
     struct restart *restart = probe->restart;
-    bool trailer = op == &probe->ops[1];
+    struct restart_unit *unit = &probe->units[part];
+    const struct disk_op *op = &unit->op;
     if (restart->hangs[probe->device]) {
         return; /* too late */
     }
-    probe->read[trailer] = op->status == QUIRE_OK;
+    unit->read = op->status == QUIRE_OK;
     restart->progress.read_bytes += op->bytes;
     if (pager_is_passing(op->status)) {
-        probe->put_off[trailer] = true;
+        unit->put_off = true;
         restart_put_off(restart, probe->segment, op->error);
         return;
     }
     restart_was_read(restart, probe->segment);
     if (op->status != QUIRE_OK) {
         restart_read_failed(restart, probe->segment, op->error, op->done_ns);
-        if (++probe->tries[trailer] < RESTART_TRIES) {
-            restart_probe_read(restart, probe, trailer);
+        if (++unit->tries < RESTART_TRIES) {
+            restart_probe_read(restart, probe, part);
             return;
         }
         restart_unreadable(restart, probe->segment, op->error);
     }
-    if (--probe->n_running > 0) {
+    if (--probe->n_running > 0 || restart_probe_head(restart, probe)) {
         return;
     }
     restart_judge(restart, probe);
@@ -546,8 +582,15 @@ static void restart_probed(struct restart_probe *probe, struct disk_op *op) {
     }
 }
 
-static void restart_header_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[0]), op); }
-static void restart_trailer_read(struct disk_op *op) { restart_probed(LOOP_CONTAINER(op, struct restart_probe, ops[1]), op); }
+static void restart_header_read(struct disk_op *op) {
+    restart_probed(LOOP_CONTAINER(op, struct restart_probe, units[RESTART_HEADER].op), RESTART_HEADER);
+}
+static void restart_trailer_read(struct disk_op *op) {
+    restart_probed(LOOP_CONTAINER(op, struct restart_probe, units[RESTART_TRAILER].op), RESTART_TRAILER);
+}
+static void restart_head_read(struct disk_op *op) {
+    restart_probed(LOOP_CONTAINER(op, struct restart_probe, units[RESTART_HEAD].op), RESTART_HEAD);
+}
 
 /* The device's next segment, if one is left. */
 static bool restart_next_segment(struct restart *restart, uint32_t device, uint32_t *segment) {
@@ -563,22 +606,25 @@ static bool restart_next_segment(struct restart *restart, uint32_t device, uint3
     return true;
 }
 
-static void restart_probe_read(struct restart *restart, struct restart_probe *probe, uint32_t i) {
+static void restart_probe_read(struct restart *restart, struct restart_probe *probe, enum restart_part part) {
+    static void (*const done[])(struct disk_op * op) = {restart_header_read, restart_trailer_read, restart_head_read};
     const struct store_set *set = &restart->env->set;
+    const uint32_t at_units[] = {0, set->geometry.segment_units - 1, 1};
+    struct restart_unit *unit = &probe->units[part];
     uint32_t device;
-    uint64_t offset = disk_locate(set, probe->segment, i == 0 ? 0 : set->geometry.segment_units - 1, &device);
-    probe->iov[i] = (struct iovec){.iov_base = probe->memory + i * set->geometry.unit_bytes, .iov_len = set->geometry.unit_bytes};
-    disk_env_io(restart->env, &probe->ops[i], DISK_READ, device, offset, &probe->iov[i], 1,
-                i == 0 ? restart_header_read : restart_trailer_read);
+    uint64_t offset = disk_locate(set, probe->segment, at_units[part], &device);
+    unit->iov = (struct iovec){.iov_base = unit->memory, .iov_len = set->geometry.unit_bytes};
+    disk_env_io(restart->env, &unit->op, DISK_READ, device, offset, &unit->iov, 1, done[part]);
 }
 
 static void restart_probe_again(struct restart *restart, uint64_t now_ns) {
-    for (uint32_t i = 0; i < 2 * RESTART_DEPTH; i++) {
-        struct restart_probe *probe = &restart->probes[i / 2];
-        if (probe->put_off[i % 2] && restart_is_due(restart, probe->segment, now_ns)) {
-            probe->put_off[i % 2] = false;
+    for (uint32_t i = 0; i < RESTART_PARTS * RESTART_DEPTH; i++) {
+        struct restart_probe *probe = &restart->probes[i / RESTART_PARTS];
+        struct restart_unit *unit = &probe->units[i % RESTART_PARTS];
+        if (unit->put_off && restart_is_due(restart, probe->segment, now_ns)) {
+            unit->put_off = false;
             restart_took_up(restart, probe->segment);
-            restart_probe_read(restart, probe, i % 2);
+            restart_probe_read(restart, probe, i % RESTART_PARTS);
         }
     }
 }
@@ -587,11 +633,14 @@ static bool restart_probe_next(struct restart *restart, struct restart_probe *pr
     if (!restart_next_segment(restart, probe->device, &probe->segment)) {
         return false;
     }
-    probe->n_running = 2;
-    for (uint32_t i = 0; i < 2; i++) {
-        probe->tries[i] = 0;
-        restart_probe_read(restart, probe, i);
+    for (uint32_t part = 0; part < RESTART_PARTS; part++) {
+        probe->units[part].tries = 0;
+        probe->units[part].read = false;
     }
+    probe->headless = false;
+    probe->n_running = 2;
+    restart_probe_read(restart, probe, RESTART_HEADER);
+    restart_probe_read(restart, probe, RESTART_TRAILER);
     return true;
 }
 
@@ -622,9 +671,9 @@ void restart_try_again(struct restart *restart) {
 }
 
 static void restart_forget_put_off(struct restart *restart, struct restart_probe *probe) {
-    for (uint32_t i = 0; i < 2; i++) {
-        if (probe->put_off[i]) {
-            probe->put_off[i] = false;
+    for (uint32_t part = 0; part < RESTART_PARTS; part++) {
+        if (probe->units[part].put_off) {
+            probe->units[part].put_off = false;
             restart_took_up(restart, probe->segment);
         }
     }

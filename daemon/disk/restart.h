@@ -4,7 +4,8 @@
  * First the header and the trailer of every segment, many at a time: then the pager knows each segment's state, and serving may begin.
  * After that the entries, from the highest epoch to the lowest, several segments being read ahead while one is told, a bounded number of
  * entries a turn of the loop, so that serving goes on. After a stop in good order a snapshot takes their place. A segment that was open
- * when the machine stopped has no footer: its batches are walked and every record is verified. Loop thread only.
+ * when the machine stopped has no footer: its batches are walked and every record is verified. One whose header is damaged is looked at, too,
+ * for the deletions in it. Loop thread only.
  */
 #ifndef DAEMON_DISK_RESTART_H
 #define DAEMON_DISK_RESTART_H

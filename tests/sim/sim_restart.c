@@ -148,18 +148,19 @@ static struct row judge(struct sim *sim, uint32_t segment, uint64_t *tail_epoch,
         read_unit(sim, device, offset, unit) && quire_log_segment_header_decode(g, unit, sim_set_id, segment, &header) == QUIRE_OK;
     bool ends = read_unit(sim, device, offset + (uint64_t)(g->segment_units - 1) * g->unit_bytes, unit) &&
                 quire_log_trailer_decode(g, unit, sim_set_id, segment, &trailer) == QUIRE_OK;
+    uint64_t epoch = begins ? header.epoch : read_unit(sim, device, offset + g->unit_bytes, unit) ? quire_log_first_epoch(g, unit) : 0;
     free(unit);
-    if (begins) {
-        row.epoch = header.epoch;
+    row.headless = !begins;
+    if (begins || epoch > (ends ? trailer.epoch : 0)) {
+        row.epoch = epoch;
         *used_units = g->segment_units;
-        *tail_epoch = quire_max_u64(*tail_epoch, header.tail_epoch);
-        ends = ends && trailer.epoch == header.epoch;
+        *tail_epoch = quire_max_u64(*tail_epoch, begins ? header.tail_epoch : ends ? trailer.epoch + 1 : 0);
+        ends = ends && trailer.epoch == epoch;
     }
     if (ends) {
         row.epoch = trailer.epoch;
         *used_units = trailer.used_units;
         *n_entries = trailer.n_entries;
-        row.headless = !begins;
     }
     return row;
 }

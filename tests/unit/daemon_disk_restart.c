@@ -364,6 +364,106 @@ Test(daemon_disk_restart, a_damaged_header) {
     double_tier_close(tier);
 }
 
+/* The header of an open segment is damaged, and no trailer tells its epoch: the first head does. Its deletions count, those behind a damaged head, too; its records
+   do not, since they may have been deleted since. The segment is not given out as one that was never used. */
+Test(daemon_disk_restart, a_damaged_header_of_an_open_segment) {
+    struct dice dice = dice_printed("restart open header");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *first = double_batch(tier, &dice, 2, 5, 1, 12, 4);
+    struct double_batch *second = double_behind(tier, &dice, first, 6, 3);
+    struct double_batch *third = double_behind(tier, &dice, second, 6, 3);
+    double_turn(tier);
+    double_flip(tier, 2, 10, 1);
+    struct told *told = start_again(tier);
+    cr_assert_eq(told->n, 3 + 2 + 2);
+    cr_assert_eq(told->progress.deletions, 7);
+    cr_assert(told->states[2] == PAGER_SEGMENT_SEALED && told->epochs[2] == 5);
+    free(told);
+    double_flip(tier, 2, (uint64_t)second->wish.at_units * DOUBLE_UNIT + 9, 1);
+    told = start_again(tier);
+    cr_assert_eq(told->progress.deletions, 3 + 2);
+    free(told);
+    /* The first head is damaged, too: then nothing tells what lies here. */
+    double_flip(tier, 2, DOUBLE_UNIT + 9, 1);
+    told = start_again(tier);
+    cr_assert(told->n == 0 && told->states[2] == PAGER_SEGMENT_CLEAN);
+    free(told);
+    free(first);
+    free(second);
+    free(third);
+    double_tier_close(tier);
+}
+
+/*
+ * The same of a segment that was sealed, emptied and used again: the footer of its former life still lies there, and says nothing of the deletions that came since. It
+ * does say that all older segments had been emptied, which else only the damaged header told: a record there, whose deletion was written over, does not come back.
+ */
+Test(daemon_disk_restart, a_damaged_header_of_a_segment_used_again) {
+    struct dice dice = dice_printed("restart again header");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *record = double_batch(tier, &dice, 0, 1, 1, 3, 0);
+    struct double_batch *deletion = double_batch(tier, &dice, 1, 2, 1, 6, 3);
+    struct double_batch *other = double_batch(tier, &dice, 8, 3, 1, 3, 0);
+    double_turn(tier);
+    cr_assert(double_seal(tier, &record, 1) == QUIRE_OK && double_seal(tier, &deletion, 1) == QUIRE_OK);
+    struct double_batch *again = double_batch(tier, &dice, 1, 4, 1, 6, 2);
+    double_turn(tier);
+    double_flip(tier, 1, 10, 1);
+    struct told *told = start_again(tier);
+    cr_assert_eq(told_of(told, other), 3);
+    cr_assert_eq(told_of(told, again), 3);
+    cr_assert_eq(told->n, 3 + 3);
+    cr_assert(told->states[0] == PAGER_SEGMENT_CLEAN && told->epochs[0] == 1);
+    cr_assert(told->states[1] == PAGER_SEGMENT_SEALED && told->epochs[1] == 4);
+    free(told);
+    free(record);
+    free(deletion);
+    free(other);
+    free(again);
+    double_tier_close(tier);
+}
+
+/* And of one that had been emptied, and was not used since: what its heads tell is long dead, as a later header says. */
+Test(daemon_disk_restart, a_damaged_header_of_an_emptied_segment) {
+    struct dice dice = dice_printed("restart emptied header");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *emptied = double_batch(tier, &dice, 2, 1, 1, 6, 3);
+    struct double_batch *later = double_batch(tier, &dice, 3, 2, 1, 6, 3);
+    later->wish.tail_epoch = 2;
+    double_wish(tier, PAGER_DISK_WRITE, &later->wish);
+    double_turn(tier);
+    double_flip(tier, 2, 10, 1);
+    struct told *told = start_again(tier);
+    cr_assert_eq(told_of(told, later), 6);
+    cr_assert_eq(told->n, 6);
+    cr_assert(told->states[2] == PAGER_SEGMENT_CLEAN && told->epochs[2] == 1);
+    free(told);
+    free(emptied);
+    free(later);
+    double_tier_close(tier);
+}
+
+/* A header is damaged, and there is no memory to read the first head: that is done again until there is. When the drive fails it for good, deletions may stand
+   there: the file is out of use. */
+Test(daemon_disk_restart, the_first_head_of_a_segment_without_header_is_not_read) {
+    struct dice dice = dice_printed("restart head unread");
+    for (uint32_t lasting = 0; lasting < 2; lasting++) {
+        struct double_tier *tier = double_tier_open();
+        struct double_batch *batch = double_batch(tier, &dice, 0, 5, 1, 12, 4);
+        double_turn(tier);
+        double_flip(tier, 0, 10, 1);
+        tier->io.bad_from = QUIRE_LOG_FIRST_SEGMENT + DOUBLE_UNIT;
+        tier->io.bad_to = tier->io.bad_from + DOUBLE_UNIT;
+        tier->io.error = lasting ? EIO : ENOMEM;
+        struct told *told = start_again(tier);
+        cr_assert(lasting ? told->n_unreadable == 1 : told->waited && told->progress.put_off == RESTART_TRIES + 1);
+        cr_assert_eq(told->progress.deletions, lasting ? 0 : 3);
+        free(told);
+        free(batch);
+        double_tier_close(tier);
+    }
+}
+
 /* A whole header at a place of segment `segment`, whatever wrote it. */
 static void write_header(struct double_tier *tier, uint32_t segment, uint64_t epoch) {
     struct quire_log_segment_header header = {.epoch = epoch, .segment = segment};

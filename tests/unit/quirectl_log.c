@@ -203,7 +203,7 @@ Test(quirectl_log, a_header_brings_no_record_back) {
     cr_expect(!served(2) && !served(10) && !served(11));
 }
 
-/* The header of the open segment: its deletions are found by its heads, which a restart would not look for; to remember them costs nothing. */
+/* The header of the open segment: its deletions are found by its heads. */
 Test(quirectl_log, an_open_segment_without_header) {
     flip_segment(2, 0, 10);
     cr_expect_eq(verify(), CLI_FAILED);
@@ -223,6 +223,29 @@ Test(quirectl_log, an_open_segment_without_header_and_an_old_trailer) {
     cr_expect_eq(repair(), CLI_OK, "%s%s", out_text, err_text);
     cr_expect_eq(verify(), CLI_OK, "%s", out_text);
     cr_expect(!served(4) && !served(15) && !served(18) && served(1));
+}
+
+/*
+ * A record, and in a later segment its deletion; both segments were emptied, and the second was used again, which only its own header told. That one is damaged. The
+ * trailer that is left of its former life tells as much, and a repair, which writes over that, writes down what it told: the record does not come back.
+ */
+Test(quirectl_log, a_repair_tells_what_an_old_trailer_told) {
+    rig_open_segment(&rig, 6, 6, 0);
+    BATCH(&rig, 60);
+    rig_seal(&rig);
+    rig_open_segment(&rig, 7, 7, 0);
+    BATCH(&rig, -60);
+    rig_seal(&rig);
+    rig_open_segment(&rig, 7, 9, 8);
+    BATCH(&rig, 61, -62);
+    rig_write(&rig);
+    cr_assert(!served(60) && served(61));
+    flip_segment(7, 0, 10);
+    cr_expect_eq(verify(), CLI_FAILED);
+    cr_expect(!served(60));
+    cr_expect_eq(repair(), CLI_OK, "%s%s", out_text, err_text);
+    cr_expect_eq(verify(), CLI_OK, "%s", out_text);
+    cr_expect(!served(60) && !served(61));
 }
 
 /* One copy of a superblock is made from the other; without either there is nothing to be done, and a word of advice. */

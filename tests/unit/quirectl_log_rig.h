@@ -244,11 +244,13 @@ static inline void rig_read_segment(const uint8_t *bytes, uint32_t segment, stru
     bool begins = quire_log_segment_header_decode(&rig_log, bytes, rig_set, segment, &header) == QUIRE_OK;
     bool ends = quire_log_trailer_decode(&rig_log, bytes + (RIG_UNITS - 1) * 512, rig_set, segment, &trailer) == QUIRE_OK;
     row->n = 0;
-    row->epoch = begins ? header.epoch : ends ? trailer.epoch : 0;
+    uint64_t last = ends ? trailer.epoch : 0, first = quire_log_first_epoch(&rig_log, bytes + 512);
+    row->epoch = begins ? header.epoch : first > last ? first : last;
     if (row->epoch == 0) {
         return;
     }
-    *tail_epoch = begins && header.tail_epoch > *tail_epoch ? header.tail_epoch : *tail_epoch;
+    uint64_t tail = begins ? header.tail_epoch : ends && first > last ? last + 1 : 0;
+    *tail_epoch = tail > *tail_epoch ? tail : *tail_epoch;
     bool bad = !begins;
     if (ends && trailer.epoch == row->epoch && trailer.n_entries < 600 &&
         quire_log_footer_decode(&rig_log, &trailer, bytes + (size_t)trailer.footer_units * 512, row->entries) == QUIRE_OK) {
