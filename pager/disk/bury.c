@@ -23,12 +23,46 @@ void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key 
     }
 }
 
+/* ---- those that were found late ------------------------------------------------------------------------------------------- */
+struct pager_late {
+    struct pager_late *next;
+    struct pager_tombstone tombstone;
+};
+
 void pager_bury_again(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence) {
-    const struct pager_tombstone tombstone = {.key = *key, .serial = ns->serial, .sequence = sequence};
-    if (pager->disk->n_tombstones < PAGER_DISK_MAX_TOMBSTONES) {
-        queue(pager->disk, &tombstone);
+    struct pager_disk *disk = pager->disk;
+    struct pager_late *late = malloc(sizeof(*late));
+    disk->n_late++; /* one that there is no memory for is waited for until the next start finds it */
+    if (late) {
+        *late = (struct pager_late){.next = disk->late, .tombstone = {.key = *key, .serial = ns->serial, .sequence = sequence}};
+        disk->late = late;
     }
 }
+
+void pager_bury_late(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    while (disk->late && disk->n_tombstones < PAGER_DISK_MAX_TOMBSTONES / 2) { /* the other half is for those who delete now */
+        struct pager_late *late = disk->late;
+        queue(disk, &late->tombstone);
+        disk->late = late->next;
+        disk->late_up_to = disk->buried_wanted;
+        disk->n_late--;
+        free(late);
+    }
+}
+
+bool pager_late_wait(const struct pager_disk *disk) { return disk->n_late > 0 || disk->buried < disk->late_up_to; }
+
+uint64_t pager_late_bytes(const struct pager_disk *disk) { return disk->n_late * sizeof(struct pager_late); }
+
+void pager_late_free(struct pager_disk *disk) {
+    for (struct pager_late *late; (late = disk->late) != NULL;) {
+        disk->late = late->next;
+        free(late);
+    }
+}
+
+/* ---- is one needed? ------------------------------------------------------------------------------------------------------- */
 
 static bool is_written(const struct pager *pager, uint32_t block) {
     const struct pager_block *b = pager_block_at(pager, block);
@@ -162,15 +196,16 @@ static void barriers_look(struct pager *pager, bool burying_failed, bool meta_fa
     }
 }
 
-bool pager_disk_is_settled(const struct pager *pager) {
-    const struct pager_disk *disk = pager->disk;
-    return !disk || (disk->buried == disk->buried_wanted && disk->meta_durable == disk->meta_wanted);
+static bool is_durable(const struct pager_disk *disk) {
+    return disk->buried == disk->buried_wanted && disk->meta_durable == disk->meta_wanted;
 }
+
+bool pager_disk_is_settled(const struct pager *pager) { return !pager->disk || (is_durable(pager->disk) && pager->disk->n_late == 0); }
 
 enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie) {
     struct pager_disk *disk = pager->disk;
     pager_clock(pager, now_ns);
-    if (pager_disk_is_settled(pager)) {
+    if (!disk || is_durable(disk)) {
         return QUIRE_OK;
     }
     if (disk->n_barriers == PAGER_DISK_MAX_BARRIERS) {

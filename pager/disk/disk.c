@@ -111,6 +111,7 @@ void pager_disk_destroy(struct pager *pager) {
     free(disk->emptying.entries);
     free(disk->open_ticks);
     free(disk->tombstones);
+    pager_late_free(disk);
     pager_meta_free(pager);
     pager_where_nodes_free(&disk->places);
     free(disk);
@@ -355,7 +356,7 @@ uint64_t pager_disk_memory(const struct pager *pager) {
            PAGER_DISK_MAX_TOMBSTONES * sizeof(*disk->tombstones) + pager_table_bytes(&disk->ops) + pager_table_bytes(&disk->loads) +
            (uint64_t)disk->ops.used * sizeof(struct pager_op) + disk->sequences.committed_bytes +
            (disk->graves ? pager_index_bytes(disk->graves) : 0) + pager_pins_bytes(&disk->meta.pins) +
-           disk->remains.capacity * sizeof(*disk->remains.places);
+           disk->remains.capacity * sizeof(*disk->remains.places) + pager_late_bytes(disk);
 }
 
 void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats) {

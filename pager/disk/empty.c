@@ -161,6 +161,9 @@ static void begin(struct pager *pager) {
         return;
     }
     bool crowded = is_crowded(pager), urgent = crowded || deletions_wait(pager);
+    if (pager_late_wait(disk) && !deletions_wait(pager)) {
+        return; /* the oldest one may hold the deletions that wait to be written anew */
+    }
     if (pager_all_rest(pager, false) && !urgent) {
         return; /* nothing needs room, and what is worth keeping could not be kept */
     }

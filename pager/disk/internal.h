@@ -66,6 +66,7 @@ enum pager_op_kind { PAGER_OP_BATCH, PAGER_OP_READ, PAGER_OP_SEAL, PAGER_OP_META
 enum pager_read_purpose { PAGER_READ_LOAD, PAGER_READ_AHEAD, PAGER_READ_REWRITE };
 
 struct pager_load_wait; /* load.c */
+struct pager_late;      /* bury.c */
 
 /* A record that a batch carries. */
 struct pager_carried {
@@ -235,6 +236,8 @@ struct pager_disk {
     uint32_t burying;               /* so many of the first are on their way to every device */
     uint32_t graves_to_dig;         /* devices that were not told yet, a bit each */
     uint32_t graves_dug;            /* under way */
+    struct pager_late *late;        /* to be written anew, when there is room among the others */
+    uint64_t n_late, late_up_to;    /* so many; the number of the last that found room */
     uint64_t meta_wanted, meta_durable;
     uint32_t meta_serial;         /* namespaces up to this serial are in the durable metadata */
     bool meta_flying, meta_fails; /* under way; the last one failed */
@@ -357,9 +360,13 @@ bool pager_needs_grave(const struct pager *pager, const struct pager_ns *ns, con
 void pager_bury(struct pager *pager, const struct pager_ns *ns, const quire_key *key);
 /*
  * A deletion that was found in a segment of a lower epoch than what it buries, which only damage brings about: that one would be emptied first, so it is written
- * anew, as it is. When thousands of such wait the rest is not: what they bury is as well hidden as it was.
+ * anew, as it is. However many of such there are, all wait for their turn, and until they are written nothing is emptied, unless they have no other place to go to.
  */
 void pager_bury_again(struct pager *pager, const struct pager_ns *ns, const quire_key *key, uint64_t sequence);
+void pager_bury_late(struct pager *pager); /* those for which there is room now join the others */
+bool pager_late_wait(const struct pager_disk *disk);
+uint64_t pager_late_bytes(const struct pager_disk *disk);
+void pager_late_free(struct pager_disk *disk);
 /* May these be deleted now? Then the tombstones that they need are paid for. RETRY: not now, for want of room or of budget. */
 enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, const struct pager_ns *ns, const uint8_t *keys,
                                  uint32_t n_keys);

@@ -248,6 +248,7 @@ static uint32_t most_tombstones(const struct pager_disk *disk) {
 /* A number of tombstones at a time goes to every device; the next when all have them, so that they become durable in order. */
 static void bury_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
+    pager_bury_late(pager);
     if (disk->burying == 0 && disk->n_tombstones > 0) {
         disk->burying = (uint32_t)quire_min_u64(disk->n_tombstones, most_tombstones(disk));
         disk->graves_to_dig = (1u << disk->n_devices) - 1;
@@ -462,7 +463,7 @@ static bool is_burying(const struct pager *pager) {
     for (uint32_t d = 0; d < disk->n_devices; d++) {
         stuck |= (disk->graves_to_dig >> d & 1) && disk->devices[d].rest.lasts && pager_device_rests(pager, d);
     }
-    return disk->n_tombstones > 0 && !(stuck && disk->graves_dug == 0);
+    return (disk->n_tombstones > 0 || disk->late) && !(stuck && disk->graves_dug == 0);
 }
 
 /* All is written, and the last segments are sealed, or never will be. */
