@@ -447,7 +447,7 @@ enum quire_status pager_ns_restore(struct pager *pager, const struct quire_meta_
 /* ---- restore.c ------------------------------------------------------------------------------------------------------------ */
 void pager_restore_free(struct pager *pager);
 /*
- * While the index is restored each place that was found has its record's sequence, by which older and newer ones are told apart. It goes with its place, and with what
+ * While the index is restored, and when not all was told, each place that was found has its record's sequence, by which older and newer ones are told apart. It goes with its place, and with what
  * memory has of it, whatever becomes of the place: what a client stores there has none, so nothing that is found counts as newer, and no deletion that is found
  * buries it.
  */

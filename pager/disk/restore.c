@@ -488,14 +488,21 @@ void pager_restore_openings(struct pager *pager, uint64_t now_ns, const uint32_t
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
-/* At most `bytes` of what only restoring needs. True: there is more. */
+/*
+ * At most `bytes` of what only restoring needs. True: there is more. As long as the log may tell of deletions that were not heard, the numbers of what was found
+ * stay: another start is to find it the older one.
+ */
 static bool shed(struct pager_disk *disk, uint64_t bytes) {
+    if (disk->incomplete) {
+        return pager_index_shed(&disk->graves, bytes);
+    }
     disk->sequence_groups = 0;
     return pager_arena_shed(&disk->sequences, bytes) || pager_index_shed(&disk->graves, bytes);
 }
 
 void pager_restore_free(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
+    disk->incomplete = false;
     while (shed(disk, UINT64_MAX)) {
     }
 }
@@ -516,7 +523,7 @@ bool pager_restore_end(struct pager *pager, uint64_t now_ns) {
         pager_restore_incomplete(pager);
     }
     if (disk->restoring) {
-        disk->restoring = false; /* nothing asks for sequences or graves any more */
+        disk->restoring = false; /* nothing asks for graves any more */
         pager_pins_expect(pager);
         pager_orphans_expect(pager);
     }

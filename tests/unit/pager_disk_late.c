@@ -92,3 +92,25 @@ Test(disk_late, nothing_is_emptied_before_they_are_written) {
     cr_assert_geq(disk_stats(rig).counters->disk_emptied, 1);
     disk_rig_free(rig);
 }
+
+/*
+ * Memory is short at a start, and deletions are left unread. A record that was found is read, its file fails, and the other one takes it: under the number that it
+ * had, so that whoever reads the log next, and all of it, finds a deletion that came after it the newer of the two.
+ */
+Test(disk_late, a_number_outlasts_a_start_that_was_not_complete) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    disk_attach_devices(rig, 2, 8, UNITS, 1ull << 40);
+    pager_restore_segment(rig->pager, 0, PAGER_SEGMENT_SEALED, 5, UNITS - 64, 0);
+    disk_clean_from(rig, 1);
+    tell(rig, 0, QUIRE_LOG_RECORD, 1, 1, 100);
+    pager_restore_incomplete(rig->pager);
+    disk_start_ends(rig);
+    cr_assert_eq(disk_load_key(rig, 1), QUIRE_OK);
+    pager_disk_device_lost(rig->pager, rig->now_ns, 0);
+    disk_settle(rig);
+    const struct rig_segment *segment = &disk_of(rig)->segments[8];
+    cr_assert_eq(segment->n, 1);
+    cr_assert_eq(segment->entries[0].sequence, 100);
+    disk_rig_free(rig);
+}
