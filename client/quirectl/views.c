@@ -130,7 +130,7 @@ void view_disk(const Quire__Wire__AdminReply *reply, FILE *to) {
         fprintf(to, "estimates   of what fetches take are off by %.0f %%\n", disk->estimate_error * 100);
     }
     if (disk->faults > 0) {
-        fprintf(to, "faults      %u rule%s make it fail: see `quirectl fault`\n", disk->faults, disk->faults == 1 ? "" : "s");
+        fprintf(to, "faults      %u rule%s it fail: see `quirectl fault`\n", disk->faults, disk->faults == 1 ? " makes" : "s make");
     }
     fputc('\n', to);
     view_disk_files(disk, to);
