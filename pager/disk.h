@@ -103,7 +103,7 @@ struct pager_disk_piece { /* a record in a pool */
 struct pager_disk_range {
     uint32_t from_bytes, to_bytes;
 };
-#define PAGER_DISK_MAX_RANGES 64u
+#define PAGER_DISK_MAX_RANGES (2u * QUIRE_MAX_LAYERS) /* of one read: K and V of each layer */
 /*
  * How wishes end, beside OK. NO_MEMORY: it could not be asked of the device, which is as it was. FULL (WRITE, SEAL, SYNC): the device takes nothing
  * now, or does not sync; all that it has can be read. Both are tried again, later and later. CORRUPT (WRITE): written, but a record is none;
@@ -132,7 +132,7 @@ struct pager_disk_wish {
     uint8_t group;
     uint64_t check; /* 0: unknown */
     uint32_t n_ranges;
-    struct pager_disk_range ranges[PAGER_DISK_MAX_RANGES];
+    const struct pager_disk_range *ranges;
     quire_rect rect; /* with ranges: what they hold */
     /*
      * SEAL: used_units; first: the header was never written, and is to be, with tail_epoch. META: nothing: ask pager_disk_meta. SYNC: the device.

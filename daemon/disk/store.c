@@ -11,6 +11,7 @@
 static void store_free_slots(struct store *store) {
     for (uint32_t i = 0; store->slots != NULL && i < STORE_SLOTS; i++) {
         free(store->slots[i].memory);
+        free(store->slots[i].many);
         walk_free(&store->slots[i].walk);
     }
     free(store->slots);
@@ -221,6 +222,8 @@ void store_end(struct store_slot *slot, enum quire_status status) {
     }
     free(slot->memory);
     slot->memory = NULL;
+    free(slot->many);
+    slot->many = NULL;
     slot->wish = NULL;
     slot->next = store->free_slots;
     store->free_slots = slot;
@@ -242,6 +245,7 @@ void store_begin(struct store *store, const struct pager_event *event) {
     slot->ticket = event->ticket;
     slot->type = event->type;
     slot->status = QUIRE_OK;
+    slot->ops = slot->own;
     slot->n_running = 0;
     slot->order = ++store->order;
     if (event->type != PAGER_DISK_META) {

@@ -7,8 +7,9 @@
 #include "daemon/disk/store.h"
 #include "daemon/disk/walk.h"
 
-#define STORE_OPS (PAGER_DISK_MAX_RANGES + 1) /* header and directory, and each range by itself */
-#define STORE_IOV (QUIRE_LOG_MAX_BATCH + 1)   /* header and head, and each record */
+#define STORE_SPANS (PAGER_DISK_MAX_RANGES + 1) /* header and directory, and each range by itself */
+#define STORE_OPS 16u                           /* of a slot's own; a read that needs more brings them */
+#define STORE_IOV (QUIRE_LOG_MAX_BATCH + 1)     /* header and head, and each record */
 #define STORE_HEAD_BYTES (64u << 10)
 #define STORE_REFUSED 8u /* so often for want of memory, and it is told */
 static_assert(STORE_IOV <= DISK_OP_MAX_IOV, "a batch is one operation");
@@ -44,7 +45,8 @@ struct store_slot {
     struct layouts_copy *layout;
     uint8_t *memory; /* SEAL: footer */
     size_t memory_bytes;
-    struct store_op ops[STORE_OPS];
+    struct store_op own[STORE_OPS];
+    struct store_op *ops, *many; /* those in use: its own, or as many as a read needs, until it ends; NULL: there are none of these */
     struct iovec iov[STORE_IOV];
 };
 

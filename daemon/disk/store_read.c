@@ -96,11 +96,18 @@ static bool store_recall(struct store_slot *slot) {
     return known != NULL;
 }
 
+/* A part of a deep model is hundreds of pieces. */
+static bool store_has_ops(struct store_slot *slot, uint32_t n) {
+    slot->many = n > STORE_OPS ? malloc(n * sizeof *slot->many) : NULL;
+    slot->ops = slot->many != NULL ? slot->many : slot->own;
+    return n <= STORE_OPS || slot->many != NULL;
+}
+
 void store_read(struct store_slot *slot) {
     const struct pager_disk_wish *wish = slot->wish;
     struct store *store = slot->store;
     const struct store_set *set = &store->env->set;
-    struct store_span spans[STORE_OPS];
+    struct store_span spans[STORE_SPANS];
     uint32_t serial, units;
     const quire_layout *layout = store->hooks.layout(store->hooks.ctx, wish->ns, &serial);
     slot->record = store_piece(store, &wish->pieces[0], &units);
@@ -112,6 +119,10 @@ void store_read(struct store_slot *slot) {
     uint32_t n_spans = store_spans(slot, spans);
     if (n_spans == 0) {
         spans[n_spans++] = (struct store_span){.from = 0, .to = units};
+    }
+    if (!store_has_ops(slot, n_spans)) {
+        store_end(slot, QUIRE_NO_MEMORY);
+        return;
     }
     for (uint32_t i = store_recall(slot) ? 1 : 0; i < n_spans; i++) {
         uint32_t to = (uint32_t)quire_min_u64(spans[i].to, units);

@@ -134,7 +134,9 @@ void pager_op_free(struct pager *pager, struct pager_op *op) {
         pager_wish_cancel(&op->wish);
     }
     pager_op_unask(pager, op);
-    if (op->kind == PAGER_OP_BATCH) {
+    if (op->kind == PAGER_OP_READ) {
+        free((struct pager_disk_range *)(uintptr_t)op->told.ranges);
+    } else if (op->kind == PAGER_OP_BATCH) {
         free((struct pager_disk_piece *)(uintptr_t)op->told.pieces);
         free(op->told.entries);
         free(op->batch.carried);

@@ -16,6 +16,7 @@
 #define PAGER_DISK_INTERNAL_H
 
 #include "pager/disk.h"
+#include "pager/disk/part.h"
 #include "pager/disk/pins.h"
 #include "pager/disk/remains.h"
 #include "pager/disk/where.h"
@@ -95,6 +96,7 @@ struct pager_op {
             struct pager_op *prev, *next; /* in a queue, while it waits for room */
             struct pager_disk_piece piece;
             struct pager_load_wait *waiting;
+            struct pager_lanes part;
             uint32_t domain, slot;
             uint32_t device; /* in whose queue it waits */
             uint64_t begun_ns;
@@ -403,8 +405,9 @@ void pager_meta_free(struct pager *pager);
 /* ---- read.c --------------------------------------------------------------------------------------------------------------- */
 /* An AWAY record is wanted in memory. NULL: no memory. The op is there until the read has ended. */
 struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_read_purpose purpose);
-/* Of the record in `slot`, for one reader: a loose slot of its own, READING until it is there. */
-struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, uint32_t *slot);
+/* A part of the record, for one reader: a loose slot of its own, READING until it is there. */
+struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, const struct pager_record *record,
+                                  const struct pager_lanes *part, uint32_t *slot);
 struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record); /* of a LOADING one */
 void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_read_promote(struct pager *pager, struct pager_op *op);  /* read ahead, and now somebody waits */
@@ -418,10 +421,6 @@ uint64_t pager_read_estimate(const struct pager *pager, const struct pager_domai
                              uint64_t *ahead_bytes);
 /* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
 void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group);
-
-/* ---- part.c -------------------------------------------------------------------------------------------------------------- */
-/* The rectangle's lanes as ranges of the record; false when reading all of it is as good. */
-bool pager_part_ranges(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_disk_wish *told);
 
 /* ---- load.c --------------------------------------------------------------------------------------------------------------- */
 void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot);

@@ -196,14 +196,6 @@ static void wait_for(struct pager *pager, struct pager_load_wait *item, struct p
     item->load->n_pending++;
 }
 
-static uint64_t part_bytes(const struct pager_disk_wish *told) {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < told->n_ranges; i++) {
-        bytes += told->ranges[i].to_bytes - told->ranges[i].from_bytes;
-    }
-    return bytes;
-}
-
 /*
  * Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. So it is when a part was asked for before, even of a read
  * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once. Not for parts that are far less:
@@ -212,10 +204,10 @@ static uint64_t part_bytes(const struct pager_disk_wish *told) {
 static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
     struct pager_domain *domain = &pager->domains[lease->domain];
     const struct pager_record record = domain->records[slot];
-    struct pager_op trial = {.kind = PAGER_OP_READ};
+    struct pager_lanes part;
     uint32_t loose;
-    if (!pager_part_ranges(pager, &record, rect, &trial.told) ||
-        (pager_where_parted(pager, record.block, record.group) && part_bytes(&trial.told) * FAR_LESS >= record.size_bytes)) {
+    if (!pager_lanes_of(pager, &record, rect, &part) ||
+        (pager_where_parted(pager, record.block, record.group) && (uint64_t)part.bytes * FAR_LESS >= record.size_bytes)) {
         return NULL;
     }
     uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
@@ -223,13 +215,10 @@ static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease
         return NULL;
     }
     lease->extra = extra;
-    struct pager_op *op = pager_read_loose(pager, domain, record.block, record.group, &loose);
+    struct pager_op *op = pager_read_loose(pager, domain, &record, &part, &loose);
     if (!op) {
         return NULL;
     }
-    op->told.n_ranges = trial.told.n_ranges;
-    op->told.rect = trial.told.rect;
-    memcpy(op->told.ranges, trial.told.ranges, sizeof(op->told.ranges));
     pager_where_part(pager, record.block, record.group, true);
     lease->extra[lease->n_extra++] = loose;
     lease->bytes += record.size_bytes;
@@ -259,7 +248,7 @@ static void begin_item(struct pager *pager, struct pager_lease *lease, const str
     }
     if (op) {
         wait_for(pager, item, op);
-        item->load->told_ns = op->told.n_ranges == 0 ? item->load->told_ns : 0; /* look-ups tell of whole records */
+        item->load->told_ns = op->read.part.n_ranges == 0 ? item->load->told_ns : 0; /* look-ups tell of whole records */
     }
 }
 

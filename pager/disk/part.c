@@ -1,11 +1,8 @@
 /* A part of a record that is read alone: which bytes, and whether that is worth it. */
 #include "pager/disk/internal.h"
 
-#include <stdlib.h>
-
 /* Lanes this near to one another are read in one piece. */
 #define JOIN_BYTES 16384u
-#define MOST_RANGES (2u * QUIRE_MAX_LAYERS) /* K and V of each layer */
 
 static uint32_t add_range(struct pager_disk_range *ranges, uint32_t n, uint32_t from, uint32_t to) {
     if (n > 0 && from <= ranges[n - 1].to_bytes + JOIN_BYTES) {
@@ -34,52 +31,20 @@ static uint32_t lanes_of(const struct quire_record_shape *shape, const quire_rec
     return n;
 }
 
-static int by_number(const void *a, const void *b) {
-    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-    return (left > right) - (left < right);
-}
-
-/* Until so many are left, those with the smallest gaps between them become one: what is read in vain is the least that it can be. */
-static uint32_t join_nearest(struct pager_disk_range *ranges, uint32_t n, uint32_t most) {
-    uint64_t gaps[MOST_RANGES];
-    bool joined[MOST_RANGES] = {false};
-    uint32_t left = 1;
-    if (n <= most) {
-        return n;
-    }
-    for (uint32_t i = 1; i < n; i++) {
-        gaps[i - 1] = (uint64_t)(ranges[i].from_bytes - ranges[i - 1].to_bytes) << 32 | i;
-    }
-    qsort(gaps, n - 1, sizeof(gaps[0]), by_number);
-    for (uint32_t i = 0; i < n - most; i++) {
-        joined[(uint32_t)gaps[i]] = true;
-    }
-    for (uint32_t i = 1; i < n; i++) {
-        if (joined[i]) {
-            ranges[left - 1].to_bytes = ranges[i].to_bytes;
-        } else {
-            ranges[left++] = ranges[i];
-        }
-    }
-    return left;
-}
-
-bool pager_part_ranges(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_disk_wish *told) {
+bool pager_lanes_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_lanes *part) {
     const struct pager_block *block = pager_block_at(pager, record->block);
     const quire_layout *layout = pager->namespaces[record->ns]->layout;
-    struct pager_disk_range ranges[MOST_RANGES];
-    struct quire_record_shape shape;
+    struct pager_disk_range ranges[PAGER_DISK_MAX_RANGES];
+    *part = (struct pager_lanes){.rect = *rect};
     if (record->rung != QUIRE_RUNG_RAW || layout->opaque ||
-        quire_record_shape(layout, record->group, block->n_tokens, 0, &shape) != QUIRE_OK) {
+        quire_record_shape(layout, record->group, block->n_tokens, 0, &part->shape) != QUIRE_OK) {
         return false;
     }
-    uint32_t n = join_nearest(ranges, lanes_of(&shape, rect, ranges), PAGER_DISK_MAX_RANGES);
-    uint64_t bytes = shape.payload_offset;
-    for (uint32_t i = 0; i < n; i++) {
-        bytes += ranges[i].to_bytes - ranges[i].from_bytes;
-        told->ranges[i] = ranges[i];
+    part->n_ranges = lanes_of(&part->shape, rect, ranges);
+    for (uint32_t i = 0; i < part->n_ranges; i++) {
+        part->bytes += ranges[i].to_bytes - ranges[i].from_bytes;
     }
-    told->n_ranges = n;
-    told->rect = *rect;
-    return n > 0 && bytes <= shape.size_bytes / 4 * 3;
+    return part->n_ranges > 0 && part->shape.payload_offset + (uint64_t)part->bytes <= part->shape.size_bytes / 4 * 3;
 }
+
+void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges) { lanes_of(&part->shape, &part->rect, ranges); }

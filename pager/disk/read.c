@@ -4,6 +4,8 @@
  */
 #include "pager/disk/internal.h"
 
+#include <stdlib.h>
+
 /* ---- queues --------------------------------------------------------------------------------------------------------------- */
 static struct pager_read_queue *queue_of(struct pager_disk *disk, const struct pager_op *op) {
     struct pager_disk_device *device = &disk->devices[op->read.device];
@@ -69,28 +71,31 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
 }
 
 /* Where it lies is settled now, and held: its block may be gone by the time that it is read. */
-struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, uint32_t *slot) {
+struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, const struct pager_record *record,
+                                  const struct pager_lanes *part, uint32_t *slot) {
+    uint32_t block = record->block;
     struct pager_where where;
-    struct pager_op *op = pager_where_find(pager, block, group, &where) ? pager_op_new(pager, PAGER_OP_READ) : NULL;
-    *slot = op ? pager_record_take_away(pager, domain, block, group, true) : PAGER_NO_RECORD;
+    struct pager_op *op = pager_where_find(pager, block, record->group, &where) ? pager_op_new(pager, PAGER_OP_READ) : NULL;
+    *slot = op ? pager_record_take_away(pager, domain, block, record->group, true) : PAGER_NO_RECORD;
     if (*slot == PAGER_NO_RECORD) {
         if (op) {
             pager_op_free(pager, op);
         }
         return NULL;
     }
-    struct pager_record *record = &domain->records[*slot];
-    record->flags |= PAGER_RECORD_READING;
-    record->busy++;
+    struct pager_record *loose = &domain->records[*slot];
+    loose->flags |= PAGER_RECORD_READING;
+    loose->busy++;
     pager_record_ref(domain, *slot);
     op->read.domain = (uint32_t)(domain - pager->domains);
     op->read.slot = *slot;
     op->read.loose = true;
+    op->read.part = *part;
     op->told.segment = where.segment;
     op->told.at_units = where.at_units;
     op->told.key = pager_block_at(pager, block)->key;
     pager_log_hold(pager->disk->log, where.segment);
-    pager->disk->reading_bytes += whole_bytes(pager, record);
+    pager->disk->reading_bytes += whole_bytes(pager, loose);
     op->read.device = device_of(pager->disk, where.segment);
     push(pager, op);
     return op;
@@ -174,6 +179,22 @@ static bool locate(struct pager *pager, struct pager_op *op) {
     return pager_log_segment(pager->disk->log, op->told.segment)->state != PAGER_SEGMENT_LOST;
 }
 
+/* All of it where there is no memory for the ranges: its place has room. Counts. */
+static void tell_part(struct pager *pager, struct pager_op *op) {
+    const struct pager_lanes *part = &op->read.part;
+    struct pager_disk_counters *counters = &pager->disk->counters;
+    struct pager_disk_range *ranges = part->n_ranges ? malloc(part->n_ranges * sizeof(*ranges)) : NULL;
+    counters->disk_reads++;
+    counters->disk_partial_reads += ranges != NULL;
+    counters->disk_read_bytes += ranges ? part->bytes : op->read.piece.size_bytes;
+    if (ranges) {
+        pager_lanes_ranges(part, ranges);
+        op->told.ranges = ranges;
+        op->told.n_ranges = part->n_ranges;
+        op->told.rect = part->rect;
+    }
+}
+
 static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
     struct pager_disk *disk = pager->disk;
     struct pager_domain *domain = &pager->domains[op->read.domain];
@@ -199,12 +220,7 @@ static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
     op->told.group = record->group;
     op->read.begun_ns = pager->now_ns;
     pager_pace_begin(&disk->devices[segment->device].pace, pager->now_ns, bytes);
-    disk->counters.disk_reads++;
-    disk->counters.disk_partial_reads += op->told.n_ranges > 0;
-    for (uint32_t i = 0; i < op->told.n_ranges; i++) {
-        disk->counters.disk_read_bytes += op->told.ranges[i].to_bytes - op->told.ranges[i].from_bytes;
-    }
-    disk->counters.disk_read_bytes += op->told.n_ranges == 0 ? bytes : 0;
+    tell_part(pager, op);
     pager_op_ask(pager, op, PAGER_DISK_READ);
 }
 

@@ -105,6 +105,24 @@ Test(daemon_disk_store, a_flipped_bit_is_corrupt) {
     double_tier_close(tier);
 }
 
+/* A full block's record, by itself in the first batch of segment 0. */
+static struct quire_log_entry written_record(struct double_tier *tier, struct dice *dice, struct pager_disk_piece *piece) {
+    struct quire_log_entry entry = double_record(tier, dice, tier->layout.block_tokens, piece);
+    const uint32_t head_units = quire_log_head_units(&tier->env.set.geometry, 1);
+    const struct pager_disk_wish wish = {.epoch = 1,
+                                         .at_units = 1,
+                                         .first = true,
+                                         .n = 1,
+                                         .n_pieces = 1,
+                                         .head_units = head_units,
+                                         .size_units = head_units + double_units(entry.size_bytes),
+                                         .entries = &entry,
+                                         .pieces = piece};
+    entry.at_units = 1 + head_units;
+    cr_assert_eq(double_do(tier, PAGER_DISK_WRITE, &wish), QUIRE_OK);
+    return entry;
+}
+
 /* A reader wants one head of one layer: header, directory and the units around those lanes are read, and nothing else; only those lanes are verified. Header and
    directory are known from then on. */
 Test(daemon_disk_store, parts_of_a_record) {
@@ -112,32 +130,25 @@ Test(daemon_disk_store, parts_of_a_record) {
     struct double_tier *tier = double_tier_open();
     tier->layout = sample_layout(4, 8, 64, 64, QUIRE_F16, 16); /* lanes of 2 KiB */
     struct pager_disk_piece piece;
-    struct quire_log_entry entry = double_record(tier, &dice, 16, &piece);
-    struct double_batch batch = {.wish = {.epoch = 1, .at_units = 1, .first = true, .n = 1, .n_pieces = 1}};
-    batch.wish.head_units = quire_log_head_units(&tier->env.set.geometry, 1);
-    entry.at_units = 1 + batch.wish.head_units;
-    batch.wish.size_units = batch.wish.head_units + double_units(entry.size_bytes);
-    batch.wish.entries = &entry;
-    batch.wish.pieces = &piece;
-    batch.ticket = double_wish(tier, PAGER_DISK_WRITE, &batch.wish);
-    double_turn(tier);
+    const struct quire_log_entry entry = written_record(tier, &dice, &piece);
     struct quire_record_shape shape = shape_of(&tier->layout, 16, 0);
     const struct pager_disk_piece to = {.size_bytes = entry.size_bytes,
                                         .offset = DOUBLE_POOL_BYTES - double_units(entry.size_bytes) * DOUBLE_UNIT};
     uint8_t *got = tier->pool + to.offset, *put = tier->pool + piece.offset;
     uint32_t k = quire_record_lane(&shape, 2, 0, 5), v = quire_record_lane(&shape, 2, 1, 5);
+    /* Not in order, on purpose. */
+    const struct pager_disk_range ranges[] = {
+        {quire_record_lane_offset(&shape, v), quire_record_lane_offset(&shape, v) + shape.v_lane_bytes},
+        {quire_record_lane_offset(&shape, k), quire_record_lane_offset(&shape, k) + shape.k_lane_bytes},
+    };
     struct pager_disk_wish wish = {.epoch = 1,
                                    .at_units = entry.at_units,
                                    .pieces = &to,
                                    .key = entry.key,
                                    .check = entry.check,
                                    .n_ranges = 2,
+                                   .ranges = ranges,
                                    .rect = {.first_layer = 2, .n_layers = 1, .first_head = 5, .n_heads = 1}};
-    /* Not in order, on purpose. */
-    wish.ranges[0] =
-        (struct pager_disk_range){quire_record_lane_offset(&shape, v), quire_record_lane_offset(&shape, v) + shape.v_lane_bytes};
-    wish.ranges[1] =
-        (struct pager_disk_range){quire_record_lane_offset(&shape, k), quire_record_lane_offset(&shape, k) + shape.k_lane_bytes};
     for (int round = 0; round < 3; round++) {
         struct store_device before, after;
         memset(got, 0x55, entry.size_bytes);
@@ -165,12 +176,56 @@ Test(daemon_disk_store, parts_of_a_record) {
     double_tier_close(tier);
 }
 
+/*
+ * One head of a deep model: K and V of each layer lie by themselves, which makes hundreds of reads of one wish. Every lane arrives, hardly more is read than
+ * that, and one that is damaged is found.
+ */
+Test(daemon_disk_store, a_part_of_a_deep_record) {
+    enum { LAYERS = 96, HEADS = 4, N = 2 * LAYERS };
+    static struct pager_disk_range ranges[N];
+    struct dice dice = dice_printed("store deep part");
+    struct double_tier *tier = double_tier_open();
+    tier->layout = sample_layout(LAYERS, HEADS, 8, 8, QUIRE_F16, 16); /* lanes of half a unit */
+    struct pager_disk_piece piece;
+    const struct quire_log_entry entry = written_record(tier, &dice, &piece);
+    struct quire_record_shape shape = shape_of(&tier->layout, 16, 0);
+    const uint16_t head = shape.payload_offset % DOUBLE_UNIT <= DOUBLE_UNIT / 2 ? 2 : 1; /* whose lanes lie in one unit each */
+    uint8_t *put = malloc(entry.size_bytes), *got = tier->pool + piece.offset;
+    memcpy(put, got, entry.size_bytes);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t from = quire_record_lane_offset(&shape, quire_record_lane(&shape, i / 2, i % 2, head));
+        ranges[i] = (struct pager_disk_range){from, from + shape.k_lane_bytes};
+    }
+    const struct pager_disk_wish wish = {.epoch = 1,
+                                         .at_units = entry.at_units,
+                                         .pieces = &piece,
+                                         .key = entry.key,
+                                         .check = entry.check,
+                                         .n_ranges = N,
+                                         .ranges = ranges,
+                                         .rect = {.n_layers = LAYERS, .first_head = head, .n_heads = 1}};
+    struct store_device after;
+    memset(got, 0x55, entry.size_bytes);
+    cr_assert_eq(double_do(tier, PAGER_DISK_READ, &wish), QUIRE_OK);
+    store_device(tier->store, 0, &after);
+    cr_assert_geq(after.reads, N);
+    cr_assert_leq(after.read_bytes, quire_align_up(shape.payload_offset, DOUBLE_UNIT) + N * DOUBLE_UNIT);
+    for (uint32_t i = 0; i < N; i++) {
+        cr_assert_eq(memcmp(got + ranges[i].from_bytes, put + ranges[i].from_bytes, shape.k_lane_bytes), 0, "layer %u", i / 2);
+    }
+    double_flip(tier, 0, (uint64_t)entry.at_units * DOUBLE_UNIT + ranges[N - 1].from_bytes, 4);
+    cr_assert_eq(double_do(tier, PAGER_DISK_READ, &wish), QUIRE_CORRUPT);
+    free(put);
+    double_tier_close(tier);
+}
+
 /* Reads the last head of one layer, which must end so; when it ends well, it is what was written. How many reads that took. */
 static uint64_t read_head(struct double_tier *tier, const struct double_batch *batch, uint16_t layer, enum quire_status expected) {
     const struct quire_log_entry *entry = &batch->entries[0];
     struct quire_record_shape shape = shape_of(&tier->layout, entry->n_tokens, 0);
     const uint32_t head = shape.n_heads - 1, bytes = shape.k_lane_bytes, size = double_units(entry->size_bytes) * DOUBLE_UNIT;
     const struct pager_disk_piece to = {.size_bytes = entry->size_bytes, .offset = DOUBLE_POOL_BYTES - size};
+    struct pager_disk_range ranges[2];
     struct pager_disk_wish wish = {.segment = batch->wish.segment,
                                    .epoch = batch->wish.epoch,
                                    .at_units = entry->at_units,
@@ -178,10 +233,11 @@ static uint64_t read_head(struct double_tier *tier, const struct double_batch *b
                                    .key = entry->key,
                                    .check = entry->check,
                                    .n_ranges = 2,
+                                   .ranges = ranges,
                                    .rect = {.first_layer = layer, .n_layers = 1, .first_head = (uint16_t)head, .n_heads = 1}};
     for (uint32_t kv = 0; kv < 2; kv++) {
         uint32_t from = quire_record_lane_offset(&shape, quire_record_lane(&shape, layer, kv, head));
-        wish.ranges[kv] = (struct pager_disk_range){from, from + bytes};
+        ranges[kv] = (struct pager_disk_range){from, from + bytes};
     }
     struct store_device before, after;
     const uint8_t *got = tier->pool + to.offset, *put = tier->pool + batch->pieces[0].offset;

@@ -1,0 +1,26 @@
+/*
+ * A part of a record that is read alone: the lanes of a rectangle, as bytes. What is kept of it is small and depends on nothing else, since its block may
+ * be gone by the time that it is read; its ranges, which a deep model has hundreds of, are there only while it is being read.
+ */
+#ifndef PAGER_DISK_PART_H
+#define PAGER_DISK_PART_H
+
+#include "codec/record.h"
+
+struct pager;
+struct pager_record;
+struct pager_disk_range;
+
+struct pager_lanes {
+    struct quire_record_shape shape;
+    quire_rect rect;
+    uint32_t n_ranges; /* 0: no part, but all of it */
+    uint32_t bytes;    /* of the ranges */
+};
+
+/* False when reading all of it is as good. */
+bool pager_lanes_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_lanes *part);
+/* In ascending order, with something between one and the next: part->n_ranges of them. */
+void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges);
+
+#endif
