@@ -101,7 +101,7 @@ static enum quire_status say_hello(quire_client *client) {
     Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
     hello.major = QUIRE_PROTO_MAJOR;
     hello.minor = QUIRE_PROTO_MINOR;
-    hello.features = QUIRE_FEATURE_LOAD;
+    hello.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES;
     hello.client = client->name;
     hello.last_epoch = client->last_epoch;
     return tx_frame(client, QUIRE_MSG_HELLO, 0, &hello.base);

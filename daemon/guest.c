@@ -128,7 +128,10 @@ static enum quire_status guest_try(struct session *session, const Quire__Wire__R
         return QUIRE_MISS;
     }
     enum quire_status status = guest_wants(message, grant.size, &wants);
-    if (status == QUIRE_OK && wants.bytes > guest_read_max_bytes(core)) {
+    if (status == QUIRE_OK && !pager_lease_holds(core->pager, session->id, message->lease, message->slot, wants.ranges, wants.n_ranges)) {
+        *text = "only a part of the record was loaded: read no more than that";
+        status = QUIRE_INVALID;
+    } else if (status == QUIRE_OK && wants.bytes > guest_read_max_bytes(core)) {
         *text = "read at most half of max_session_memory_bytes at once";
         status = QUIRE_TOO_LARGE;
     } else if (status == QUIRE_OK && has > 0 && has + wants.bytes > most) {

@@ -127,10 +127,11 @@ void loads_cancel(struct session *session, uint64_t request) {
 
 /* ---- the request ---------------------------------------------------------------------------------------------------------- */
 
-/* A guest has copies of whole records sent: around the parts of one it would find what lay in the pool before. */
+/* Around a part lies what was in the pool before: a guest who may want copies of whole records all the same has all of it read. */
 static enum quire_status loads_items(const struct session *session, const Quire__Wire__Load *message, struct pager_load_item **items) {
     struct core *core = session->core;
     size_t n = message->items.len / sizeof(struct quire_wire_load);
+    bool knows_parts = session->member || session->ranges;
     *items = arena_alloc(&core->arena, n * sizeof **items);
     if (*items == NULL) {
         return QUIRE_NO_MEMORY;
@@ -141,7 +142,7 @@ static enum quire_status loads_items(const struct session *session, const Quire_
         if ((item.flags & ~QUIRE_WIRE_LOAD_PARTIAL) != 0) {
             return QUIRE_INVALID;
         }
-        (*items)[i] = (struct pager_load_item){.slot = item.slot, .partial = session->member && item.flags != 0, .rect = item.rect};
+        (*items)[i] = (struct pager_load_item){.slot = item.slot, .partial = knows_parts && item.flags != 0, .rect = item.rect};
     }
     return QUIRE_OK;
 }

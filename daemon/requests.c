@@ -86,6 +86,7 @@ static enum session_verdict request_hello(struct session *session, const struct 
     }
     session->state = SESSION_OPEN;
     session->loads = (hello->features & QUIRE_FEATURE_LOAD) != 0;
+    session->ranges = (hello->features & QUIRE_FEATURE_RANGES) != 0;
     log_debug("session_opened", "session %llu: %s, pid %d, uid %u, %s of %s", (unsigned long long)session->id, session->client,
               (int)session->pid, (unsigned)session->uid, session->member ? "member" : "guest", core->config.domains[session->domain].name);
     request_welcome(session, frame->request_id);

@@ -60,6 +60,7 @@ struct session {
     uint32_t load_items; /* likewise */
     uint32_t durable_waits;
     bool loads;          /* knows LOAD */
+    bool ranges;         /* asks for no more of what was loaded in part */
     uint64_t read_bytes; /* copies for a guest under way */
     uint64_t opened_ns, active_ns;
     uint64_t requests;

@@ -22,8 +22,8 @@ static void count_leases(const struct pager *pager, uint32_t domain, struct tall
             bytes += pager->domains[domain].records[lease->slots[i]].size_bytes;
         }
         for (uint32_t i = 0; i < lease->n_extra; i++) {
-            tally->refs[lease->extra[i]]++;
-            bytes += pager->domains[domain].records[lease->extra[i]].size_bytes;
+            tally->refs[lease->extra[i].slot]++;
+            bytes += pager->domains[domain].records[lease->extra[i].slot].size_bytes;
         }
         assert(bytes == lease->bytes);
         tally->quarantined += lease->session->quarantined ? bytes : 0;

@@ -11,6 +11,7 @@
 
 #include "pager/age.h"
 #include "pager/arena.h"
+#include "pager/disk/part.h"
 #include "pager/ghost.h"
 #include "pager/index.h"
 #include "pager/log/budget.h"
@@ -173,6 +174,11 @@ struct pager_ns_use {
     uint16_t ns;
 };
 
+struct pager_extra {
+    uint32_t slot;
+    struct pager_lanes part; /* what is there */
+};
+
 struct pager_lease {
     struct pager_timer timer; /* first: found from its timer */
     uint64_t handle, bytes, expires_ns;
@@ -180,7 +186,7 @@ struct pager_lease {
     struct pager_lease *prev, *next;
     uint32_t domain, n_slots;
     struct pager_load *loads, *last_load; /* whose result was not taken */
-    uint32_t *extra;                      /* slots of what was read for this lease alone */
+    struct pager_extra *extra;            /* parts that were read for this lease alone */
     uint32_t n_extra;
     uint32_t slots[];
 };

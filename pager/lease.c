@@ -553,7 +553,7 @@ void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
         pager_record_unref(pager, domain, lease->slots[i]);
     }
     for (uint32_t i = 0; i < lease->n_extra; i++) {
-        pager_record_unref(pager, domain, lease->extra[i]);
+        pager_record_unref(pager, domain, lease->extra[i].slot);
     }
     *(lease->prev ? &lease->prev->next : &session->leases) = lease->next;
     if (lease->next) {
@@ -564,7 +564,7 @@ void pager_lease_end(struct pager *pager, struct pager_lease *lease) {
     domain->quarantined_bytes -= session->quarantined ? lease->bytes : 0;
     pager_timers_forget(&pager->timers, &lease->timer);
     pager_table_remove(&pager->leases, lease->handle);
-    pager->lease_bytes -= sizeof(*lease) + (lease->n_slots + lease->n_extra) * sizeof(lease->slots[0]);
+    pager->lease_bytes -= sizeof(*lease) + lease->n_slots * sizeof(lease->slots[0]) + lease->n_extra * sizeof(lease->extra[0]);
     free(lease->extra);
     free(lease);
 }
@@ -590,15 +590,21 @@ void pager_lease_expired(struct pager *pager, struct pager_lease *lease) {
     pager->counters.leases_expired++;
 }
 
+static const struct pager_extra *extra_of(const struct pager_lease *lease, uint32_t slot) {
+    for (uint32_t i = 0; i < lease->n_extra; i++) {
+        if (lease->extra[i].slot == slot) {
+            return &lease->extra[i];
+        }
+    }
+    return NULL;
+}
+
 static bool has(const struct pager_lease *lease, uint32_t slot) {
     bool found = false;
     for (uint32_t i = 0; i < lease->n_slots && !found; i++) {
         found = lease->slots[i] == slot;
     }
-    for (uint32_t i = 0; i < lease->n_extra && !found; i++) {
-        found = lease->extra[i] == slot;
-    }
-    return found;
+    return found || extra_of(lease, slot) != NULL;
 }
 
 /* A doomed record's bytes stay under its leases; one that was not read yet has none. */
@@ -611,6 +617,13 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
                                     struct quire_wire_grant *grant) {
     const struct pager_lease *lease = pager_lease_find(pager, session, handle);
     return lease && has(lease, slot) ? pager_lease_grant_own(pager, lease, slot, grant) : QUIRE_NOT_FOUND;
+}
+
+bool pager_lease_holds(const struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot, const struct quire_wire_range *ranges,
+                       uint32_t n_ranges) {
+    const struct pager_lease *lease = pager_lease_find(pager, session, handle);
+    const struct pager_extra *extra = lease ? extra_of(lease, slot) : NULL;
+    return lease && (!extra || pager_lanes_hold(&extra->part, ranges, n_ranges));
 }
 
 enum quire_status pager_lease_grant_own(const struct pager *pager, const struct pager_lease *lease, uint32_t slot,

@@ -165,6 +165,12 @@ enum quire_status pager_release(struct pager *pager, uint64_t session, uint64_t 
 /* For guests' copies: the grant of a record under this session's lease, without the key's index. NOT_FOUND, or STALE once it expired. */
 enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot,
                                     struct quire_wire_grant *grant);
+/*
+ * Are these bytes of such a record its own? Where a part of it was read for this lease alone, around that lies what was in the pool before, which a guest
+ * must not see.
+ */
+bool pager_lease_holds(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot, const struct quire_wire_range *ranges,
+                       uint32_t n_ranges);
 
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*

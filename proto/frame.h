@@ -22,8 +22,9 @@
 #define QUIRE_BULK_MAX (1ull << 32)
 
 /* Bits of HELLO's and HELLO_ACK's `features`. */
-#define QUIRE_FEATURE_LOAD 1u   /* understands grants that are AWAY, and LOAD; to a client without it what is only on disk is a miss */
-#define QUIRE_FEATURE_RANGES 2u /* of a daemon: a READ may ask for several ranges of a record */
+#define QUIRE_FEATURE_LOAD 1u /* understands grants that are AWAY, and LOAD; to a client without it what is only on disk is a miss */
+/* Of a daemon: a READ may ask for several ranges of a record. Of a client: of what was loaded in part it asks for no more than that. */
+#define QUIRE_FEATURE_RANGES 2u
 
 /* X(name, value): requests odd-numbered comments tell the reply. Values are the wire's: append only. */
 #define QUIRE_MSG_TABLE(X)                                                                                                                 \

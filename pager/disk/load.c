@@ -210,7 +210,7 @@ static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease
         (pager_where_parted(pager, record.block, record.group) && (uint64_t)part.bytes * FAR_LESS >= record.size_bytes)) {
         return NULL;
     }
-    uint32_t *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
+    struct pager_extra *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
     if (!extra) {
         return NULL;
     }
@@ -220,7 +220,7 @@ static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease
         return NULL;
     }
     pager_where_part(pager, record.block, record.group, true);
-    lease->extra[lease->n_extra++] = loose;
+    lease->extra[lease->n_extra++] = (struct pager_extra){.slot = loose, .part = part};
     lease->bytes += record.size_bytes;
     lease->session->leased_bytes += record.size_bytes;
     pager->lease_bytes += sizeof(*extra);
@@ -275,7 +275,7 @@ static enum quire_status check_items(const struct pager_lease *lease, const stru
         uint32_t looked = 0;
         for (; looked <= n && looks > 0; looked++, looks--, at++) {
             at = at >= n ? 0 : at;
-            if ((at < lease->n_slots ? lease->slots[at] : lease->extra[at - lease->n_slots]) == items[i].slot) {
+            if ((at < lease->n_slots ? lease->slots[at] : lease->extra[at - lease->n_slots].slot) == items[i].slot) {
                 break;
             }
         }

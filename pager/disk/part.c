@@ -48,3 +48,24 @@ bool pager_lanes_of(const struct pager *pager, const struct pager_record *record
 }
 
 void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges) { lanes_of(&part->shape, &part->rect, ranges); }
+
+bool pager_lanes_hold(const struct pager_lanes *part, const struct quire_wire_range *wanted, uint32_t n) {
+    struct pager_disk_range held[1 + PAGER_DISK_MAX_RANGES] = {{.to_bytes = part->shape.payload_offset}};
+    bool all = true;
+    uint32_t last = part->n_ranges;
+    pager_lanes_ranges(part, held + 1);
+    if (held[1].from_bytes == held[0].to_bytes) { /* what begins in the directory may end in the first lanes */
+        held[1].from_bytes = 0;
+    }
+    for (uint32_t i = 0; i < n && all; i++) {
+        uint32_t low = 0, high = last;
+        while (low < high) { /* the last that does not begin behind it */
+            uint32_t middle = high - (high - low) / 2;
+            bool behind = held[middle].from_bytes > wanted[i].offset;
+            low = behind ? low : middle;
+            high = behind ? middle - 1 : high;
+        }
+        all = wanted[i].offset >= held[low].from_bytes && (uint64_t)wanted[i].offset + wanted[i].size <= held[low].to_bytes;
+    }
+    return all;
+}

@@ -6,6 +6,7 @@
 #define PAGER_DISK_PART_H
 
 #include "codec/record.h"
+#include "proto/wire.h"
 
 struct pager;
 struct pager_record;
@@ -22,5 +23,7 @@ struct pager_lanes {
 bool pager_lanes_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_lanes *part);
 /* In ascending order, with something between one and the next: part->n_ranges of them. */
 void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges);
+/* Are these in what is read of it: header and directory, and each range? */
+bool pager_lanes_hold(const struct pager_lanes *part, const struct quire_wire_range *wanted, uint32_t n);
 
 #endif

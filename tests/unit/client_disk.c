@@ -1,5 +1,6 @@
 /* The library against a real daemon with a disk tier: what left memory comes back byte for byte, whole or in part, as copies, views and to guests. */
 #include "client/admin.h"
+#include "client/internal.h"
 #include "tests/unit/client_quired.h"
 
 #include <pthread.h>
@@ -159,7 +160,7 @@ static void start_as_guest(void) {
     look_up_when_found();
 }
 
-/* A guest gets copies of what is on disk, whole and in part. */
+/* A guest gets copies of what is on disk, whole and in part; of what it wants in part no more comes into memory. */
 Test(client_disk, guest, .init = start_as_guest, .fini = stop, .timeout = 120) {
     struct toy toy;
     quire_view view;
@@ -172,6 +173,9 @@ Test(client_disk, guest, .init = start_as_guest, .fini = stop, .timeout = 120) {
     cr_assert_eq(quire_fetch(found.lease, &dest, 1, NULL, 20000), QUIRE_OK, "%s", quire_last_error());
     expect_lanes(&toy, 7, 1, 0);
     expect_lanes(&toy, 7, 1, 1);
+    const struct quire_wire_grant *grant = lease_grant(found.lease, 7, 0);
+    cr_assert_not_null(lease_place(found.lease, grant, &dest.rect));
+    cr_assert_null(lease_place(found.lease, grant, &(quire_rect){.n_layers = TOY_LAYERS, .n_heads = TOY_HEADS}));
     fetch_all();
     cr_assert_eq(quire_view_begin(found.lease, 0, 0, &view), QUIRE_DENIED);
 }

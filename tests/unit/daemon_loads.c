@@ -36,9 +36,11 @@ static void hello(struct frames_client *who, uint64_t features) {
     frames_answer_free(&answer);
 }
 
+static uint64_t features = QUIRE_FEATURE_LOAD;
+
 static void open_all(void) {
     frames_start(&daemon_);
-    hello(&client, QUIRE_FEATURE_LOAD);
+    hello(&client, features);
     if (client.n_fds > 0) {
         pool = mmap(NULL, daemon_.config.domains[0].pool_bytes, PROT_READ, MAP_SHARED, client.fds[0], 0);
         cr_assert_neq(pool, MAP_FAILED);
@@ -55,6 +57,11 @@ static void start_as_guest(void) {
     daemon_.config.domains[0].guests[0] = geteuid();
     daemon_.config.domains[0].n_guests = 1;
     open_all();
+}
+
+static void start_as_guest_of_parts(void) {
+    features |= QUIRE_FEATURE_RANGES;
+    start_as_guest();
 }
 
 static bool at_rest(struct core *core, uint64_t arg) {
@@ -233,7 +240,7 @@ Test(daemon_loads, an_older_client, .init = start) {
     stop();
 }
 
-/* A guest LOADs, then READs; before that a READ tells it to. Parts of a record are not for it: it gets all of it, in the same slot. */
+/* A guest LOADs, then READs; before that a READ tells it to. One who does not say that it reads parts as parts gets all of a record, in the same slot. */
 Test(daemon_loads, a_guest, .init = start_as_guest) {
     store_away(2);
     Quire__Wire__Grants *grants = frames_lease(&client, ns, 2);
@@ -258,6 +265,62 @@ Test(daemon_loads, a_guest, .init = start_as_guest) {
     expect_record(answer.bulk, grant.size, 2);
     frames_answer_free(&answer);
     frames_release(&client, grants->lease);
+    grants_free(grants);
+    stop();
+}
+
+static enum quire_status read_range(uint64_t lease, uint32_t slot, struct quire_wire_range range, uint8_t *bytes) {
+    Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
+    read.lease = lease;
+    read.slot = slot;
+    read.ranges = (ProtobufCBinaryData){.len = sizeof range, .data = (uint8_t *)&range};
+    struct frames_answer answer = frames_expect(&client, QUIRE_MSG_BULK, frames_send(&client, QUIRE_MSG_READ, &read.base));
+    Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, answer.frame.body_bytes, answer.body);
+    enum quire_status status = (enum quire_status)bulk->status;
+    cr_assert_eq(answer.frame.bulk_bytes, status == QUIRE_OK ? range.size : 0);
+    memcpy(bytes, answer.bulk, answer.frame.bulk_bytes);
+    quire__wire__bulk__free_unpacked(bulk, NULL);
+    frames_answer_free(&answer);
+    return status;
+}
+
+static bool read_in_part(struct core *core, uint64_t most_bytes) {
+    struct pager_disk_stats stats;
+    pager_disk_stats(core->pager, &stats);
+    return stats.counters->disk_reads == 1 && stats.counters->disk_partial_reads == 1 && stats.counters->disk_read_bytes <= most_bytes;
+}
+
+/*
+ * One head of one layer is all that a guest wants of a block on disk: no more than that is read, and it gets that. Around it in the pool lies what others
+ * had there before, which it does not get, wherever it asks.
+ */
+Test(daemon_loads, a_part_for_a_guest, .init = start_as_guest_of_parts) {
+    struct quire_record_shape shape;
+    uint8_t got[8192];
+    frames_shape(&shape);
+    store_away(2);
+    Quire__Wire__Grants *grants = frames_lease(&client, ns, 2);
+    struct quire_wire_load item = {.slot = grant_of(grants, 1).slot, .flags = QUIRE_WIRE_LOAD_PARTIAL, .rect = {1, 1, 0, 1}};
+    Quire__Wire__Grants *here = grants_expect(load_send(grants->lease, &item, 1, FRAMES_WAIT_MS));
+    const struct quire_wire_grant part = grant_of(here, 0);
+    cr_assert_eq(here->statuses.data[0], QUIRE_OK);
+    cr_assert_neq(part.slot, item.slot);
+    const uint32_t k = quire_record_lane_offset(&shape, quire_record_lane(&shape, 1, 0, 0));
+    const uint32_t end = quire_record_lane_offset(&shape, quire_record_lane(&shape, 1, 1, 0)) + shape.v_lane_bytes;
+    cr_assert(frames_until(&daemon_, read_in_part, end - k));
+    cr_assert_eq(read_range(grants->lease, part.slot, (struct quire_wire_range){0, shape.payload_offset}, got), QUIRE_OK);
+    cr_assert_eq(read_range(grants->lease, part.slot, (struct quire_wire_range){k, shape.k_lane_bytes}, got), QUIRE_OK);
+    for (uint32_t i = 0; i < shape.k_lane_bytes; i++) {
+        cr_assert_eq(got[i], (uint8_t)((k - shape.payload_offset + i) * 7 + 2 * 31));
+    }
+    const struct quire_wire_range refused[] = {
+        {0, part.size},    {0, shape.payload_offset + 1}, {k - 1, 2}, {shape.payload_offset, 8}, {end - 1, 2}, {end, 1}, {0, end},
+        {k, part.size - k}};
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(refused); i++) {
+        cr_assert_eq(read_range(grants->lease, part.slot, refused[i], got), QUIRE_INVALID, "%u", i);
+    }
+    frames_release(&client, grants->lease);
+    grants_free(here);
     grants_free(grants);
     stop();
 }

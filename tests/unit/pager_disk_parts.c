@@ -87,6 +87,57 @@ Test(disk_parts, a_part_of_a_deep_model_is_read_alone) {
     }
 }
 
+static bool holds(const struct rig *rig, uint32_t slot, uint32_t offset, uint32_t size) {
+    const struct quire_wire_range ranges[] = {{0, 1}, {offset, size}};
+    return pager_lease_holds(rig->pager, rig->session, rig->reply.lease, slot, ranges, 2);
+}
+
+/* Whoever may not see the pool is given of a part what was read of it: header, directory, its lanes; and nothing that lies between. */
+Test(disk_parts, a_part_holds_its_lanes) {
+    quire_layout layout = deep_layout(40);
+    struct quire_record_shape shape;
+    struct quire_wire_grant grant;
+    cr_assert_eq(quire_record_shape(&layout, 0, 64, 0, &shape), QUIRE_OK);
+    for (uint16_t head = 0; head < 8; head += 7) {
+        struct rig *rig = rig_away(&layout);
+        const quire_rect rect = {.first_layer = 3, .n_layers = 30, .first_head = head, .n_heads = 1};
+        rig_prefix(rig, 1);
+        cr_assert_eq(load_part(rig, 0, &rect, &grant), QUIRE_OK);
+        cr_assert(holds(rig, grant.slot, 0, shape.payload_offset));
+        cr_assert_not(holds(rig, grant.slot, 0, shape.payload_offset + 1));
+        for (uint32_t lane = 0; lane < shape.n_lanes; lane++) {
+            uint32_t from = quire_record_lane_offset(&shape, lane), bytes = quire_record_lane_bytes(&shape, lane);
+            bool read = lane % 8 == head && lane / 16 >= 3 && lane / 16 < 33;
+            cr_assert_eq(holds(rig, grant.slot, from, bytes), read, "lane %u", lane);
+            cr_assert_eq(holds(rig, grant.slot, from, 1), read, "lane %u", lane);
+            cr_assert_eq(holds(rig, grant.slot, from + bytes - 1, 1), read, "lane %u", lane);
+            cr_assert_not(holds(rig, grant.slot, from - 1, 2) && lane > 0, "lane %u", lane);
+        }
+        cr_assert_not(holds(rig, grant.slot, 0, shape.size_bytes));
+        cr_assert(holds(rig, rig->grants[0].slot, 0, shape.size_bytes), "of a whole record all is its own");
+        rig_release(rig, rig->reply.lease);
+        disk_rig_free(rig);
+    }
+}
+
+/* From the first lane on, directory and lanes are one. */
+Test(disk_parts, the_first_lanes_follow_the_directory) {
+    quire_layout layout = deep_layout(40);
+    struct rig *rig = rig_away(&layout);
+    struct quire_record_shape shape;
+    struct quire_wire_grant grant;
+    const quire_rect rect = {.n_layers = 40, .n_heads = 2};
+    cr_assert_eq(quire_record_shape(&layout, 0, 64, 0, &shape), QUIRE_OK);
+    rig_prefix(rig, 1);
+    cr_assert_eq(load_part(rig, 0, &rect, &grant), QUIRE_OK);
+    uint32_t end = quire_record_lane_offset(&shape, 1) + shape.k_lane_bytes;
+    cr_assert(holds(rig, grant.slot, 0, end));
+    cr_assert(holds(rig, grant.slot, shape.payload_offset - 1, 2));
+    cr_assert_not(holds(rig, grant.slot, 0, end + 1));
+    rig_release(rig, rig->reply.lease);
+    disk_rig_free(rig);
+}
+
 /* One lane here, one there, out of a large block: each time that alone is read. All of the block for each would be hundreds of times as much. */
 Test(disk_parts, far_smaller_parts_stay_alone) {
     quire_layout layout = deep_layout(16);
