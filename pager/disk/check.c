@@ -124,8 +124,9 @@ static void check_ops(const struct pager *pager) {
         if (op->kind == PAGER_OP_READ) {
             rewrites += op->read.rewrites;
             uint64_t bytes = pager_room_bytes(pager, pager->domains[op->read.domain].records[op->read.slot].size_bytes);
+            assert(op->read.cost_bytes == (op->read.part.n_ranges ? pager_lanes_cost(&op->read.part) : bytes));
             reading += bytes;
-            waiting[op->read.device] += op->read.queued && op->read.purpose == PAGER_READ_LOAD ? bytes : 0;
+            waiting[op->read.device] += op->read.queued && op->read.purpose == PAGER_READ_LOAD ? op->read.cost_bytes : 0;
         }
     }
     assert(asked == disk->in_flight && writes == disk->writes && reading == disk->reading_bytes && rewrites == disk->rewrites_reading);

@@ -98,7 +98,8 @@ struct pager_op {
             struct pager_load_wait *waiting;
             struct pager_lanes part;
             uint32_t domain, slot;
-            uint32_t device; /* in whose queue it waits */
+            uint32_t device;     /* in whose queue it waits */
+            uint64_t cost_bytes; /* for its device, as the bytes of one read: in memory its place is as large as all of the record */
             uint64_t begun_ns;
             uint8_t purpose;
             bool loose, queued, rewrites;

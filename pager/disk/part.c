@@ -47,6 +47,11 @@ bool pager_lanes_of(const struct pager *pager, const struct pager_record *record
     return part->n_ranges > 0 && part->shape.payload_offset + (uint64_t)part->bytes <= part->shape.size_bytes / 4 * 3;
 }
 
+uint64_t pager_lanes_cost(const struct pager_lanes *part) {
+    uint64_t apart = part->bytes + (part->n_ranges - 1ull) * JOIN_BYTES;
+    return quire_min_u64(apart, part->shape.size_bytes);
+}
+
 void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges) { lanes_of(&part->shape, &part->rect, ranges); }
 
 bool pager_lanes_hold(const struct pager_lanes *part, const struct quire_wire_range *wanted, uint32_t n) {

@@ -21,6 +21,8 @@ struct pager_lanes {
 
 /* False when reading all of it is as good. */
 bool pager_lanes_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_lanes *part);
+/* What reading it costs a drive, as the bytes of one read: a piece by itself costs as much as the bytes that are read in vain to join two. */
+uint64_t pager_lanes_cost(const struct pager_lanes *part);
 /* In ascending order, with something between one and the next: part->n_ranges of them. */
 void pager_lanes_ranges(const struct pager_lanes *part, struct pager_disk_range *ranges);
 /* Are these in what is read of it: header and directory, and each range? */

@@ -24,7 +24,7 @@ static uint32_t bytes_of(const struct pager *pager, const struct pager_op *op) {
 
 static void push(struct pager *pager, struct pager_op *op) {
     struct pager_read_queue *queue = queue_of(pager->disk, op);
-    pager->disk->devices[op->read.device].waiting_bytes += op->read.purpose == PAGER_READ_LOAD ? bytes_of(pager, op) : 0;
+    pager->disk->devices[op->read.device].waiting_bytes += op->read.purpose == PAGER_READ_LOAD ? op->read.cost_bytes : 0;
     op->read.queued = true;
     op->read.next = NULL;
     op->read.prev = queue->last;
@@ -34,7 +34,7 @@ static void push(struct pager *pager, struct pager_op *op) {
 
 static void pull(struct pager *pager, struct pager_op *op) {
     struct pager_read_queue *queue = queue_of(pager->disk, op);
-    pager->disk->devices[op->read.device].waiting_bytes -= op->read.purpose == PAGER_READ_LOAD ? bytes_of(pager, op) : 0;
+    pager->disk->devices[op->read.device].waiting_bytes -= op->read.purpose == PAGER_READ_LOAD ? op->read.cost_bytes : 0;
     *(op->read.prev ? &op->read.prev->read.next : &queue->first) = op->read.next;
     *(op->read.next ? &op->read.next->read.prev : &queue->last) = op->read.prev;
     op->read.prev = op->read.next = NULL;
@@ -59,6 +59,7 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
     op->read.domain = (uint32_t)(domain - pager->domains);
     op->read.slot = slot;
     op->read.purpose = (uint8_t)purpose;
+    op->read.cost_bytes = whole_bytes(pager, record);
     op->read.rewrites = purpose == PAGER_READ_REWRITE;
     pager->disk->rewrites_reading += op->read.rewrites;
     pager_record_step(pager, domain, slot, PAGER_HAPPENS_LOAD);
@@ -91,6 +92,7 @@ struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *doma
     op->read.slot = *slot;
     op->read.loose = true;
     op->read.part = *part;
+    op->read.cost_bytes = pager_lanes_cost(part);
     op->told.segment = where.segment;
     op->told.at_units = where.at_units;
     op->told.key = pager_block_at(pager, block)->key;
@@ -219,7 +221,7 @@ static void start(struct pager *pager, struct pager_op *op, uint32_t extent) {
     op->told.ns = record->ns;
     op->told.group = record->group;
     op->read.begun_ns = pager->now_ns;
-    pager_pace_begin(&disk->devices[segment->device].pace, pager->now_ns, bytes);
+    pager_pace_begin(&disk->devices[segment->device].pace, pager->now_ns, op->read.cost_bytes);
     tell_part(pager, op);
     pager_op_ask(pager, op, PAGER_DISK_READ);
 }
@@ -457,8 +459,7 @@ void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_statu
         leave_books(pager, op);
     }
     if (op->asked) {
-        pager_pace_end(&disk->devices[op->told.device].pace, pager->now_ns, op->read.piece.size_bytes, op->read.begun_ns,
-                       status == QUIRE_OK && op->told.n_ranges == 0);
+        pager_pace_end(&disk->devices[op->told.device].pace, pager->now_ns, op->read.cost_bytes, op->read.begun_ns, status == QUIRE_OK);
     }
     if (op->asked || op->read.loose) {
         pager_log_unhold(disk->log, op->told.segment);

@@ -126,6 +126,36 @@ Test(pace, fetches_of_both_sizes) {
     }
 }
 
+/*
+ * A drive that serves sixteen at once, and no more: once it has shown that, fetches of about as many, which take what one does or twice that, are told
+ * neither twice as long nor half.
+ */
+Test(pace, about_as_many_as_are_served_at_once) {
+    static const uint32_t turns[] = {250, 16, 250, 12, 250, 8, 250, 20, 250, 32, 16, 16, 17, 24, 16, 40, 8, 250, 16};
+    struct drive drive = {.latency_ns = 10e6, .ns_per_byte = 0, .depth = 16};
+    struct pager_pace pace;
+    pager_pace_init(&pace);
+    for (uint32_t i = 0; i < 24; i++) {
+        fetch(&drive, &pace, i % 2 == 0 ? 250 : 4);
+    }
+    for (uint32_t i = 0; i < QUIRE_ARRAY_LEN(turns); i++) {
+        double factor = fetch(&drive, &pace, turns[i]);
+        cr_assert_leq(factor, 1.6, "turn %u: %u blocks, told wrong by a factor of %.2f", i, turns[i], factor);
+    }
+}
+
+/* A drive so fast that all of a fetch comes at once: nothing was seen to wait, and so much in so short a time shows what it can do all the same. */
+Test(pace, all_comes_at_once) {
+    struct drive drive = {.latency_ns = 1e6, .ns_per_byte = 0.01, .depth = MOST};
+    struct pager_pace pace;
+    double factor = 0;
+    pager_pace_init(&pace);
+    for (uint32_t i = 0; i < 20; i++) {
+        factor = fetch(&drive, &pace, 250);
+    }
+    cr_assert_leq(factor, 1.5, "told wrong by a factor of %.2f", factor);
+}
+
 /* A worker that reads block by block, two at a time, does not ask for what the drive could give: a large fetch after it is told as well as before. */
 Test(pace, two_at_a_time_say_nothing_of_many) {
     struct drive drive = {.latency_ns = 10e6, .ns_per_byte = 2.5, .depth = MOST};
@@ -192,6 +222,21 @@ Test(pace, queued) {
     pager_pace_end(&pace, UINT64_MAX / 2, 0, 99, true);
     cr_assert(pace.latency_ns > 0 && pace.ns_per_byte >= 0 && pace.shared_ns_per_byte > 0);
     cr_assert_gt(pager_pace_estimate_ns(&pace, UINT64_MAX / 2, UINT64_MAX / 2, UINT64_MAX / 2), 0);
+}
+
+/* A drive is suddenly a hundred times slower, as a shared one may be, and then itself again: that is known after five reads each time. */
+Test(pace, what_changes_suddenly_is_soon_known) {
+    struct pager_pace pace;
+    uint64_t now_ns = 0;
+    pager_pace_init(&pace);
+    for (uint32_t round = 0; round < 6; round++) {
+        uint64_t taken_ns = round % 2 == 0 ? 100000 : 10000000;
+        for (uint32_t i = 0; i < 5; i++) {
+            lone(&pace, &now_ns, 4096, taken_ns, true);
+        }
+        double told = (double)pager_pace_estimate_ns(&pace, now_ns, 0, 4096) / (double)taken_ns;
+        cr_assert(told > 2.0 / 3 && told < 1.5, "round %u: told %.2f times what it takes", round, told);
+    }
 }
 
 /* One read may move what is believed by no more than a quarter of a factor of eight. */
