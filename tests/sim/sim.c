@@ -244,6 +244,7 @@ static void stop(struct sim *sim) {
     sim_say(sim, "stop");
     sim->counts->stops++;
     sim->calm = true;
+    bool bad_weather = sim_weather_gathers(sim);
     part_from_all(sim);
     for (uint64_t until_ns = sim->now_ns + CALM_NS; !sim->restored && sim->now_ns < until_ns && step(sim);) {
     }
@@ -257,7 +258,9 @@ static void stop(struct sim *sim) {
                     sim->config.restart_error_permille == 0 && sim->config.pager.max_blocks == 4096;
     find_on_disk(sim, found);
     pump(sim);
-    bool snapshot = all_well && pager_disk_is_settled(sim->pager) && sim_chance(sim, 60);
+    bool ended = sim->flushed && sim->restored && sim->executor.in_flight == 0;
+    bool snapshot = ended && pager_disk_is_settled(sim->pager) && sim_chance(sim, 80);
+    sim->counts->snapshots += snapshot;
     if (snapshot) {
         sim_snapshot_take(sim);
     }
@@ -268,6 +271,9 @@ static void stop(struct sim *sim) {
     }
     all_well &= synced && !sim->hopeful;
     die(sim);
+    if (bad_weather && sim_chance(sim, 70)) {
+        sim_faults_pass(sim, true);
+    }
     sim->hopeful = snapshot && !synced;
     sim->snapshot.whole = snapshot;
     sim->restored = false;

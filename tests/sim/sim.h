@@ -7,7 +7,8 @@
  *   sim_config    how this world is made      sim_store     the disk's wishes on bytes      sim_model     what is true, whatever the pager says
  *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
  *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim_pins      what is true of pins
- *   sim_faults    what goes wrong with drives     sim           the loop, crashes, quiet times     sim_main      the program
+ *   sim_faults    what goes wrong with drives     sim_weather   stops while drives take nothing    sim_main      the program
+ *   sim           the loop, crashes, quiet times
  */
 #ifndef SIM_H
 #define SIM_H
@@ -22,6 +23,7 @@
 #include "tests/sim/sim_model.h"
 #include "tests/sim/sim_snapshot.h"
 #include "tests/sim/sim_trace.h"
+#include "tests/sim/sim_weather.h"
 #include "tests/unit/pager_random.h"
 
 #include <stdatomic.h>
@@ -63,6 +65,8 @@ struct sim_domain {
     X(disk, scrub_dropped)                                                                                                                 \
     X(drives, crashes)                                                                                                                     \
     X(drives, stops)                                                                                                                       \
+    X(drives, bad_weather)                                                                                                                 \
+    X(drives, snapshots)                                                                                                                   \
     X(drives, lost)                                                                                                                        \
     X(drives, torn)                                                                                                                        \
     X(drives, kept)                                                                                                                        \
@@ -109,6 +113,7 @@ struct sim {
     struct sim_executor executor;
     struct sim_model model;
     struct sim_clients clients;
+    struct sim_weather weather;
     struct pager *pager; /* NULL: the daemon is down */
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;

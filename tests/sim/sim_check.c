@@ -61,6 +61,21 @@ void sim_check(struct sim *sim) {
     sim_check_recount(sim);
 }
 
+void sim_check_found(struct sim *sim) {
+    struct pager_ns_info info;
+    for (uint32_t cursor = 0; pager_ns_next(sim->pager, &cursor, &info);) {
+        uint32_t space = (uint32_t)(info.name[5] - '0');
+        for (uint32_t i = 0; i < sim->config.n_keys; i++) {
+            struct pager_block_info block;
+            const quire_key *key = &sim->model.spaces[space].keys[i].key;
+            enum quire_status status = pager_block_info(sim->pager, sim->now_ns, info.ns, key, &block);
+            for (uint32_t r = 0; status == QUIRE_OK && r < block.n_records; r++) {
+                sim_model_found(sim, space, i, 1u << block.records[r].group);
+            }
+        }
+    }
+}
+
 bool sim_check_room(const struct sim *sim) {
     const struct pager_log_shape *shape = &sim->config.shape;
     struct pager_disk_stats stats;

@@ -11,6 +11,8 @@ struct sim;
 void sim_check(struct sim *sim);
 /* The pager counts its books anew, and what it says is leased is what the clients hold. */
 void sim_check_recount(struct sim *sim);
+/* All is found: nothing of it was deleted. */
+void sim_check_found(struct sim *sim);
 /* As many segments are clean as there should be, if no drive is lost or full: what was written can be written again. */
 bool sim_check_room(const struct sim *sim);
 /* Nobody holds or wants anything, and all was deleted: memory and log are empty. */

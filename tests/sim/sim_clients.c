@@ -235,6 +235,8 @@ static void want_something(struct sim *sim, uint32_t client) {
     uint32_t what = sim_roll(sim, 1000);
     if (!sim->restored && sim_chance(sim, 30)) {
         want_pins(sim, client);
+    } else if (sim_weather_again(sim, client)) {
+        return;
     } else if (what < 310) {
         want_put(sim, client);
     } else if (what < 550) {

@@ -99,7 +99,7 @@ static void fill(struct sim *sim, uint32_t device, const struct sim_shortage *sh
 }
 
 /* One drive, or all of them, or all but one, and that one hangs. */
-static void fill_for_long(struct sim *sim) {
+void sim_faults_fill_for_long(struct sim *sim) {
     static const uint32_t writes_pcts[] = {100, 100, 70}, syncs_pcts[] = {0, 0, 20, 100};
     uint32_t n = sim->config.shape.n_devices, one = sim_roll(sim, n);
     bool all = sim_chance(sim, 50), hangs = n > 1 && sim_chance(sim, 30);
@@ -166,6 +166,6 @@ void sim_faults_roll(struct sim *sim) {
         hang(sim, sim_roll(sim, config->shape.n_devices), false);
     }
     if (config->long_full_permille > 0 && sim_roll(sim, 1000) < config->long_full_permille) {
-        fill_for_long(sim);
+        sim_faults_fill_for_long(sim);
     }
 }

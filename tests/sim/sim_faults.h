@@ -21,6 +21,8 @@ bool sim_faults_short(struct sim *sim);
 /* What becomes of a write or a sync: OK, FULL, NO_MEMORY. */
 enum quire_status sim_faults_taken(struct sim *sim, uint32_t device, bool sync);
 bool sim_faults_full(const struct sim *sim, uint32_t device);
+/* Drives have no room for a while that a quiet time does not end. */
+void sim_faults_fill_for_long(struct sim *sim);
 /* Every drive is lost or full. */
 bool sim_faults_none_takes(const struct sim *sim);
 bool sim_faults_hanging(const struct sim *sim, uint32_t device);

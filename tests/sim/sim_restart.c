@@ -1,5 +1,6 @@
 #include "tests/sim/sim_restart.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_check.h"
 #include "tests/sim/sim_faults.h"
 #include "tests/sim/sim_pins.h"
 #include "tests/sim/sim_scrub.h"
@@ -238,6 +239,7 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
         sim->restored = !pager_restore_end(sim->pager, sim->now_ns);
         sim_say(sim, sim->restored ? "restored" : "all is told");
         if (sim->restored) {
+            sim_check_found(sim);
             sim_scrub_begin(sim);
         } else {
             restore->from_snapshot = false;
