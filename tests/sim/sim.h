@@ -84,6 +84,10 @@ struct sim_domain {
     X(drives, failed_reads)                                                                                                                \
     X(drives, failed_metadata)                                                                                                             \
     X(drives, hangs)                                                                                                                       \
+    X(drives, hangs_at_start)                                                                                                              \
+    X(drives, left_out)                                                                                                                    \
+    X(drives, waited)                                                                                                                      \
+    X(drives, passed_over)                                                                                                                 \
     X(drives, deaths)                                                                                                                      \
     X(drives, devices_lost)                                                                                                                \
     X(network, delayed)                                                                                                                    \

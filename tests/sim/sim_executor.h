@@ -13,6 +13,7 @@
 struct sim_wish;
 struct sim_executor_device {
     bool told_lost; /* the pager was told */
+    bool given_up;  /* because it hung: nothing of it is waited for */
     uint64_t hangs_until_ns;
     bool hangs_on;      /* also when all is calm */
     uint32_t in_flight; /* wishes, as in all */

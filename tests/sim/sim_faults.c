@@ -44,6 +44,7 @@ struct limit {
 static void limit_run(struct sim *sim, struct sim_task *task) {
     uint32_t device = ((struct limit *)task)->device;
     if (sim_faults_hanging(sim, device)) {
+        sim->executor.devices[device].given_up = true;
         sim_faults_lose(sim, device);
     }
 }
@@ -59,6 +60,16 @@ static void hang(struct sim *sim, uint32_t device, bool hangs_on) {
     struct limit *limit = sim_task_new(sim, sizeof(*limit), true, limit_run);
     limit->device = device;
     sim_after(sim, limit_ns, limit);
+}
+
+bool sim_faults_at_start(struct sim *sim, uint32_t *device) {
+    *device = sim_roll(sim, sim->config.shape.n_devices);
+    if (sim->calm || sim->config.hangs_permille == 0 || !sim_chance(sim, 40)) {
+        return false;
+    }
+    sim->counts->hangs_at_start++;
+    hang(sim, *device, false);
+    return sim_chance(sim, 40);
 }
 
 uint32_t sim_faults_stuck(const struct sim *sim) {

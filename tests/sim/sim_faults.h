@@ -26,6 +26,8 @@ void sim_faults_fill_for_long(struct sim *sim);
 /* Every drive is lost or full. */
 bool sim_faults_none_takes(const struct sim *sim);
 bool sim_faults_hanging(const struct sim *sim, uint32_t device);
+/* At a start, which may find a drive hanging. True: it is given up before anybody is served. */
+bool sim_faults_at_start(struct sim *sim, uint32_t *device);
 /* Wishes that nobody waits for any more: their drive hangs and was given up. */
 uint32_t sim_faults_stuck(const struct sim *sim);
 

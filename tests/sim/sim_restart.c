@@ -8,16 +8,20 @@
 
 #include <stdlib.h>
 
+/* A segment whose drive hangs is waited for; once that drive is given up, nothing more of it is told. */
+enum reading { UNREAD, READ, PASSED_OVER };
+
 struct row { /* a segment that holds something */
     uint64_t epoch;
     uint32_t segment;
-    bool headless;
+    bool headless; /* of what it holds only deletions count */
+    enum reading reading;
 };
 
 struct restore { /* memory: the rows */
     struct sim_task task;
     struct row *rows;
-    uint32_t n_rows, row;
+    uint32_t n_rows, row, ahead;
     uint32_t left; /* entries of the present row that are not told yet: the first so many */
     bool begun;
     bool from_snapshot;
@@ -227,6 +231,41 @@ static void tombstones_only(struct quire_log_entry *entries, uint32_t n) {
     }
 }
 
+static void read_ahead(struct sim *sim, struct restore *restore) {
+    for (uint32_t i = restore->row; i < restore->n_rows && i < restore->row + restore->ahead; i++) {
+        uint32_t device;
+        (void)sim_disk_locate(sim, restore->rows[i].segment, 0, &device);
+        if (restore->rows[i].reading == UNREAD && sim->executor.devices[device].given_up) {
+            restore->rows[i].reading = PASSED_OVER;
+            sim->counts->passed_over++;
+        } else if (restore->rows[i].reading == UNREAD && !sim_faults_hanging(sim, device)) {
+            restore->rows[i].reading = READ;
+        }
+    }
+}
+
+/* The present row's entries. What is found out about its drive when some of them are told does not count for the others. */
+static struct quire_log_entry *row_entries(struct sim *sim, struct restore *restore, uint32_t *n) {
+    struct row *row = &restore->rows[restore->row];
+    uint32_t device;
+    enum sim_unread unread;
+    struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, n, &unread);
+    (void)sim_disk_locate(sim, row->segment, 0, &device);
+    if (!restore->begun) {
+        if (unread != SIM_READ_ALL || chance_fails(sim)) {
+            unreadable(sim, device);
+        }
+        row->headless |= sim->executor.devices[device].told_lost;
+        restore->left = *n;
+        restore->begun = true;
+    }
+    if (row->headless) {
+        tombstones_only(entries, *n);
+    }
+    restore->left = (uint32_t)quire_min_u64(restore->left, *n);
+    return entries;
+}
+
 /* A segment's entries are told in pieces, one a turn; it is read anew for each: nobody writes to it meanwhile. */
 static void restore_run(struct sim *sim, struct sim_task *task) {
     struct restore *restore = (struct restore *)task;
@@ -249,19 +288,15 @@ static void restore_run(struct sim *sim, struct sim_task *task) {
         return;
     }
     restore->from_snapshot = false;
+    read_ahead(sim, restore);
     const struct row *row = &restore->rows[restore->row];
-    uint32_t n, device;
-    enum sim_unread unread;
-    struct quire_log_entry *entries = sim_walk(sim, row->segment, row->epoch, true, &n, &unread);
-    (void)sim_disk_locate(sim, row->segment, 0, &device);
-    if (unread != SIM_READ_ALL || chance_fails(sim)) {
-        unreadable(sim, device);
+    if (row->reading == UNREAD) {
+        sim->counts->waited++;
+        go_on(sim, restore);
+        return;
     }
-    if (row->headless || sim->executor.devices[device].told_lost) {
-        tombstones_only(entries, n);
-    }
-    restore->left = restore->begun ? (uint32_t)quire_min_u64(restore->left, n) : n;
-    restore->begun = true;
+    uint32_t n = 0;
+    struct quire_log_entry *entries = row->reading == READ ? row_entries(sim, restore, &n) : NULL;
     uint32_t step = (uint32_t)quire_min_u64(restore->left, sim_between(sim, 1, 40));
     restore->left -= step;
     if (step > 0) {
@@ -307,7 +342,18 @@ void sim_restart(struct sim *sim) {
     restore_meta(sim, &head);
     sim_pins_found(sim, &head);
     struct restore *restore = sim_task_new(sim, sizeof(*restore), true, restore_run);
+    restore->ahead = sim_between(sim, 1, 8);
+    uint32_t hanging;
+    bool left_out = sim_faults_at_start(sim, &hanging) && !fresh[hanging] && !out[hanging];
+    if (left_out) {
+        out[hanging] = true;
+        sim->counts->left_out++;
+    }
     find_segments(sim, fresh, out, restore);
+    if (left_out) {
+        sim->executor.devices[hanging].given_up = true;
+        sim_faults_lose(sim, hanging);
+    }
     restore->from_snapshot = sim->snapshot.whole;
     sim->snapshot.whole = false; /* for this start alone */
     if (restore->from_snapshot) {
