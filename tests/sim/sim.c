@@ -340,6 +340,7 @@ static void destroy(struct sim *sim) {
     sim_model_destroy(sim);
     sim_disk_destroy(&sim->disk);
     sim_snapshot_free(&sim->snapshot);
+    sim_ledger_free(&sim->ledger);
     for (uint32_t i = 0; i < SIM_MAX_DOMAINS; i++) {
         free(sim->domains[i].pool);
         free(sim->domains[i].generations);

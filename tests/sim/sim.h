@@ -8,7 +8,7 @@
  *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
  *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim_pins      what is true of pins
  *   sim_faults    what goes wrong with drives     sim_weather   stops while drives take nothing    sim_main      the program
- *   sim           the loop, crashes, quiet times
+ *   sim_ledger    what was written where          sim           the loop, crashes, quiet times
  */
 #ifndef SIM_H
 #define SIM_H
@@ -20,6 +20,7 @@
 #include "tests/sim/sim_config.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_executor.h"
+#include "tests/sim/sim_ledger.h"
 #include "tests/sim/sim_model.h"
 #include "tests/sim/sim_snapshot.h"
 #include "tests/sim/sim_trace.h"
@@ -72,6 +73,7 @@ struct sim_domain {
     X(drives, kept)                                                                                                                        \
     X(drives, overtaken)                                                                                                                   \
     X(drives, rotten)                                                                                                                      \
+    X(drives, rotten_footers)                                                                                                              \
     X(drives, corrupt)                                                                                                                     \
     X(drives, bad_sectors)                                                                                                                 \
     X(drives, unreadable)                                                                                                                  \
@@ -95,6 +97,7 @@ struct sim_domain {
     X(network, repeated)                                                                                                                   \
     X(network, cut)                                                                                                                        \
     X(asserted, bytes_verified)                                                                                                            \
+    X(asserted, believed)                                                                                                                  \
     X(asserted, looks)                                                                                                                     \
     X(asserted, recounts)
 
@@ -118,6 +121,7 @@ struct sim {
     struct sim_model model;
     struct sim_clients clients;
     struct sim_weather weather;
+    struct sim_ledger ledger;
     struct pager *pager; /* NULL: the daemon is down */
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;

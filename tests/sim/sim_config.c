@@ -57,7 +57,7 @@ static void roll_faults(struct sim *sim, struct sim_config *config) {
     config->entries_failure_pct = sim_chance(sim, 20) ? sim_roll(sim, 40) : 0;
     config->deaths_permille = sim_chance(sim, 20) ? 1 + sim_roll(sim, 3) : 0;
     config->crash_permille = sim_chance(sim, 80) ? 2 + sim_roll(sim, 30) : 0;
-    config->rot = sim_chance(sim, 70) ? SIM_ROT_NONE : sim_chance(sim, 50) ? SIM_ROT_RECORDS : SIM_ROT_ANYWHERE;
+    config->rot = ONE_OF(sim, 0, 0, 0, 0, 0, 0, SIM_ROT_RECORDS, SIM_ROT_FOOTERS, SIM_ROT_ANYWHERE);
     config->rot_permille = config->rot != SIM_ROT_NONE ? 1 + sim_roll(sim, 80) : 0;
     config->slow = sim_chance(sim, 25);
     config->bad_sector_permille = sim_chance(sim, 25) ? 1 + sim_roll(sim, 20) : 0;

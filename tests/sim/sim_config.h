@@ -9,7 +9,7 @@
 #define SIM_MAX_SPACES 3u
 #define SIM_MAX_CLIENTS 6u
 
-enum sim_rot { SIM_ROT_NONE, SIM_ROT_RECORDS, SIM_ROT_ANYWHERE };
+enum sim_rot { SIM_ROT_NONE, SIM_ROT_RECORDS, SIM_ROT_FOOTERS, SIM_ROT_ANYWHERE };
 
 struct sim;
 struct sim_config {

@@ -1,4 +1,5 @@
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_walk.h"
 
 #include <stdlib.h>
 
@@ -154,7 +155,7 @@ bool sim_disk_read(const struct sim *sim, uint32_t device, uint64_t offset, uint
     return true;
 }
 
-/* `keep`: of a hundred writes so many survive whole, half of the others in pieces. */
+/* `keep`: of a hundred writes so many survive whole, half of the others in pieces: here and there a sector, or the first few alone. */
 static void crash_device(struct sim *sim, struct sim_device *d, uint32_t keep) {
     uint32_t lost = 0;
     for (uint32_t i = 0; i < d->n; i++) {
@@ -163,8 +164,9 @@ static void crash_device(struct sim *sim, struct sim_device *d, uint32_t keep) {
         *(whole ? &sim->counts->kept : torn ? &sim->counts->torn : &sim->counts->lost) += 1;
         sim->counts->overtaken += whole ? lost : 0;
         lost = whole ? 0 : lost + 1;
+        uint32_t front = torn && sim_chance(sim, 30) ? sim_between(sim, 1, 4) * SIM_SECTOR : 0;
         for (uint32_t at = 0; (whole || torn) && at < write->size; at += SIM_SECTOR) {
-            if (whole || sim_chance(sim, 60)) {
+            if (whole || (front > 0 ? at < front : sim_chance(sim, 60))) {
                 memcpy(d->safe + write->offset + at, write->bytes + at, SIM_SECTOR);
             }
         }
@@ -190,26 +192,92 @@ void sim_disk_crash(struct sim *sim) {
     disk->meta_maybe = NULL;
 }
 
-void sim_disk_rot(struct sim *sim) {
-    uint32_t device = sim_roll(sim, sim->config.shape.n_devices), unit_bytes = sim->config.shape.geometry.unit_bytes;
-    struct sim_device *d = &sim->disk.devices[device];
-    uint64_t units = d->size / unit_bytes, unit = dice_below(&sim->dice, units);
-    bool fit = sim->config.rot != SIM_ROT_RECORDS;
-    for (uint64_t i = 0; i < units && !fit; i++) { /* the first unit of a record: never what the log says of it */
+/* The next unit that begins so: a record, never what the log says of it; or a batch's head. */
+static bool find_magic(const struct sim *sim, const struct sim_device *d, uint32_t wanted, uint64_t *unit) {
+    uint32_t unit_bytes = sim->config.shape.geometry.unit_bytes;
+    uint64_t units = d->size / unit_bytes;
+    for (uint64_t i = 0; i < units; i++) {
         uint32_t magic;
-        unit = (unit + 1) % units;
-        memcpy(&magic, d->now + unit * unit_bytes, sizeof(magic));
-        fit = magic == QUIRE_RECORD_MAGIC;
+        *unit = (*unit + 1) % units;
+        memcpy(&magic, d->now + *unit * unit_bytes, sizeof(magic));
+        if (magic == wanted) {
+            return true;
+        }
     }
-    if (!fit) {
-        return;
-    }
-    uint64_t at = unit * unit_bytes + sim_roll(sim, unit_bytes);
+    return false;
+}
+
+static void rot_byte(struct sim *sim, struct sim_device *d, uint64_t at) {
     uint8_t flip = (uint8_t)(1u << sim_roll(sim, 8));
     d->now[at] ^= flip;
     d->safe[at] ^= flip;
-    sim->counts->rotten++;
-    sim_say(sim, "rot: device %u, byte %llu", device, (unsigned long long)at);
+}
+
+/* An entry becomes another one that could be right. */
+static void rot_entry(struct sim *sim, struct quire_log_entry *entries, uint32_t n) {
+    struct quire_log_entry *one = &entries[sim_roll(sim, n)], *other = &entries[sim_roll(sim, n)];
+    if (sim_chance(sim, 50)) {
+        one->sequence += sim_chance(sim, 50) ? sim_between(sim, 1, 1000) : 0ull - sim_between(sim, 1, 1000);
+    } else {
+        quire_key key = one->key;
+        one->key = other->key;
+        other->key = key;
+    }
+}
+
+/* A footer that a crash would leave as it is, or its trailer; the segment's heads tell what it was. */
+static bool rot_footer(struct sim *sim, uint32_t device, uint32_t number) {
+    const struct quire_log_geometry *g = &sim->config.shape.geometry;
+    struct sim_device *d = &sim->disk.devices[device];
+    struct quire_log_trailer trailer;
+    uint64_t end = (number + 1) * segment_bytes(sim);
+    for (uint32_t i = 0; i < device; i++) {
+        number += sim->config.shape.segments[i];
+    }
+    if (quire_log_trailer_decode(g, d->now + end - g->unit_bytes, sim_set_id, number, &trailer) != QUIRE_OK) {
+        return false;
+    }
+    uint64_t bytes = (uint64_t)(g->segment_units - trailer.footer_units) * g->unit_bytes;
+    if (memcmp(d->now + end - bytes, d->safe + end - bytes, bytes) != 0) {
+        return false;
+    }
+    if (trailer.n_entries == 0 || sim_chance(sim, 30)) {
+        rot_byte(sim, d, end - g->unit_bytes + sim_roll(sim, sizeof(trailer)));
+    } else {
+        rot_entry(sim, (void *)(d->now + end - bytes), trailer.n_entries);
+        memcpy(d->safe + end - bytes, d->now + end - bytes, bytes);
+    }
+    return true;
+}
+
+static void rot_head(struct sim *sim, struct sim_device *d, uint64_t at) {
+    struct quire_log_batch batch;
+    uint64_t entries = at + sizeof(batch);
+    memcpy(&batch, d->now + at, sizeof(batch));
+    uint64_t bytes = batch.n_entries * sizeof(struct quire_log_entry);
+    if (batch.n_entries > 0 && quire_in_range(entries, bytes, d->size) && memcmp(d->now + at, d->safe + at, sizeof(batch) + bytes) == 0) {
+        rot_entry(sim, (void *)(d->now + entries), batch.n_entries);
+        memcpy(d->safe + entries, d->now + entries, bytes);
+    }
+}
+
+void sim_disk_rot(struct sim *sim) {
+    uint32_t device = sim_roll(sim, sim->config.shape.n_devices), unit_bytes = sim->config.shape.geometry.unit_bytes;
+    struct sim_device *d = &sim->disk.devices[device];
+    uint64_t unit = dice_below(&sim->dice, d->size / unit_bytes);
+    bool rotten = true;
+    if (sim->config.rot == SIM_ROT_FOOTERS) {
+        rotten = rot_footer(sim, device, (uint32_t)(unit / sim->config.shape.geometry.segment_units));
+    } else if (sim->config.rot == SIM_ROT_ANYWHERE && sim_chance(sim, 50) && find_magic(sim, d, QUIRE_LOG_MAGIC_BATCH, &unit)) {
+        rot_head(sim, d, unit * unit_bytes);
+    } else if (sim->config.rot == SIM_ROT_ANYWHERE || find_magic(sim, d, QUIRE_RECORD_MAGIC, &unit)) {
+        rot_byte(sim, d, unit * unit_bytes + sim_roll(sim, unit_bytes));
+    } else {
+        rotten = false;
+    }
+    sim->counts->rotten += rotten;
+    sim->counts->rotten_footers += rotten && sim->config.rot == SIM_ROT_FOOTERS;
+    sim_say(sim, "rot: device %u, %s%llu", device, rotten ? "unit " : "nothing at ", (unsigned long long)unit);
 }
 
 void sim_disk_spoil(struct sim *sim) {

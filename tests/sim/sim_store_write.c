@@ -42,6 +42,7 @@ static uint8_t *compose(struct sim *sim, struct sim_wish *wish) {
     const struct quire_log_batch batch = {
         .n_entries = (uint16_t)told->n, .epoch = told->epoch, .at_units = told->at_units, .size_units = told->size_units};
     quire_log_head_encode(sim_geometry(sim), &batch, told->entries, out + sim_in_bytes(sim, header_units));
+    sim_ledger_wrote(sim, told->segment, told->epoch, told->entries, told->n);
     wish->bytes = sim_in_bytes(sim, told->size_units + header_units);
     return out;
 }
@@ -293,6 +294,7 @@ void sim_begin_seal(struct sim *sim, struct sim_wish *wish) {
     struct quire_log_trailer trailer = {
         .epoch = told->epoch, .segment = told->segment, .n_entries = told->n, .used_units = told->used_units};
     SIM_REQUIRE(sim, units <= sim_geometry(sim)->segment_units - told->used_units);
+    sim_ledger_believe(sim, told->segment, told->epoch, told->entries, told->n);
     sim->executor.withheld_bytes += sim_asked_bytes(sim, &wish->event);
     memcpy(trailer.set_id, sim_set_id, sizeof(trailer.set_id));
     wish->bytes = sim_in_bytes(sim, units);

@@ -27,7 +27,7 @@ static bool is_readable(const struct walk *walk, uint64_t at_units, uint64_t uni
     return true;
 }
 
-static bool footer(struct walk *walk) {
+static bool footer(struct sim *sim, struct walk *walk) {
     const struct quire_log_geometry *g = walk->g;
     struct quire_log_trailer trailer;
     const uint8_t *last = walk->bytes + (uint64_t)(g->segment_units - 1) * g->unit_bytes;
@@ -46,6 +46,7 @@ static bool footer(struct walk *walk) {
         return false;
     }
     walk->n = trailer.n_entries;
+    sim_ledger_believe(sim, walk->segment, walk->epoch, walk->entries, walk->n);
     return true;
 }
 
@@ -57,7 +58,7 @@ static bool is_whole(struct walk *walk, const struct quire_log_entry *entry) {
     return quire_log_record_verify(walk->bytes + (uint64_t)entry->at_units * walk->g->unit_bytes, entry) == QUIRE_OK;
 }
 
-static void heads(struct walk *walk, bool verify) {
+static void heads(struct sim *sim, struct walk *walk, bool verify) {
     const struct quire_log_geometry *g = walk->g;
     struct quire_log_entry found[QUIRE_LOG_MAX_BATCH];
     struct quire_log_batch batch;
@@ -73,6 +74,7 @@ static void heads(struct walk *walk, bool verify) {
         if (quire_log_head_decode(g, head, size, walk->epoch, at, &batch, found) != QUIRE_OK) {
             return;
         }
+        sim_ledger_believe(sim, walk->segment, walk->epoch, found, batch.n_entries);
         for (uint32_t i = 0; i < batch.n_entries; i++) {
             bool is_record = found[i].kind == QUIRE_LOG_RECORD;
             good = good && (!is_record || !verify || is_whole(walk, &found[i]));
@@ -99,8 +101,8 @@ struct quire_log_entry *sim_walk(struct sim *sim, uint32_t segment, uint64_t epo
         uint64_t at = (uint64_t)i * g->unit_bytes;
         walk.readable[i] = sim_disk_read(sim, device, offset + at, walk.bytes + at, g->unit_bytes);
     }
-    if (!footer(&walk)) {
-        heads(&walk, verify);
+    if (!footer(sim, &walk)) {
+        heads(sim, &walk, verify);
     }
     free(walk.bytes);
     free(walk.readable);
