@@ -484,12 +484,15 @@ static void use_direct(struct disk_set *set, uint32_t i) {
     }
 }
 
-/* The next generation's, in the copy whose turn it is; in both of a file that was made now: the copy before tells that it was never used. */
-static void write_next(struct disk_set *set, uint32_t i) {
+/*
+ * The next generation's, in the copy whose turn it is. In both of a file that was made now: the copy before tells that it was never used; and where that one,
+ * which `had` is of, is two generations behind: alone it would be too old to count, should the new one go bad.
+ */
+static void write_next(struct disk_set *set, uint32_t i, uint64_t had) {
     struct disk_set_file *file = &set->files[i];
     struct quire_log_superblock superblock;
     superblock_of(set, i, set->generation, &superblock);
-    for (unsigned copies = file->fresh ? 2 : 1; copies > 0; copies--) {
+    for (unsigned copies = file->fresh || had + 1 < set->generation ? 2 : 1; copies > 0; copies--) {
         if (write_superblock(set, file->fd, file->next_copy, &superblock) != QUIRE_OK) {
             char why[SET_FILE_WHY_BYTES];
             snprintf(why, sizeof why, "its superblock cannot be written (%s)", strerror(errno));
@@ -506,7 +509,7 @@ static void write_superblocks(struct disk_set *set, const struct opening *o, uin
         for (uint32_t i = 0; i < set->n_files; i++) {
             uint64_t had = set->files[i].fresh ? 0 : o->found[o->place_of[i]].superblock.generation;
             if (set->files[i].in_use && (had < before) == (round == 0)) {
-                write_next(set, i);
+                write_next(set, i, had);
             }
         }
     }

@@ -166,6 +166,17 @@ Test(daemon_disk_set, one_good_copy) {
     }
 }
 
+/* The copy that was written last goes bad before each of several starts: the other is never so old that the file would count as one that was out of use. */
+Test(daemon_disk_set, the_newest_copy_again_and_again) {
+    opens();
+    mark(0, 3);
+    for (unsigned round = 0; round < 4; round++) {
+        damage(0, 1 - set->files[0].next_copy);
+        reopens();
+        cr_expect(set->files[0].in_use && !set->files[0].fresh && is_marked(0, 3), "round %u", round);
+    }
+}
+
 /* Both damaged: refused, and not formatted. */
 Test(daemon_disk_set, no_good_copy) {
     opens();
