@@ -16,9 +16,10 @@ struct scrub {
     struct scrub_hooks hooks;
     struct scrub_progress progress;
     uint64_t bytes_per_s, requested_bytes_per_s, next_ns;
-    bool busy;    /* something is under way */
-    bool walking; /* it is the walk */
-    bool restart; /* a new pass was asked for meanwhile */
+    uint64_t paced_ns, paced_bytes; /* what was read last, and when: what next_ns follows from */
+    bool busy;                      /* something is under way */
+    bool walking;                   /* it is the walk */
+    bool restart;                   /* a new pass was asked for meanwhile */
     /* The segment that is looked at */
     bool open;
     bool unread; /* it counts as such */
@@ -109,9 +110,22 @@ static void scrub_begin_pass(struct scrub *scrub) {
     p->pass_damaged_segments = p->pass_unread_segments = p->pass_out_segments = 0;
 }
 
+/* What comes next is due when so many bytes took their time. */
+static void scrub_pace(struct scrub *scrub, uint64_t from_ns, uint64_t bytes) {
+    uint64_t rate = scrub->progress.requested ? scrub->requested_bytes_per_s : scrub->bytes_per_s;
+    scrub->paced_ns = from_ns;
+    scrub->paced_bytes = bytes;
+    scrub->next_ns = from_ns + (rate > 0 ? (uint64_t)((double)bytes / (double)rate * QUIRE_NS_PER_S) : 0);
+}
+
 void scrub_set_rate(struct scrub *scrub, uint64_t bytes_per_s) {
+    if (scrub->bytes_per_s == bytes_per_s) {
+        return; /* a reload of something else: what is due stays due */
+    }
     scrub->bytes_per_s = bytes_per_s;
-    scrub->next_ns = 0;
+    if (!scrub->progress.requested) {
+        scrub_pace(scrub, scrub->paced_ns, scrub->paced_bytes);
+    }
 }
 
 void scrub_verify_now(struct scrub *scrub, uint64_t bytes_per_s) {
@@ -268,12 +282,6 @@ static void scrub_read_ended(struct disk_op *op) {
     }
     scrub->work = (struct work){.run = scrub_run_verify, .done = scrub_verified};
     scrub->env->run(scrub->env->ctx, &scrub->work);
-}
-
-/* What comes next is due when so many bytes took their time. */
-static void scrub_pace(struct scrub *scrub, uint64_t from_ns, uint64_t bytes) {
-    uint64_t rate = scrub->progress.requested ? scrub->requested_bytes_per_s : scrub->bytes_per_s;
-    scrub->next_ns = from_ns + (rate > 0 ? (uint64_t)((double)bytes / (double)rate * QUIRE_NS_PER_S) : 0);
 }
 
 /* Reads the next part of the step. */

@@ -53,7 +53,7 @@ void scrub_destroy(struct scrub **scrub);
  * Without memory for that it waits.
  */
 void scrub_device_hangs(struct scrub **scrub, uint32_t device);
-/* In the background; 0: not at all. */
+/* In the background; 0: not at all. What was read so far takes its time at the new rate. */
 void scrub_set_rate(struct scrub *scrub, uint64_t bytes_per_s);
 /* Everything once from the beginning, at this rate (0: as fast as it goes); replaces a pass under way. */
 void scrub_verify_now(struct scrub *scrub, uint64_t bytes_per_s);

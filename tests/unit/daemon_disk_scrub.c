@@ -262,6 +262,35 @@ Test(daemon_disk_scrub, a_bounded_rate) {
     double_tier_close(tier);
 }
 
+/*
+ * An operator reloads the configuration again and again, with this rate as it is or a little changed: the drive is asked for no more than that. And whoever
+ * raises a rate that was too low does not wait until what was read before has had its time.
+ */
+Test(daemon_disk_scrub, a_rate_that_is_set_again) {
+    struct dice dice = dice_printed("scrub rate again");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *batch = sealed_batch(tier, &dice, &pager, 2, 5, 30);
+    struct scrub *scrub = scrub_over(tier, &pager);
+    for (uint64_t change = 0; change < 2; change++) {
+        uint64_t begun_ns = tier->io.clock_ns, passes = scrub_progress(scrub)->passes, bytes = scrub_progress(scrub)->bytes;
+        for (uint64_t rate = 1000; scrub_progress(scrub)->passes == passes; rate = 2000 + change - rate) {
+            scrub_set_rate(scrub, rate);
+            scrub_run(tier, scrub, scrub_deadline(scrub));
+        }
+        uint64_t taken_ns = tier->io.clock_ns - begun_ns;
+        cr_assert_geq(taken_ns, (scrub_progress(scrub)->bytes - bytes) * QUIRE_NS_PER_S / 1001 * 9 / 10);
+    }
+    scrub_set_rate(scrub, 1);
+    scrub_run(tier, scrub, scrub_deadline(scrub));
+    cr_assert_gt(scrub_deadline(scrub), tier->io.clock_ns + 100 * QUIRE_NS_PER_S);
+    scrub_set_rate(scrub, 1 << 20);
+    cr_assert_lt(scrub_deadline(scrub), tier->io.clock_ns + QUIRE_NS_PER_S);
+    scrub_destroy(&scrub);
+    free(batch);
+    double_tier_close(tier);
+}
+
 /* The segment is emptied and opened again while it is read: what was read says nothing about what is there now. */
 Test(daemon_disk_scrub, a_segment_that_changes_meanwhile) {
     struct dice dice = dice_printed("scrub changes");
