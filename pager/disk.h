@@ -200,6 +200,8 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
 /* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */
 bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+/* Likewise when the device does not give it. */
+bool pager_disk_unreadable(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
 /* What is known of a segment. A scrub may look at it while it is SEALED: full, and neither being emptied nor lost. */
 const struct pager_segment *pager_disk_segment(const struct pager *pager, uint32_t segment);
 /* Does the index point to this record? */

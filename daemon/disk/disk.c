@@ -191,9 +191,19 @@ static bool disk_live(void *ctx, uint32_t segment, uint64_t epoch, const struct 
     return pager_disk_is_live(((struct disk *)ctx)->core->pager, segment, epoch, entry);
 }
 
-static bool disk_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
-    struct core *core = ((struct disk *)ctx)->core;
-    return pager_disk_damaged(core->pager, core->now_ns, segment, epoch, entry);
+static bool disk_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry, enum quire_status why) {
+    struct disk *disk = ctx;
+    struct core *core = disk->core;
+    uint32_t device;
+    if (why == QUIRE_SYSTEM) {
+        return pager_disk_unreadable(core->pager, core->now_ns, segment, epoch, entry);
+    }
+    bool dropped = pager_disk_damaged(core->pager, core->now_ns, segment, epoch, entry);
+    if (dropped) {
+        disk_locate(&disk->env.set, segment, 0, &device);
+        store_found_corrupt(disk->store, device);
+    }
+    return dropped;
 }
 
 /* ---- start ---------------------------------------------------------------------------------------------------------------- */

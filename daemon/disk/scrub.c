@@ -156,7 +156,8 @@ static void scrub_report(struct scrub *scrub, const struct quire_log_entry *entr
     uint32_t segment = scrub->walk.segment;
     p->records++;
     p->pass_records++;
-    if (verdict == SCRUB_WHOLE || !scrub->hooks.damaged(scrub->hooks.ctx, segment, scrub->epoch, entry)) {
+    const enum quire_status why = verdict == SCRUB_DAMAGED ? QUIRE_CORRUPT : QUIRE_SYSTEM;
+    if (verdict == SCRUB_WHOLE || !scrub->hooks.damaged(scrub->hooks.ctx, segment, scrub->epoch, entry, why)) {
         return;
     }
     if (verdict == SCRUB_DAMAGED) {

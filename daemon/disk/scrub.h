@@ -24,8 +24,8 @@ struct scrub_hooks {
     const struct pager_segment *(*segment)(void *ctx, uint32_t segment);
     /* Is this record still needed? NULL: nobody knows. */
     bool (*live)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
-    /* True: it was needed, and has been dropped. */
-    bool (*damaged)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
+    /* CORRUPT: it is damaged; SYSTEM: it cannot be read. True: it was needed, and has been dropped. */
+    bool (*damaged)(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry, enum quire_status why);
     void (*read_failed)(void *ctx, uint32_t device, int error, uint64_t now_ns);
     void *ctx;
 };

@@ -114,6 +114,8 @@ void store_read_failed(struct store *store, uint32_t device, int error, uint64_t
     }
 }
 
+void store_found_corrupt(struct store *store, uint32_t device) { store->devices[device].told.corrupt++; }
+
 /* Told when it begins, and when it ends; want of memory when it lasts. */
 static void store_refused(struct store *store, uint32_t device, const struct disk_op *op) {
     struct store_books *books = &store->devices[device];
@@ -214,7 +216,7 @@ void store_end(struct store_slot *slot, enum quire_status status) {
     struct store *store = slot->store;
     uint64_t ticket = slot->ticket;
     if (slot->type == PAGER_DISK_READ && status == QUIRE_CORRUPT) {
-        store->devices[slot->wish->device].told.corrupt++;
+        store_found_corrupt(store, slot->wish->device);
     }
     if (slot->layout != NULL) {
         layouts_let_go(slot->layout);

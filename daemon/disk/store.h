@@ -89,5 +89,7 @@ void store_meta_forgive(struct store *store, uint64_t away_ns);
 void store_meta_give_up(struct store *store);
 /* A read by somebody else (restart, scrub) failed: it counts like the store's own. */
 void store_read_failed(struct store *store, uint32_t device, int error, uint64_t now_ns);
+/* Likewise a record that the scrub found damaged. */
+void store_found_corrupt(struct store *store, uint32_t device);
 
 #endif

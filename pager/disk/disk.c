@@ -334,7 +334,9 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
     pager_orphans_expect(pager);
 }
 
-bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+/* `counter` tells of it, if it was. */
+static bool drop_found_bad(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry,
+                           uint64_t *counter) {
     pager_clock(pager, now_ns);
     const struct pager_ns *ns = pager_ns_of_serial(pager, entry->ns);
     uint32_t block = ns ? pager_index_find(pager->index, ns->number, &entry->key) : PAGER_NO_BLOCK;
@@ -344,9 +346,17 @@ bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, 
         where.segment != segment || where.at_units != entry->at_units) {
         return false;
     }
-    pager->disk->counters.disk_corrupt++;
+    ++*counter;
     pager_disk_forget(pager, block, entry->group);
     return true;
+}
+
+bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    return drop_found_bad(pager, now_ns, segment, epoch, entry, &pager->disk->counters.disk_corrupt);
+}
+
+bool pager_disk_unreadable(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+    return drop_found_bad(pager, now_ns, segment, epoch, entry, &pager->disk->counters.disk_read_errors);
 }
 
 /* ---- sums ----------------------------------------------------------------------------------------------------------------- */

@@ -28,8 +28,9 @@ static bool pager_live(void *ctx, uint32_t segment, uint64_t epoch, const struct
     cr_assert(epoch != 0 && segment < DOUBLE_FILES * DOUBLE_SEGMENTS);
     return pager->dead == NULL || memcmp(pager->dead, entry, sizeof *entry) != 0;
 }
-static bool pager_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry) {
+static bool pager_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry, enum quire_status why) {
     struct pager_double *pager = ctx;
+    cr_assert(why == QUIRE_CORRUPT || why == QUIRE_SYSTEM);
     cr_assert_eq(epoch, pager->segments[segment].epoch);
     cr_assert(pager->n_damaged < MAX_DAMAGED);
     pager->damaged[pager->n_damaged++] = *entry;

@@ -65,39 +65,50 @@ static bool verified(struct core *core, uint64_t requests) {
     return scrub_progress(disk_scrub(core->disk_tier))->requests_done == requests;
 }
 
-/* The first segment's bytes change behind the daemon's back: a bit in each of so many records' payloads, as the log's heads tell where. */
-static uint32_t damage_records(uint32_t n) {
+/* Where the last bytes of the first segment's first records lie in the file, as the log's heads tell. */
+static void find_records(uint32_t n, long *last_bytes) {
     static struct quire_log_entry entries[QUIRE_LOG_MAX_BATCH];
     static uint8_t bytes[1 << 20];
     struct quire_log_superblock superblock;
     struct quire_log_segment_header header;
     struct quire_log_batch batch;
     uint32_t done = 0;
-    FILE *to = fopen(folder.first, "r+b");
-    cr_assert(to != NULL && fread(bytes, QUIRE_LOG_SUPERBLOCK_BYTES, 1, to) == 1);
+    FILE *from = fopen(folder.first, "rb");
+    cr_assert(from != NULL && fread(bytes, QUIRE_LOG_SUPERBLOCK_BYTES, 1, from) == 1);
     cr_assert_eq(quire_log_superblock_decode(bytes, &superblock), QUIRE_OK);
     struct quire_log_geometry g = {.unit_bytes = superblock.unit_bytes, .segment_units = superblock.segment_units};
     memcpy(g.set_id, superblock.set_id, sizeof g.set_id);
-    cr_assert(fseek(to, QUIRE_LOG_FIRST_SEGMENT, SEEK_SET) == 0 && fread(bytes, sizeof bytes, 1, to) == 1);
+    cr_assert(fseek(from, QUIRE_LOG_FIRST_SEGMENT, SEEK_SET) == 0 && fread(bytes, sizeof bytes, 1, from) == 1);
+    fclose(from);
     cr_assert_eq(quire_log_segment_header_decode(&g, bytes, superblock.set_id, 0, &header), QUIRE_OK);
     for (uint32_t at = 1; done < n; at += batch.size_units) {
         const uint8_t *head = bytes + (size_t)at * g.unit_bytes;
         cr_assert_eq(quire_log_head_decode(&g, head, sizeof bytes - (size_t)at * g.unit_bytes, header.epoch, at, &batch, entries),
                      QUIRE_OK);
         for (uint32_t i = 0; i < batch.n_entries && done < n; i++) {
-            long place = (long)entries[i].at_units * (long)g.unit_bytes + (long)entries[i].size_bytes - 1;
-            cr_assert_eq(fseek(to, (long)QUIRE_LOG_FIRST_SEGMENT + place, SEEK_SET), 0);
-            fputc(bytes[place] ^ 1, to);
-            done++;
+            last_bytes[done++] = (long)QUIRE_LOG_FIRST_SEGMENT + (long)entries[i].at_units * g.unit_bytes + entries[i].size_bytes - 1;
         }
     }
-    fclose(to);
-    return done;
 }
 
-/* All of it is read once; two bits that turned meanwhile cost two records, which are misses from then on. Asking how far it is changes nothing. */
-Test(daemon_disk_verbs, verify) {
-    configure(true, false);
+/* They change behind the daemon's back. */
+static void damage_records(uint32_t n) {
+    long places[8];
+    find_records(n, places);
+    FILE *to = fopen(folder.first, "r+b");
+    cr_assert_not_null(to);
+    for (uint32_t i = 0; i < n; i++) {
+        cr_assert_eq(fseek(to, places[i], SEEK_SET), 0);
+        int byte = fgetc(to);
+        cr_assert_eq(fseek(to, places[i], SEEK_SET), 0);
+        fputc(byte ^ 1, to);
+    }
+    fclose(to);
+}
+
+/* A start that finds ten records, in a sealed segment. */
+static void start_with_ten(bool allow_faults) {
+    configure(true, allow_faults);
     start();
     frames_store(&client, frames_ns_open(&client, "n", QUIRE_OK), 10);
     cr_assert(frames_until(&daemon_, all_written, 10));
@@ -105,10 +116,15 @@ Test(daemon_disk_verbs, verify) {
     cr_assert_eq(mkdir(daemon_.folder, 0700), 0);
     start();
     cr_assert(frames_until(&daemon_, restored, 10), "not found again");
+}
+
+/* All of it is read once; two bits that turned meanwhile cost two records, which are misses from then on. Asking how far it is changes nothing. */
+Test(daemon_disk_verbs, verify) {
+    start_with_ten(false);
     Quire__Wire__AdminReply *reply = ask(QUIRE_ADMIN_VERIFY, "", 0, QUIRE_OK);
     cr_expect(!reply->verify->running && reply->verify->done == 0 && reply->verify->segments == 32);
     drop(reply);
-    cr_assert_eq(damage_records(2), 2);
+    damage_records(2);
     reply = ask(QUIRE_ADMIN_VERIFY, "", 1, QUIRE_OK);
     cr_expect(reply->verify->running || reply->verify->done == 1);
     drop(reply);
@@ -121,6 +137,28 @@ Test(daemon_disk_verbs, verify) {
     drop(reply);
     cr_expect(frames_until(&daemon_, restored, 8), "what is damaged is still counted");
     refused(QUIRE_ADMIN_VERIFY, "", 2, QUIRE_INVALID, "1 to begin");
+    stop();
+}
+
+/* Two records turned bad, and the drive does not give a third: each is told as what it is, of the whole tier as of the file, whoever found it. */
+Test(daemon_disk_verbs, what_a_verification_finds_is_counted) {
+    long places[3];
+    char rule[80];
+    struct pager_disk_stats stats;
+    struct store_device file;
+    start_with_ten(true);
+    find_records(3, places);
+    damage_records(2);
+    snprintf(rule, sizeof rule, "read:error=EIO,offset=%ld-%ld", places[2], places[2] + 1);
+    drop(ask(QUIRE_ADMIN_FAULT_ADD, rule, 0, QUIRE_OK));
+    drop(ask(QUIRE_ADMIN_VERIFY, "", 1, QUIRE_OK));
+    cr_assert(frames_until(&daemon_, verified, 1), "not verified");
+    pager_disk_stats(daemon_.core->pager, &stats);
+    store_device(disk_store(daemon_.core->disk_tier), 0, &file);
+    cr_expect_eq(stats.counters->disk_corrupt, 2, "%llu", (unsigned long long)stats.counters->disk_corrupt);
+    cr_expect_eq(stats.counters->disk_read_errors, 1);
+    cr_expect(file.corrupt == 2 && file.read_errors == 1, "%llu corrupt, %llu not read", (unsigned long long)file.corrupt,
+              (unsigned long long)file.read_errors);
     stop();
 }
 
