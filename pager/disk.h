@@ -17,11 +17,15 @@
 #include "pager/log/log.h"
 #include "pager/pager.h"
 
+#define PAGER_SEGMENT_BATCHES 4u /* batches that fill a segment, at least */
+
 /* Options of the disk tier. X(name, type, default, help). */
 #define PAGER_DISK_OPTIONS(X)                                                                                                              \
     X(write_delay_ms, uint32_t, 1000, "a block that is stored goes to disk after this, sooner when room is short")                         \
-    X(batch_bytes, uint32_t, 2097152, "the most that one write to disk carries")                                                           \
-    X(writes_in_flight, uint32_t, 8, "writes to disk at once, shared by its files")                                                        \
+    X(batch_bytes, uint32_t, 2097152, "the most that one write to disk carries; a quarter of segment_bytes at most")                       \
+    X(writes_in_flight, uint32_t, 8,                                                                                                       \
+      "writes to disk at once, in equal shares for its files; a share is rounded up, so that every file\n"                                 \
+      "has one, and one that hangs keeps no other from being written to")                                                                  \
     X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions; shared by the files")              \
     X(write_budget_bytes_per_s, uint64_t, 0,                                                                                               \
       "bytes a second that may be written to disk, all that the log takes; deletions get an eighth\n"                                      \

@@ -38,10 +38,10 @@ static bool is_due(const struct pager_disk *disk, const struct pager_domain *dom
 }
 
 /* ---- gathering ------------------------------------------------------------------------------------------------------------ */
-/* A quarter of a segment, so that what is left over at its end stays small; but a large record may have one for itself. */
+/* So many fill a segment at least, so that what is left over at its end stays small; but a large record may have one for itself. */
 static uint64_t batch_bytes(const struct pager_disk *disk) {
     uint64_t segment_bytes = (uint64_t)disk->geometry.segment_units * disk->geometry.unit_bytes;
-    return quire_max_u64(quire_min_u64(disk->options.batch_bytes, segment_bytes / 4), disk->geometry.unit_bytes);
+    return quire_max_u64(quire_min_u64(disk->options.batch_bytes, segment_bytes / PAGER_SEGMENT_BATCHES), disk->geometry.unit_bytes);
 }
 
 struct gathering {

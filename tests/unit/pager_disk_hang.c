@@ -61,6 +61,22 @@ Test(disk_hang, writes_go_on_elsewhere) {
     disk_rig_free(rig);
 }
 
+/* The same where one write at once is asked for: that is one a drive, or the one that hangs would have it, and nothing were written any more. */
+Test(disk_hang, one_write_at_once_is_one_a_drive) {
+    struct rig *rig = two_devices(4 << 20);
+    disk_of(rig)->options.writes_in_flight = 1;
+    pager_disk_set_options(rig->pager, &disk_of(rig)->options);
+    disk_of(rig)->hanging = 1u << 1;
+    store(rig, 1, 100);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    uint32_t there = 0;
+    for (uint32_t k = 1; k < 101; k++) {
+        there += device_of(rig, k) == 0;
+    }
+    cr_assert_eq(there, 99, "%u of 100 are on the drive that works", there);
+    disk_rig_free(rig);
+}
+
 /*
  * One drive hangs, and may answer yet; the other is full. Memory does not wait until somebody gives the first one up: as with a single drive that is full, what finds no
  * room goes as if it had never been meant for a disk.
