@@ -231,9 +231,15 @@ static enum quire_status resolve_disk(struct config *config, char *why, size_t w
         return QUIRE_OK;
     }
     QUIRE_FORWARD(resolve_files(config, why, why_bytes));
-    if (disk->pager.batch_bytes > disk->segment_bytes / 2) {
-        snprintf(why, why_bytes, "disk.batch_bytes (%s) must not be more than half of disk.segment_bytes (%s)",
+    if (disk->pager.batch_bytes > disk->segment_bytes / PAGER_SEGMENT_BATCHES) {
+        snprintf(why, why_bytes, "disk.batch_bytes (%s) must not be more than a quarter of disk.segment_bytes (%s)",
                  size_of(disk->pager.batch_bytes).text, size_of(disk->segment_bytes).text);
+        return QUIRE_INVALID;
+    }
+    if (disk->stall_warn_ms > disk->stall_limit_ms) {
+        snprintf(why, why_bytes,
+                 "disk.stall_warn_ms (%u ms) must not be above disk.stall_limit_ms (%u ms): a drive would be given up before it is told",
+                 disk->stall_warn_ms, disk->stall_limit_ms);
         return QUIRE_INVALID;
     }
     return QUIRE_OK;

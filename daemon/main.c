@@ -2,6 +2,7 @@
  * quired: reads flags and configuration, sets the parts up, runs the loop, and takes everything down in exact mirror order.
  */
 #include "daemon/core.h"
+#include "daemon/disk/rehearse.h"
 #include "daemon/flags.h"
 #include "daemon/http.h"
 #include "daemon/notify.h"
@@ -34,9 +35,27 @@ static struct quired quired;
 /* ---- actions that end at once ------------------------------------------------------------------------------------------------- */
 static int written(void) { return quire_output_written("quired") ? EXIT_SUCCESS : EXIT_FAILURE; }
 
+/* Of a start: nobody would notice that a rehearsal does nothing. A reload puts the other rules to work and tells whoever asked for it of this one. */
+static enum quire_status check_faults(const struct config *config, char *why, size_t why_bytes) {
+    struct disk_fault_rule rule;
+    char reason[256];
+    for (uint32_t i = 0; config->n_files > 0 && i < config->n_faults; i++) {
+        if (rehearse_parse(config->faults[i], config->n_files, &rule, reason, sizeof reason) != QUIRE_OK) {
+            snprintf(why, why_bytes, "faults: rule %u, '%.200s': %s", i + 1, config->faults[i], reason);
+            return QUIRE_INVALID;
+        }
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status resolve_for_start(char *why, size_t why_bytes) {
+    QUIRE_FORWARD(config_resolve(&quired.running, why, why_bytes));
+    return check_faults(&quired.running, why, why_bytes);
+}
+
 static int check_config(const char *source) {
     char why[1024], pool[QUIRE_UNITS_BYTES];
-    if (config_resolve(&quired.running, why, sizeof why) != QUIRE_OK) {
+    if (resolve_for_start(why, sizeof why) != QUIRE_OK) {
         fprintf(stderr, "quired: %s\n", why);
         return EXIT_USAGE;
     }
@@ -167,7 +186,7 @@ static int serve(const char *source) {
     steward_block_signals();
     log_setup(quired.running.log_level, quired.running.log_json);
     notify_setup();
-    if (config_resolve(&quired.running, why, sizeof why) != QUIRE_OK) {
+    if (resolve_for_start(why, sizeof why) != QUIRE_OK) {
         log_error("configuration", "%s", why);
         notify_close();
         return EXIT_USAGE;

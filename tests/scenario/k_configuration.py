@@ -46,6 +46,11 @@ quired("--version", text="quired ")
 # What cannot be written is no success.
 quired("--defaults", "--check-config", text="1 member, 0 guests")
 # A check touches no drive, and does not pretend that it had: only a start can tell.
+# A rehearsal of a file that the set has not would do nothing: told before the start, and by it.
+with open(f"{folder}/rehearsal.yaml", "w", encoding="utf-8") as file:
+    file.write('faults: ["read:delay=1ms,file=0", "read:error=EIO,file=1"]\ntiers: {file: [{path: /dev/null, size: 1GiB}]}\n')
+for action in (["--check-config"], []):
+    quired("--config", f"{folder}/rehearsal.yaml", *action, code=2, text="faults: rule 2, 'read:error=EIO,file=1': file=1: the set has 1, from 0 on")
 quired("--defaults", "--disk", "/dev/null:1GiB", "--check-config", text="/dev/null: 1 GiB (what is there was not looked at)")
 for action in ("--print-config", "--check-config", "--help", "--version"):
     with open("/dev/full", "wb") as full:

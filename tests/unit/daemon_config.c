@@ -322,12 +322,22 @@ Test(daemon_config, disk_sizes) {
                      "size 448MiB is less than 8 segments: give 512MiB at least, or a smaller disk.segment_bytes (64MiB)");
     does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {segment_bytes: 1048577}\n", "must be a multiple of 64KiB");
     does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {segment_bytes: 2MiB}\n",
-                     "disk.batch_bytes (2MiB) must not be more than half of disk.segment_bytes (2MiB)");
-    does_not_resolve("tiers: {file: [{path: /a, size: 5TiB}]}\ndisk: {segment_bytes: 1MiB, batch_bytes: 512KiB}\n",
+                     "disk.batch_bytes (2MiB) must not be more than a quarter of disk.segment_bytes (2MiB)");
+    does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {segment_bytes: 4MiB}\n",
+                     "disk.batch_bytes (2MiB) must not be more than a quarter of disk.segment_bytes (4MiB)");
+    does_not_resolve("tiers: {file: [{path: /a, size: 5TiB}]}\ndisk: {segment_bytes: 1MiB, batch_bytes: 256KiB}\n",
                      "more than 4194304 segments: give a larger disk.segment_bytes (now 1MiB)");
     config_default(&config);
     cr_assert_eq(load("disk: {segment_bytes: 2MiB}\n"), QUIRE_OK);
     cr_expect_eq(config_resolve(&config, why, sizeof why), QUIRE_OK, "no disk tier: nothing to disagree about");
+}
+
+/* A warning that comes after the file was given up would never come. */
+Test(daemon_config, a_warning_after_the_end) {
+    does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {stall_warn_ms: 40s}\n",
+                     "disk.stall_warn_ms (40000 ms) must not be above disk.stall_limit_ms (30000 ms)");
+    does_not_resolve("tiers: {file: [{path: /a, size: 1GiB}]}\ndisk: {stall_limit_ms: 1s}\n",
+                     "disk.stall_warn_ms (5000 ms) must not be above");
 }
 
 /*
