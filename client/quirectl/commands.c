@@ -87,7 +87,10 @@ const struct command commands[] = {
      cmd_fault_add},
     {"fault clear", "[ID]", "", "end a rule, or all", "Examples:\n  quirectl fault clear\n  quirectl fault clear 3\n", cmd_fault_clear},
     {"doctor", "", "", "check this machine and the daemon, and say what to do",
-     "Each check is ok, warn or fail; exit status 1 when one fails. Works without a daemon.\n\nExamples:\n  quirectl doctor\n", cmd_doctor},
+     "The daemon (socket, state, versions, room), the disk tier (disk: its files and metadata; disk room: whether they have all of\n"
+     "their space; disk scrub: what verifying found), and what the machine gives (memory, limits, kernel, processor).\n"
+     "Each check is ok, warn or fail; exit status 1 when one fails. Works without a daemon.\n\nExamples:\n  quirectl doctor\n",
+     cmd_doctor},
     {"help", "[COMMAND]", "--names", "about a command", "Examples:\n  quirectl help why-miss\n", cmd_help},
 };
 const unsigned n_commands = QUIRE_ARRAY_LEN(commands);

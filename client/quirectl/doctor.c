@@ -132,9 +132,67 @@ static void check_capacity(const struct doctor_view *view, struct doctor_finding
 /* ---- the disk tier ------------------------------------------------------------------------------------------------------------ */
 static const Quire__Wire__DiskInfo *disk_of(const struct doctor_view *view) { return view->status != NULL ? view->status->disk : NULL; }
 
+/* What may be wrong with a file, the worst last. */
+enum trouble { NO_TROUBLE, BUFFERED, FAILING, REFUSING, STALLED, OUT_OF_USE };
+
+static enum trouble trouble_of(const Quire__Wire__DiskFileInfo *file, char *text, size_t text_bytes) {
+    const uint64_t failed = file->read_errors + file->write_errors;
+    if (!file->in_use) {
+        snprintf(text, text_bytes, "%.80s is out of use: %.120s", file->path, file->why);
+        return OUT_OF_USE;
+    }
+    if (file->stalled) {
+        snprintf(text, text_bytes, "%.80s is stalled: the drive does not answer", file->path);
+        return STALLED;
+    }
+    if (file->refuses) {
+        snprintf(text, text_bytes, "%.80s takes no writes: %.120s", file->path, file->refuses_why);
+        return REFUSING;
+    }
+    if (failed + file->corrupt > 0) {
+        snprintf(text, text_bytes, "%.80s: %llu read%s or write%s failed, %llu record%s damaged", file->path, (unsigned long long)failed,
+                 quire_s(failed), quire_s(failed), (unsigned long long)file->corrupt, quire_s(file->corrupt));
+        return FAILING;
+    }
+    snprintf(text, text_bytes, "%.80s is %.120s", file->path, file->direct ? "well" : file->why);
+    return file->direct ? NO_TROUBLE : BUFFERED;
+}
+
+/* Of the worst files one with its reason, of every other that something is wrong with its name. */
+static enum trouble find_troubles(const Quire__Wire__DiskInfo *disk, struct doctor_finding *finding) {
+    char text[sizeof finding->text], others[sizeof finding->text] = "";
+    size_t worst = 0;
+    enum trouble most = NO_TROUBLE;
+    for (size_t i = 0; i < disk->n_files; i++) {
+        enum trouble trouble = trouble_of(disk->files[i], text, sizeof text);
+        worst = trouble > most ? i : worst;
+        most = trouble > most ? trouble : most;
+    }
+    for (size_t i = 0; i < disk->n_files; i++) {
+        if (i != worst && trouble_of(disk->files[i], text, sizeof text) != NO_TROUBLE) {
+            size_t used = strlen(others);
+            snprintf(others + used, sizeof others - used, "%s%s", used > 0 ? ", " : "; not well either: ", disk->files[i]->path);
+        }
+    }
+    if (most != NO_TROUBLE) {
+        trouble_of(disk->files[worst], text, sizeof text);
+        find(finding, most >= REFUSING ? DOCTOR_FAIL : DOCTOR_WARN, "%s%s", text, others);
+    }
+    return most;
+}
+
 static void check_disk(const struct doctor_view *view, struct doctor_finding *finding) {
+    static const char *const advices[] = {
+        [BUFFERED] =
+            "the page cache holds a second copy and takes memory from the pools: use a file system with O_DIRECT, such as ext4 or xfs",
+        [FAILING] = "look at the drive (dmesg, smartctl); `quirectl verify` reads all that is stored",
+        [REFUSING] =
+            "what is stored stays in memory while there is room, deletions are refused, reads go on: make room on its file system, or "
+            "have it writable; quired tries again every few seconds",
+        [STALLED] = "look at the drive (dmesg, smartctl); disk.stall_limit_ms tells when it is given up, deletions wait until then",
+        [OUT_OF_USE] =
+            "what is only there is a miss; look at the drive. When it is back, or an empty file stands there, a restart uses it anew"};
     const Quire__Wire__DiskInfo *disk = disk_of(view);
-    const Quire__Wire__DiskFileInfo *out = NULL, *refusing = NULL, *failing = NULL, *buffered = NULL, *stalled = NULL;
     if (view->status == NULL) {
         find(finding, DOCTOR_WARN, "unknown without a daemon");
         return;
@@ -143,41 +201,14 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
         find(finding, DOCTOR_OK, "no disk tier: a restart begins with nothing stored");
         return;
     }
-    for (size_t i = 0; i < disk->n_files; i++) {
-        const Quire__Wire__DiskFileInfo *file = disk->files[i];
-        out = file->in_use ? out : file;
-        stalled = file->stalled ? file : stalled;
-        refusing = file->refuses ? file : refusing;
-        failing = file->read_errors + file->write_errors + file->corrupt > 0 ? file : failing;
-        buffered = file->direct || !file->in_use ? buffered : file;
-    }
-    if (out != NULL) {
-        find(finding, DOCTOR_FAIL, "%.80s is out of use: %.120s", out->path, out->why);
-        advise(finding,
-               "what is only there is a miss; look at the drive. When it is back, or an empty file stands there, a restart uses it anew");
-    } else if (stalled != NULL) {
-        find(finding, DOCTOR_FAIL, "%.80s is stalled: the drive does not answer", stalled->path);
-        advise(finding, "look at the drive (dmesg, smartctl); disk.stall_limit_ms tells when it is given up, deletions wait until then");
-    } else if (refusing != NULL) {
-        find(finding, DOCTOR_FAIL, "%.80s takes no writes: %.120s", refusing->path, refusing->refuses_why);
-        advise(
-            finding,
-            "what is stored stays in memory while there is room, deletions are refused, reads go on: make room on its file system, or have "
-            "it writable; quired tries again every few seconds");
-    } else if (disk->meta_fails) {
+    enum trouble trouble = find_troubles(disk, finding);
+    if (trouble < REFUSING && disk->meta_fails) {
         find(finding, DOCTOR_FAIL, "the metadata cannot be written beside %.160s: no deletion and no pin lasts",
              disk->n_files > 0 ? disk->files[0]->path : "the first file");
         advise(finding,
                "make room there, or give quired the right to write; its log says what failed (disk_meta_failed). It tries again by itself");
-    } else if (failing != NULL) {
-        const uint64_t failed = failing->read_errors + failing->write_errors;
-        find(finding, DOCTOR_WARN, "%.80s: %llu read%s or write%s failed, %llu record%s damaged", failing->path, (unsigned long long)failed,
-             quire_s(failed), quire_s(failed), (unsigned long long)failing->corrupt, quire_s(failing->corrupt));
-        advise(finding, "look at the drive (dmesg, smartctl); `quirectl verify` reads all that is stored");
-    } else if (buffered != NULL) {
-        find(finding, DOCTOR_WARN, "%.80s is %.120s", buffered->path, buffered->why);
-        advise(finding,
-               "the page cache holds a second copy and takes memory from the pools: use a file system with O_DIRECT, such as ext4 or xfs");
+    } else if (trouble != NO_TROUBLE) {
+        advise(finding, "%s", advices[trouble]);
     } else {
         find(finding, DOCTOR_OK, "%zu file%s in use, read and written directly", disk->n_files, disk->n_files == 1 ? "" : "s");
     }
@@ -400,9 +431,9 @@ static void check_io_uring(const struct doctor_view *view, struct doctor_finding
     format_backend(disk, backend, sizeof backend);
     find(finding, used ? DOCTOR_OK : DOCTOR_WARN, "quired reads and writes by %s", backend);
     if (!used) {
-        advise(finding,
-               "threads do the same with more work for the processors: allow io_uring in the container's seccomp profile, or sysctl "
-               "kernel.io_uring_disabled=0, on Linux 5.15 or later, and leave disk.io_backend on auto");
+        advise(finding, "threads do the same with more work for the processors: leave disk.io_backend on auto; where io_uring is "
+                        "forbidden, allow it in "
+                        "the container's seccomp profile, or by sysctl kernel.io_uring_disabled=0, on Linux 5.15 or later");
     }
 }
 

@@ -11,7 +11,7 @@ enum doctor_level { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 struct doctor_finding {
     const char *name;
     enum doctor_level level;
-    char text[240];   /* what was found */
+    char text[400];   /* what was found */
     char advice[240]; /* what to do; empty when ok */
 };
 

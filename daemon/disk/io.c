@@ -17,7 +17,9 @@
 enum quire_status disk_io_create(enum disk_io_choice choice, uint32_t depth, struct disk_io **io, char *why, size_t why_bytes) {
     char forbidden[256] = "", threads[256] = "";
     if (choice == DISK_IO_THREADS) {
-        return disk_io_threads.create(depth, io, why, why_bytes);
+        enum quire_status made = disk_io_threads.create(depth, io, threads, sizeof threads);
+        snprintf(why, why_bytes, made == QUIRE_OK ? "%s; disk.io_backend asks for them" : "%s", threads);
+        return made;
     }
     if (disk_io_uring_works(forbidden, sizeof forbidden) && disk_io_uring.create(depth, io, forbidden, sizeof forbidden) == QUIRE_OK) {
         snprintf(why, why_bytes, "%s", forbidden);

@@ -447,6 +447,11 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     cr_expect_eq(finding.level, DOCTOR_FAIL);
     tells(finding.text, "/nvme1/log1 is out of use: a write failed");
     tells(finding.advice, "a restart uses it anew");
+    more.file[0].corrupt = 2;
+    finding = look("disk", &view);
+    tells(finding.text, "/nvme1/log1 is out of use: a write failed");
+    tells(finding.text, "; not well either: /proc/log0");
+    more.file[0].corrupt = 0;
     more.file[1].in_use = more.file[1].refuses = true, more.file[1].refuses_why = (char *)"No space left on device";
     finding = look("disk", &view);
     cr_expect_eq(finding.level, DOCTOR_FAIL);
@@ -462,6 +467,7 @@ Test(quirectl_views, doctor_looks_at_the_disk) {
     tells(look("disk", &view).text, "2 files in use, read and written directly");
     tells(look("io_uring", &view).text, "quired reads and writes by threads: io_uring is not allowed");
     cr_expect_eq(look("io_uring", &view).level, DOCTOR_WARN);
+    tells(look("io_uring", &view).advice, "leave disk.io_backend on auto; where io_uring is forbidden, allow it");
     more.disk.backend = (char *)"io_uring", more.disk.backend_why = (char *)"io_uring, plain";
     cr_expect_eq(look("io_uring", &view).level, DOCTOR_OK);
     tells(look("io_uring", &view).text, "quired reads and writes by io_uring, plain");
