@@ -27,7 +27,7 @@ const struct command commands[] = {
      "A key is 64 hexadecimal digits. A block that is not there is shown with the reason.\n\n"
      "Examples:\n  quirectl block show 3f2a…(64 digits) --ns smollm2\n",
      cmd_block_show},
-    {"lookup", "--ns NAME (--key KEY... | --tokens FILE)", "--ns --key --tokens", "which keys hit, and why the others miss",
+    {"lookup", "--ns NAME (--key KEY [--key KEY]... | --tokens FILE)", "--ns --key --tokens", "which keys hit, and why the others miss",
      "With --tokens (numbers in a file, - for standard input) the keys are those of the full blocks of the tokens, and the\n"
      "longest stored prefix is told. For what is only on disk, when it will have been read with all before it, if it is asked\n"
      "for now. Takes no lease and does not count as use. Exit status 4 when a key missed.\n\n"
@@ -201,6 +201,42 @@ void command_print_help(const struct cli *cli, const struct command *command) {
     }
 }
 
+static bool is_of_group(const struct command *command, const char *group) {
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+}
+
+/* About every command that begins with this word. False: there is none. */
+static bool print_group_help(const struct cli *cli, const char *group) {
+    cJSON *root = cli->json ? cJSON_CreateObject() : NULL, *array = root != NULL ? cJSON_AddArrayToObject(root, "commands") : NULL;
+    unsigned n = 0;
+    for (unsigned i = 0; i < n_commands; i++) {
+        if (is_of_group(&commands[i], group) && cli->json) {
+            cJSON_AddItemToArray(array, command_json(&commands[i]));
+            n++;
+        } else if (is_of_group(&commands[i], group)) {
+            fputs(n++ > 0 ? "\n" : "", cli->out);
+            command_help(&commands[i], cli->out);
+        }
+    }
+    if (n > 0 && cli->json) {
+        json_print(root, cli->out);
+    } else {
+        cJSON_Delete(root);
+    }
+    return n > 0;
+}
+
+/* "config" begins another command's name, and is one. */
+static bool is_command(const char *name) {
+    for (unsigned i = 0; i < n_commands; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum cli_exit cmd_help(struct cli *cli, int argc, char **argv) {
     struct args_list list;
     bool names = false;
@@ -214,7 +250,7 @@ enum cli_exit cmd_help(struct cli *cli, int argc, char **argv) {
         command_names(cli->out);
     } else if (list.n == 0) {
         command_print_help(cli, NULL);
-    } else {
+    } else if (list.n > 1 || is_command(list.items[0]) || !print_group_help(cli, list.items[0])) {
         const struct command *command = command_find(cli, argc, argv, &words);
         if (command == NULL) {
             return CLI_USAGE;

@@ -86,6 +86,28 @@ Test(quirectl_words, every_command_is_documented) {
     free(names);
 }
 
+/* Whoever knows the first word only is told about all that begin with it. */
+Test(quirectl_words, help_of_a_group) {
+    char **argv = WORDS((char *)"fault"), **one = WORDS((char *)"config"), **none = WORDS((char *)"faults");
+    cr_expect_eq(cmd_help(&cli, 1, argv), CLI_OK, "%s", said());
+    fflush(cli.out);
+    cr_expect(strstr(out_text, "quirectl fault list") != NULL && strstr(out_text, "quirectl fault add RULE") != NULL &&
+              strstr(out_text, "quirectl fault clear") != NULL);
+    size_t before = strlen(out_text);
+    cr_expect_eq(cmd_help(&cli, 1, one), CLI_OK);
+    fflush(cli.out);
+    cr_expect(strstr(out_text + before, "quirectl config ") != NULL && strstr(out_text + before, "config reload \n") == NULL, "%s",
+              out_text);
+    before = strlen(out_text);
+    cli.json = true;
+    cr_expect_eq(cmd_help(&cli, 1, argv), CLI_OK);
+    fflush(cli.out);
+    cJSON *root = cJSON_Parse(out_text + before);
+    cr_expect_eq(cJSON_GetArraySize(cJSON_GetObjectItem(root, "commands")), 3);
+    cJSON_Delete(root);
+    cr_expect_eq(cmd_help(&cli, 1, none), CLI_USAGE);
+}
+
 /* The manual page describes every command. */
 Test(quirectl_words, the_manual_page_has_every_command) {
     char path[512], *page = calloc(1, 1 << 16);
