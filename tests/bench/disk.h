@@ -8,6 +8,7 @@ int disk_store_stream(const struct bench_options *options, const struct bench_ca
 int disk_store_small(const struct bench_options *options, const struct bench_case *self);
 int disk_fetch_2mib(const struct bench_options *options, const struct bench_case *self);
 int disk_fetch_64kib(const struct bench_options *options, const struct bench_case *self);
+int disk_fetch_64kib_cold(const struct bench_options *options, const struct bench_case *self);
 int disk_restart_first_hit(const struct bench_options *options, const struct bench_case *self);
 int disk_restart_rate(const struct bench_options *options, const struct bench_case *self);
 int disk_host_p99(const struct bench_options *options, const struct bench_case *self);

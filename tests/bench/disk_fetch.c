@@ -1,6 +1,8 @@
 /*
- * From disk into the caller's memory: blocks are demoted, and random ones looked up and fetched by jobs that overlap, as many records at once as the
- * bare loop has reads. Every block of a round is another one, and none is in memory before the round.
+ * From disk into the caller's memory: blocks are demoted, and random ones looked up and fetched by jobs that overlap, as many records at once as the bare
+ * loop has reads. None is in memory before the round. Where all of a block is read, every one of a round is another; parts are read of each block several
+ * times, so that after the first round the daemon knows where in their blocks they lie (daemon/disk/heads.h). The cold case is without that: each round has
+ * a new daemon, and each block one part of it.
  */
 #include "proto/base/base.h"
 #include "tests/bench/disk.h"
@@ -19,6 +21,7 @@ static const char yaml[] = "disk:\n  write_delay_ms: 100\n  scrub_bytes_per_s: 0
 struct shape { /* what one destination is */
     quire_layout layout;
     bool part;           /* one layer and one head of a block, else all of it */
+    bool cold;           /* each round by a daemon that has read nothing yet */
     uint32_t read_bytes; /* of one bare read */
     uint32_t reads;      /* that a destination is worth */
     uint32_t n;          /* destinations a round */
@@ -159,11 +162,11 @@ static double bare(struct fetcher *f) {
 
 /* What the daemon read: tells whether anything was in memory. */
 static void trace_reads(struct fetcher *f) {
-    static const char *const names[] = {"disk_reads", "disk_partial_reads", "disk_read_bytes", "disk_read_shared"};
-    double now[4];
-    if (f->disk.options->verbose && disk_fixture_counters(&f->disk, names, now, 4) == 0) {
-        bench_trace(f->disk.options, "so far %.0f reads, %.0f of them partial, %.0f MiB, %.0f shared", now[0], now[1], now[2] / (1 << 20),
-                    now[3]);
+    static const char *const names[] = {"disk_reads", "disk_partial_reads", "disk_read_bytes", "disk_read_shared", "disk_header_misses"};
+    double now[5];
+    if (f->disk.options->verbose && disk_fixture_counters(&f->disk, names, now, 5) == 0) {
+        bench_trace(f->disk.options, "so far %.0f reads, %.0f of them partial, %.0f MiB, %.0f shared; %.0f headers read", now[0], now[1],
+                    now[2] / (1 << 20), now[3], now[4]);
     }
 }
 
@@ -171,7 +174,9 @@ static int rounds(struct fetcher *f) {
     double ours[DISK_ROUNDS], ceiling[DISK_ROUNDS], ratio[DISK_ROUNDS], seconds;
     for (uint32_t round = 0; round < DISK_ROUNDS + WARM_UP; round++) {
         shuffle(f);
-        if (disk_fixture_evict(&f->disk) != 0) {
+        int failed = f->shape.cold ? disk_fixture_again(&f->disk, LOG_BYTES, POOL_BYTES, yaml, &f->shape.layout, BLOCKS)
+                                   : disk_fixture_evict(&f->disk);
+        if (failed != 0) {
             return 1;
         }
         double before = bare(f);
@@ -231,6 +236,13 @@ int disk_fetch_2mib(const struct bench_options *options, const struct bench_case
 /* 256 tokens a block: a lane has 64 KiB, a layer's head two of them. */
 int disk_fetch_64kib(const struct bench_options *options, const struct bench_case *self) {
     struct shape shape = {.part = true, .read_bytes = 64 << 10, .reads = 2, .n = 2048};
+    fixture_layout(&shape.layout, 4, 4);
+    shape.layout.block_tokens = 256;
+    return fetch_case(options, self, &shape);
+}
+
+int disk_fetch_64kib_cold(const struct bench_options *options, const struct bench_case *self) {
+    struct shape shape = {.part = true, .cold = true, .read_bytes = 64 << 10, .reads = 2, .n = BLOCKS};
     fixture_layout(&shape.layout, 4, 4);
     shape.layout.block_tokens = 256;
     return fetch_case(options, self, &shape);

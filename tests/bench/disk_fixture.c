@@ -79,6 +79,25 @@ int disk_fixture_counters(struct disk_fixture *disk, const char *const *names, d
     return 0;
 }
 
+int disk_fixture_again(struct disk_fixture *disk, uint64_t log_bytes, uint64_t pool_bytes, const char *yaml, const quire_layout *layout,
+                       double records) {
+    static const char *const name = "disk_restored";
+    fixture_stop(&disk->fixture);
+    if (disk_fixture_start(disk, log_bytes, pool_bytes, yaml, layout) != 0) {
+        return 1;
+    }
+    for (uint64_t until_ns = bench_now_ns() + 20 * QUIRE_NS_PER_S; bench_now_ns() < until_ns; usleep(1000)) {
+        double found;
+        if (disk_fixture_counters(disk, &name, &found, 1) != 0) {
+            return 1;
+        }
+        if (found >= records) {
+            return 0;
+        }
+    }
+    return bench_fail(disk->c, "not all was found again within 20 s");
+}
+
 /* One request may take only so much: asked until nothing is left. */
 int disk_fixture_evict(struct disk_fixture *disk) {
     for (uint64_t freed = 1; freed > 0;) {

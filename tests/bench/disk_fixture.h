@@ -20,6 +20,9 @@ int disk_fixture_create(const struct bench_options *options, const struct bench_
 /* quired with a log of log_bytes there, a pool of pool_bytes, and these further lines of configuration; and a namespace of this layout. */
 int disk_fixture_start(struct disk_fixture *disk, uint64_t log_bytes, uint64_t pool_bytes, const char *yaml, const quire_layout *layout);
 void disk_fixture_stop(struct disk_fixture *disk);
+/* The daemon stops in good order and starts again as it did; 0 once it has found that many records. */
+int disk_fixture_again(struct disk_fixture *disk, uint64_t log_bytes, uint64_t pool_bytes, const char *yaml, const quire_layout *layout,
+                       double records);
 
 /* Figures of the daemon's, 0 where there is none of that name. */
 int disk_fixture_counters(struct disk_fixture *disk, const char *const *names, double *values, uint32_t n);
