@@ -44,7 +44,10 @@
 #define QUIRE_LOG_MAGIC_TRAILER 0x52544c51u    /* "QLTR" */
 
 /* ---- superblock ----------------------------------------------------------------------------------------------------------- */
-/* Written before the first record and at each start, in turn to one copy and the other; the valid copy of the higher generation counts. */
+/*
+ * The valid copy of the higher generation counts. A start writes one copy, then the metadata, then the other copy, before the first record: so whoever finds
+ * files of different times side by side can tell (codec/LOG.md: Generations).
+ */
 struct quire_log_superblock {
     uint32_t magic;
     uint32_t version;
@@ -71,6 +74,8 @@ enum quire_log_superblock_flags { QUIRE_LOG_CLEAN = 1 /* the set was closed in g
 void quire_log_superblock_encode(const struct quire_log_superblock *superblock, uint8_t out[QUIRE_LOG_SUPERBLOCK_BYTES]);
 /* CORRUPT (magic, check, a size out of range) or VERSION (*superblock then has magic and version only). */
 enum quire_status quire_log_superblock_decode(const uint8_t in[QUIRE_LOG_SUPERBLOCK_BYTES], struct quire_log_superblock *superblock);
+/* The lowest generation of a metadata file that may stand beside a file with this copy, once it was whole in both or is the older one. */
+uint64_t quire_log_superblock_meta(const struct quire_log_superblock *superblock);
 
 /* ---- entries -------------------------------------------------------------------------------------------------------------- */
 enum quire_log_kind {

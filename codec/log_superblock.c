@@ -18,6 +18,11 @@ void quire_log_superblock_encode(const struct quire_log_superblock *superblock, 
     memset(out + sizeof(stored), 0, QUIRE_LOG_SUPERBLOCK_BYTES - sizeof(stored));
 }
 
+uint64_t quire_log_superblock_meta(const struct quire_log_superblock *superblock) {
+    bool clean = (superblock->flags & QUIRE_LOG_CLEAN) != 0; /* a stop has a generation of its own, and leaves the metadata as it is */
+    return superblock->generation - (clean && superblock->generation > 0);
+}
+
 enum quire_status quire_log_superblock_decode(const uint8_t in[QUIRE_LOG_SUPERBLOCK_BYTES], struct quire_log_superblock *superblock) {
     memcpy(superblock, in, sizeof(*superblock));
     if (superblock->magic != QUIRE_LOG_MAGIC_SUPERBLOCK) {

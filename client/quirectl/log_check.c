@@ -172,8 +172,9 @@ static void check_file(struct checking *c, struct log_file *file) {
 
 static void check_meta(struct checking *c) {
     const struct log_files *files = c->check->files;
+    bool needed = files->file[0].superblock.file_index == 0 && files->file[0].superblock.generation > 0;
     char text[200];
-    if (files->meta_status != QUIRE_OK && files->file[0].superblock.file_index == 0 && files->file[0].superblock.generation > 0) {
+    if (files->meta_old || (files->meta_status != QUIRE_OK && needed)) {
         snprintf(text, sizeof text, "%s: put the right one back, without it quired refuses the set", log_files_meta_text(files));
         tell_lasting(c, (struct log_finding){.path = files->meta_path, .segment = LOG_NO_SEGMENT, .part = "metadata", .text = text});
     }
@@ -325,8 +326,8 @@ static uint64_t older_than(void *ctx, const struct quire_log_entry *entry) {
 
 /*
  * A snapshot of the index that was written when the set was closed no longer fits what is repaired: the superblocks stop speaking of it. They keep
- * their generation: by a higher one a copy of a file from long ago, repaired by itself, would pass for the file that the set goes on with. The copy that
- * counts is written last, while the other one is whole.
+ * their generation: by a higher one a copy of a file from long ago, repaired by itself, would pass for the file that the set goes on with. That this is a
+ * stop's generation they go on saying: the metadata beside it is older by one. The copy that counts is written last, while the other one is whole.
  */
 static bool forget_snapshot(struct checking *c) {
     struct log_files *files = c->check->files;
@@ -335,7 +336,6 @@ static bool forget_snapshot(struct checking *c) {
         if (!file->used || (file->superblock.flags & QUIRE_LOG_CLEAN) == 0) {
             continue;
         }
-        file->superblock.flags = 0;
         file->superblock.snapshot = 0;
         if (!mend_superblock(file, 1 - file->copy) || !mend_superblock(file, file->copy)) {
             return false;

@@ -179,10 +179,20 @@ static void read_meta(struct log_files *files) {
 }
 
 const char *log_files_meta_text(const struct log_files *files) {
-    return files->meta_status == QUIRE_NOT_FOUND  ? "is not there"
-           : files->meta_status == QUIRE_MISMATCH ? "is of another set"
-           : files->meta_status == QUIRE_VERSION  ? "was written by another version of Quire"
-                                                  : "is damaged or cannot be read";
+    return files->meta_old                         ? "is older than the files, and what was deleted since would be there again"
+           : files->meta_status == QUIRE_NOT_FOUND ? "is not there"
+           : files->meta_status == QUIRE_MISMATCH  ? "is of another set"
+           : files->meta_status == QUIRE_VERSION   ? "was written by another version of Quire"
+                                                   : "is damaged or cannot be read";
+}
+
+/* As a start judges it: either copy of a superblock, but for the newest that a crash kept from the metadata, speaks of one that was there. */
+static bool is_newer_than_meta(const struct log_files *files, const struct log_file *file) {
+    uint64_t from = UINT64_MAX;
+    for (uint32_t i = 0; i < QUIRE_LOG_SUPERBLOCK_COPIES; i++) {
+        from = file->copy_status[i] == QUIRE_OK ? quire_min_u64(from, quire_log_superblock_meta(&file->copies[i])) : from;
+    }
+    return from > quire_meta_head_of(files->meta)->generation;
 }
 
 /* Without metadata nobody knows who was taken out: then everybody counts. */
@@ -197,7 +207,7 @@ static void judge_file(const struct log_files *files, struct log_file *file) {
     } else if (files->meta != NULL) {
         quire_meta_file_at(files->meta, file->superblock.file_index, id);
         file->used = memcmp(id, file->superblock.file_id, sizeof id) == 0 &&
-                     file->superblock.generation + 1 >= quire_meta_head_of(files->meta)->generation;
+                     file->superblock.generation >= quire_meta_head_of(files->meta)->generation;
         snprintf(file->why, sizeof file->why, "%s", file->used ? "" : "out of use: by the metadata nothing in it counts");
     }
     if (file->used && file->whole_segments < file->superblock.n_segments) {
@@ -245,6 +255,7 @@ enum cli_exit log_files_open(struct cli *cli, const struct args_list *paths, enu
     read_meta(files);
     for (uint32_t i = 0; i < files->n; i++) {
         judge_file(files, &files->file[i]);
+        files->meta_old = files->meta_old || (files->meta != NULL && is_newer_than_meta(files, &files->file[i]));
     }
     judge_set(files);
     return CLI_OK;

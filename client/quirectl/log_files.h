@@ -41,6 +41,7 @@ struct log_files {
     uint8_t set_id[16];
     char meta_path[PATH_MAX];
     enum quire_status meta_status; /* NOT_FOUND also when the file it lies beside was not given */
+    bool meta_old;                 /* the files were used with a newer one */
     uint8_t *meta;
     size_t meta_bytes;
 };

@@ -368,11 +368,36 @@ static enum quire_status load_meta(struct opening *o) {
     return QUIRE_OK;
 }
 
-/* Whether what the file holds counts: it was there all the time. Of the newest generation the copy may be damaged. */
+/* One that stood here before: what was deleted since, a namespace or a file, it names as if it were there. */
+static enum quire_status check_meta_age(struct opening *o) {
+    uint64_t generation = quire_meta_head_of(o->set->meta)->generation;
+    for (uint32_t place = 0; place < o->set->n_files; place++) {
+        const struct set_file *found = &o->found[place];
+        if (found->state == SET_FILE_MEMBER && found->meta_from > generation) {
+            snprintf(o->why, o->why_bytes,
+                     "%s: is older than %s (its generation is %llu, that file was used with %llu): what was deleted since would be there "
+                     "again. Put the newest one back; " REMEDY_ANEW,
+                     o->set->meta_path, path_at(o, place), (unsigned long long)generation, (unsigned long long)found->meta_from);
+            return QUIRE_MISMATCH;
+        }
+    }
+    return QUIRE_OK;
+}
+
+/* Whether what the file holds counts: it was there all the time. A start writes to every file before it writes the metadata. */
 static bool is_current(const struct disk_set *set, uint32_t i, const struct quire_log_superblock *superblock) {
     uint8_t id[16];
     quire_meta_file_at(set->meta, i, id);
-    return memcmp(id, superblock->file_id, sizeof id) == 0 && superblock->generation + 1 >= quire_meta_head_of(set->meta)->generation;
+    return memcmp(id, superblock->file_id, sizeof id) == 0 && superblock->generation >= quire_meta_head_of(set->meta)->generation;
+}
+
+/*
+ * The copy that this start writes first. The other one stays whole meanwhile, and it is one that the metadata is known to be as new as: so the newest copy is
+ * written over when a crash kept its start from the metadata.
+ */
+static uint32_t first_copy(const struct disk_set *set, const struct set_file *found) {
+    bool begun = found->meta_from_copy > quire_meta_head_of(set->meta)->generation;
+    return begun && !found->damaged ? found->copy : 1 - found->copy;
 }
 
 static enum quire_status remake(struct opening *o, uint32_t i, const char *reason) {
@@ -406,7 +431,7 @@ static enum quire_status take_file(struct opening *o, uint32_t i) {
         break;
     }
     if (!is_current(o->set, i, &found->superblock)) {
-        return remake(o, i, "it was out of use, what it held may have been deleted since");
+        return remake(o, i, "it was out of use, or is an old copy: what it held may have been deleted since");
     }
     if (found->size_bytes < file_bytes(o->set, i)) {
         return remake(o, i, "it had been cut short, and deletions that were told there would be forgotten");
@@ -416,7 +441,7 @@ static enum quire_status take_file(struct opening *o, uint32_t i) {
     }
     memcpy(file->file_id, found->superblock.file_id, sizeof file->file_id);
     file->in_use = true;
-    file->next_copy = 1 - found->copy;
+    file->next_copy = first_copy(o->set, found);
     file->fd = found->fd;
     found->fd = -1;
     return QUIRE_OK;
@@ -447,6 +472,7 @@ static enum quire_status take_set(struct opening *o) {
     memcpy(set->set_id, o->first.set_id, sizeof set->set_id);
     QUIRE_FORWARD(check_numbers(o));
     QUIRE_FORWARD(load_meta(o));
+    QUIRE_FORWARD(check_meta_age(o));
     QUIRE_FORWARD(check_beside(o));
     set->generation = quire_meta_head_of(set->meta)->generation; /* never one that was there */
     set->clean = true;
@@ -484,48 +510,27 @@ static void use_direct(struct disk_set *set, uint32_t i) {
     }
 }
 
-/*
- * The next generation's, in the copy whose turn it is. In both of a file that was made now: the copy before tells that it was never used; and where that one,
- * which `had` is of, is two generations behind: alone it would be too old to count, should the new one go bad.
- */
-static void write_next(struct disk_set *set, uint32_t i, uint64_t had) {
-    struct disk_set_file *file = &set->files[i];
-    struct quire_log_superblock superblock;
-    superblock_of(set, i, set->generation, &superblock);
-    for (unsigned copies = file->fresh || had + 1 < set->generation ? 2 : 1; copies > 0; copies--) {
-        if (write_superblock(set, file->fd, file->next_copy, &superblock) != QUIRE_OK) {
+/* This generation's, in one copy of every file: the one whose turn it is. True: some could not be written, and are out of use now. */
+static bool write_superblocks(struct disk_set *set) {
+    bool failed = false;
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        struct disk_set_file *file = &set->files[i];
+        struct quire_log_superblock superblock;
+        superblock_of(set, i, set->generation, &superblock);
+        if (file->in_use && write_superblock(set, file->fd, file->next_copy, &superblock) != QUIRE_OK) {
             char why[SET_FILE_WHY_BYTES];
             snprintf(why, sizeof why, "its superblock cannot be written (%s)", strerror(errno));
             leave_out(set, i, why);
-            return;
+            failed = true;
         }
         file->next_copy = 1 - file->next_copy;
     }
+    return failed;
 }
 
-/* Whoever lags behind comes first: the generations of two members never differ by more than one. */
-static void write_superblocks(struct disk_set *set, const struct opening *o, uint64_t before) {
-    for (unsigned round = 0; round < 2; round++) {
-        for (uint32_t i = 0; i < set->n_files; i++) {
-            uint64_t had = set->files[i].fresh ? 0 : o->found[o->place_of[i]].superblock.generation;
-            if (set->files[i].in_use && (had < before) == (round == 0)) {
-                write_next(set, i, had);
-            }
-        }
-    }
-}
-
-static enum quire_status begin(struct opening *o) {
+static enum quire_status save_members(struct opening *o) {
     struct disk_set *set = o->set;
-    uint64_t before = set->generation++;
-    set->geometry.generation = set->generation;
     uint32_t n_in_use = 0, last_out = 0;
-    for (uint32_t i = 0; i < set->n_files; i++) {
-        if (set->files[i].in_use) {
-            use_direct(set, i);
-        }
-    }
-    write_superblocks(set, o, before);
     for (uint32_t i = 0; i < set->n_files; i++) {
         n_in_use += set->files[i].in_use;
         last_out = set->files[i].in_use ? last_out : i;
@@ -536,6 +541,20 @@ static enum quire_status begin(struct opening *o) {
         return QUIRE_SYSTEM;
     }
     return save_meta(set, o->why, o->why_bytes);
+}
+
+/* One copy, the metadata, the other copy: once this is done neither a file nor the metadata of an earlier time fits what is there. */
+static enum quire_status begin(struct opening *o) {
+    struct disk_set *set = o->set;
+    set->geometry.generation = ++set->generation;
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        if (set->files[i].in_use) {
+            use_direct(set, i);
+        }
+    }
+    (void)write_superblocks(set);
+    QUIRE_FORWARD(save_members(o));
+    return write_superblocks(set) ? save_members(o) : QUIRE_OK;
 }
 
 static void opening_end(struct opening *o) {

@@ -13,13 +13,15 @@
  *   an empty file in its place          made anew: how an operator says that the drive was replaced
  *   was out of use, or is older than    made anew: what it holds may have been deleted since
  *   the metadata
+ *   newer than the metadata             refused: what was deleted since would be there again
  *   cut short                           made anew: what the rest holds may have been deleted, and only its lost end told so
  *
  * What is written beside them (daemon/disk/sidecar.h) is judged as well: a set is not made where something else has such a name.
  *
  * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file
- * whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop, written to the
- * copies in turn: one of them is always whole.
+ * whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop. A start writes it to
+ * one copy, to the metadata, and to the other copy, in this order (codec/LOG.md: Generations): one copy is always whole, and neither files
+ * nor metadata of an earlier time fit the others.
  */
 #ifndef DAEMON_DISK_SET_H
 #define DAEMON_DISK_SET_H

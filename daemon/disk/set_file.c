@@ -104,6 +104,10 @@ static enum quire_status judge(const char *path, struct set_file *file, char *wh
     file->copy = good[1] && (!good[0] || copies[1].generation > copies[0].generation);
     file->superblock = copies[file->copy];
     file->damaged = !good[1 - file->copy];
+    file->meta_from = file->meta_from_copy = quire_log_superblock_meta(&file->superblock);
+    if (!file->damaged) {
+        file->meta_from = quire_min_u64(file->meta_from, quire_log_superblock_meta(&copies[1 - file->copy]));
+    }
     file->state = file->superblock.generation == 0 ? SET_FILE_EMPTY : SET_FILE_MEMBER;
     return QUIRE_OK;
 }

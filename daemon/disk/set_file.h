@@ -22,7 +22,9 @@ struct set_file {
     uint64_t size_bytes;
     struct quire_log_superblock superblock; /* MEMBER: the copy that counts */
     uint32_t copy;
-    bool damaged; /* the other copy is */
+    bool damaged;            /* the other copy is */
+    uint64_t meta_from;      /* the metadata beside it has this generation at least */
+    uint64_t meta_from_copy; /* as `copy` alone tells it: more, when a crash kept its start from the metadata */
     char why[SET_FILE_WHY_BYTES];
 };
 

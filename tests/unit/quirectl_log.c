@@ -363,6 +363,9 @@ Test(quirectl_log, a_snapshot_is_forgotten) {
     uint8_t *now = malloc(RIG_FILE_BYTES);
     for (uint32_t i = 0; i < RIG_FILES; i++) {
         rig_superblock(&rig, i, 0, 5, QUIRE_LOG_CLEAN);
+        cr_assert_eq(quire_log_superblock_decode(rig.image[i], &superblock), QUIRE_OK);
+        superblock.snapshot = 77;
+        quire_log_superblock_encode(&superblock, rig.image[i]);
     }
     rig_write(&rig);
     flip_segment(1, 2, 700);
@@ -372,10 +375,28 @@ Test(quirectl_log, a_snapshot_is_forgotten) {
         for (uint32_t copy = 0; copy < QUIRE_LOG_SUPERBLOCK_COPIES; copy++) {
             cr_assert_eq(quire_log_superblock_decode(now + (size_t)copy * QUIRE_LOG_SUPERBLOCK_STRIDE, &superblock), QUIRE_OK);
             cr_expect_eq(superblock.generation, 5);
-            cr_expect_eq(superblock.flags, 0);
+            cr_expect_eq(superblock.snapshot, 0);
+            cr_expect_eq(superblock.flags, QUIRE_LOG_CLEAN, "or the metadata, which is of the generation before, would be too old");
         }
     }
     free(now);
+}
+
+/* Metadata from before the last start: it is told, and a repair leaves it. What a crash or a stop leaves is as new as can be. */
+Test(quirectl_log, old_metadata_is_told) {
+    rig_superblock(&rig, 0, 0, 5, 0); /* the metadata is of generation 4 */
+    rig_write(&rig);
+    verify();
+    cr_expect_null(strstr(out_text, "log0.meta"), "a start that a crash kept from the metadata: %s", out_text);
+    rig_superblock(&rig, 0, 1, 5, QUIRE_LOG_CLEAN);
+    rig_write(&rig);
+    verify();
+    cr_expect_null(strstr(out_text, "log0.meta"), "a stop in good order: %s", out_text);
+    rig_superblock(&rig, 0, 1, 5, 0);
+    rig_write(&rig);
+    cr_expect_eq(verify(), CLI_FAILED);
+    told("is older than the files");
+    told("put the right one back");
 }
 
 /*
