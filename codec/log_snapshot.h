@@ -16,7 +16,7 @@
 #include "codec/log.h"
 
 #define QUIRE_SNAPSHOT_MAGIC 0x4e534c51u /* "QLSN" */
-#define QUIRE_SNAPSHOT_VERSION 2u
+#define QUIRE_SNAPSHOT_VERSION 3u
 /* Entries of a chunk: all but the last have so many. */
 #define QUIRE_SNAPSHOT_CHUNK 4096u
 #define QUIRE_SNAPSHOT_MAX_ENTRIES (1ull << 36)
@@ -67,9 +67,10 @@ struct quire_snapshot_entry {
     float error, ancestry_error;
     uint16_t n_tokens;
     uint8_t group, rung;
-    uint8_t flags; /* enum quire_log_entry_flags */
-    uint8_t kind;  /* enum quire_snapshot_kind */
-    uint8_t reserved[6];
+    uint8_t flags;  /* enum quire_log_entry_flags */
+    uint8_t kind;   /* enum quire_snapshot_kind */
+    uint16_t check; /* of the record: the lowest bits of its entry's, as many as the index has room for; the others are zero */
+    uint8_t reserved[4];
 };
 static_assert(sizeof(struct quire_snapshot_entry) == 112, "stored format");
 static_assert(offsetof(struct quire_snapshot_entry, epoch) == 64 && offsetof(struct quire_snapshot_entry, n_tokens) == 100,

@@ -134,7 +134,7 @@ struct pager_disk_wish {
     quire_key key;
     uint16_t ns;
     uint8_t group;
-    uint64_t check; /* 0: unknown */
+    uint64_t check, check_mask; /* the record's sum as in its entry, as far as it is known: bits that the mask has not are zero */
     uint32_t n_ranges;
     const struct pager_disk_range *ranges;
     quire_rect rect; /* with ranges: what they hold */

@@ -17,6 +17,7 @@ static void store_run_verify(struct work *work) {
         .key = &wish->key,
         .group = wish->group,
         .check = wish->check,
+        .check_mask = wish->check_mask,
         .rect = wish->n_ranges > 0 && !slot->layout->layout.opaque ? &wish->rect : NULL,
     };
     slot->status = verify_record(slot->record, wish->pieces[0].size_bytes, &wanted);

@@ -24,7 +24,8 @@ enum quire_status verify_record(const uint8_t *bytes, uint32_t size, const struc
         size - record.header.size_bytes >= QUIRE_LOG_UNIT_MAX || record.header.group != wanted->group) {
         return QUIRE_CORRUPT;
     }
-    if (wanted->check != 0 && (quire_log_record_check(bytes, record.header.size_bytes, &check) != QUIRE_OK || check != wanted->check)) {
+    if (wanted->check_mask != 0 && (quire_log_record_check(bytes, record.header.size_bytes, &check) != QUIRE_OK ||
+                                    ((check ^ wanted->check) & wanted->check_mask) != 0)) {
         return QUIRE_CORRUPT;
     }
     enum quire_status status = wanted->rect == NULL ? quire_record_verify(&record) : verify_rect(&record, wanted->rect);

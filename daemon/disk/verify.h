@@ -13,8 +13,8 @@ struct verify_wanted {
     uint64_t layout_tag;
     const quire_key *key;
     uint8_t group;
-    uint64_t check;         /* the entry's; 0: unknown */
-    const quire_rect *rect; /* NULL: every lane */
+    uint64_t check, check_mask; /* the entry's, where the mask has ones */
+    const quire_rect *rect;     /* NULL: every lane */
 };
 /* OK, or CORRUPT: also when the bytes are another record's. The record may end within the last unit of `size`. */
 enum quire_status verify_record(const uint8_t *bytes, uint32_t size, const struct verify_wanted *wanted);

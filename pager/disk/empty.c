@@ -88,13 +88,12 @@ static bool rewrite(struct pager *pager, uint32_t block, const struct quire_log_
     struct pager_record *record = &domain->records[slot];
     bool given = entry->sequence < pager->disk->sequence_end; /* a snapshot told nothing of it */
     record->sequence = record->sequence ? record->sequence : given ? entry->sequence : ++pager->sequence;
-    if (record->state == PAGER_AWAY) {
-        if (!pager_read_want(pager, domain, slot, PAGER_READ_REWRITE)) {
-            pager_record_step(pager, domain, slot, PAGER_HAPPENS_LET_GO);
-            return false;
-        }
-    } else if (record->state == PAGER_LOADING) {
-        pager_read_rewrites(pager, pager_read_of(pager, record));
+    if (record->state == PAGER_AWAY && !pager_read_want(pager, domain, slot, PAGER_READ_REWRITE)) {
+        pager_record_step(pager, domain, slot, PAGER_HAPPENS_LET_GO);
+        return false;
+    }
+    if (record->state == PAGER_LOADING) {
+        pager_read_rewrites(pager, pager_read_of(pager, record), entry);
     } else {
         rewrite_from_memory(pager, domain, slot, entry->sequence);
     }

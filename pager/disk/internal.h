@@ -101,6 +101,10 @@ struct pager_op {
             uint32_t device;     /* in whose queue it waits */
             uint64_t cost_bytes; /* for its device, as the bytes of one read: in memory its place is as large as all of the record */
             uint64_t begun_ns;
+            struct { /* an entry that was told, of this place; epoch 0: none */
+                uint64_t check, epoch;
+                uint32_t at_units;
+            } vouched;
             uint8_t purpose;
             bool loose, queued, rewrites;
         } read;
@@ -411,8 +415,9 @@ struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *doma
                                   const struct pager_lanes *part, uint32_t *slot);
 struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record); /* of a LOADING one */
 void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot);
-void pager_read_promote(struct pager *pager, struct pager_op *op);  /* read ahead, and now somebody waits */
-void pager_read_rewrites(struct pager *pager, struct pager_op *op); /* when it is there it is written again */
+void pager_read_promote(struct pager *pager, struct pager_op *op); /* read ahead, and now somebody waits */
+/* When it is there it is written again, with a sum of its own then: so it must be what the entry in the segment that is emptied vouches for. */
+void pager_read_rewrites(struct pager *pager, struct pager_op *op, const struct quire_log_entry *entry);
 void pager_read_unwanted(struct pager *pager, struct pager_op *op); /* one who waited does not any more: perhaps it is given up */
 void pager_read_pump(struct pager *pager);
 void pager_read_ended(struct pager *pager, struct pager_op *op, enum quire_status status);

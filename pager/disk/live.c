@@ -19,6 +19,7 @@ static void describe(const struct pager *pager, uint32_t block, const struct pag
         .n_tokens = b->n_tokens,
         .group = where->group,
         .rung = where->rung,
+        .check = where->check,
         .flags = (uint8_t)(b->parent != PAGER_NO_BLOCK ? 0
                            : unknown                   ? QUIRE_LOG_PARENT_UNKNOWN
                                                        : QUIRE_LOG_ROOT),

@@ -71,6 +71,17 @@ struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domai
     return op;
 }
 
+/* What lies there is to be the record that was written there: as much of its sum as its place has is known, or all when it is to be emptied. */
+static void read_at(const struct pager *pager, struct pager_op *op, const struct pager_where *where, uint32_t block) {
+    bool vouched = op->read.vouched.epoch != 0 && op->read.vouched.epoch == pager_log_segment(pager->disk->log, where->segment)->epoch &&
+                   op->read.vouched.at_units == where->at_units;
+    op->told.segment = where->segment;
+    op->told.at_units = where->at_units;
+    op->told.key = pager_block_at(pager, block)->key;
+    op->told.check = vouched ? op->read.vouched.check : where->check;
+    op->told.check_mask = vouched ? UINT64_MAX : pager_where_check_mask(pager);
+}
+
 /* Where it lies is settled now, and held: its block may be gone by the time that it is read. */
 struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, const struct pager_record *record,
                                   const struct pager_lanes *part, uint32_t *slot) {
@@ -93,9 +104,7 @@ struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *doma
     op->read.loose = true;
     op->read.part = *part;
     op->read.cost_bytes = pager_lanes_cost(part);
-    op->told.segment = where.segment;
-    op->told.at_units = where.at_units;
-    op->told.key = pager_block_at(pager, block)->key;
+    read_at(pager, op, &where, block);
     pager_log_hold(pager->disk->log, where.segment);
     pager->disk->reading_bytes += whole_bytes(pager, loose);
     op->read.device = device_of(pager->disk, where.segment);
@@ -125,9 +134,12 @@ void pager_read_promote(struct pager *pager, struct pager_op *op) {
     }
 }
 
-void pager_read_rewrites(struct pager *pager, struct pager_op *op) {
+void pager_read_rewrites(struct pager *pager, struct pager_op *op, const struct quire_log_entry *entry) {
     pager->disk->rewrites_reading += !op->read.rewrites;
     op->read.rewrites = true;
+    op->read.vouched.check = entry->check;
+    op->read.vouched.epoch = pager->disk->emptying.epoch;
+    op->read.vouched.at_units = entry->at_units;
 }
 
 void pager_read_ahead(struct pager *pager, struct pager_domain *domain, uint32_t slot) {
@@ -174,9 +186,7 @@ static bool locate(struct pager *pager, struct pager_op *op) {
         if (record->state != PAGER_LOADING || !pager_where_find(pager, record->block, record->group, &where)) {
             return false;
         }
-        op->told.segment = where.segment;
-        op->told.at_units = where.at_units;
-        op->told.key = pager_block_at(pager, record->block)->key;
+        read_at(pager, op, &where, record->block);
     }
     return pager_log_segment(pager->disk->log, op->told.segment)->state != PAGER_SEGMENT_LOST;
 }

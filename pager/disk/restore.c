@@ -296,6 +296,7 @@ static uint32_t take(struct pager *pager, uint32_t segment, struct coming *comin
         .ancestry_error = entry->ancestry_error,
         .group = entry->group,
         .rung = entry->rung,
+        .check = (uint16_t)entry->check,
     };
     /* What was stored since the start is newer than anything that is found, and so is what has no number here. */
     if (known && !in_memory && (!on_disk || (*known > 0 && *known < entry->sequence)) &&
@@ -447,6 +448,7 @@ static uint32_t take_live(struct pager *pager, const struct quire_snapshot_entry
         .ancestry_error = live->ancestry_error,
         .group = live->group,
         .rung = live->rung,
+        .check = live->check,
     };
     struct pager_block *b = pager_block_at(pager, block);
     bool known = (pager_block_groups(pager, block) >> live->group & 1) != 0;

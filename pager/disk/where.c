@@ -2,25 +2,42 @@
 
 #include <stdlib.h>
 
-#define UNITS_BITS 17u
-#define UNITS_MASK ((1u << UNITS_BITS) - 1)
-#define SEGMENT_SHIFT (2 * UNITS_BITS)
+/* From the lowest: at_units and size_units, as wide as this geometry needs them; the segment; of the sum what fits. */
+#define MOST_UNITS_BITS 17u
+#define SEGMENT_BITS 22u
 #define SEGMENT_MASK (QUIRE_LOG_MAX_SEGMENTS - 1)
+#define FLAGS_AT 61u
+#define MOST_CHECK_BITS 16u
 #define PLACE_PARTED (1ull << 61) /* see pager_where_parted */
 #define PLACE_SET (1ull << 62)    /* the place itself */
 #define PLACE_NODES (1ull << 63)  /* the first node's number, from 1 */
-static_assert(QUIRE_LOG_MAX_SEGMENT_UNITS == 1u << UNITS_BITS && SEGMENT_SHIFT + 22 <= 61, "a place fits");
+static_assert(QUIRE_LOG_MAX_SEGMENT_UNITS == 1u << MOST_UNITS_BITS && QUIRE_LOG_MAX_SEGMENTS == 1u << SEGMENT_BITS &&
+                  2 * MOST_UNITS_BITS + SEGMENT_BITS + 5 <= FLAGS_AT,
+              "a place fits, and five bits of a sum");
 
-static uint64_t pack(const struct pager_where *where) {
-    return PLACE_SET | (uint64_t)where->segment << SEGMENT_SHIFT | (uint64_t)where->size_units << UNITS_BITS | where->at_units;
+/* The widest number of units in it is one less than the segment has. */
+static uint32_t units_bits(const struct pager *pager) { return 32 - (uint32_t)__builtin_clz(pager->disk->geometry.segment_units - 1); }
+
+uint16_t pager_where_check_mask(const struct pager *pager) {
+    uint32_t left = FLAGS_AT - SEGMENT_BITS - 2 * units_bits(pager);
+    return (uint16_t)((1u << (left < MOST_CHECK_BITS ? left : MOST_CHECK_BITS)) - 1);
+}
+
+static uint64_t pack(const struct pager *pager, const struct pager_where *where) {
+    uint32_t bits = units_bits(pager);
+    uint64_t check = where->check & pager_where_check_mask(pager);
+    return PLACE_SET | check << (2 * bits + SEGMENT_BITS) | (uint64_t)where->segment << 2 * bits | (uint64_t)where->size_units << bits |
+           where->at_units;
 }
 
 /* Straight into its place: copying what was just written in smaller pieces stalls, which cost a restart 20 ns an entry. */
-static void unpack(uint64_t place, struct pager_where *where) {
+static void unpack(const struct pager *pager, uint64_t place, struct pager_where *where) {
+    uint32_t bits = units_bits(pager), mask = (1u << bits) - 1;
     *where = (struct pager_where){
-        .segment = (uint32_t)(place >> SEGMENT_SHIFT) & SEGMENT_MASK,
-        .size_units = (uint32_t)(place >> UNITS_BITS) & UNITS_MASK,
-        .at_units = (uint32_t)place & UNITS_MASK,
+        .segment = (uint32_t)(place >> 2 * bits) & SEGMENT_MASK,
+        .size_units = (uint32_t)(place >> bits) & mask,
+        .at_units = (uint32_t)place & mask,
+        .check = (uint16_t)(place >> (2 * bits + SEGMENT_BITS)) & pager_where_check_mask(pager),
     };
 }
 
@@ -34,8 +51,8 @@ static struct pager_where_node *node_at(const struct pager *pager, uint32_t node
     return pager_where_node_at(&pager->disk->places, node);
 }
 
-static void unpack_node(const struct pager_where_node *node, struct pager_where *where) {
-    unpack(node->place, where);
+static void unpack_node(const struct pager *pager, const struct pager_where_node *node, struct pager_where *where) {
+    unpack(pager, node->place, where);
     where->error = node->error;
     where->ancestry_error = node->ancestry_error;
     where->group = node->group;
@@ -50,12 +67,12 @@ bool pager_where_next(const struct pager *pager, uint32_t block, uint32_t *at, s
         return false;
     }
     if (!(place & PLACE_NODES)) {
-        unpack(place, where);
+        unpack(pager, place, where);
         *at = UINT32_MAX;
         return true;
     }
     const struct pager_where_node *node = node_at(pager, *at == 0 ? (uint32_t)place : *at);
-    unpack_node(node, where);
+    unpack_node(pager, node, where);
     *at = node->next ? node->next : UINT32_MAX;
     return true;
 }
@@ -174,7 +191,7 @@ static enum quire_status node_add(struct pager *pager, uint64_t *place, const st
         *place = PLACE_NODES | second;
     }
     *node_at(pager, node) = (struct pager_where_node){
-        .place = pack(where),
+        .place = pack(pager, where),
         .error = where->error,
         .ancestry_error = where->ancestry_error,
         .group = where->group,
@@ -228,19 +245,19 @@ enum quire_status pager_where_put(struct pager *pager, uint32_t block, const str
     struct pager_where old;
     if (*place == 0 && is_plain(where)) { /* nearly all, and all that a restart finds */
         const struct pager_block *b = pager_block_at(pager, block);
-        *place = pack(where);
+        *place = pack(pager, where);
         pager->namespaces[b->ns]->blocks += b->record == PAGER_NO_RECORD;
         count(pager, block, where, true);
         return QUIRE_OK;
     }
     bool replaces = pager_where_find(pager, block, where->group, &old);
     bool was_stored = pager_block_stored(pager, block);
-    assert(where->size_units > 0 && where->size_units <= UNITS_MASK && where->at_units <= UNITS_MASK);
+    assert(where->size_units > 0 && where->at_units + where->size_units < pager->disk->geometry.segment_units);
     if (is_plain(where) && (*place == 0 || (replaces && !(*place & PLACE_NODES)))) {
         if (replaces) {
             count(pager, block, &old, false);
         }
-        *place = pack(where);
+        *place = pack(pager, where);
     } else {
         if (replaces) { /* the node that it frees is the one that it gets */
             take_out(pager, block, &old);

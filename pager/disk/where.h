@@ -1,7 +1,8 @@
 /*
  * Where a block's records lie on disk: eight bytes beside its index entry, which hold segment, place and size of one exact record of group
- * 0, as nearly every block has. What is more than that (other groups, lossy records) hangs in a list of nodes. The books of the log follow
- * every change.
+ * 0, as nearly every block has, and in the bits that are left as much of the sum over its header and directory as fits: so a read knows
+ * a record that another namespace has under the same key, or that lay there before, from the one that was written. What is more than that
+ * (other groups, lossy records) hangs in a list of nodes. The books of the log follow every change.
  */
 #ifndef PAGER_DISK_WHERE_H
 #define PAGER_DISK_WHERE_H
@@ -14,6 +15,7 @@ struct pager_where {
     uint32_t segment, at_units, size_units;
     float error, ancestry_error;
     uint8_t group, rung;
+    uint16_t check; /* the entry's, as far as pager_where_check_mask goes */
 };
 
 struct pager_where_node {
@@ -36,6 +38,10 @@ static inline struct pager_where_node *pager_where_node_at(const struct pager_wh
 uint64_t pager_where_nodes_bytes(const struct pager_where_nodes *places);
 void pager_where_nodes_free(struct pager_where_nodes *places);
 
+/*
+ * Which bits of a sum a place has room for: up to 16, at least 5, by the geometry alone; 11 with segments of 64 MiB in units of 4 KiB.
+ */
+uint16_t pager_where_check_mask(const struct pager *pager);
 /* Without a disk no block has any of these. */
 bool pager_where_any(const struct pager *pager, uint32_t block);
 uint32_t pager_where_groups(const struct pager *pager, uint32_t block);

@@ -25,6 +25,7 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         .ancestry_error = entry->ancestry_error,
         .group = entry->group,
         .rung = entry->rung,
+        .check = (uint16_t)entry->check,
     };
     if (ok && pager_where_put(pager, record->block, &where) == QUIRE_OK) {
         pager_clean_enter(pager, record, op->told.segment);

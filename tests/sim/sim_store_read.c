@@ -50,6 +50,7 @@ static enum quire_status read_status(struct sim *sim, const struct sim_wish *wis
         .key = &told->key,
         .group = told->group,
         .check = told->check,
+        .check_mask = told->check_mask,
         .rect = told->n_ranges > 0 ? &told->rect : NULL,
     };
     return verify_record(sim_piece_at(sim, &told->pieces[0], &bytes), told->pieces[0].size_bytes, &wanted);

@@ -1,5 +1,6 @@
 /*
- * The rig with a disk that has no bytes: it remembers which entries were written where, says yes at once, or lets the story decide (`held_disk`).
+ * The rig with a disk that has no bytes: it remembers which entries were written where and what records lie there, by their sums, says yes at once, or
+ * lets the story decide (`held_disk`).
  */
 #ifndef PAGER_DISK_RIG_H
 #define PAGER_DISK_RIG_H
@@ -11,6 +12,7 @@
 
 struct rig_segment {
     struct quire_log_entry entries[4096];
+    uint64_t lies[4096]; /* the sum of what lies at each entry's place */
     uint32_t n;
     uint64_t epoch;
     bool sealed;
@@ -28,6 +30,7 @@ struct rig_disk {
     uint32_t n_waiting;
     bool sync_refused_behind; /* syncs are refused where there is something to sync */
     bool wrote;               /* since the last sync */
+    uint64_t sums;            /* given to records: each has another */
     uint32_t reads, writes, syncs, metas;
     uint32_t headers;     /* that were written with a footer */
     uint64_t asked_units; /* to be written, of batches and footers */
@@ -48,8 +51,23 @@ static inline void disk_wrote(struct rig_disk *disk, const struct pager_disk_wis
     cr_assert_eq(segment->epoch, told->epoch);
     for (uint32_t i = 0; i < told->n; i++) {
         cr_assert_lt(segment->n, 4096);
+        if (told->entries[i].kind == QUIRE_LOG_RECORD) {
+            told->entries[i].check = ++disk->sums * 0x9e3779b97f4a7c15ull;
+        }
+        segment->lies[segment->n] = told->entries[i].check;
         segment->entries[segment->n++] = told->entries[i];
     }
+}
+
+/* Is what lies there what the reader knows of it? Of a place that the story made up itself nothing lies anywhere. */
+static inline enum quire_status disk_compare(const struct rig_disk *disk, const struct pager_disk_wish *told) {
+    const struct rig_segment *segment = &disk->segments[told->segment];
+    for (uint32_t i = 0; i < segment->n; i++) {
+        if (segment->entries[i].kind == QUIRE_LOG_RECORD && segment->entries[i].at_units == told->at_units) {
+            return (segment->lies[i] ^ told->check) & told->check_mask ? QUIRE_CORRUPT : QUIRE_OK;
+        }
+    }
+    return QUIRE_OK;
 }
 
 static inline void disk_tell_pins(struct rig_disk *disk, const struct pager_disk_meta *meta) {
@@ -76,7 +94,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         break;
     case PAGER_DISK_READ:
         disk->reads++;
-        status = disk->read_status;
+        status = disk->read_status != QUIRE_OK ? disk->read_status : disk_compare(disk, told);
         break;
     case PAGER_DISK_SEAL:
         status = disk->seal_status;
