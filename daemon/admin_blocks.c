@@ -116,7 +116,9 @@ static const char *admin_advice(const struct pager_block_info *info) {
     case QUIRE_MISS_ORPHAN:
         return "an earlier block of its chain is missing, so no prefix reaches it: store that one, or look the key up by itself";
     case QUIRE_MISS_CORRUPT:
-        return "its bytes failed their checksum and were dropped: check this machine's memory if it happens again";
+        return "its bytes, or those of a block before it, failed their checksum or could not be read, and were dropped: check the drive, "
+               "and this "
+               "machine's memory, if it happens again";
     case QUIRE_MISS_TIMEOUT:
         return "the answer came after the deadline: see lease_us in /metrics";
     case QUIRE_MISS_QUOTA:

@@ -202,7 +202,7 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
  * are out there are still to be completed, whenever that is: what they may read or write of a pool stays untouched until then.
  */
 void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t device);
-/* A scrub found this record damaged: if the index still points there, it is dropped (a copy in memory stays). True: it was. */
+/* A scrub found this record damaged: if the index still points there, that place is forgotten, and a copy in memory is written anew. True: it was. */
 bool pager_disk_damaged(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);
 /* Likewise when the device does not give it. */
 bool pager_disk_unreadable(struct pager *pager, uint64_t now_ns, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry);

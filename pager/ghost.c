@@ -43,9 +43,11 @@ uint64_t pager_key_hash(uint64_t seed, uint32_t serial, const quire_key *key) {
     return hash;
 }
 
-/* The lowest bit is the kind; a fingerprint is never zero. */
+#define KIND 3ull
+
+/* The lowest bits are the kind; a fingerprint is never zero. */
 static uint64_t fingerprint(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
-    return (pager_key_hash(ghosts->seed, serial, key) | 2) & ~1ull;
+    return (pager_key_hash(ghosts->seed, serial, key) | (KIND + 1)) & ~KIND;
 }
 
 static uint64_t *set_of(const struct pager_ghosts *ghosts, uint64_t print) {
@@ -54,7 +56,7 @@ static uint64_t *set_of(const struct pager_ghosts *ghosts, uint64_t print) {
 
 static unsigned way_of(const uint64_t *set, uint64_t print) {
     unsigned way = 0;
-    while (way < WAYS && (set[way] & ~1ull) != print) {
+    while (way < WAYS && (set[way] & ~KIND) != print) {
         way++;
     }
     return way;
@@ -77,5 +79,13 @@ enum pager_ghost_kind pager_ghost_find(const struct pager_ghosts *ghosts, uint32
     }
     uint64_t print = fingerprint(ghosts, serial, key), *set = set_of(ghosts, print);
     unsigned way = way_of(set, print);
-    return way == WAYS ? PAGER_GHOST_NONE : (enum pager_ghost_kind)(set[way] & 1);
+    return way == WAYS ? PAGER_GHOST_NONE : (enum pager_ghost_kind)(set[way] & KIND);
+}
+
+enum quire_miss pager_ghost_miss(const struct pager_ghosts *ghosts, uint32_t serial, const quire_key *key) {
+    static const enum quire_miss misses[] = {[PAGER_GHOST_EVICTED] = QUIRE_MISS_EVICTED,
+                                             [PAGER_GHOST_DELETED] = QUIRE_MISS_DELETED,
+                                             [PAGER_GHOST_CORRUPT] = QUIRE_MISS_CORRUPT,
+                                             [PAGER_GHOST_NONE] = QUIRE_MISS_NEVER_STORED};
+    return misses[pager_ghost_find(ghosts, serial, key)];
 }

@@ -123,11 +123,6 @@ static void add_places(const struct pager *pager, uint32_t block, struct pager_b
     }
 }
 
-static enum quire_miss why_absent(const struct pager *pager, const struct pager_ns *ns, const quire_key *key) {
-    enum pager_ghost_kind ghost = pager_ghost_find(&pager->ghosts, ns->serial, key);
-    return ghost == PAGER_GHOST_EVICTED ? QUIRE_MISS_EVICTED : ghost == PAGER_GHOST_DELETED ? QUIRE_MISS_DELETED : QUIRE_MISS_NEVER_STORED;
-}
-
 static enum quire_miss why(const struct pager *pager, const struct pager_ns *ns, uint32_t number) {
     const struct pager_block *block = pager_block_at(pager, number);
     uint32_t there = pager_block_groups(pager, number);
@@ -137,7 +132,7 @@ static enum quire_miss why(const struct pager *pager, const struct pager_ns *ns,
     if (block->flags & PAGER_BLOCK_BUILDING) {
         return QUIRE_MISS_INCOMPLETE;
     }
-    return there ? QUIRE_MISS_LAYOUT : why_absent(pager, ns, &block->key);
+    return there ? QUIRE_MISS_LAYOUT : pager_ghost_miss(&pager->ghosts, ns->serial, &block->key);
 }
 
 static void describe(const struct pager *pager, const struct pager_ns *ns, uint32_t block, struct pager_block_info *info) {
@@ -176,7 +171,7 @@ enum quire_status pager_block_info(const struct pager *pager, uint64_t now_ns, u
     }
     uint32_t block = pager_index_find(pager->index, ns, key);
     if (block == PAGER_NO_BLOCK) {
-        info->miss = why_absent(pager, n, key);
+        info->miss = pager_ghost_miss(&pager->ghosts, n->serial, key);
     } else {
         describe(pager, n, block, info);
     }

@@ -302,14 +302,7 @@ static enum quire_status grant_each(struct lookup *l) {
 static enum quire_miss absent_reason(const struct lookup *l, uint32_t i) {
     quire_key key;
     memcpy(key.b, l->request->keys + (size_t)i * QUIRE_KEY_BYTES, QUIRE_KEY_BYTES);
-    switch (pager_ghost_find(&l->pager->ghosts, l->ns->serial, &key)) {
-    case PAGER_GHOST_EVICTED:
-        return QUIRE_MISS_EVICTED;
-    case PAGER_GHOST_DELETED:
-        return QUIRE_MISS_DELETED;
-    default:
-        return QUIRE_MISS_NEVER_STORED;
-    }
+    return pager_ghost_miss(&l->pager->ghosts, l->ns->serial, &key);
 }
 
 /* Why key i alone would miss; NONE: it would not. */

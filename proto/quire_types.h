@@ -56,7 +56,7 @@ enum quire_status {
     X(FLOOR, 5, "stored, but less faithful than the caller demands")                                                                       \
     X(LAYOUT, 6, "stored without the layer group that was asked for")                                                                      \
     X(ORPHAN, 7, "stored, but a block before it is missing")                                                                               \
-    X(CORRUPT, 8, "the stored bytes failed their checksum")                                                                                \
+    X(CORRUPT, 8, "the stored bytes failed their checksum, or could not be read")                                                          \
     X(TIMEOUT, 9, "the answer came after the deadline")                                                                                    \
     X(QUOTA, 10, "the session's lease quota is used up")
 

@@ -184,8 +184,10 @@ static enum cli_exit tell_daemon(const struct cli *cli, const Quire__Wire__Verif
     fprintf(cli->out, "%s record%s in %u segment%s verified, %s read\n", records, quire_s(info->records), info->pass_segments,
             quire_s(info->pass_segments), bytes);
     if (damaged > 0) {
-        fprintf(cli->out, "%" PRIu64 " damaged and %" PRIu64 " unreadable: dropped, they are misses from now on\n", info->damaged,
-                info->unreadable);
+        fprintf(cli->out,
+                "%" PRIu64 " damaged and %" PRIu64
+                " unreadable: dropped; what memory has of them is written anew, the rest are misses from now on\n",
+                info->damaged, info->unreadable);
     }
     tell_segments(cli, info);
     if (whole) {

@@ -167,7 +167,7 @@ static void scrub_report(struct scrub *scrub, const struct quire_log_entry *entr
         p->unreadable++;
         p->pass_unreadable++;
     }
-    log_warn("disk_damaged", "disk tier: a record of %u bytes in segment %u at unit %u is %s and was dropped", entry->size_bytes, segment,
+    log_warn("disk_damaged", "disk tier: a record of %u bytes in segment %u at unit %u is %s: its place is given up", entry->size_bytes, segment,
              entry->at_units, verdict == SCRUB_DAMAGED ? "damaged" : "unreadable");
 }
 

@@ -347,7 +347,7 @@ static bool drop_found_bad(struct pager *pager, uint64_t now_ns, uint32_t segmen
         return false;
     }
     ++*counter;
-    pager_disk_forget(pager, block, entry->group);
+    pager_disk_rotten(pager, block, entry->group);
     return true;
 }
 

@@ -401,13 +401,25 @@ static uint32_t next_upwards(const struct pager *pager, const struct pager_block
                                                                                                                  : PAGER_NO_BLOCK;
 }
 
+/* Why it goes: for want of room, unless what its chain continued was lost to damage. */
+static enum pager_ghost_kind why_orphaned(const struct pager *pager, uint32_t block) {
+    const struct pager_block *b = pager_block_at(pager, block), *parent;
+    for (uint32_t next; (next = next_upwards(pager, b)) != PAGER_NO_BLOCK;) {
+        b = pager_block_at(pager, next);
+    }
+    parent = b->parent == PAGER_NO_BLOCK ? NULL : pager_block_at(pager, b->parent);
+    bool rotten = parent && pager_ghost_find(&pager->ghosts, pager->namespaces[b->ns]->serial, &parent->key) == PAGER_GHOST_CORRUPT;
+    return rotten ? PAGER_GHOST_CORRUPT : PAGER_GHOST_EVICTED;
+}
+
 /* From the block up to the one whose parent is gone. */
 static void drop_upwards(struct pager *pager, uint32_t block) {
+    enum pager_ghost_kind why = why_orphaned(pager, block);
     uint64_t bytes;
     for (uint32_t next; block != PAGER_NO_BLOCK; block = next) {
         next = next_upwards(pager, pager_block_at(pager, block));
         pager->disk->counters.disk_orphans++;
-        pager_block_drop(pager, block, PAGER_GHOST_EVICTED, &bytes);
+        pager_block_drop(pager, block, why, &bytes);
     }
 }
 

@@ -425,8 +425,10 @@ void pager_read_stuck(struct pager *pager, struct pager_op *op);
 /* How long until the block's record at `where` would be there, behind ahead_bytes[device] that are asked for before it; which it adds to. */
 uint64_t pager_read_estimate(const struct pager *pager, const struct pager_domain *domain, uint32_t block, const struct pager_where *where,
                              uint64_t *ahead_bytes);
-/* A record that is only on disk is lost: unreadable, damaged, or its segment goes. */
+/* A record's place on disk goes: its segment is emptied, or went with its device, and then a copy in memory is to be written elsewhere. */
 void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group);
+/* What lies there is damaged, or cannot be read: likewise. */
+void pager_disk_rotten(struct pager *pager, uint32_t block, uint32_t group);
 
 /* ---- load.c --------------------------------------------------------------------------------------------------------------- */
 void pager_load_landed(struct pager *pager, struct pager_op *op, enum quire_status status, uint32_t slot);

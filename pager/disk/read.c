@@ -315,31 +315,44 @@ static void soil(struct pager *pager, struct pager_domain *domain, uint32_t slot
     pager_dirty_enter(pager, domain, slot);
 }
 
-void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
+/* What is to be told of a block of which nothing is left. */
+static enum pager_ghost_kind ghost_of(const struct pager *pager, const struct pager_block *block, bool rotten) {
+    return pager->namespaces[block->ns]->deleted ? PAGER_GHOST_NONE : rotten ? PAGER_GHOST_CORRUPT : PAGER_GHOST_EVICTED;
+}
+
+/* `rotten`: its place was not given up, it is lost. A good copy in memory is the only one now, and is written again. */
+static void forget(struct pager *pager, uint32_t block, uint32_t group, bool rotten) {
     struct pager_block *b = pager_block_at(pager, block);
     struct pager_domain *domain = pager_domain_of(pager, b);
     uint32_t slot = pager_record_find(domain, b, group);
-    bool stranded = slot != PAGER_NO_RECORD && pager_is_stranded(pager, &domain->records[slot]);
+    bool only = rotten && slot != PAGER_NO_RECORD && (domain->records[slot].flags & PAGER_RECORD_CLEAN);
     if (slot != PAGER_NO_RECORD && pager_record_has_bytes(&domain->records[slot])) {
         pager_clean_leave(pager, &domain->records[slot]);
     } else if (slot != PAGER_NO_RECORD) {
         pager_record_step(pager, domain, slot, PAGER_HAPPENS_DROP);
     }
     pager_where_drop(pager, block, group);
-    if (stranded) {
+    if (only) {
         soil(pager, domain, slot);
     }
     if (pager_block_stored(pager, block)) {
         pager_block_file(pager, block);
     } else {
-        struct pager_ns *ns = pager->namespaces[b->ns];
-        pager_ghost_add(&pager->ghosts, ns->serial, &b->key, ns->deleted ? PAGER_GHOST_NONE : PAGER_GHOST_EVICTED);
+        pager_ghost_add(&pager->ghosts, pager->namespaces[b->ns]->serial, &b->key, ghost_of(pager, b, rotten));
         if (b->pins > 0) {
             pager_pin_left(pager, block);
         }
         pager_block_settle(pager, block);
     }
 }
+
+void pager_disk_forget(struct pager *pager, uint32_t block, uint32_t group) {
+    struct pager_where where;
+    bool found = pager_where_find(pager, block, (uint8_t)group, &where);
+    forget(pager, block, group, found && pager_log_segment(pager->disk->log, where.segment)->state == PAGER_SEGMENT_LOST);
+}
+
+void pager_disk_rotten(struct pager *pager, uint32_t block, uint32_t group) { forget(pager, block, group, true); }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
 static void extent_give(struct pager_domain *domain, struct pager_record *record) {
@@ -359,7 +372,7 @@ static void lost(struct pager *pager, const struct pager_op *op, enum quire_stat
     pager->disk->counters.disk_read_errors += status == QUIRE_SYSTEM;
     if (block != PAGER_NO_BLOCK && pager_where_find(pager, block, record->group, &where) && where.segment == op->told.segment &&
         where.at_units == op->told.at_units) {
-        pager_disk_forget(pager, block, record->group);
+        pager_disk_rotten(pager, block, record->group);
     }
 }
 
@@ -436,10 +449,12 @@ static void failed(struct pager *pager, struct pager_op *op, enum quire_status s
     uint32_t block = record->block, group = record->group;
     pager->disk->emptying.put_off |= op->read.rewrites && op->asked && !is_final(status);
     pager_record_step(pager, domain, op->read.slot, PAGER_HAPPENS_UNLOAD);
-    if ((op->asked && is_final(status)) || status == QUIRE_MISS) {
+    if (status == QUIRE_MISS) {
+        pager_disk_forget(pager, block, group);
+    } else if (op->asked && is_final(status)) {
         pager->disk->counters.disk_corrupt += status == QUIRE_CORRUPT;
         pager->disk->counters.disk_read_errors += status == QUIRE_SYSTEM;
-        pager_disk_forget(pager, block, group);
+        pager_disk_rotten(pager, block, group);
     }
 }
 
