@@ -118,7 +118,9 @@ static void durable_begin(struct durable_wait *wait) {
         slot++;
     }
     assert(slot < DURABLE_MAX_WAITS); /* durable_has_room was asked */
-    enum quire_status status = pager_durable(core->pager, core->now_ns, slot);
+    bool pins = wait->verb == QUIRE_WIRE_PIN || wait->verb == QUIRE_WIRE_UNPIN;
+    enum quire_status status =
+        pins ? pager_durable(core->pager, core->now_ns, slot) : pager_durable_deletions(core->pager, core->now_ns, slot);
     if (status != QUIRE_PENDING) {
         durable_answer(wait, status);
         free(wait);

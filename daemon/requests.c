@@ -2,6 +2,7 @@
 #include "daemon/core_internal.h"
 
 #include "pager/disk.h"
+#include "proto/base/units.h"
 #include "proto/layout.h"
 #include "proto/status.h"
 
@@ -324,15 +325,34 @@ static void request_keys_too_early(const struct core *core, uint8_t *statuses, u
     }
 }
 
+static char *request_later(struct core *core, uint32_t *wait_ms) {
+    uint64_t again_ns = pager_keys_again_ns(core->pager);
+    *wait_ms = (uint32_t)quire_min_u64((again_ns - quire_min_u64(again_ns, core->now_ns)) / QUIRE_NS_PER_MS + 1, UINT32_MAX);
+    return arena_zalloc(&core->arena, REQUEST_TEXT_BYTES, 1);
+}
+
+/* Why nothing was pinned or unpinned, and what to do. */
+static const char *request_pin_later(const struct session *session, uint32_t n_keys, uint32_t *wait_ms) {
+    char *text = request_later(session->core, wait_ms);
+    if (text == NULL) {
+        return NULL;
+    }
+    snprintf(text, REQUEST_TEXT_BYTES,
+             "the disk writes that metadata may use are used up: nothing was pinned or unpinned, try again in %u ms", *wait_ms);
+    log_warn("disk_pins_refused",
+             "session %llu: %u block%s: %s. write_budget_bytes_per_s and drive_writes_per_day bound what metadata may write, and each "
+             "write tells of all pins",
+             (unsigned long long)session->id, n_keys, quire_s(n_keys), text);
+    return text;
+}
+
 /* Why nothing was deleted, and what to do. */
 static const char *request_delete_later(const struct session *session, uint32_t n_keys, uint32_t *wait_ms) {
     struct core *core = session->core;
-    uint64_t again_ns = pager_delete_again_ns(core->pager);
-    if (again_ns == 0) {
+    if (pager_keys_again_ns(core->pager) == 0) {
         return "too many deletions wait to be written to disk: nothing was deleted, try again";
     }
-    *wait_ms = (uint32_t)quire_min_u64((again_ns - quire_min_u64(again_ns, core->now_ns)) / QUIRE_NS_PER_MS + 1, UINT32_MAX);
-    char *text = arena_zalloc(&core->arena, REQUEST_TEXT_BYTES, 1);
+    char *text = request_later(core, wait_ms);
     if (text == NULL) {
         return NULL;
     }
@@ -363,8 +383,9 @@ static enum session_verdict request_keys(struct session *session, const struct q
                             statuses);
     }
     uint32_t wait_ms = DURABLE_RETRY_MS;
-    if (status == QUIRE_RETRY && text == NULL && keys->verb == QUIRE_WIRE_DELETE) {
-        text = request_delete_later(session, n_keys, &wait_ms);
+    if (status == QUIRE_RETRY && text == NULL) {
+        text = keys->verb == QUIRE_WIRE_DELETE ? request_delete_later(session, n_keys, &wait_ms)
+                                               : request_pin_later(session, n_keys, &wait_ms);
     }
     if (status == QUIRE_OK && keys->verb != QUIRE_WIRE_TOUCH) {
         request_keys_too_early(core, statuses, n_keys);

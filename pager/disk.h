@@ -29,7 +29,8 @@
     X(read_ahead_bytes, uint64_t, 67108864, "read ahead of a reader that will fetch, over all sessions; shared by the files")              \
     X(write_budget_bytes_per_s, uint64_t, 0,                                                                                               \
       "bytes a second that may be written to disk, all that the log takes; deletions get an eighth\n"                                      \
-      "at most, one session a quarter of that. 0: as many as there are")                                                                   \
+      "at most, one session a quarter of that; pins and namespaces, as metadata, another eighth.\n"                                        \
+      "0: as many as there are")                                                                                                           \
     X(drive_writes_per_day, double, 0,                                                                                                     \
       "times a day that the disk's capacity may be written, all that the log takes, deletions as above;\n"                                 \
       "0: as often as asked")                                                                                                              \
@@ -67,6 +68,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_pins_dropped, "pins that ended because their block was not on disk when the daemon started")                                    \
     X(disk_tombstones, "deletions written to disk")                                                                                        \
     X(disk_deletions_refused, "requests to delete that were refused: no write budget is left for them now")                                \
+    X(disk_pins_refused, "requests to pin or unpin that were refused: no write budget is left for metadata now")                           \
     X(disk_restored, "records found at start")                                                                                             \
     X(disk_unrestored, "entries passed over at start: there was no memory for the deletions that may concern them")
 
@@ -94,8 +96,10 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
                                     uint64_t first_sequence);
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options);
 bool pager_has_disk(const struct pager *pager);
-/* The daemon writes so much beside what wishes say: metadata, superblocks. It is counted, and is of the budget, like all else. */
+/* The daemon writes so much beside what wishes say: superblocks, a snapshot. It is counted, and is of the budget, like all else. */
 void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes);
+/* Likewise, of a META wish: this is what the next one waits for. */
+void pager_disk_meta_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes);
 
 /* ---- wishes (enum pager_event_type in pager.h: PAGER_DISK_WRITE …) ------------------------------------------------------------- */
 struct pager_disk_piece { /* a record in a pool */
@@ -187,14 +191,17 @@ enum quire_status pager_load_result(struct pager *pager, uint64_t ticket, struct
 /* ---- deletions that last -------------------------------------------------------------------------------------------------- */
 /*
  * A deletion of what the log certainly does not hold writes nothing. Any other is of the write budget: pager_keys gives RETRY when there is nothing
- * left for it now. Then this tells when it may be tried again; 0: it was refused because too many wait to be written.
+ * left for it now. Then this tells when it may be tried again; 0: it was refused because too many wait to be written. Pins and their end are told by
+ * metadata, which has a part of the budget, too: what would wait for it for long is refused likewise.
  */
-uint64_t pager_delete_again_ns(const struct pager *pager);
+uint64_t pager_keys_again_ns(const struct pager *pager);
 /*
  * OK: every deletion, pin and namespace so far is as durable as it will be. PENDING: PAGER_DURABLE with `cookie` follows, exactly one; its
  * status is SYSTEM when the disk would not take it. RETRY: too many wait.
  */
 enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie);
+/* The same of deletions alone, of blocks and of namespaces: they do not wait until metadata that tells of pins may be written. */
+enum quire_status pager_durable_deletions(struct pager *pager, uint64_t now_ns, uint64_t cookie);
 
 /* ---- devices, scrub ------------------------------------------------------------------------------------------------------- */
 /*

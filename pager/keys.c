@@ -93,6 +93,8 @@ enum quire_status pager_keys(struct pager *pager, uint64_t now_ns, uint64_t sess
     }
     if (verb == QUIRE_WIRE_DELETE) {
         QUIRE_FORWARD(pager_may_bury(pager, s, n, keys, n_keys));
+    } else if (verb == QUIRE_WIRE_PIN || verb == QUIRE_WIRE_UNPIN) {
+        QUIRE_FORWARD(pager_may_tell_pins(pager));
     }
     for (uint32_t i = 0; i < n_keys; i++) {
         quire_key key;

@@ -297,7 +297,7 @@ enum quire_status pager_ns_delete(struct pager *pager, const char *name, uint64_
     *blocks = ns->blocks;
     pager->counters.deleted_blocks += ns->blocks;
     ns->deleted = true;
-    pager_meta_changed(pager);
+    pager_meta_urgent(pager);
     if (ns->pins_waiting > 0) {
         pager_pins_expect(pager); /* they have no block that takes them along */
     }

@@ -145,7 +145,7 @@ enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, c
     if (!disk) {
         return QUIRE_OK;
     }
-    disk->bury_ns = 0;
+    disk->keys_again_ns = 0;
     if (disk->n_tombstones + n_keys > PAGER_DISK_MAX_TOMBSTONES) { /* doubt may come up on the way: there is room for all of them */
         return QUIRE_RETRY;
     }
@@ -157,7 +157,7 @@ enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, c
                       PAGER_DOUBTFUL_BURIALS_PER_S / PAGER_SESSION_BURIALS_SHARE, pager->now_ns);
     uint64_t at_ns = may_spend_ns(pager, s, doubtful > 0);
     if (at_ns > pager->now_ns) {
-        disk->bury_ns = at_ns;
+        disk->keys_again_ns = at_ns;
         disk->counters.disk_deletions_refused++;
         return QUIRE_RETRY;
     }
@@ -166,7 +166,37 @@ enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, c
     return QUIRE_OK;
 }
 
-uint64_t pager_delete_again_ns(const struct pager *pager) { return pager->disk ? pager->disk->bury_ns : 0; }
+uint64_t pager_keys_again_ns(const struct pager *pager) { return pager->disk ? pager->disk->keys_again_ns : 0; }
+
+/* ---- what metadata may take ------------------------------------------------------------------------------------------------ */
+void pager_meta_budget_set(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    pager_budget_set(&disk->meta_budget, part(disk->budget.bytes_per_s, PAGER_META_SHARE),
+                     part(disk->budget.bytes_per_day, PAGER_META_SHARE), pager->now_ns);
+}
+
+void pager_disk_meta_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
+    pager_disk_wrote(pager, now_ns, bytes);
+    pager_budget_spend(&pager->disk->meta_budget, bytes, pager->now_ns);
+}
+
+/* When metadata may be written, if there is anything to tell. A stop, and what a deletion counts on, do not wait for budget. */
+uint64_t pager_meta_due_ns(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    bool urgent = disk->flushing || disk->meta_durable < disk->meta_urgent;
+    return urgent ? disk->meta_again_ns : quire_max_u64(disk->meta_again_ns, pager_budget_next_ns(&disk->meta_budget, pager->now_ns));
+}
+
+enum quire_status pager_may_tell_pins(struct pager *pager) {
+    struct pager_disk *disk = pager->disk;
+    if (!disk) {
+        return QUIRE_OK;
+    }
+    uint64_t next_ns = pager_budget_next_ns(&disk->meta_budget, pager->now_ns);
+    disk->keys_again_ns = next_ns > pager->now_ns + PAGER_META_WAIT_NS ? next_ns - PAGER_META_WAIT_NS : 0;
+    disk->counters.disk_pins_refused += disk->keys_again_ns > 0;
+    return disk->keys_again_ns > 0 ? QUIRE_RETRY : QUIRE_OK;
+}
 
 /* ---- barriers ------------------------------------------------------------------------------------------------------------- */
 static void barrier_end(struct pager *pager, struct pager_barrier **link, enum quire_status status) {
@@ -196,16 +226,18 @@ static void barriers_look(struct pager *pager, bool burying_failed, bool meta_fa
     }
 }
 
-static bool is_durable(const struct pager_disk *disk) {
-    return disk->buried == disk->buried_wanted && disk->meta_durable == disk->meta_wanted;
+static bool is_durable(const struct pager_disk *disk, uint64_t meta_generation) {
+    return disk->buried == disk->buried_wanted && disk->meta_durable >= meta_generation;
 }
 
-bool pager_disk_is_settled(const struct pager *pager) { return !pager->disk || (is_durable(pager->disk) && pager->disk->n_late == 0); }
+bool pager_disk_is_settled(const struct pager *pager) {
+    const struct pager_disk *disk = pager->disk;
+    return !disk || (is_durable(disk, disk->meta_wanted) && disk->n_late == 0);
+}
 
-enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie) {
+static enum quire_status wait_for(struct pager *pager, uint64_t meta_generation, uint64_t cookie) {
     struct pager_disk *disk = pager->disk;
-    pager_clock(pager, now_ns);
-    if (!disk || is_durable(disk)) {
+    if (!disk || is_durable(disk, meta_generation)) {
         return QUIRE_OK;
     }
     if (disk->n_barriers == PAGER_DISK_MAX_BARRIERS) {
@@ -217,11 +249,21 @@ enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t c
     }
     barrier->cookie = cookie;
     barrier->buried = disk->buried_wanted;
-    barrier->meta_generation = disk->meta_wanted;
+    barrier->meta_generation = meta_generation;
     *(disk->last_barrier ? &disk->last_barrier->next : &disk->first_barrier) = barrier;
     disk->last_barrier = barrier;
     disk->n_barriers++;
     return QUIRE_PENDING;
+}
+
+enum quire_status pager_durable(struct pager *pager, uint64_t now_ns, uint64_t cookie) {
+    pager_clock(pager, now_ns);
+    return wait_for(pager, pager->disk ? pager->disk->meta_wanted : 0, cookie);
+}
+
+enum quire_status pager_durable_deletions(struct pager *pager, uint64_t now_ns, uint64_t cookie) {
+    pager_clock(pager, now_ns);
+    return wait_for(pager, pager->disk ? pager->disk->meta_urgent : 0, cookie);
 }
 
 void pager_barriers_wait_for_meta(struct pager *pager) {
@@ -275,9 +317,16 @@ void pager_meta_changed(struct pager *pager) {
     }
 }
 
+void pager_meta_urgent(struct pager *pager) {
+    pager_meta_changed(pager);
+    if (pager->disk) {
+        pager->disk->meta_urgent = pager->disk->meta_wanted;
+    }
+}
+
 void pager_meta_pump(struct pager *pager) {
     struct pager_disk *disk = pager->disk;
-    if (disk->meta_flying || disk->meta_durable == disk->meta_wanted || disk->meta_again_ns > pager->now_ns) {
+    if (disk->meta_flying || disk->meta_durable == disk->meta_wanted || pager_meta_due_ns(pager) > pager->now_ns) {
         return;
     }
     struct pager_op *op = pager_op_new(pager, PAGER_OP_META);

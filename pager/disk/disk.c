@@ -31,6 +31,7 @@ static void budget(struct pager *pager) {
     uint64_t a_day = (uint64_t)(disk->options.drive_writes_per_day * (double)stats.capacity_bytes);
     pager_budget_set(&disk->budget, disk->options.write_budget_bytes_per_s, a_day, pager->now_ns);
     pager_burials_set(&disk->burials, &disk->budget, PAGER_BURIALS_SHARE, PAGER_DOUBTFUL_BURIALS_PER_S, pager->now_ns);
+    pager_meta_budget_set(pager);
 }
 
 void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
@@ -71,7 +72,7 @@ enum quire_status pager_disk_create(struct pager *pager, const struct pager_log_
     disk->emptying.segment = PAGER_NO_SEGMENT;
     disk->restoring = true;
     pager_remains_init(pager);
-    disk->meta_wanted = 1; /* what there is already */
+    disk->meta_wanted = disk->meta_urgent = 1; /* what there is already */
     pager_table_init(&disk->ops, PAGER_DISK_MAX_OPS);
     pager_table_init(&disk->loads, PAGER_DISK_MAX_LOADS);
     enum quire_status status = init(pager, shape);
@@ -269,7 +270,7 @@ uint64_t pager_disk_deadline(const struct pager *pager) {
         next_ns = quire_min_u64(next_ns, pager_silent_ns(pager, d));
     }
     if (disk->meta_wanted != disk->meta_durable && !disk->meta_flying) {
-        next_ns = quire_min_u64(next_ns, disk->meta_again_ns);
+        next_ns = quire_min_u64(next_ns, pager_meta_due_ns(pager));
     }
     if (disk->restoring) {
         return next_ns;
@@ -329,7 +330,7 @@ void pager_disk_device_lost(struct pager *pager, uint64_t now_ns, uint32_t devic
     }
     let_hang(pager, device);
     pager_review_expect(pager);
-    pager_meta_changed(pager); /* it tells which devices are trusted */
+    pager_meta_urgent(pager); /* it tells which devices are trusted */
     pager_barriers_wait_for_meta(pager);
     pager_orphans_expect(pager);
 }

@@ -50,6 +50,12 @@
 #define PAGER_DOUBTFUL_BURIALS_PER_S (1ull << 20)
 /* They are buried while there is as much left as comes in this time, a quarter of what can be: what is left is for what was stored. */
 #define PAGER_DOUBTFUL_BURIALS_LEAVE_S 0.5
+/*
+ * Metadata is written whole, however little has changed, so it may use this part of the write budget, and what changes meanwhile is told by the next write.
+ * Whoever would wait for that longer than this is refused, and told when to come again; so long before it is written whoever comes waits, so nobody is left out.
+ */
+#define PAGER_META_SHARE 8u
+#define PAGER_META_WAIT_NS QUIRE_NS_PER_S
 #define PAGER_DISK_HINTS 1024u
 /* Entries of a segment that is emptied, slots of a review, of one call. */
 #define PAGER_DISK_STEP 1024u
@@ -211,9 +217,10 @@ struct pager_disk {
     uint64_t n_opened;
     uint32_t n_devices, reserve;
     struct pager_disk_device devices[QUIRE_LOG_MAX_FILES];
-    struct pager_budget budget;   /* of all that is written */
-    struct pager_burials burials; /* tombstones' part of it */
-    uint64_t bury_ns;             /* when the last deletion that was refused for want of that may be tried again; 0: it was not */
+    struct pager_budget budget;      /* of all that is written */
+    struct pager_burials burials;    /* tombstones' part of it */
+    struct pager_budget meta_budget; /* metadata's */
+    uint64_t keys_again_ns; /* when the deletion or the pin that was refused last for want of theirs may be tried again; 0: it was not */
     struct pager_where_nodes places;
     struct pager_disk_counters counters;
     struct pager_table ops, loads;
@@ -246,6 +253,7 @@ struct pager_disk {
     struct pager_late *late;        /* to be written anew, when there is room among the others */
     uint64_t n_late, late_up_to;    /* so many; the number of the last that found room */
     uint64_t meta_wanted, meta_durable;
+    uint64_t meta_urgent;         /* up to this one it does not wait for budget */
     uint32_t meta_serial;         /* namespaces up to this serial are in the durable metadata */
     bool meta_flying, meta_fails; /* under way; the last one failed */
     uint64_t meta_again_ns;
@@ -379,7 +387,12 @@ enum quire_status pager_may_bury(struct pager *pager, struct pager_session *s, c
                                  uint32_t n_keys);
 void pager_burials_set(struct pager_burials *burials, const struct pager_budget *of, uint32_t share, uint64_t doubtful_per_s,
                        uint64_t now_ns);
+void pager_meta_budget_set(struct pager *pager);
+uint64_t pager_meta_due_ns(const struct pager *pager);
+/* RETRY: not for long, for want of budget. */
+enum quire_status pager_may_tell_pins(struct pager *pager);
 void pager_meta_changed(struct pager *pager);
+void pager_meta_urgent(struct pager *pager); /* in a way that deletions count on */
 void pager_meta_pump(struct pager *pager);
 void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_buried(struct pager *pager, enum quire_status status); /* every device has those that were on their way; or there is none */

@@ -119,7 +119,7 @@ enum quire_status pager_kept_delete(struct pager *pager, const char *name) {
     pager_charter_free(&meta->kept[found]);
     meta->n_kept--;
     memmove(&meta->kept[found], &meta->kept[found + 1], (meta->n_kept - found) * sizeof(*meta->kept));
-    pager_meta_changed(pager);
+    pager_meta_urgent(pager);
     pager_pins_expect(pager);
     return QUIRE_OK;
 }

@@ -77,7 +77,7 @@ static void note_counters(struct sim *sim) {
     sim->counts->emptied += stats.counters->disk_emptied;
     sim->counts->rewritten += stats.counters->disk_rewritten_bytes > 0;
     sim->counts->tombstones += stats.counters->disk_tombstones;
-    sim->counts->refused += stats.counters->disk_deletions_refused;
+    sim->counts->refused += stats.counters->disk_deletions_refused + stats.counters->disk_pins_refused;
     sim->counts->declined += stats.counters->disk_declined;
     sim->counts->orphans += stats.counters->disk_orphans;
 }

@@ -43,7 +43,7 @@ static void flood(uint64_t bytes_per_s, uint64_t most_per_s) {
     uint32_t refused = 0, key = 1000;
     for (uint32_t ms = 0; ms < 8000; ms += 10) {
         if (delete_some(rig, rig->session, key, MANY) != QUIRE_OK) {
-            cr_assert_gt(pager_delete_again_ns(rig->pager), rig->now_ns);
+            cr_assert_gt(pager_keys_again_ns(rig->pager), rig->now_ns);
             refused++;
         }
         key += MANY;
@@ -101,10 +101,10 @@ Test(disk_budget, refused_and_done_later) {
     while (delete_some(rig, rig->session, key, 1) == QUIRE_OK) {
         cr_assert_leq(++key, 100, "nothing is refused");
     }
-    uint64_t again_ns = pager_delete_again_ns(rig->pager);
+    uint64_t again_ns = pager_keys_again_ns(rig->pager);
     cr_assert_eq(rig_info(rig, key).n_records, 1);
     cr_assert_eq(delete_some(rig, rig->session, 1000, MANY), QUIRE_OK, "they are not on disk");
-    cr_assert_eq(pager_delete_again_ns(rig->pager), 0);
+    cr_assert_eq(pager_keys_again_ns(rig->pager), 0);
     cr_assert_eq(delete_some(rig, another_session(rig), 100, 1), QUIRE_OK);
     cr_assert(again_ns > rig->now_ns && again_ns < rig->now_ns + 10 * QUIRE_NS_PER_S);
     rig->now_ns = again_ns;
@@ -209,5 +209,101 @@ Test(disk_budget, every_byte_counts) {
     uint64_t before = written(rig);
     pager_disk_wrote(rig->pager, rig->now_ns, 12345);
     cr_assert_eq(written(rig), before + 12345);
+    disk_rig_free(rig);
+}
+
+/* ---- metadata ------------------------------------------------------------------------------------------------------------- */
+#define META (32 * KIB) /* as if thousands of blocks were pinned */
+
+static enum quire_status pin_or_not(struct rig *rig, enum quire_wire_keys_verb verb) {
+    quire_key key = rig_key(1);
+    uint8_t status = QUIRE_OK;
+    enum quire_status whole = pager_keys(rig->pager, rig->now_ns, rig->session, rig->ns, verb, key.b, 1, &status);
+    cr_assert_eq(status, QUIRE_OK);
+    rig_pump(rig);
+    return whole;
+}
+
+static void pin_until_refused(struct rig *rig) {
+    for (uint32_t i = 0; i < 100; i++) {
+        if (pin_or_not(rig, QUIRE_WIRE_PIN) == QUIRE_RETRY) {
+            return;
+        }
+    }
+    cr_assert_fail("nothing is refused");
+}
+
+/* One client pins and unpins one block as fast as it can, and each time all metadata has to be written. */
+static struct rig *toggling(uint32_t *toggled, uint32_t *refused, uint32_t seconds) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 60, 512);
+    disk_put(rig, 1, 1);
+    disk_of(rig)->meta_bytes = META;
+    set_budget(rig, 64 * KIB);
+    for (uint32_t ms = 0; ms < seconds * 1000; ms += 10) {
+        bool ok = pin_or_not(rig, *toggled % 2 ? QUIRE_WIRE_UNPIN : QUIRE_WIRE_PIN) == QUIRE_OK;
+        *toggled += ok;
+        *refused += !ok;
+        cr_assert(ok || pager_keys_again_ns(rig->pager) > rig->now_ns);
+        rig_pass(rig, 10);
+    }
+    return rig;
+}
+
+/* It makes the disk write no more than metadata's part of the budget, and is told when to come again. */
+Test(disk_budget, flood_of_pins) {
+    uint32_t toggled = 0, refused = 0;
+    struct rig *rig = toggling(&toggled, &refused, 40);
+    cr_assert_leq(disk_of(rig)->metas, 1 + 2 + 40 * 64 * KIB / 8 / META, "%u times", disk_of(rig)->metas);
+    cr_assert_geq(disk_of(rig)->metas, 40 * 64 * KIB / 8 / META / 2, "%u times", disk_of(rig)->metas);
+    cr_assert_gt(refused, 0);
+    cr_assert_eq(disk_stats(rig).counters->disk_pins_refused, refused);
+    disk_rig_free(rig);
+}
+
+/* What others store is written all the while. */
+Test(disk_budget, records_go_on_when_pins_do) {
+    uint32_t toggled = 0, refused = 0;
+    struct rig *rig = toggling(&toggled, &refused, 40);
+    disk_put(rig, 2, 10);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0, "so much is owed that %lu records wait", (unsigned long)disk_stats(rig).dirty_records);
+    disk_rig_free(rig);
+}
+
+/* Who comes when it was told to waits a second, and its pin is durable; so is everybody's who came in that second, by one write. */
+Test(disk_budget, pinned_later) {
+    uint32_t toggled = 0, refused = 0;
+    struct rig *rig = toggling(&toggled, &refused, 10);
+    pin_until_refused(rig);
+    rig->now_ns = pager_keys_again_ns(rig->pager);
+    uint32_t before = disk_of(rig)->metas;
+    for (uint32_t i = 0; i < 10; i++) {
+        cr_assert_eq(pin_or_not(rig, QUIRE_WIRE_PIN), QUIRE_OK);
+        cr_assert_eq(pager_durable(rig->pager, rig->now_ns, 5), QUIRE_PENDING);
+    }
+    disk_of(rig)->durable_cookie = 0;
+    rig_pass(rig, 1100);
+    cr_assert_eq(disk_of(rig)->durable_cookie, 5);
+    cr_assert_eq(disk_of(rig)->durable_status, QUIRE_OK);
+    cr_assert_eq(disk_of(rig)->metas, before + 1);
+    disk_rig_free(rig);
+}
+
+/* A deletion is durable as soon as its tombstone is, and a stop waits for nothing. */
+Test(disk_budget, deletions_and_a_stop_do_not_wait_for_pins) {
+    uint32_t toggled = 0, refused = 0;
+    struct rig *rig = toggling(&toggled, &refused, 10);
+    disk_put(rig, 2, 1);
+    pin_until_refused(rig);
+    rig->now_ns = pager_keys_again_ns(rig->pager);
+    cr_assert_eq(pin_or_not(rig, QUIRE_WIRE_PIN), QUIRE_OK);
+    cr_assert_not(pager_disk_is_settled(rig->pager), "nothing waits to be told");
+    cr_assert_eq(delete_some(rig, rig->session, 2, 1), QUIRE_OK);
+    cr_assert_eq(pager_durable_deletions(rig->pager, rig->now_ns, 5), QUIRE_OK);
+    pager_disk_flush(rig->pager, rig->now_ns);
+    rig_pump(rig);
+    cr_assert(disk_of(rig)->flushed);
+    cr_assert(pager_disk_is_settled(rig->pager));
     disk_rig_free(rig);
 }

@@ -34,6 +34,7 @@ struct rig_disk {
     uint32_t reads, writes, syncs, metas;
     uint32_t headers;     /* that were written with a footer */
     uint64_t asked_units; /* to be written, of batches and footers */
+    uint64_t meta_bytes;  /* of each metadata */
     uint64_t durable_cookie, load_ticket, load_cookie;
     enum quire_status durable_status, load_status;
     bool flushed;
@@ -110,6 +111,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
     case PAGER_DISK_META:
         disk->metas++;
         status = disk->meta_status;
+        pager_disk_meta_wrote(rig->pager, rig->now_ns, disk->meta_bytes);
         if (status == QUIRE_OK) {
             status = pager_disk_meta(rig->pager, event->ticket, &meta);
             disk->n_items = meta.n_items;
