@@ -46,7 +46,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
 
 #define PAGER_DISK_COUNTERS(X)                                                                                                             \
     X(disk_writes, "batches written to disk")                                                                                              \
-    X(disk_written_bytes, "bytes written to disk: all that the log takes, metadata and superblocks too")                                   \
+    X(disk_written_bytes, "bytes written to disk: all that the log took, metadata and superblocks too; not what failed")                   \
     X(disk_admitted_bytes, "record bytes written to disk for the first time")                                                              \
     X(disk_rewritten_bytes, "record bytes written again when their segment was emptied")                                                   \
     X(disk_declined, "records that were not written to disk: budget, or too large for a segment")                                          \
@@ -98,8 +98,8 @@ void pager_disk_set_options(struct pager *pager, const struct pager_disk_options
 bool pager_has_disk(const struct pager *pager);
 /* The daemon writes so much beside what wishes say: superblocks, a snapshot. It is counted, and is of the budget, like all else. */
 void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes);
-/* Likewise, of a META wish: this is what the next one waits for. */
-void pager_disk_meta_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes);
+/* The META wish under way is about to write so much: it is of the budget now, and is counted when the wish ends well. */
+void pager_disk_meta_writes(struct pager *pager, uint64_t now_ns, uint64_t bytes);
 
 /* ---- wishes (enum pager_event_type in pager.h: PAGER_DISK_WRITE …) ------------------------------------------------------------- */
 struct pager_disk_piece { /* a record in a pool */
@@ -277,8 +277,9 @@ uint32_t pager_disk_openings(const struct pager *pager, uint32_t *idle_ticks, ui
 struct pager_disk_stats {
     struct pager_log_stats log;
     uint64_t dirty_bytes, dirty_records, writing_bytes, reading_bytes;
-    uint64_t where_bytes;  /* memory for places beyond the index's own */
-    double estimate_error; /* of loads, from LOAD until all is there: |estimated − taken| ÷ taken, at most 8, smoothed */
+    uint64_t charged_bytes; /* to the write budget: all writes that were asked for, whatever became of them */
+    uint64_t where_bytes;   /* memory for places beyond the index's own */
+    double estimate_error;  /* of loads, from LOAD until all is there: |estimated − taken| ÷ taken, at most 8, smoothed */
     bool restoring, emptying;
     bool meta_fails;                /* the last attempt to write the metadata did */
     uint32_t pins, kept_namespaces; /* of which the metadata tells; the latter cannot be had now */

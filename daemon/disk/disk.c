@@ -144,7 +144,7 @@ static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size)
 
 static void disk_meta_writes(void *ctx, uint64_t bytes) {
     const struct core *core = ((struct disk *)ctx)->core;
-    pager_disk_meta_wrote(core->pager, core->now_ns, bytes);
+    pager_disk_meta_writes(core->pager, core->now_ns, bytes);
 }
 
 static void disk_run(void *ctx, struct work *list) { workpool_submit(((struct disk *)ctx)->core->workpool, list); }

@@ -175,8 +175,10 @@ void pager_meta_budget_set(struct pager *pager) {
                      part(disk->budget.bytes_per_day, PAGER_META_SHARE), pager->now_ns);
 }
 
-void pager_disk_meta_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
-    pager_disk_wrote(pager, now_ns, bytes);
+void pager_disk_meta_writes(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
+    pager_clock(pager, now_ns);
+    pager->disk->meta_bytes = bytes;
+    pager_write_charge(pager, bytes);
     pager_budget_spend(&pager->disk->meta_budget, bytes, pager->now_ns);
 }
 
@@ -332,6 +334,7 @@ void pager_meta_pump(struct pager *pager) {
     struct pager_op *op = pager_op_new(pager, PAGER_OP_META);
     if (op) {
         disk->meta_flying = true;
+        disk->meta_bytes = 0;
         pager_op_ask(pager, op, PAGER_DISK_META);
     }
 }
@@ -344,6 +347,7 @@ void pager_meta_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     disk->meta_fails = status != QUIRE_OK;
     disk->counters.disk_meta_failures += status != QUIRE_OK;
     if (status == QUIRE_OK) {
+        pager_write_taken(pager, disk->meta_bytes);
         disk->meta_durable = op->meta.generation;
         disk->meta_serial = op->meta.serial;
         if (disk->review.unnamed) {

@@ -34,10 +34,18 @@ static void budget(struct pager *pager) {
     pager_meta_budget_set(pager);
 }
 
+/* When it is asked for, so that no more is asked for meanwhile than there is budget for. A write that fails may have worn the drive, too: it is not given back. */
+void pager_write_charge(struct pager *pager, uint64_t bytes) {
+    pager->disk->charged_bytes += bytes;
+    pager_budget_spend(&pager->disk->budget, bytes, pager->now_ns);
+}
+
+void pager_write_taken(struct pager *pager, uint64_t bytes) { pager->disk->counters.disk_written_bytes += bytes; }
+
 void pager_disk_wrote(struct pager *pager, uint64_t now_ns, uint64_t bytes) {
     pager_clock(pager, now_ns);
-    pager->disk->counters.disk_written_bytes += bytes;
-    pager_budget_spend(&pager->disk->budget, bytes, pager->now_ns);
+    pager_write_charge(pager, bytes);
+    pager_write_taken(pager, bytes);
 }
 
 void pager_disk_set_options(struct pager *pager, const struct pager_disk_options *options) {
@@ -395,5 +403,6 @@ void pager_disk_stats(const struct pager *pager, struct pager_disk_stats *stats)
     stats->meta_fails = disk->meta_fails;
     stats->pins = disk->meta.pins.n;
     stats->kept_namespaces = disk->meta.n_kept;
+    stats->charged_bytes = disk->charged_bytes;
     stats->counters = &disk->counters;
 }

@@ -218,6 +218,7 @@ struct pager_disk {
     uint32_t n_devices, reserve;
     struct pager_disk_device devices[QUIRE_LOG_MAX_FILES];
     struct pager_budget budget;      /* of all that is written */
+    uint64_t charged_bytes;          /* to it, ever */
     struct pager_burials burials;    /* tombstones' part of it */
     struct pager_budget meta_budget; /* metadata's */
     uint64_t keys_again_ns; /* when the deletion or the pin that was refused last for want of theirs may be tried again; 0: it was not */
@@ -253,6 +254,7 @@ struct pager_disk {
     struct pager_late *late;        /* to be written anew, when there is room among the others */
     uint64_t n_late, late_up_to;    /* so many; the number of the last that found room */
     uint64_t meta_wanted, meta_durable;
+    uint64_t meta_bytes;          /* of the one under way, when that is known */
     uint64_t meta_urgent;         /* up to this one it does not wait for budget */
     uint32_t meta_serial;         /* namespaces up to this serial are in the durable metadata */
     bool meta_flying, meta_fails; /* under way; the last one failed */
@@ -308,6 +310,9 @@ void pager_op_ended(struct pager *pager, uint64_t ticket, enum quire_status stat
 /* Does what can be done now; called at the end of whatever changes something, and by every tick. */
 void pager_disk_pump(struct pager *pager);
 uint64_t pager_disk_deadline(const struct pager *pager);
+/* To be written: of the budget. Written: counted. */
+void pager_write_charge(struct pager *pager, uint64_t bytes);
+void pager_write_taken(struct pager *pager, uint64_t bytes);
 void pager_demoted(struct pager *pager, uint64_t bytes);
 void pager_disk_check(const struct pager *pager);
 uint64_t pager_disk_memory(const struct pager *pager);
@@ -351,6 +356,7 @@ void pager_write_named(struct pager *pager, struct pager_domain *domain, uint32_
 void pager_bury_written(struct pager *pager, const struct pager_op *op, enum quire_status status);
 
 /* ---- written.c ------------------------------------------------------------------------------------------------------------ */
+uint64_t pager_op_bytes(const struct pager *pager, const struct pager_op *op); /* that a batch or a seal writes */
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status);
 void pager_write_stuck(struct pager *pager, struct pager_op *op); /* see pager_op.stuck */
 void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_status status);

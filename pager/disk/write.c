@@ -195,7 +195,7 @@ static void batch_ask(struct pager *pager, struct pager_op *op) {
     disk->writes++;
     disk->writing_bytes += op->batch.record_bytes;
     disk->counters.disk_writes++;
-    pager_disk_wrote(pager, pager->now_ns, (uint64_t)(place->size_units + place->first) * disk->geometry.unit_bytes);
+    pager_write_charge(pager, pager_op_bytes(pager, op));
     pager_op_ask(pager, op, PAGER_DISK_WRITE);
 }
 
@@ -450,8 +450,7 @@ static void seal(struct pager *pager) {
         op->told.first = pager_log_lacks_header(pager->disk->log, segment, &op->told.tail_epoch);
         op->told.entries = (struct quire_log_entry *)(uintptr_t)entries; /* the log's; nobody writes to them */
         op->told.n = n;
-        uint64_t units = quire_log_footer_units(&pager->disk->geometry, n) + 1 + op->told.first;
-        pager_disk_wrote(pager, pager->now_ns, units * pager->disk->geometry.unit_bytes);
+        pager_write_charge(pager, pager_op_bytes(pager, op));
         pager_op_ask(pager, op, PAGER_DISK_SEAL);
     }
 }

@@ -5,6 +5,13 @@ static struct pager_record *carried_record(struct pager *pager, const struct pag
     return &pager->domains[carried->domain].records[carried->slot];
 }
 
+/* With a segment's header, if it comes with it. */
+uint64_t pager_op_bytes(const struct pager *pager, const struct pager_op *op) {
+    const struct quire_log_geometry *geometry = &pager->disk->geometry;
+    uint64_t units = op->kind == PAGER_OP_SEAL ? quire_log_footer_units(geometry, op->told.n) + 1 : op->told.size_units;
+    return (units + op->told.first) * geometry->unit_bytes;
+}
+
 /* What became of a record, by the books; its bytes may still be read from. */
 static void written(struct pager *pager, const struct pager_op *op, uint32_t i, bool ok) {
     const struct pager_carried *carried = &op->batch.carried[i];
@@ -102,6 +109,9 @@ static void synced(struct pager *pager, const struct pager_op *op, enum quire_st
 }
 
 void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_status status) {
+    if (!op->batch.synced && status == QUIRE_OK) {
+        pager_write_taken(pager, pager_op_bytes(pager, op));
+    }
     if (op->stuck || op->batch.synced) {
         if (op->stuck) {
             let_go(pager, op);
@@ -144,6 +154,9 @@ void pager_seal_ended(struct pager *pager, struct pager_op *op, enum quire_statu
     }
     pager_rest_note(pager, op->told.device, status, true);
     disk->counters.disk_write_errors += status != QUIRE_OK;
+    if (status == QUIRE_OK) {
+        pager_write_taken(pager, pager_op_bytes(pager, op));
+    }
     if (doubted || (passing && disk->devices[op->told.device].rest.failures <= PAGER_DISK_QUIET_RESTS)) {
         pager_log_seal_later(disk->log, op->told.segment);
     } else {

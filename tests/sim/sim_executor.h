@@ -34,8 +34,9 @@ struct sim_executor {
     bool meta_flying, meta_hangs; /* the latter: it was given up, and may be saved all the same */
     struct pager_disk_meta meta;  /* while it is: the pager's */
     uint8_t meta_files[QUIRE_LOG_MAX_FILES][16];
-    /* What the drives and the metadata's file got in this life; and were to get and did not, or not yet: what stands behind a sync, whatever a lost drive was asked for. */
-    uint64_t written_bytes, withheld_bytes;
+    /* What the drives and the metadata's file got in this life; and were to get and did not, or not yet: what stands behind a sync, whatever a lost drive was asked for. And what the
+       wishes were that ended well. */
+    uint64_t written_bytes, withheld_bytes, taken_bytes;
 };
 
 void sim_executor_begin(struct sim *sim, const struct pager_event *event);

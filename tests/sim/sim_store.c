@@ -48,6 +48,8 @@ void sim_wish_end(struct sim *sim, const struct sim_wish *wish, enum quire_statu
         sim->executor.devices[wish->event.disk->device].in_flight--;
     }
     sim_say(sim, "wish %d done: ticket %llx, status %d", wish->event.type, (unsigned long long)wish->event.ticket, status);
+    bool meta = wish->event.type == PAGER_DISK_META;
+    sim->executor.taken_bytes += status != QUIRE_OK ? 0 : meta ? sim->disk.meta_maybe_bytes : sim_asked_bytes(sim, &wish->event);
     pager_complete(sim->pager, sim->now_ns, wish->event.ticket, status);
 }
 

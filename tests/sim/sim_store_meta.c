@@ -91,6 +91,6 @@ void sim_begin_meta(struct sim *sim, struct sim_wish *wish) {
     sim->disk.meta_maybe = encode_meta(sim, &sim->disk.meta_maybe_bytes);
     executor->meta_flying = true;
     executor->written_bytes += sim->disk.meta_maybe_bytes;
-    pager_disk_meta_wrote(sim->pager, sim->now_ns, sim->disk.meta_maybe_bytes);
+    pager_disk_meta_writes(sim->pager, sim->now_ns, sim->disk.meta_maybe_bytes);
     sim_wish_stage(sim, wish, sim->disk.meta_maybe_bytes, meta_run);
 }

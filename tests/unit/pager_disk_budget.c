@@ -212,6 +212,35 @@ Test(disk_budget, every_byte_counts) {
     disk_rig_free(rig);
 }
 
+/*
+ * A drive without room: what it refused was not written, and is not told as such, however often it is tried. The budget was charged for each try: nobody knows
+ * what that wore.
+ */
+Test(disk_budget, what_failed_was_not_written) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(POOL, &layout, 8, 64);
+    disk_put(rig, 1, 2);
+    uint64_t before = written(rig), charged = disk_stats(rig).charged_bytes;
+    disk_of(rig)->write_status = disk_of(rig)->seal_status = QUIRE_FULL;
+    disk_of(rig)->meta_status = QUIRE_SYSTEM;
+    disk_of(rig)->meta_bytes = 1000;
+    disk_put(rig, 3, 2);
+    cr_assert_eq(rig_verb(rig, QUIRE_WIRE_PIN, 3), QUIRE_OK);
+    disk_settle(rig);
+    cr_assert_gt(disk_stats(rig).counters->disk_write_errors, 0);
+    cr_assert_gt(disk_stats(rig).counters->disk_meta_failures, 0);
+    cr_expect_eq(written(rig), before);
+    cr_expect_gt(disk_stats(rig).charged_bytes, charged);
+    disk_of(rig)->write_status = disk_of(rig)->seal_status = disk_of(rig)->meta_status = QUIRE_OK;
+    disk_of(rig)->asked_units = 0;
+    disk_of(rig)->metas = 0;
+    disk_settle(rig);
+    disk_settle(rig);
+    cr_assert_eq(disk_stats(rig).dirty_records, 0);
+    cr_expect_eq(written(rig), before + disk_of(rig)->asked_units * 512 + disk_of(rig)->metas * 1000);
+    disk_rig_free(rig);
+}
+
 /* ---- metadata ------------------------------------------------------------------------------------------------------------- */
 #define META (32 * KIB) /* as if thousands of blocks were pinned */
 

@@ -111,7 +111,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
     case PAGER_DISK_META:
         disk->metas++;
         status = disk->meta_status;
-        pager_disk_meta_wrote(rig->pager, rig->now_ns, disk->meta_bytes);
+        pager_disk_meta_writes(rig->pager, rig->now_ns, disk->meta_bytes);
         if (status == QUIRE_OK) {
             status = pager_disk_meta(rig->pager, event->ticket, &meta);
             disk->n_items = meta.n_items;
