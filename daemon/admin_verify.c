@@ -46,6 +46,8 @@ enum quire_status admin_verify(const struct admin_call *call) {
     info->unfound = p->pass_unfound;
     info->unread_segments = p->pass_unread_segments;
     info->out_segments = p->pass_out_segments;
+    info->open_segments = p->pass_open_segments;
+    info->open_records = p->pass_open_records;
     call->reply->verify = info;
     return QUIRE_OK;
 }

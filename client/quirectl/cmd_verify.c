@@ -168,6 +168,12 @@ static void tell_segments(const struct cli *cli, const Quire__Wire__VerifyInfo *
         fprintf(cli->out, "%u segment%s not verified: in files that are out of use\n", info->out_segments,
                 info->out_segments == 1 ? " was" : "s were");
     }
+    if (info->open_records > 0) {
+        fprintf(cli->out,
+                "%" PRIu64 " record%s not looked at: in %u segment%s being filled, verified when full; or stop quired and give its files\n",
+                info->open_records, info->open_records == 1 ? " was" : "s were", info->open_segments,
+                info->open_segments == 1 ? " that is" : "s that are");
+    }
 }
 
 /* Nothing is said to be whole that was not looked at. */
@@ -191,7 +197,7 @@ static enum cli_exit tell_daemon(const struct cli *cli, const Quire__Wire__Verif
     }
     tell_segments(cli, info);
     if (whole) {
-        fprintf(cli->out, "nothing is damaged\n");
+        fprintf(cli->out, info->open_records > 0 ? "of what was looked at nothing is damaged\n" : "nothing is damaged\n");
     }
     return whole ? CLI_OK : CLI_FAILED;
 }

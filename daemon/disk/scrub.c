@@ -107,7 +107,8 @@ static void scrub_begin_pass(struct scrub *scrub) {
     struct scrub_progress *p = &scrub->progress;
     p->segment = p->pass_segments = 0;
     p->pass_records = p->pass_bytes = p->pass_damaged = p->pass_unreadable = p->pass_unfound = 0;
-    p->pass_damaged_segments = p->pass_unread_segments = p->pass_out_segments = 0;
+    p->pass_damaged_segments = p->pass_unread_segments = p->pass_out_segments = p->pass_open_segments = 0;
+    p->pass_open_records = 0;
 }
 
 /* What comes next is due when so many bytes took their time. */
@@ -167,8 +168,8 @@ static void scrub_report(struct scrub *scrub, const struct quire_log_entry *entr
         p->unreadable++;
         p->pass_unreadable++;
     }
-    log_warn("disk_damaged", "disk tier: a record of %u bytes in segment %u at unit %u is %s: its place is given up", entry->size_bytes, segment,
-             entry->at_units, verdict == SCRUB_DAMAGED ? "damaged" : "unreadable");
+    log_warn("disk_damaged", "disk tier: a record of %u bytes in segment %u at unit %u is %s: its place is given up", entry->size_bytes,
+             segment, entry->at_units, verdict == SCRUB_DAMAGED ? "damaged" : "unreadable");
 }
 
 static void scrub_read_failed(struct scrub *scrub, int error, uint64_t now_ns) {
@@ -448,22 +449,30 @@ static void scrub_begin_segment(struct scrub *scrub) {
 
 static void scrub_end_pass(struct scrub *scrub, uint64_t now_ns) {
     struct scrub_progress *p = &scrub->progress;
-    p->passes++;
+    p->passes += p->pass_segments > 0;
     if (p->requested) {
         p->requested = false;
         p->requests_done++;
         log_info(
             "disk_verified",
             "disk tier: %llu record%s in %u segment%s verified, %llu damaged, %llu unreadable; of the segments %u damaged, %u not read or "
-            "only in part, and %u more in files out of use",
+            "only in part, and %u more in files out of use; %llu record%s not looked at in %u that are being filled",
             (unsigned long long)p->pass_records, quire_s(p->pass_records), p->pass_segments, quire_s(p->pass_segments),
             (unsigned long long)p->pass_damaged, (unsigned long long)p->pass_unreadable, p->pass_damaged_segments, p->pass_unread_segments,
-            p->pass_out_segments);
+            p->pass_out_segments, (unsigned long long)p->pass_open_records, quire_s(p->pass_open_records), p->pass_open_segments);
     }
     p->segment = 0;
     if (p->pass_segments == 0 || p->pass_records == 0) {
         scrub->next_ns = now_ns + SCRUB_IDLE_NS;
     }
+}
+
+/* It cannot be looked at, because something is written there still, or its file is out of use. */
+static void scrub_passes_over(struct scrub_progress *p, const struct pager_segment *known) {
+    bool open = (known->state == PAGER_SEGMENT_OPEN || known->state == PAGER_SEGMENT_SEALING) && known->live_records > 0;
+    p->pass_out_segments += known->state == PAGER_SEGMENT_LOST;
+    p->pass_open_segments += open;
+    p->pass_open_records += open ? known->live_records : 0;
 }
 
 /* The next segment that may be looked at, from progress.segment on. */
@@ -474,7 +483,7 @@ static bool scrub_open_segment(struct scrub *scrub) {
     }
     const struct pager_segment *known = NULL;
     while (p->segment < p->segments && (known = scrub_known(scrub, p->segment))->state != PAGER_SEGMENT_SEALED) {
-        p->pass_out_segments += known->state == PAGER_SEGMENT_LOST;
+        scrub_passes_over(p, known);
         p->segment++;
     }
     if (p->segment >= p->segments) {

@@ -40,7 +40,9 @@ struct scrub_progress {
     uint64_t pass_unfound;                                /* these records: they can be read, but no start would find them */
     uint32_t pass_unread_segments;                        /* not looked at, or only at a part: a read failed, or there was no memory */
     uint32_t pass_out_segments;                           /* in files out of use */
-    uint64_t passes, records, bytes, damaged, unreadable; /* since the start */
+    uint32_t pass_open_segments;                          /* that are being filled: looked at when they are full */
+    uint64_t pass_open_records;                           /* needed, and lie there */
+    uint64_t passes, records, bytes, damaged, unreadable; /* since the start; passes over nothing are none */
     uint64_t damaged_segments, unread_segments;           /* likewise; one that stays so counts once */
     uint64_t requests_done;
 };

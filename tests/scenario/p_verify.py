@@ -114,7 +114,11 @@ alive = set(range(BLOCKS)) - set(DELETED)
 
 # While it runs: it verifies itself, and is named to those who want its files.
 run("verify", text="nothing is damaged")
-check(daemon.ctl("verify")[1]["damaged"] == 0, "something is damaged")
+told = daemon.ctl("verify")[1]
+check(told["damaged"] == 0, "something is damaged")
+check(told["records"] + told["open_records"] == len(alive), f"{told} tells of other than {len(alive)} records: some were passed over without a word")
+check(told["open_records"] > 0, "no segment is being filled")
+run("verify", text="not looked at")
 run("verify", *paths, code=1, text=f"is in use by process {daemon.process.pid}")
 run("verify", "--repair", *paths, code=1, text="stop it first")
 run("log", "dump", *paths, text="it changes meanwhile")

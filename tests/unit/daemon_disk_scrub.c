@@ -108,7 +108,7 @@ Test(daemon_disk_scrub, no_memory_for_a_read) {
     double_tier_close(tier);
 }
 
-/* Everything is whole: each record is looked at once, in every sealed segment and no other. */
+/* Everything is whole: each record is looked at once, in every sealed segment and no other; how many lie in the others is told. */
 Test(daemon_disk_scrub, a_whole_log) {
     struct dice dice = dice_printed("scrub");
     struct double_tier *tier = double_tier_open();
@@ -116,18 +116,47 @@ Test(daemon_disk_scrub, a_whole_log) {
     struct double_batch *a = sealed_batch(tier, &dice, &pager, 2, 5, 30), *b = sealed_batch(tier, &dice, &pager, 12, 6, 30);
     struct double_batch *open = double_batch(tier, &dice, 3, 7, 1, 30, 5);
     double_turn(tier);
+    pager_knows(&pager, open);
+    pager.segments[3].state = PAGER_SEGMENT_OPEN;
     struct scrub *scrub = scrub_over(tier, &pager);
     scrub_verify_now(scrub, 0);
     scrub_run(tier, scrub, UINT64_MAX - 1);
     const struct scrub_progress *p = scrub_progress(scrub);
     cr_assert_eq(p->requests_done, 1);
     cr_assert(!p->requested);
+    cr_assert_eq(p->passes, 1);
     cr_assert_eq(p->pass_segments, 2);
+    cr_assert_eq(p->pass_open_segments, 1);
+    cr_assert_eq(p->pass_open_records, open->wish.n_pieces);
     cr_assert_eq(p->pass_records, a->wish.n_pieces + b->wish.n_pieces);
     cr_assert_eq(pager.n_damaged, 0);
     scrub_destroy(&scrub);
     free(a);
     free(b);
+    free(open);
+    double_tier_close(tier);
+}
+
+/* There is only what is being filled: that was looked at neither on request nor in the background, however often it was tried. */
+Test(daemon_disk_scrub, passes_over_nothing) {
+    struct dice dice = dice_printed("scrub nothing");
+    struct double_tier *tier = double_tier_open();
+    struct pager_double pager = {.empties = UINT32_MAX};
+    struct double_batch *open = double_batch(tier, &dice, 3, 7, 1, 30, 5);
+    double_turn(tier);
+    pager_knows(&pager, open);
+    pager.segments[3].state = PAGER_SEGMENT_OPEN;
+    struct scrub *scrub = scrub_over(tier, &pager);
+    scrub_set_rate(scrub, 1000);
+    scrub_verify_now(scrub, 0);
+    for (uint32_t i = 0; i < 10; i++) {
+        scrub_run(tier, scrub, scrub_deadline(scrub));
+    }
+    const struct scrub_progress *p = scrub_progress(scrub);
+    cr_assert_eq(p->requests_done, 1);
+    cr_assert_eq(p->passes, 0);
+    cr_assert_eq(p->pass_open_records, open->wish.n_pieces);
+    scrub_destroy(&scrub);
     free(open);
     double_tier_close(tier);
 }
