@@ -64,7 +64,7 @@ check(len(read(worker, BLOCKS, BLOCKS)) == BLOCKS, "what was stored afterwards i
 daemon.rehearse()
 daemon.restart()
 until_there(worker, 0, 1)
-daemon.until_told("log1: made anew: it was out of use, what it held may have been deleted since")
+daemon.until_told("log1: made anew: it was out of use, or is an old copy: what it held may have been deleted since")
 check(read(worker, 0, BLOCKS) == there, "other blocks are there than before the restart")
 check(daemon.file(1)["in_use"], "the file is not in use again")
 
