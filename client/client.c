@@ -2,7 +2,6 @@
 #include "client/internal.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -85,29 +84,18 @@ static const char *default_address(char *buffer, size_t size) {
     return "/run/quire/quired.sock";
 }
 
-static enum quire_status set_path(quire_client *client, const char *address) {
-    char buffer[128], folder[PATH_MAX] = "";
+static enum quire_status set_address(quire_client *client, const char *address) {
+    char buffer[128], why[JOB_TEXT_BYTES] = "";
+    const char *rest;
     if (address == NULL || address[0] == '\0') {
         address = secure_getenv("QUIRE_SOCKET");
     }
     if (address == NULL || address[0] == '\0') {
         address = default_address(buffer, sizeof(buffer));
     }
-    if (strncmp(address, "unix:///", 8) == 0) {
-        address += 7;
-    }
-    if (strstr(address, "://") != NULL) {
-        return error_set(QUIRE_INVALID, "address '%.64s' is not unix:///path: a URL needs that scheme and an absolute path", address);
-    }
-    if (address[0] != '/' && getcwd(folder, sizeof(folder)) == NULL) {
-        return error_set(QUIRE_SYSTEM, "the folder that '%.64s' is relative to is gone: give an absolute path", address);
-    }
-    /* Made absolute now: the program may change its folder before the client connects again. */
-    int length = snprintf(client->path, sizeof(client->path), "%s%s%s", folder, folder[0] != '\0' ? "/" : "", address);
-    if (length < 0 || (size_t)length >= sizeof(client->path)) {
-        return error_set(QUIRE_TOO_LARGE, "the socket's path is longer than %zu bytes", sizeof(client->path) - 1);
-    }
-    return QUIRE_OK;
+    QUIRE_FORWARD(transport_find(address, &client->transport, &rest));
+    enum quire_status status = client->transport->resolve(rest, client->address, (struct transport_why){why, sizeof(why)});
+    return status == QUIRE_OK ? QUIRE_OK : error_set(status, "address '%.64s': %s", address, why);
 }
 
 static enum quire_status set_options(quire_client *client, const quire_options *options) {
@@ -126,8 +114,8 @@ static enum quire_status set_options(quire_client *client, const quire_options *
         return error_set(QUIRE_INVALID, "unknown bits in quire_options.flags: 0x%x", mine->flags);
     }
     snprintf(client->name, sizeof(client->name), "%s", mine->client_name != NULL ? mine->client_name : program_invocation_short_name);
-    QUIRE_FORWARD(set_path(client, mine->address));
-    mine->address = client->path;
+    QUIRE_FORWARD(set_address(client, mine->address));
+    mine->address = client->address;
     mine->client_name = client->name;
     return QUIRE_OK;
 }
@@ -139,9 +127,7 @@ static void init_lists(quire_client *client) {
     list_init(&client->namespaces);
     list_init(&client->leases);
     client->next_wake_ns = UINT64_MAX;
-    client->polled_fd = -1;
     client->kick = -1;
-    client->conn.fd = -1;
     events_init(&client->events);
 }
 

@@ -5,30 +5,27 @@
 #include "client/internal.h"
 #include "proto/status.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKOFF_FIRST_NS (5 * QUIRE_NS_PER_MS)
 #define BACKOFF_LAST_NS (2 * QUIRE_NS_PER_S)
 #define CROWDED_RETRY_NS (2 * QUIRE_NS_PER_MS)
 
-static void close_socket(quire_client *client) {
-    struct conn *conn = &client->conn;
-    if (conn->fd < 0) {
+void conn_close_transport(quire_client *client, bool forked) {
+    struct transport *transport = client->conn.transport;
+    if (transport == NULL) {
         return;
     }
     events_forget_socket(client);
-    if (client->polling && client->polled_fd == conn->fd) {
-        client->close_polled = true; /* the number must not be reused while the leader polls it */
+    if (client->polling && client->polled == transport) {
+        client->closing = transport; /* its descriptor's number must not be reused while the leader polls it */
         progress_kick(client);
     } else {
-        close(conn->fd);
+        transport->ops->close(transport, forked);
     }
-    conn->fd = -1;
+    client->conn.transport = NULL;
 }
 
 void conn_reset_buffers(quire_client *client) {
@@ -79,11 +76,7 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     }
     atomic_store(&client->serial_up, 0);
     conn->state = CONN_DOWN;
-    close_socket(client);
-    for (uint32_t i = 0; i < conn->n_fds; i++) {
-        close(conn->fds[i]);
-    }
-    conn->n_fds = 0;
+    conn_close_transport(client, false);
     conn_reset_buffers(client);
     pool_unref(&conn->pool);
     ingest_drop(client);
@@ -109,26 +102,20 @@ static enum quire_status say_hello(quire_client *client) {
 
 static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
     struct conn *conn = &client->conn;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, client->path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        conn_down(client, QUIRE_SYSTEM, "no socket: %s", strerrordesc_np(errno));
-        return QUIRE_SYSTEM;
+    char why[JOB_TEXT_BYTES] = "";
+    struct transport *transport = NULL;
+    enum quire_status status = client->transport->connect(client->address, &transport, (struct transport_why){why, sizeof(why)});
+    if (status == QUIRE_RETRY && now_ns < conn->attempts_end_ns) {
+        conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
+        progress_kick(client);
+        return QUIRE_PENDING;
     }
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        int error = errno;
-        close(fd);
-        if (error == EAGAIN && now_ns < conn->attempts_end_ns) {
-            conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
-            progress_kick(client);
-            return QUIRE_PENDING;
-        }
-        enum quire_status status = error == EACCES || error == EPERM ? QUIRE_DENIED : QUIRE_DISCONNECTED;
-        conn_down(client, status, "no quired at %.100s: %s; start it, or set QUIRE_SOCKET", client->path, strerrordesc_np(error));
+    if (status != QUIRE_OK) {
+        status = status == QUIRE_RETRY ? QUIRE_DISCONNECTED : status;
+        conn_down(client, status, "%s", why);
         return status;
     }
-    conn->fd = fd;
+    conn->transport = transport;
     conn->serial = ++client->serials;
     conn->state = CONN_HELLO;
     conn->hello_deadline_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
@@ -174,7 +161,7 @@ static void conn_up(quire_client *client) {
 
 static bool take_memory(quire_client *client, const Quire__Wire__HelloAck *ack) {
     struct conn *conn = &client->conn;
-    int pool_fd = conn_take_fd(client), generations_fd = conn_take_fd(client);
+    int pool_fd = transport_take_fd(conn->transport), generations_fd = transport_take_fd(conn->transport);
     if (!ack->member) {
         if (pool_fd >= 0) {
             close(pool_fd);
@@ -227,16 +214,6 @@ void conn_on_ns_reopened(quire_client *client) {
     if (client->conn.state == CONN_REOPENING && --client->conn.reopening == 0) {
         conn_up(client);
     }
-}
-
-int conn_take_fd(quire_client *client) {
-    struct conn *conn = &client->conn;
-    if (conn->n_fds == 0) {
-        return -1;
-    }
-    int fd = conn->fds[0];
-    memmove(conn->fds, conn->fds + 1, --conn->n_fds * sizeof(conn->fds[0]));
-    return fd;
 }
 
 static void look_after_connecting(quire_client *client, uint64_t now_ns) {

@@ -217,19 +217,33 @@ void copies_on_bulk(quire_client *client, struct slice *slice, const struct quir
     copies_on_bulk_end(client, slice);
 }
 
-void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size) {
+uint8_t *copies_bulk_place(const struct bulk *bulk, size_t *size) {
     const struct slice *slice = bulk->slice;
-    while (size > 0 && bulk->range < slice->n_ranges) {
-        const struct quire_wire_range *range = &slice->ranges[bulk->range];
-        size_t n = (size_t)quire_min_u64(size, range->size - bulk->at);
-        memcpy(slice->copy->bytes + range->offset + bulk->at, bytes, n);
+    if (bulk->range == slice->n_ranges) {
+        return NULL;
+    }
+    const struct quire_wire_range *range = &slice->ranges[bulk->range];
+    *size = range->size - bulk->at;
+    return slice->copy->bytes + range->offset + bulk->at;
+}
+
+void copies_on_bulk_placed(struct bulk *bulk, size_t size) {
+    bulk->at += (uint32_t)size;
+    if (bulk->at == bulk->slice->ranges[bulk->range].size) {
+        bulk->range++;
+        bulk->at = 0;
+    }
+}
+
+void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size) {
+    uint8_t *place;
+    size_t n;
+    while (size > 0 && (place = copies_bulk_place(bulk, &n)) != NULL) {
+        n = (size_t)quire_min_u64(size, n);
+        memcpy(place, bytes, n);
+        copies_on_bulk_placed(bulk, n);
         bytes += n;
         size -= n;
-        bulk->at += (uint32_t)n;
-        if (bulk->at == range->size) {
-            bulk->range++;
-            bulk->at = 0;
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-/* The event fd: an epoll set over the socket, a timer for what is due, and a counter that is up while completions or work are waiting. */
+/* The event fd: an epoll set over the connection, a timer for what is due, and a counter that is up while completions or work are waiting. */
 #include "client/internal.h"
 
 #include <errno.h>
@@ -44,14 +44,16 @@ void events_forget_socket(quire_client *client) {
     events->watched = -1;
 }
 
-static void watch_socket(struct events *events, const struct conn *conn) {
-    bool out = conn->tx_start < conn->tx_end;
-    if (conn->fd < 0 || (events->watched == conn->fd && events->watched_out == out)) {
+static void watch_transport(struct events *events, const struct conn *conn) {
+    const struct transport *transport = conn->transport;
+    bool out = transport != NULL && (conn->tx_start < conn->tx_end || transport->wants_out);
+    if (transport == NULL || (events->watched == transport->fd && events->watched_out == out)) {
         return;
     }
-    struct epoll_event event = {.events = EPOLLIN | (out ? (uint32_t)EPOLLOUT : 0), .data.fd = conn->fd};
-    if (epoll_ctl(events->epoll, events->watched == conn->fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, conn->fd, &event) == 0) {
-        events->watched = conn->fd;
+    struct epoll_event event = {.events = EPOLLIN | (out ? (uint32_t)EPOLLOUT : 0), .data.fd = transport->fd};
+    int how = events->watched == transport->fd ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (epoll_ctl(events->epoll, how, transport->fd, &event) == 0) {
+        events->watched = transport->fd;
         events->watched_out = out;
     }
 }
@@ -85,8 +87,9 @@ void events_update(quire_client *client) {
         return;
     }
     set_timer(events, progress_due_ns(client));
-    set_done(events, !list_empty(&client->done) || !list_empty(&client->runnable));
-    watch_socket(events, &client->conn);
+    bool more = client->conn.transport != NULL && client->conn.transport->more;
+    set_done(events, more || !list_empty(&client->done) || !list_empty(&client->runnable));
+    watch_transport(events, &client->conn);
 }
 
 int quire_event_fd(quire_client *client) {

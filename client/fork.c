@@ -30,23 +30,17 @@ static void in_parent(void) {
 }
 
 static void drop_descriptors(quire_client *client) {
-    struct conn *conn = &client->conn;
-    if (conn->fd >= 0) {
-        close(conn->fd);
-    }
-    if (client->close_polled && client->polled_fd >= 0) {
-        close(client->polled_fd);
-    }
-    for (uint32_t i = 0; i < conn->n_fds; i++) {
-        close(conn->fds[i]);
+    client->events.watched = -1; /* the epoll set is shared with the parent: closed, not changed */
+    client->polling = false;     /* by a thread that is not here */
+    conn_close_transport(client, true);
+    if (client->closing != NULL) {
+        client->closing->ops->close(client->closing, true);
     }
     if (client->kick >= 0) {
         close(client->kick);
     }
-    conn->fd = client->kick = client->polled_fd = -1;
-    conn->n_fds = 0;
-    client->close_polled = false;
-    client->events.watched = -1; /* the epoll set is shared with the parent: closed, not changed */
+    client->kick = -1;
+    client->polled = client->closing = NULL;
     events_close(&client->events);
 }
 
@@ -99,7 +93,6 @@ void fork_reset(quire_client *client) {
     client->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     list_init(&client->waiters); /* threads that are not here */
     client->leader = NULL;
-    client->polling = false;
     drop_requests(client);
     lease_orphan_all(client, true); /* before their jobs let go of them: nobody is to be told, and no mapping to be undone */
     job_forget_all(client);

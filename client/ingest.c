@@ -142,7 +142,7 @@ void ingest_on_ack(quire_client *client, const uint8_t *body, size_t size) {
     if (status != QUIRE_OK) {
         ingest_on_error(client, status, ack->retry_after_ms, ack->text);
     } else {
-        take_window(client, ack, conn_take_fd(client));
+        take_window(client, ack, transport_take_fd(client->conn.transport));
     }
     quire__wire__ingest_ack__free_unpacked(ack, NULL);
 }

@@ -14,6 +14,7 @@
 
 #include "client/list.h"
 #include "client/quire.h"
+#include "client/transport.h"
 #include "codec/record.h"
 #include "proto/base/base.h"
 #include "proto/frame.h"
@@ -34,7 +35,7 @@
 #define REQUESTS_MAX 65536u       /* frames whose answer is outstanding */
 #define TX_BACKLOG_MAX (4u << 20) /* bytes unsent beyond which jobs wait to be sent */
 #define RX_BUFFER_BYTES (128u << 10)
-#define RX_FDS_MAX 4
+#define RX_DIRECT_BYTES (32u << 10) /* as much of a copy is worth a receive of its own */
 #define RX_READS_MAX 32               /* before deadlines have a turn */
 #define RELEASES_MAX 512              /* leases told in one frame */
 #define RELEASE_HELD_BYTES (1u << 20) /* what releases that wait for the next frame may hold in the pool */
@@ -225,8 +226,8 @@ enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP };
 
 struct conn {
     enum conn_state state;
-    int fd;
-    uint64_t serial; /* of the attempt; never reused */
+    struct transport *transport; /* NULL when it is down */
+    uint64_t serial;             /* of the attempt; never reused */
     uint64_t hello_deadline_ns;
     uint64_t next_attempt_ns; /* back-off */
     uint64_t attempts_end_ns; /* a crowded socket is tried again until then */
@@ -241,8 +242,6 @@ struct conn {
     struct pool *pool;
     struct quire_decoder decoder;
     uint8_t *rx;
-    int fds[RX_FDS_MAX];
-    uint32_t n_fds;
     uint64_t bulk_left; /* raw bytes to come before the next frame */
     struct bulk bulk;
     uint8_t *tx;
@@ -257,7 +256,7 @@ struct conn {
 /* What quire_event_fd hands out; made on demand, -1 before. */
 struct events {
     int epoll, timer, done;
-    int watched; /* the socket that is in the epoll set */
+    int watched; /* the transport's descriptor that is in the epoll set */
     bool watched_out;
     bool done_set;
     uint64_t armed_ns;
@@ -270,7 +269,8 @@ struct quire_client {
     bool forked;          /* in a child, before its first call */
     bool many_processors; /* so that polling a little does not keep the daemon from answering */
     quire_options options;
-    char path[108];
+    const struct transport_ops *transport;
+    char address[TRANSPORT_ADDRESS_MAX]; /* as it takes it */
     char name[64];
     uint64_t random;
     _Atomic uint64_t serial_up;               /* connection that is up; 0: none */
@@ -295,8 +295,8 @@ struct quire_client {
     struct waiter *leader;
     bool polling;
     uint64_t poll_until_ns;
-    int polled_fd;
-    bool close_polled; /* the socket went down while the leader polls it */
+    const struct transport *polled; /* by the leader */
+    struct transport *closing;      /* it went down while the leader polls it */
     int kick;          /* eventfd that ends the leader's poll */
     struct events events;
     pthread_t thread;
@@ -378,7 +378,8 @@ void conn_on_ns_reopened(quire_client *client);
 /* Reads, writes, expires: everything that is due. */
 void conn_io(quire_client *client);
 void conn_reset_buffers(quire_client *client);
-int conn_take_fd(quire_client *client);
+/* Lets go of the transport; in a forked child without a word to the daemon. */
+void conn_close_transport(quire_client *client, bool forked);
 
 void rx_read(quire_client *client);
 void rx_drop(quire_client *client);
@@ -516,6 +517,9 @@ enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t d
 bool copies_take(struct job *job, struct landed *landed);
 void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body);
 void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size);
+/* Where the next of them belong, and how many of them; and that so many came there. */
+uint8_t *copies_bulk_place(const struct bulk *bulk, size_t *size);
+void copies_on_bulk_placed(struct bulk *bulk, size_t size);
 void copies_on_bulk_end(quire_client *client, struct slice *slice);
 /* Whose it is; NULL for none. */
 struct job *slice_job(const struct slice *slice);

@@ -101,16 +101,18 @@ static int busy_poll(struct pollfd *fds, uint64_t for_ns, uint64_t until_ns) {
 }
 
 static void lead(quire_client *client, struct waiter *self, uint64_t until_ns) {
-    struct conn *conn = &client->conn;
-    struct pollfd fds[2] = {{.fd = client->kick, .events = POLLIN}, {.fd = conn->fd, .events = POLLIN}};
-    if (conn->tx_start < conn->tx_end) {
-        fds[1].events |= POLLOUT;
+    const struct conn *conn = &client->conn;
+    const struct transport *transport = conn->transport;
+    struct pollfd fds[2] = {{.fd = client->kick, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    if (transport != NULL) {
+        fds[1].fd = transport->fd;
+        fds[1].events |= (short)(conn->tx_start < conn->tx_end || transport->wants_out ? POLLOUT : 0);
     }
-    client->poll_until_ns = quire_min_u64(until_ns, progress_due_ns(client));
+    client->poll_until_ns = transport != NULL && transport->more ? 0 : quire_min_u64(until_ns, progress_due_ns(client));
     struct timespec left = time_left(client->poll_until_ns);
     client->leader = self;
     client->polling = true;
-    client->polled_fd = conn->fd;
+    client->polled = transport;
     uint64_t poll_ns = busy_poll_ns(client, self->job), wake_ns = client->poll_until_ns;
     client_unlock(client);
     int ready = busy_poll(fds, poll_ns, wake_ns);
@@ -118,10 +120,10 @@ static void lead(quire_client *client, struct waiter *self, uint64_t until_ns) {
     client_lock(client);
     client->leader = NULL;
     client->polling = false;
-    client->polled_fd = -1;
-    if (client->close_polled) {
-        client->close_polled = false;
-        close(fds[1].fd);
+    client->polled = NULL;
+    if (client->closing != NULL) {
+        client->closing->ops->close(client->closing, false);
+        client->closing = NULL;
     }
     if (ready > 0 && fds[0].revents != 0) {
         uint64_t kicks;

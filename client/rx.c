@@ -1,10 +1,7 @@
-/* Incoming bytes: frames to whom they concern, raw bulk bytes to where they belong, descriptors into a short queue. All hostile. */
+/* Incoming bytes: frames to whom they concern, raw bulk bytes to where they belong. All hostile. */
 #include "client/internal.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static void on_error(quire_client *client, uint64_t id, const uint8_t *body, size_t size) {
     Quire__Wire__Error *error = quire__wire__error__unpack(NULL, size, body);
@@ -173,49 +170,48 @@ static void take_bytes(quire_client *client, const uint8_t *bytes, size_t size) 
     }
 }
 
-static void take_descriptors(struct conn *conn, struct msghdr *message) {
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at != NULL; at = CMSG_NXTHDR(message, at)) {
-        if (at->cmsg_level != SOL_SOCKET || at->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t n = (at->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < n; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof(fd));
-            if (conn->n_fds < RX_FDS_MAX) {
-                conn->fds[conn->n_fds++] = fd;
-            } else {
-                close(fd);
-            }
-        }
+/* Where the next bytes go: a long range of a copy is received where it belongs, all else by way of the buffer. */
+static uint8_t *next_place(struct conn *conn, size_t *size) {
+    uint8_t *place = conn->bulk_left > 0 && conn->bulk.slice != NULL ? copies_bulk_place(&conn->bulk, size) : NULL;
+    if (place == NULL || *size < RX_DIRECT_BYTES) {
+        *size = RX_BUFFER_BYTES;
+        return conn->rx;
+    }
+    return place;
+}
+
+static void take_at_place(quire_client *client, size_t size) {
+    struct conn *conn = &client->conn;
+    copies_on_bulk_placed(&conn->bulk, size);
+    conn->bulk_left -= size;
+    if (conn->bulk_left == 0) {
+        end_of_bulk(client);
     }
 }
 
 void rx_read(quire_client *client) {
     struct conn *conn = &client->conn;
     uint64_t serial = conn->serial;
-    for (int reads = 0; reads < RX_READS_MAX && conn->fd >= 0 && conn->serial == serial; reads++) {
-        union {
-            struct cmsghdr align;
-            char bytes[CMSG_SPACE(RX_FDS_MAX * sizeof(int))];
-        } control;
-        struct iovec vector = {.iov_base = conn->rx, .iov_len = RX_BUFFER_BYTES};
-        struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-        ssize_t got = recvmsg(conn->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0 && errno == EAGAIN) {
+    for (int reads = 0; reads < RX_READS_MAX && conn->transport != NULL && conn->serial == serial; reads++) {
+        size_t size, got = 0;
+        uint8_t *place = next_place(conn, &size);
+        char why[JOB_TEXT_BYTES] = "";
+        enum quire_status status =
+            conn->transport->ops->receive(conn->transport, place, size, &got, (struct transport_why){why, sizeof(why)});
+        if (status == QUIRE_PENDING) {
             return;
         }
-        if (got <= 0) {
-            conn_down(client, QUIRE_DISCONNECTED, "quired closed the connection");
+        if (status != QUIRE_OK) {
+            conn_down(client, status, "%s", why);
             return;
         }
-        take_descriptors(conn, &message);
-        take_bytes(client, conn->rx, (size_t)got);
-        if ((size_t)got < RX_BUFFER_BYTES) {
-            return; /* all that was there; more makes the socket readable again */
+        if (place == conn->rx) {
+            take_bytes(client, place, got);
+        } else {
+            take_at_place(client, got);
+        }
+        if (got < size) {
+            return; /* all that was there; more makes the transport readable again */
         }
     }
 }

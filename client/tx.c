@@ -1,9 +1,7 @@
-/* Outgoing frames: packed into one buffer, sent without blocking; what the socket does not take waits for it to be writable. */
+/* Outgoing frames: packed into one buffer, sent without blocking; what the transport does not take waits for it. */
 #include "client/internal.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #define TX_LONG_BYTES (16u << 10)
 #define TX_AHEAD_BYTES (1u << 10)
@@ -62,23 +60,23 @@ enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t r
 
 void tx_flush(quire_client *client) {
     struct conn *conn = &client->conn;
-    while (conn->fd >= 0 && conn->tx_start < conn->tx_end) {
+    while (conn->transport != NULL && conn->tx_start < conn->tx_end) {
         size_t bytes = conn->tx_end - conn->tx_start;
         /* A long request's first bytes go ahead: the daemon wakes while the kernel still copies the rest. */
         bytes = conn->tx_start == 0 && bytes >= TX_LONG_BYTES ? TX_AHEAD_BYTES : bytes;
-        ssize_t sent = send(conn->fd, conn->tx + conn->tx_start, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) {
-            continue;
-        }
-        if (sent < 0 && errno == EAGAIN) {
+        char why[JOB_TEXT_BYTES] = "";
+        size_t sent = 0;
+        enum quire_status status = conn->transport->ops->send(conn->transport, conn->tx + conn->tx_start, bytes, &sent,
+                                                              (struct transport_why){why, sizeof(why)});
+        if (status == QUIRE_PENDING) {
             progress_kick(client); /* the leader is to poll for writability */
             return;
         }
-        if (sent < 0) {
-            conn_down(client, QUIRE_DISCONNECTED, "quired closed the connection");
+        if (status != QUIRE_OK) {
+            conn_down(client, status, "%s", why);
             return;
         }
-        conn->tx_start += (size_t)sent;
+        conn->tx_start += sent;
     }
     if (conn->tx_capacity > (1u << 20) && conn->tx_start == conn->tx_end) {
         free(conn->tx); /* an idle connection holds little */

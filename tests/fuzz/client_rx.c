@@ -204,7 +204,7 @@ static void finish(void) {
     quire_release(&call.found.lease);
     require(client->active_jobs == 0 && client->n_heap == 0 && client->n_free_slots == client->options.max_jobs);
     require(client->live_requests == 0 && list_empty(&client->leases) && client->window == NULL);
-    require(client->conn.n_fds == 0 && client->conn.pool == NULL && atomic_load(&ns->refs) == 1);
+    require(client->conn.transport == NULL && client->conn.pool == NULL && atomic_load(&ns->refs) == 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

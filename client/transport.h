@@ -1,0 +1,59 @@
+/*
+ * What carries the bytes of one connection between this process and a daemon: the local socket, or a wire. A way to carry them is one file
+ * that ends in a const struct transport_ops; frames, requests and jobs do not know which it is.
+ *
+ * A transport is a stream of bytes with a descriptor to poll. Nothing here blocks, and the client's lock is held around every call but poll itself:
+ * a transport needs no lock of its own. A failure is final: its connection is closed, and another one is made.
+ */
+#ifndef CLIENT_TRANSPORT_H
+#define CLIENT_TRANSPORT_H
+
+#include "proto/base/base.h"
+
+#include <sys/types.h>
+
+#define TRANSPORT_FDS_MAX 4
+#define TRANSPORT_ADDRESS_MAX 320 /* of an address without its scheme, with the 0 at its end */
+
+struct transport_ops;
+
+struct transport {
+    const struct transport_ops *ops;
+    int fd;         /* readable when `receive` may have something */
+    bool wants_out; /* it has something of its own to send, and waits for the descriptor to take it */
+    bool more;      /* it holds bytes that came: `receive` has something, though the descriptor is not readable */
+    uint32_t n_fds;
+    int fds[TRANSPORT_FDS_MAX]; /* descriptors that came with the bytes, oldest first; whoever takes them closes them */
+};
+
+/* Says why, for people: a sentence without its subject's name, of less than `bytes` bytes. */
+struct transport_why {
+    char *text;
+    size_t bytes;
+};
+
+struct transport_ops {
+    const char *scheme; /* of its addresses, "unix" */
+    /* Checks an address (what comes behind "scheme://") once, in quire_open, and writes the form that `connect` takes to `full`, of
+       TRANSPORT_ADDRESS_MAX bytes. INVALID, TOO_LARGE, SYSTEM, with *why. */
+    enum quire_status (*resolve)(const char *address, char *full, struct transport_why why);
+    /* Begins a connection: OK, and *transport is the caller's. What is sent before it stands waits. RETRY: the daemon lives and has no place for
+       it in this moment. Else *why tells. */
+    enum quire_status (*connect)(const char *full, struct transport **transport, struct transport_why why);
+    /* Takes what came, at most size bytes. OK: *got is not 0. PENDING: nothing did. DISCONNECTED or another status: it is over, *why tells. */
+    enum quire_status (*receive)(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why);
+    /* Sends what can be sent at once. OK: *sent is not 0. PENDING: nothing could; the descriptor will be writable when more can. */
+    enum quire_status (*send)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
+    /* Ends it and frees it, with descriptors that were not taken. `forked`: in a forked child, whose parent goes on using the connection:
+       nothing is told to the daemon. */
+    void (*close)(struct transport *transport, bool forked);
+};
+
+/* The transport of an address that has a scheme, or is a path, and what comes behind the scheme. INVALID with the error's text set. */
+enum quire_status transport_find(const char *address, const struct transport_ops **ops, const char **rest);
+/* The oldest descriptor that came; −1: none. */
+int transport_take_fd(struct transport *transport);
+
+extern const struct transport_ops transport_unix;
+
+#endif
