@@ -49,7 +49,8 @@
     X(ADMIN_REPLY, 19)   /* */                                                                                                             \
     X(CANCEL, 20)        /* one-way: the request of that id is of no interest any more */                                                  \
     X(GOODBYE, 21)       /* either way: the sender closes in good order */                                                                 \
-    X(LOAD, 22)          /* Load → GRANTS: leased records that are only on disk come into memory */
+    X(LOAD, 22)          /* Load → GRANTS: leased records that are only on disk come into memory */                                      \
+    X(CHALLENGE, 23)     /* daemon → client, first frame on a wire: Challenge, which HELLO answers with a proof */
 
 enum quire_msg {
 #define X(name, value) QUIRE_MSG_##name = value,
