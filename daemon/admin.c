@@ -5,7 +5,10 @@
  */
 #include "daemon/admin.h"
 
+#include "daemon/net/remote_link.h"
 #include "proto/status.h"
+
+#include <stdio.h>
 
 #define ADMIN_NOTE_BYTES 1024 /* of a full answer, for the rest of it */
 
@@ -39,22 +42,46 @@ enum admin_right { ADMIN_FOR_ALL, ADMIN_FOR_MEMBERS, ADMIN_FOR_OPERATORS };
 static const struct admin_verb {
     enum quire_status (*fn)(const struct admin_call *call);
     enum admin_right right;
+    const char *action; /* what it changes, for the log; NULL: it only looks */
 } admin_verbs[] = {
-    [QUIRE_ADMIN_STATUS] = {admin_status, ADMIN_FOR_ALL},
-    [QUIRE_ADMIN_NS_LIST] = {admin_ns_list, ADMIN_FOR_MEMBERS},
-    [QUIRE_ADMIN_NS_DELETE] = {admin_ns_delete, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_BLOCK_SHOW] = {admin_block_show, ADMIN_FOR_MEMBERS},
-    [QUIRE_ADMIN_SESSION_LIST] = {admin_session_list, ADMIN_FOR_MEMBERS},
-    [QUIRE_ADMIN_SESSION_KICK] = {admin_session_kick, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_EVICT] = {admin_evict, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_CONFIG] = {admin_config, ADMIN_FOR_OPERATORS}, /* it has the salts */
-    [QUIRE_ADMIN_COUNTERS] = {admin_counters, ADMIN_FOR_MEMBERS},
-    [QUIRE_ADMIN_RELOAD] = {admin_reload, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_VERIFY] = {admin_verify, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_FAULT_LIST] = {admin_fault_list, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_FAULT_ADD] = {admin_fault_add, ADMIN_FOR_OPERATORS},
-    [QUIRE_ADMIN_FAULT_CLEAR] = {admin_fault_clear, ADMIN_FOR_OPERATORS},
+    [QUIRE_ADMIN_STATUS] = {admin_status, ADMIN_FOR_ALL, NULL},
+    [QUIRE_ADMIN_NS_LIST] = {admin_ns_list, ADMIN_FOR_MEMBERS, NULL},
+    [QUIRE_ADMIN_NS_DELETE] = {admin_ns_delete, ADMIN_FOR_OPERATORS, "namespace delete"},
+    [QUIRE_ADMIN_BLOCK_SHOW] = {admin_block_show, ADMIN_FOR_MEMBERS, NULL},
+    [QUIRE_ADMIN_SESSION_LIST] = {admin_session_list, ADMIN_FOR_MEMBERS, NULL},
+    [QUIRE_ADMIN_SESSION_KICK] = {admin_session_kick, ADMIN_FOR_OPERATORS, "session kick"},
+    [QUIRE_ADMIN_EVICT] = {admin_evict, ADMIN_FOR_OPERATORS, "evict"},
+    [QUIRE_ADMIN_CONFIG] = {admin_config, ADMIN_FOR_OPERATORS, NULL}, /* it has the salts */
+    [QUIRE_ADMIN_COUNTERS] = {admin_counters, ADMIN_FOR_MEMBERS, NULL},
+    [QUIRE_ADMIN_RELOAD] = {admin_reload, ADMIN_FOR_OPERATORS, "reload"},
+    [QUIRE_ADMIN_VERIFY] = {admin_verify, ADMIN_FOR_OPERATORS, "verify"},
+    [QUIRE_ADMIN_FAULT_LIST] = {admin_fault_list, ADMIN_FOR_OPERATORS, NULL},
+    [QUIRE_ADMIN_FAULT_ADD] = {admin_fault_add, ADMIN_FOR_OPERATORS, "fault add"},
+    [QUIRE_ADMIN_FAULT_CLEAR] = {admin_fault_clear, ADMIN_FOR_OPERATORS, "fault clear"},
 };
+
+/* A line for each action, and for each try: who it was, what it was about, and how it ended. */
+static void admin_audit(const struct admin_call *call, const char *action, enum quire_status status) {
+    const struct session *session = call->session;
+    const Quire__Wire__AdminRequest *request = call->request;
+    bool asks = request->verb == QUIRE_ADMIN_VERIFY && request->number == 0; /* how far it is */
+    char who[160], about[256] = "";
+    if (session == NULL || asks) {
+        return;
+    }
+    if (session->remote != NULL) {
+        snprintf(who, sizeof who, "token %s at %s", session->remote->token.name, remote_link_peer(session->link));
+    } else {
+        snprintf(who, sizeof who, "uid %u, pid %d", (unsigned)session->uid, (int)session->pid);
+    }
+    if (request->ns[0] != '\0' || request->text[0] != '\0') {
+        snprintf(about, sizeof about, " %.64s%.128s", request->ns, request->text);
+    } else if (request->number != 0) {
+        snprintf(about, sizeof about, " %llu", (unsigned long long)request->number);
+    }
+    log_info("admin_action", "%s%s by session %llu (%s, %s): %s", action, about, (unsigned long long)session->id, session->client, who,
+             quire_status_text(status));
+}
 
 static enum quire_status admin_do(const struct admin_call *call) {
     uint32_t verb = call->request->verb;
@@ -65,10 +92,14 @@ static enum quire_status admin_do(const struct admin_call *call) {
     }
     bool may = entry->right == ADMIN_FOR_ALL || admin_is_operator(call) || (entry->right == ADMIN_FOR_MEMBERS && call->session->member);
     if (!may) {
-        call->reply->text = admin_text(call, "only for the user that quired runs as, and root");
-        return QUIRE_DENIED;
+        call->reply->text = admin_text(call, call->session->remote != NULL ? "only with a token that has the right `admin`"
+                                                                           : "only for the user that quired runs as, and root");
     }
-    return entry->fn(call);
+    enum quire_status status = may ? entry->fn(call) : QUIRE_DENIED;
+    if (entry->action != NULL) {
+        admin_audit(call, entry->action, status);
+    }
+    return status;
 }
 
 static void admin_answer(struct core *core, const struct session *session, const Quire__Wire__AdminRequest *request,

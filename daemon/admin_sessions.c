@@ -1,6 +1,8 @@
 /* Sessions: who is there, and ending one. */
 #include "daemon/admin.h"
 
+#include "daemon/net/remote_link.h"
+
 static enum quire_status admin_session_fill(const struct admin_call *call, const struct session *session) {
     struct core *core = call->core;
     struct pager_session_info books = {0};
@@ -14,6 +16,10 @@ static enum quire_status admin_session_fill(const struct admin_call *call, const
     info->client = admin_text(call, session->client);
     info->pid = (uint32_t)session->pid;
     info->uid = session->uid;
+    if (session->remote != NULL) {
+        info->peer = admin_text(call, remote_link_peer(session->link));
+        info->token = admin_text(call, session->remote->token.name);
+    }
     info->domain = core->config.domains[session->domain].name;
     info->member = session->member;
     uint64_t now_ns = loop_now_ns();

@@ -237,7 +237,9 @@ static enum quire_status take_options(struct config *config, const struct config
     char what[300];
     for (unsigned i = 0; i < config_option_count(); i++) {
         const struct config_option *option = config_option_at(i);
-        const struct config_yaml_section *section = option->section == CONFIG_PAGER ? yaml->pager : yaml->disk;
+        const struct config_yaml_section *section = option->section == CONFIG_PAGER    ? yaml->pager
+                                                    : option->section == CONFIG_LISTEN ? yaml->listen
+                                                                                       : yaml->disk;
         const char *text = option->section == CONFIG_TOP ? yaml->option[i] : section != NULL ? section->option[i] : NULL;
         if (text != NULL && config_option_set(config, option, text, what, sizeof what) != QUIRE_OK) {
             return refuse(path, option->name, 0, what, why, why_bytes);
@@ -453,6 +455,8 @@ void config_print(const struct config *config, FILE *to) {
     print_faults(config, to);
     print_section(config, &defaults, CONFIG_PAGER, "The pager: which block is kept, and who may read it until when.", to);
     print_section(config, &defaults, CONFIG_DISK, "How the disk tier is used; nothing of it matters without `tiers: file:`.", to);
+    print_section(config, &defaults, CONFIG_LISTEN, "Other hosts, as guests of one trust domain; without an address nobody else gets in.",
+                  to);
 }
 
 /* ---- reloading ---------------------------------------------------------------------------------------------------------------- */

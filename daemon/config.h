@@ -55,6 +55,14 @@ struct config_disk {
     struct pager_disk_options pager;
 };
 
+/* Where other hosts may connect, and what they must show. All need `tls` (or another transport) to be of use. */
+struct config_listen {
+    char tls[512]; /* "host:port", several separated by commas; "": no other host may connect */
+    char tls_certificate[CONFIG_FILE_PATH_MAX], tls_key[CONFIG_FILE_PATH_MAX], tls_authorities[CONFIG_FILE_PATH_MAX];
+    char token_file[CONFIG_FILE_PATH_MAX];
+    char domain[QUIRE_MAX_NAME + 1]; /* the trust domain that they are guests of; "": the first */
+};
+
 struct config {
     char socket_path[CONFIG_PATH_MAX]; /* resolved: $XDG_RUNTIME_DIR/quire/quired.sock, as a service /run/quire/quired.sock */
     uint32_t socket_mode;              /* 0600 by default: who may connect at all */
@@ -85,6 +93,7 @@ struct config {
     uint32_t n_faults;
     bool allow_faults; /* `quirectl fault` may add and remove them */
     struct config_disk disk;
+    struct config_listen listen;
     struct pager_options pager;
 };
 

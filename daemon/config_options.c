@@ -63,6 +63,20 @@
       "Make a new set at a start that finds none of the files. false: such a start is refused, so that\n"                                  \
       "a file system that is not mounted is noticed; say so once the set is made")
 
+/* Other hosts. */
+#define CONFIG_LISTEN_TABLE(X)                                                                                                             \
+    X(tls, TEXT, false, 0, 0, true,                                                                                                        \
+      "Where other hosts connect by TLS: host:port, [v6]:port, several separated by commas; empty: nowhere.\n"                             \
+      "Needs tls_certificate, tls_key and token_file")                                                                                     \
+    X(tls_certificate, TEXT, false, 0, 0, true, "PEM file with this daemon's certificate and those between it and its authority")          \
+    X(tls_key, TEXT, false, 0, 0, true, "PEM file with its private key; empty: it is in the certificate's file")                           \
+    X(tls_authorities, TEXT, false, 0, 0, true,                                                                                            \
+      "PEM file with authorities: clients must show a certificate of one; empty: they need none")                                          \
+    X(token_file, TEXT, false, 0, 0, true,                                                                                                 \
+      "File with a line a token, `name secret rights namespaces`, which only this user may read (chmod 600).\n"                            \
+      "Rights: read, write, admin. A reload reads it anew, and the certificate; who lost the token is sent away")                          \
+    X(domain, TEXT, false, 0, 0, true, "The trust domain whose guests other hosts are; empty: the first")
+
 /* Kinds, ranges and liveness of the pager's options follow from their names and types; exceptions to the usual range are listed here. */
 #define KIND_OF(type) _Generic((type)0, double : CONFIG_FACTOR, default : CONFIG_COUNT)
 static const struct pager_range {
@@ -81,7 +95,7 @@ static const struct pager_range {
     {"max_pins", 0, QUIRE_META_MAX_PINS, false}, {"reinsert_pct", 0, 90, false},
 };
 
-static struct config_option table[64] = {
+static struct config_option table[CONFIG_OPTIONS_MAX] = {
 #define X(field, kind, live, least, most, zero, help) {#field, CONFIG_##kind, FIELD(field), CONFIG_TOP, live, least, most, zero, help},
     CONFIG_TABLE(X)
 #undef X
@@ -95,11 +109,15 @@ static struct config_option table[64] = {
 #define X(field, type, value, help) {#field, KIND_OF(type), FIELD(disk.pager.field), CONFIG_DISK, true, 0, UINT32_MAX, false, help},
                 PAGER_DISK_OPTIONS(X)
 #undef X
+#define X(field, kind, live, least, most, zero, help)                                                                                      \
+    {#field, CONFIG_##kind, FIELD(listen.field), CONFIG_LISTEN, live, least, most, zero, help},
+                    CONFIG_LISTEN_TABLE(X)
+#undef X
 };
 
 enum {
 #define X(...) +1
-    CONFIG_TABLE_COUNT = CONFIG_TABLE(X) PAGER_OPTIONS(X) CONFIG_DISK_TABLE(X) PAGER_DISK_OPTIONS(X)
+    CONFIG_TABLE_COUNT = CONFIG_TABLE(X) PAGER_OPTIONS(X) CONFIG_DISK_TABLE(X) PAGER_DISK_OPTIONS(X) CONFIG_LISTEN_TABLE(X)
 #undef X
 };
 static_assert(CONFIG_TABLE_COUNT <= QUIRE_ARRAY_LEN(table), "the table has room");
@@ -154,7 +172,8 @@ const struct config_option *config_option_anywhere(const char *name) {
 }
 
 const char *config_section_name(enum config_section section) {
-    static const char *const names[CONFIG_SECTIONS] = {[CONFIG_TOP] = "", [CONFIG_PAGER] = "pager", [CONFIG_DISK] = "disk"};
+    static const char *const names[CONFIG_SECTIONS] = {
+        [CONFIG_TOP] = "", [CONFIG_PAGER] = "pager", [CONFIG_DISK] = "disk", [CONFIG_LISTEN] = "listen"};
     return names[section];
 }
 

@@ -7,6 +7,8 @@
 
 #include "daemon/config.h"
 
+#define CONFIG_OPTIONS_MAX 96
+
 enum config_kind {
     CONFIG_COUNT,
     CONFIG_SIZE,
@@ -20,7 +22,7 @@ enum config_kind {
     CONFIG_BACKEND
 };
 /* Where an option stands in the file. */
-enum config_section { CONFIG_TOP, CONFIG_PAGER, CONFIG_DISK, CONFIG_SECTIONS };
+enum config_section { CONFIG_TOP, CONFIG_PAGER, CONFIG_DISK, CONFIG_LISTEN, CONFIG_SECTIONS };
 
 struct config_option {
     const char *name;
@@ -39,7 +41,7 @@ const struct config_option *config_option_at(unsigned index);
 const struct config_option *config_option_find(const char *name, enum config_section section);
 /* In whichever section. */
 const struct config_option *config_option_anywhere(const char *name);
-const char *config_section_name(enum config_section section); /* "", "pager", "disk" */
+const char *config_section_name(enum config_section section); /* "", "pager", "disk", "listen" */
 
 /* Reads text into the field; INVALID with a sentence about what is accepted. */
 enum quire_status config_option_set(struct config *config, const struct config_option *option, const char *text, char *why,

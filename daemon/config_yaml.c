@@ -46,7 +46,8 @@ static const cyaml_schema_field_t tier_fields[] = {
 /* The schema is made from the table of options at each load: it is small, and needs no lock this way. */
 struct schema {
     cyaml_schema_field_t fields[CONFIG_YAML_OPTIONS + 8];
-    cyaml_schema_field_t pager_fields[CONFIG_YAML_OPTIONS + 1], disk_fields[CONFIG_YAML_OPTIONS + 1];
+    cyaml_schema_field_t pager_fields[CONFIG_YAML_OPTIONS + 1], disk_fields[CONFIG_YAML_OPTIONS + 1],
+        listen_fields[CONFIG_YAML_OPTIONS + 1];
     cyaml_schema_value_t top;
 };
 
@@ -76,7 +77,7 @@ static void schema_make(struct schema *schema) {
                              CONFIG_MAX_FAULTS),
         CYAML_FIELD_MAPPING_PTR("tiers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml, tiers, tier_fields),
     };
-    unsigned n = 0, n_pager = 0, n_disk = 0;
+    unsigned n = 0, n_pager = 0, n_disk = 0, n_listen = 0;
     *schema = (struct schema){0};
     for (unsigned i = 0; i < config_option_count(); i++) {
         const struct config_option *option = config_option_at(i);
@@ -85,6 +86,8 @@ static void schema_make(struct schema *schema) {
             schema->pager_fields[n_pager++] = text_field(option->name, place);
         } else if (option->section == CONFIG_DISK) {
             schema->disk_fields[n_disk++] = text_field(option->name, place);
+        } else if (option->section == CONFIG_LISTEN) {
+            schema->listen_fields[n_listen++] = text_field(option->name, place);
         } else {
             schema->fields[n++] = text_field(option->name, place);
         }
@@ -94,6 +97,7 @@ static void schema_make(struct schema *schema) {
     }
     schema->fields[n++] = section_field("pager", offsetof(struct config_yaml, pager), schema->pager_fields);
     schema->fields[n++] = section_field("disk", offsetof(struct config_yaml, disk), schema->disk_fields);
+    schema->fields[n++] = section_field("listen", offsetof(struct config_yaml, listen), schema->listen_fields);
     schema->top = (cyaml_schema_value_t){CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config_yaml, schema->fields)};
 }
 
@@ -130,7 +134,7 @@ __attribute__((format(printf, 3, 0))) static void hear(cyaml_log_t level, void *
 
 static unsigned known_names(const char **names) {
     static const char *const others[] = {"domains", "salts",  "pager",     "disk", "tiers", "faults", "name", "pool_bytes",
-                                         "members", "guests", "namespace", "salt", "file",  "path",   "size"};
+                                         "members", "guests", "namespace", "salt", "file",  "path",   "size", "listen"};
     unsigned n = 0;
     for (; n < config_option_count(); n++) {
         names[n] = config_option_at(n)->name;

@@ -4,7 +4,7 @@
 
 #include "daemon/config_options.h"
 
-#define CONFIG_YAML_OPTIONS 64
+#define CONFIG_YAML_OPTIONS CONFIG_OPTIONS_MAX
 
 struct config_yaml_domain {
     char *name, *pool_bytes;
@@ -26,7 +26,7 @@ struct config_yaml_section {
 };
 struct config_yaml {
     char *option[CONFIG_YAML_OPTIONS];
-    struct config_yaml_section *pager, *disk;
+    struct config_yaml_section *pager, *disk, *listen;
     struct config_yaml_domain *domains;
     struct config_yaml_salt *salts;
     struct config_yaml_tiers *tiers;

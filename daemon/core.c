@@ -87,7 +87,9 @@ static enum quire_status core_setup(struct core *core, char *why, size_t why_byt
     QUIRE_FORWARD(core_create_loop(core));
     QUIRE_FORWARD(listener_create(core, core->config.socket_path, core->config.socket_mode, &core->listener, why, why_bytes));
     QUIRE_FORWARD(core_create_store(core, why, why_bytes));
-    return listener_start(core->listener, why, why_bytes);
+    QUIRE_FORWARD(net_create(core, why, why_bytes));
+    QUIRE_FORWARD(listener_start(core->listener, why, why_bytes));
+    return net_start(core, why, why_bytes);
 }
 
 enum quire_status core_create(const struct config *config, struct core **out, char *why, size_t why_bytes) {
@@ -125,7 +127,8 @@ void core_destroy(struct core **out) {
     if (core == NULL) {
         return;
     }
-    workpool_destroy(&core->workpool); /* first: what its jobs read and write is still there */
+    net_destroy(core);
+    workpool_destroy(&core->workpool); /* early: what its jobs read and write is still there */
     disk_destroy(&core->disk_tier);
     puts_teardown(core);
     loads_teardown(core);
@@ -222,6 +225,7 @@ static void core_tick(struct core *core) {
     core->counters.ingest_refused = ingest->refused;
     core->counters.ingest_recalled = ingest->recalled;
     core->counters.ingest_taken = ingest->taken;
+    net_count(core);
 }
 
 static uint64_t core_deadline(const struct core *core) {
@@ -339,6 +343,10 @@ enum quire_status core_apply_config(struct core *core, const struct config *conf
     pager_set_options(core->pager, &running->pager);
     if (core->disk_tier != NULL) {
         status = disk_apply_config(core->disk_tier, why);
+    }
+    if (net_reload(core) != QUIRE_OK && status == QUIRE_OK) {
+        status = QUIRE_INVALID;
+        *why = "the tokens or the certificate were refused, the log tells why; those in force stay";
     }
     log_setup(running->log_level, running->log_json);
     return status;

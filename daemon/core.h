@@ -50,6 +50,11 @@ void core_set_reload(struct core *core, core_reload *reload, void *ctx);
     X(sessions_opened, "sessions accepted")                                                                                                \
     X(sessions_refused, "connections refused: limit, peer credentials, version")                                                           \
     X(sessions_closed, "sessions ended in good order")                                                                                     \
+    X(remote_accepted, "connections of other hosts taken")                                                                                 \
+    X(remote_refused, "of them, ended before they could ask anything: no handshake in time, no TLS, no memory")                            \
+    X(remote_denied, "of them, ended because a certificate was not accepted")                                                              \
+    X(remote_broken, "of them, ended later for what they sent or did not go on to send")                                                   \
+    X(tokens_refused, "sessions of other hosts refused: no token has the name and secret that they gave")                                  \
     X(sessions_lost, "sessions that ended without a goodbye")                                                                              \
     X(sessions_kicked, "sessions ended by an operator or for breaking a limit")                                                            \
     X(frames_in, "frames received")                                                                                                        \

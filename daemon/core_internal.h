@@ -16,6 +16,7 @@
 #include "daemon/local.h"
 #include "daemon/loop.h"
 #include "daemon/mailbox.h"
+#include "daemon/net/net.h"
 #include "daemon/pool.h"
 #include "daemon/puts.h"
 #include "daemon/quarantine.h"
@@ -46,6 +47,8 @@ struct core {
     struct loop_wakeup stop;
     struct mailbox mailbox;
     struct listener *listener;
+    struct net net;
+    uint32_t remote_domain;   /* to which sessions over a wire belong */
     struct arena arena;       /* the request that is being handled */
     struct arena admin_arena; /* the last administrative reply */
     uint8_t *rx;              /* SESSION_TURN_BYTES */

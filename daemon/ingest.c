@@ -196,6 +196,11 @@ struct ingest_window *ingest_find(const struct ingest *ingest, const void *owner
     return NULL;
 }
 
+uint8_t *ingest_writable(struct ingest_window *window) {
+    uint8_t *base = (uint8_t *)(uintptr_t)window->base; /* mapped for reading until somebody asks */
+    return mprotect(base, window->bytes, PROT_READ | PROT_WRITE) == 0 ? base : NULL;
+}
+
 void ingest_use(struct ingest *ingest, struct ingest_window *window, uint64_t now_ns) {
     window->users++;
     window->used_ns = now_ns;

@@ -66,6 +66,8 @@ enum quire_status ingest_get(struct ingest *ingest, void *owner, uint64_t reques
 enum quire_status ingest_cancel(struct ingest *ingest, const void *owner, uint64_t request);
 /* NULL when the owner holds no such window. */
 struct ingest_window *ingest_find(const struct ingest *ingest, const void *owner, uint32_t number);
+/* Its memory, for a daemon that writes what came over a wire; NULL: the system does not allow it. */
+uint8_t *ingest_writable(struct ingest_window *window);
 void ingest_use(struct ingest *ingest, struct ingest_window *window, uint64_t now_ns);
 void ingest_unuse(struct ingest *ingest, struct ingest_window *window, uint64_t now_ns);
 /* The owner gives a window back; NOT_FOUND when it is not its own. */

@@ -42,7 +42,8 @@ static void ingest_request_answer(void *owner, uint64_t request, enum quire_stat
     } else {
         session->core->counters.requests_failed++;
     }
-    session_send(session, QUIRE_MSG_INGEST_ACK, request, &ack.base, window != NULL ? &window->fd : NULL, window != NULL ? 1 : 0);
+    bool passed = window != NULL && session->remote == NULL; /* over a wire its bytes come behind the PUT */
+    session_send(session, QUIRE_MSG_INGEST_ACK, request, &ack.base, passed ? &window->fd : NULL, passed ? 1 : 0);
 }
 
 /* The body is an IngestReturn: it names the window. */

@@ -34,6 +34,8 @@ struct link_ops {
     void (*send)(struct link *link, const uint8_t *bytes, size_t size, const int *fds, uint32_t n_fds);
     /* The same for a reply with bulk bytes, which it takes over. */
     void (*send_bulk)(struct link *link, struct link_tx *tx);
+    /* Brings tx_moved_ns up to date, where another thread knows. NULL: it always is. */
+    void (*moved)(struct link *link);
     /* The session has ended: nothing comes or goes any more. */
     void (*close)(struct link *link);
     /* After close, when nobody reads from the link's buffers any more. Or instead of it, when it never had a session: what it was made of is the caller's again. */

@@ -135,7 +135,7 @@ static enum quire_status puts_offer_item(struct core *core, struct put_request *
     if (item->length == 0 || !quire_in_range(item->ingest_offset, item->length, put->window->bytes)) {
         return QUIRE_INVALID;
     }
-    if (!put->session->member && (item->flags & (QUIRE_WIRE_PUT_PIN | QUIRE_WIRE_PUT_SUPERSEDES)) != 0) {
+    if (!put->session->member && put->session->remote == NULL && (item->flags & (QUIRE_WIRE_PUT_PIN | QUIRE_WIRE_PUT_SUPERSEDES)) != 0) {
         return QUIRE_DENIED; /* guests do not decide what stays and what goes */
     }
     return pager_put(core->pager, core->now_ns, put->session->id, ns, item, puts_cookie(put->slot, i), deadline_ns);
@@ -196,6 +196,9 @@ enum session_verdict puts_request(struct session *session, const struct quire_fr
     if (message->ns == 0 || message->ns > session->n_ns || session->ns[message->ns - 1] == SESSION_NO_NS) {
         return puts_refuse(session, id, QUIRE_NOT_FOUND, 0, "the namespace is not open in this session");
     }
+    if (!session_may(session, message->ns, TOKEN_WRITE)) {
+        return puts_refuse(session, id, QUIRE_DENIED, 0, "the token may not write in this namespace");
+    }
     struct ingest_window *window = ingest_find(core->ingest, session, message->window);
     if (window == NULL) {
         return puts_refuse(session, id, QUIRE_STALE, 0, "the ingest window is not this session's, or was taken back: ask for another");
@@ -224,4 +227,33 @@ enum session_verdict puts_request(struct session *session, const struct quire_fr
     uint64_t deadline_ns = core->now_ns + quire_min_u64(message->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;
     puts_offer(core, put, ns, message->items.data, deadline_ns);
     return SESSION_DONE;
+}
+
+/* A window that was taken back meanwhile is no fault of the client's: what was meant for it is thrown away, and the PUT is answered STALE. */
+enum quire_status session_bulk_place(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint8_t **place,
+                                     struct ingest_window **window) {
+    struct core *core = session->core;
+    *place = NULL;
+    *window = NULL;
+    arena_reset(&core->arena);
+    Quire__Wire__Put *message =
+        frame->type == QUIRE_MSG_PUT ? quire__wire__put__unpack(&core->arena.allocator, frame->body_bytes, body) : NULL;
+    if (message == NULL || session->state != SESSION_OPEN) {
+        return QUIRE_INVALID;
+    }
+    struct ingest_window *found = ingest_find(core->ingest, session, message->window);
+    if (found == NULL) {
+        return QUIRE_OK;
+    }
+    if (!quire_in_range(message->bulk_offset, frame->bulk_bytes, found->bytes)) {
+        return QUIRE_INVALID;
+    }
+    uint8_t *base = ingest_writable(found);
+    if (base == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    ingest_use(core->ingest, found, core->now_ns);
+    *place = base + message->bulk_offset;
+    *window = found;
+    return QUIRE_OK;
 }

@@ -79,6 +79,9 @@ static enum session_verdict request_hello(struct session *session, const struct 
         session_end(session, SESSION_END_REFUSED);
         return SESSION_DONE;
     }
+    if (session->remote != NULL && net_hello(session, frame->request_id, hello->token, hello->proof.data, hello->proof.len) != QUIRE_OK) {
+        return SESSION_DONE;
+    }
     enum quire_status status = pager_session_open(core->pager, session->domain, &session->id);
     if (status != QUIRE_OK) {
         session_fail(session, frame->request_id, status, 1000, "no session: %s", quire_status_text(status));
@@ -105,8 +108,13 @@ static const char *request_salt(const struct core *core, const char *ns) {
     return "";
 }
 
+/* What a session may do in a namespace: over a wire what its token says; who is local belongs to the trust domain. */
+static uint32_t request_ns_rights(const struct session *session, const char *name) {
+    return session->remote != NULL ? token_rights(&session->remote->token, name) : TOKEN_READ | TOKEN_WRITE;
+}
+
 /* The session's handle of a namespace, counted from 1; 0: too many are open. */
-static uint32_t request_ns_handle(struct session *session, uint16_t ns) {
+static uint32_t request_ns_handle(struct session *session, uint16_t ns, uint32_t rights) {
     uint32_t spare = SESSION_MAX_NS;
     for (uint32_t i = 0; i < session->n_ns; i++) {
         if (session->ns[i] == ns) {
@@ -116,8 +124,13 @@ static uint32_t request_ns_handle(struct session *session, uint16_t ns) {
     if (session->n_ns == spare) {
         return 0;
     }
-    session->ns[session->n_ns++] = ns;
-    return session->n_ns;
+    session->ns[session->n_ns] = ns;
+    session->ns_rights[session->n_ns] = (uint8_t)rights;
+    return ++session->n_ns;
+}
+
+bool session_may(const struct session *session, uint32_t ns_handle, uint32_t right) {
+    return ns_handle > 0 && ns_handle <= session->n_ns && (session->ns_rights[ns_handle - 1] & right) != 0;
 }
 
 static enum quire_status request_ns(const struct session *session, uint32_t handle, uint16_t *ns) {
@@ -132,7 +145,12 @@ static enum quire_status request_ns_find(struct session *session, const Quire__W
                                          size_t why_bytes) {
     struct core *core = session->core;
     const char *salt = request_salt(core, open->name);
-    if (open->layout.len == 0) {
+    uint32_t rights = request_ns_rights(session, open->name);
+    if (rights == 0) {
+        snprintf(why, why_bytes, "the token has no right in the namespace '%.64s'", open->name); /* whether there is one is not said */
+        return QUIRE_DENIED;
+    }
+    if (open->layout.len == 0 || (rights & TOKEN_WRITE) == 0) { /* who may not write makes no namespace */
         return pager_ns_open(core->pager, session->domain, open->name, NULL, salt, strlen(salt), ns, why, why_bytes);
     }
     quire_layout *layout = arena_alloc(&core->arena, sizeof *layout);
@@ -147,8 +165,8 @@ static enum quire_status request_ns_find(struct session *session, const Quire__W
     return pager_ns_open(core->pager, session->domain, open->name, layout, salt, strlen(salt), ns, why, why_bytes);
 }
 
-static enum quire_status request_ns_fill(struct session *session, uint16_t ns, Quire__Wire__NsAck *ack, quire_key *root, char *why,
-                                         size_t why_bytes) {
+static enum quire_status request_ns_fill(struct session *session, uint16_t ns, uint32_t rights, Quire__Wire__NsAck *ack, quire_key *root,
+                                         char *why, size_t why_bytes) {
     struct core *core = session->core;
     if (pager_ns_domain(core->pager, ns) != session->domain) {
         snprintf(why, why_bytes, "the namespace belongs to another trust domain");
@@ -160,7 +178,7 @@ static enum quire_status request_ns_fill(struct session *session, uint16_t ns, Q
         return QUIRE_NO_MEMORY;
     }
     QUIRE_FORWARD(quire_layout_encode(pager_ns_layout(core->pager, ns), layout, QUIRE_LAYOUT_WIRE_MAX, &layout_bytes));
-    ack->ns = request_ns_handle(session, ns);
+    ack->ns = request_ns_handle(session, ns, rights);
     if (ack->ns == 0) {
         snprintf(why, why_bytes, "%u namespaces are open in this session, which is the limit", SESSION_MAX_NS);
         return QUIRE_TOO_LARGE;
@@ -169,7 +187,8 @@ static enum quire_status request_ns_fill(struct session *session, uint16_t ns, Q
     *root = pager_ns_root(core->pager, ns);
     ack->root = (ProtobufCBinaryData){.len = QUIRE_KEY_BYTES, .data = root->b};
     ack->layout = (ProtobufCBinaryData){.len = layout_bytes, .data = layout};
-    ack->may_read = ack->may_write = true;
+    ack->may_read = (rights & TOKEN_READ) != 0;
+    ack->may_write = (rights & TOKEN_WRITE) != 0;
     return QUIRE_OK;
 }
 
@@ -187,7 +206,7 @@ static enum session_verdict request_ns_open(struct session *session, const struc
     Quire__Wire__NsAck ack = QUIRE__WIRE__NS_ACK__INIT;
     enum quire_status status = request_ns_find(session, open, &ns, why, sizeof why);
     if (status == QUIRE_OK) {
-        status = request_ns_fill(session, ns, &ack, &root, why, sizeof why);
+        status = request_ns_fill(session, ns, request_ns_rights(session, open->name), &ack, &root, why, sizeof why);
     }
     ack.status = status;
     ack.text = status == QUIRE_OK || why[0] != '\0' ? why : (char *)quire_status_text(status);
@@ -220,6 +239,16 @@ static ProtobufCBinaryData request_estimates(const struct pager_lease_reply *rep
     return (ProtobufCBinaryData){.len = some ? n_keys * sizeof *reply->estimates_us : 0, .data = (uint8_t *)reply->estimates_us};
 }
 
+/* To who may not read, a namespace is empty: not even whether a block is there is told. */
+static enum quire_status request_lease_blind(struct core *core, uint32_t n_keys, struct pager_lease_reply *reply) {
+    reply->misses = arena_alloc(&core->arena, n_keys);
+    if (reply->misses == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    memset(reply->misses, QUIRE_MISS_NEVER_STORED, n_keys);
+    return QUIRE_OK;
+}
+
 static enum quire_status request_lease_ask(struct session *session, const Quire__Wire__Lease *lease, struct pager_lease_reply *reply,
                                            const char **text) {
     struct core *core = session->core;
@@ -235,6 +264,9 @@ static enum quire_status request_lease_ask(struct session *session, const Quire_
         return QUIRE_INVALID;
     }
     QUIRE_FORWARD(request_ns(session, lease->ns, &request.ns));
+    if (!session_may(session, lease->ns, TOKEN_READ)) {
+        return request_lease_blind(core, request.n_keys, reply);
+    }
     const quire_layout *layout = pager_ns_layout(core->pager, request.ns);
     if (layout == NULL) {
         return QUIRE_NOT_FOUND;
@@ -306,8 +338,12 @@ static enum quire_status request_keys_check(const struct session *session, const
         keys->verb > QUIRE_WIRE_UNPIN) {
         return QUIRE_INVALID;
     }
-    if (!session->member && keys->verb != QUIRE_WIRE_TOUCH) {
+    if (!session->member && session->remote == NULL && keys->verb != QUIRE_WIRE_TOUCH) {
         return QUIRE_DENIED; /* guests use what is there; they do not decide what stays */
+    }
+    if (session->remote != NULL && !session_may(session, keys->ns, keys->verb == QUIRE_WIRE_TOUCH ? TOKEN_READ : TOKEN_WRITE)) {
+        *text = keys->verb == QUIRE_WIRE_TOUCH ? "the token may not read in this namespace" : "the token may not write in this namespace";
+        return QUIRE_DENIED;
     }
     if (keys->verb != QUIRE_WIRE_TOUCH && !durable_has_room(session)) {
         *text = "too many requests wait until what they changed is durable";
@@ -494,7 +530,7 @@ enum session_verdict request_handle(struct session *session, const struct quire_
     if (session->state == SESSION_NEW && frame->type != QUIRE_MSG_HELLO) {
         session->core->counters.frames_bad++;
         session_kick(session, QUIRE_INVALID, "the first frame must be HELLO");
-    } else if (frame->bulk_bytes != 0) {
+    } else if (frame->bulk_bytes != 0 && session->remote == NULL) {
         session->core->counters.frames_bad++;
         session_kick(session, QUIRE_INVALID, "a client's frame carries no bulk bytes: they go through an ingest window");
     } else if (entry == NULL || entry->fn == NULL) {

@@ -77,6 +77,7 @@ void session_unref(struct session *session) {
     if (--session->refs == 0) {
         assert(session->state == SESSION_ENDED);
         session->link->ops->free(session->link); /* not earlier: the turn that ends a session may be reading from its buffers */
+        net_session_gone(session);
         session->magic = 0;
         free(session);
     }
@@ -192,6 +193,9 @@ void session_release_hold(struct session *session) {
 void session_check_time(struct session *session, uint64_t now_ns) {
     struct core *core = session->core;
     struct link *link = session->link;
+    if (link->ops->moved != NULL) {
+        link->ops->moved(link);
+    }
     if (link->frame_ns != 0 && (session_stalled(session) || link->more)) {
         link->frame_ns = now_ns; /* it is us who do not read */
     }

@@ -30,6 +30,8 @@
 #define SESSION_NO_NS UINT16_MAX
 
 struct core;
+struct ingest_window;
+struct remote;
 
 enum session_state { SESSION_NEW, SESSION_OPEN, SESSION_ENDED };
 enum session_end { SESSION_END_GOODBYE, SESSION_END_LOST, SESSION_END_KICKED, SESSION_END_REFUSED, SESSION_END_SHUTDOWN };
@@ -53,8 +55,10 @@ struct session {
     bool member, admin;
     bool reserve; /* on a place kept free for operating */
     char client[QUIRE_MAX_NAME + 1];
-    uint64_t id; /* the pager's; 0 before HELLO */
+    uint64_t id;           /* the pager's; 0 before HELLO */
+    struct remote *remote; /* of one that came over a wire (daemon/net/net.h), with its token; NULL: a local one */
     uint16_t ns[SESSION_MAX_NS];
+    uint8_t ns_rights[SESSION_MAX_NS]; /* enum token_right: what it may do there */
     uint32_t n_ns;
     uint32_t put_items;  /* outstanding */
     uint32_t load_items; /* likewise */
@@ -90,6 +94,10 @@ void session_want(struct session *session);
 bool session_stalled(const struct session *session);
 /* A complete frame. False: it is not done with; it is to be handed over again in a later turn, or the session has ended. */
 bool session_frame(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);
+/* Where the bulk bytes behind a frame go, before the frame is handled; *place NULL: nowhere, they are to be thrown away. The window is in use until
+   ingest_unuse. Not OK: there may be none behind such a frame. */
+enum quire_status session_bulk_place(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint8_t **place,
+                                     struct ingest_window **window);
 /* What came is no frame; `major`: of the protocol that the client speaks, where that is what is wrong. */
 void session_broken(struct session *session, enum quire_status status, uint32_t major);
 
@@ -107,6 +115,8 @@ void session_fail(struct session *session, uint64_t request, enum quire_status s
 #define SESSION_BULK_BODY_BYTES 4
 struct link_tx *session_bulk_create(uint64_t bulk_bytes, uint8_t **bulk);
 
+/* May the session do this (enum token_right) in a namespace that it has open? */
+bool session_may(const struct session *session, uint32_t ns_handle, uint32_t right);
 /* Checks the session's clocks: hello, unfinished frame, stalled, idle. */
 void session_check_time(struct session *session, uint64_t now_ns);
 

@@ -1,0 +1,270 @@
+#include "daemon/net/net.h"
+
+#include "daemon/core_internal.h"
+#include "daemon/net/remote_link.h"
+#include "daemon/net/tls_rail.h"
+#include "proto/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define HANDSHAKES 64
+
+/* ---- wires that open -------------------------------------------------------------------------------------------------------------- */
+static void net_challenge(struct session *session) {
+    Quire__Wire__Challenge challenge = QUIRE__WIRE__CHALLENGE__INIT;
+    struct remote *remote = session->remote;
+    if (getrandom(remote->nonce, sizeof remote->nonce, 0) != (ssize_t)sizeof remote->nonce) {
+        session_kick(session, QUIRE_SYSTEM, "the system gives no random numbers");
+        return;
+    }
+    remote->challenged = true;
+    challenge.major = QUIRE_PROTO_MAJOR;
+    challenge.minor = QUIRE_PROTO_MINOR;
+    challenge.nonce = (ProtobufCBinaryData){.len = sizeof remote->nonce, .data = remote->nonce};
+    session_send(session, QUIRE_MSG_CHALLENGE, 0, &challenge.base, NULL, 0);
+}
+
+/* Told, and ended: there is no place, or its address failed too often. */
+static bool net_turned_away(struct session *session) {
+    struct core *core = session->core;
+    const char *peer = remote_link_peer(session->link);
+    uint32_t wait_ms = 1000;
+    char text[160] = "";
+    if (core->draining) {
+        snprintf(text, sizeof text, "quired is stopping");
+    } else if (core->n_sessions > core->config.max_sessions) {
+        snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", core->config.max_sessions);
+    } else if (!guard_admits(&core->net.guard, peer, core->now_ns, &wait_ms)) {
+        snprintf(text, sizeof text, "this address failed to prove a token too often: try again in %u ms", wait_ms);
+    }
+    if (text[0] == '\0') {
+        return false;
+    }
+    log_warn("remote_refused", "%s: %s", peer, text);
+    session_fail(session, 0, QUIRE_RETRY, wait_ms, "%s", text);
+    session_end(session, SESSION_END_REFUSED);
+    return true;
+}
+
+static void net_opened(struct core *core, struct wire *wire) {
+    struct link *link = NULL;
+    struct session *session = NULL;
+    struct remote *remote = calloc(1, sizeof *remote);
+    enum quire_status status = remote != NULL ? remote_link_create(core, wire, &link) : QUIRE_NO_MEMORY;
+    if (status == QUIRE_OK) {
+        status = session_create(core, link, &session);
+        if (status != QUIRE_OK) {
+            link->ops->free(link); /* says CLOSE */
+        }
+    } else {
+        exchange_post(&wire->rail->in, wire->close);
+    }
+    if (status != QUIRE_OK) {
+        free(remote);
+        core->counters.accept_failures++;
+        log_error("accept_failed", "%s: no memory for another session", wire->peer);
+        return;
+    }
+    session->remote = remote;
+    session->domain = core->remote_domain;
+    session_ref(session);
+    if (!net_turned_away(session)) {
+        net_challenge(session);
+    }
+    session_unref(session);
+}
+
+static void net_message(struct core *core, struct exchange_msg *msg) {
+    struct wire *wire = msg->wire;
+    struct link *link = wire->link;
+    switch (msg->kind) {
+    case EXCHANGE_OPENED:
+        net_opened(core, wire);
+        return;
+    case EXCHANGE_CLOSED:
+        if (link != NULL) {
+            remote_link_closed(link);
+        } else {
+            wire_free(wire);
+        }
+        return;
+    case EXCHANGE_FRAME:
+        if (link != NULL) {
+            remote_link_frame(link, msg);
+            return;
+        }
+        break;
+    case EXCHANGE_BULK:
+        remote_link_bulk(link);
+        return;
+    case EXCHANGE_GONE:
+        if (link != NULL) {
+            remote_link_gone(link);
+        }
+        return;
+    default: /* SENT */
+        if (link != NULL) {
+            remote_link_sent(link, msg);
+        }
+        break;
+    }
+    exchange_msg_free(msg);
+}
+
+static void net_take(struct rail *rail) {
+    rail->core->now_ns = loop_now_ns();
+    for (struct exchange_msg *msg = exchange_take(&rail->out), *next; msg != NULL; msg = next) {
+        next = msg->next;
+        net_message(rail->core, msg);
+    }
+}
+
+static void net_woken(struct loop_wakeup *wakeup) {
+    net_take(LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, out));
+}
+
+/* ---- hello ------------------------------------------------------------------------------------------------------------------------ */
+enum quire_status net_hello(struct session *session, uint64_t request, const char *name, const uint8_t *proof, size_t proof_bytes) {
+    struct core *core = session->core;
+    struct remote *remote = session->remote;
+    const char *peer = remote_link_peer(session->link);
+    const struct token *token = remote->challenged ? tokens_prove(core->net.tokens, name, remote->nonce, proof, proof_bytes) : NULL;
+    remote->challenged = false; /* once */
+    if (token == NULL) {
+        core->counters.tokens_refused++;
+        guard_failed(&core->net.guard, peer, core->now_ns);
+        log_warn("token_refused", "%s (%s): no token of the name it gave has the secret that it proved", session->client, peer);
+        session_fail(session, request, QUIRE_DENIED, 0, "the token is not accepted: its name or its secret is not in quired's token file");
+        session_end(session, SESSION_END_REFUSED);
+        return QUIRE_DENIED;
+    }
+    remote->token = *token;
+    session->admin = (token->rights & TOKEN_ADMIN) != 0;
+    remote_link_known(session->link);
+    return session->state == SESSION_ENDED ? QUIRE_NO_MEMORY : QUIRE_OK;
+}
+
+void net_session_gone(struct session *session) {
+    if (session->remote != NULL) {
+        explicit_bzero(session->remote, sizeof *session->remote);
+        free(session->remote);
+        session->remote = NULL;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------------- */
+static struct quire_tls_files net_files(const struct config_listen *listen) {
+    return (struct quire_tls_files){.certificate = listen->tls_certificate[0] != '\0' ? listen->tls_certificate : NULL,
+                                    .key = listen->tls_key[0] != '\0' ? listen->tls_key : NULL,
+                                    .authorities = listen->tls_authorities[0] != '\0' ? listen->tls_authorities : NULL};
+}
+
+static enum quire_status net_check(const struct config_listen *listen, char *why, size_t why_bytes) {
+    if (listen->token_file[0] == '\0') {
+        snprintf(why, why_bytes, "listen: other hosts may connect only with a token: name a file of them as listen.token_file");
+        return QUIRE_INVALID;
+    }
+    if (listen->tls_certificate[0] == '\0') {
+        snprintf(why, why_bytes,
+                 "listen.tls: TLS needs a certificate: name its file as listen.tls_certificate, and its key's as listen.tls_key");
+        return QUIRE_INVALID;
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status net_find_domain(struct core *core, char *why, size_t why_bytes) {
+    const char *name = core->config.listen.domain;
+    for (uint32_t i = 0; i < core->config.n_domains; i++) {
+        if (name[0] == '\0' || strcmp(core->config.domains[i].name, name) == 0) {
+            core->remote_domain = i;
+            return QUIRE_OK;
+        }
+    }
+    snprintf(why, why_bytes, "listen.domain: no trust domain '%s' is configured under `domains:`", name);
+    return QUIRE_INVALID;
+}
+
+enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
+    const struct config_listen *listen = &core->config.listen;
+    if (listen->tls[0] == '\0') {
+        return QUIRE_OK;
+    }
+    const struct quire_tls_files files = net_files(listen);
+    const struct rail_limits limits = {.wires = core->config.max_sessions + HANDSHAKES,
+                                       .handshakes = HANDSHAKES,
+                                       .handshake_ns = core->hello_ns,
+                                       .frame_ns = core->frame_ns,
+                                       .unfinished_bytes = core->unfinished_max_bytes};
+    QUIRE_FORWARD(net_check(listen, why, why_bytes));
+    QUIRE_FORWARD(net_find_domain(core, why, why_bytes));
+    QUIRE_FORWARD(tokens_load(listen->token_file, &core->net.tokens, why, why_bytes));
+    return tls_rail_create(core, listen->tls, &files, &limits, net_woken, &core->net.rails, why, why_bytes);
+}
+
+enum quire_status net_start(struct core *core, char *why, size_t why_bytes) {
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        if (rail_start(rail) != QUIRE_OK) {
+            snprintf(why, why_bytes, "no thread could be started for %s", rail->ops->scheme);
+            return QUIRE_SYSTEM;
+        }
+    }
+    return QUIRE_OK;
+}
+
+void net_count(struct core *core) {
+    uint64_t accepted = 0, refused = 0, denied = 0, broken = 0;
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        accepted += atomic_load_explicit(&rail->counters.accepted, memory_order_relaxed);
+        refused += atomic_load_explicit(&rail->counters.refused, memory_order_relaxed);
+        denied += atomic_load_explicit(&rail->counters.denied, memory_order_relaxed);
+        broken += atomic_load_explicit(&rail->counters.broken, memory_order_relaxed);
+    }
+    core->counters.remote_accepted = accepted;
+    core->counters.remote_refused = refused;
+    core->counters.remote_denied = denied;
+    core->counters.remote_broken = broken;
+}
+
+void net_destroy(struct core *core) {
+    while (core->net.rails != NULL) {
+        struct rail *rail = core->net.rails;
+        core->net.rails = rail->next;
+        rail_stop(rail);
+        net_take(rail);
+        rail_destroy(&rail);
+    }
+    tokens_free(&core->net.tokens);
+}
+
+/* Sessions whose token is not what it was. */
+static void net_end_strangers(struct core *core) {
+    for (struct session *session = core->sessions, *next; session != NULL; session = next) {
+        next = session->next;
+        if (session->remote != NULL && session->id != 0 && !tokens_have(core->net.tokens, &session->remote->token)) {
+            session_kick(session, QUIRE_DENIED, "its token was changed or taken away");
+            next = core->sessions; /* once more from the first: it is one less */
+        }
+    }
+}
+
+enum quire_status net_reload(struct core *core) {
+    char why[RAIL_WHY_BYTES] = "";
+    if (core->net.rails == NULL) {
+        return QUIRE_OK;
+    }
+    struct tokens *tokens = NULL;
+    const struct quire_tls_files files = net_files(&core->config.listen);
+    enum quire_status status = tokens_load(core->config.listen.token_file, &tokens, why, sizeof why);
+    if (status == QUIRE_OK) {
+        tokens_free(&core->net.tokens);
+        core->net.tokens = tokens;
+        net_end_strangers(core);
+        status = tls_rail_renew(core->net.rails, &files, why, sizeof why);
+    }
+    if (status != QUIRE_OK) {
+        log_error("listen_reload_failed", "%s; what was in force stays", why);
+    }
+    return status;
+}

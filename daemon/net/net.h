@@ -1,0 +1,45 @@
+/*
+ * Remote sessions as the core sees them: its rails, the messages that they bring, the tokens, and who may try. Loop thread only, but for the rails'
+ * own threads.
+ *
+ * A wire that opens becomes a session at once and is told a CHALLENGE; its HELLO must prove a token, and what the session may do is that
+ * token's rights. A token that is changed or taken away ends its sessions at the next reload.
+ */
+#ifndef DAEMON_NET_NET_H
+#define DAEMON_NET_NET_H
+
+#include "daemon/net/guard.h"
+#include "daemon/net/rail.h"
+#include "daemon/net/tokens.h"
+
+struct session;
+
+struct net {
+    struct rail *rails;
+    struct tokens *tokens; /* NULL: nobody listens */
+    struct guard guard;
+};
+
+/* What a session that came over a wire has, beside what every session has. */
+struct remote {
+    uint8_t nonce[QUIRE_NONCE_BYTES];
+    bool challenged;
+    struct token token; /* name "" before HELLO */
+};
+
+/* Refuses what must not be: a listener without tokens, TLS without a certificate. Binds the addresses; nobody can connect before net_start. */
+enum quire_status net_create(struct core *core, char *why, size_t why_bytes);
+enum quire_status net_start(struct core *core, char *why, size_t why_bytes);
+/* Brings the core's counters up to what the rails have counted. */
+void net_count(struct core *core);
+/* After every session has ended. */
+void net_destroy(struct core *core);
+/* Tokens and certificates are read anew; what is wrong with them is logged, and the old ones stay. */
+enum quire_status net_reload(struct core *core);
+
+/* HELLO of a session that came over a wire: OK, and it has its rights; else the session has been told and ended. */
+enum quire_status net_hello(struct session *session, uint64_t request, const char *token, const uint8_t *proof, size_t proof_bytes);
+/* Frees what session_create's caller gave it. */
+void net_session_gone(struct session *session);
+
+#endif

@@ -1,0 +1,81 @@
+#include "daemon/net/rail.h"
+
+#include "daemon/core_internal.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static void rail_messages(struct loop_wakeup *wakeup) {
+    struct rail *rail = LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, in);
+    for (struct exchange_msg *msg = exchange_take(&rail->in), *next; msg != NULL; msg = next) {
+        next = msg->next;
+        rail->ops->message(rail, msg);
+    }
+}
+
+static void *rail_run(void *arg) {
+    struct rail *rail = arg;
+    uint64_t tick_ns = loop_now_ns() + RAIL_TICK_NS;
+    while (!atomic_load(&rail->stopping)) {
+        loop_turn(rail->loop, rail->more ? 0 : tick_ns);
+        rail->now_ns = loop_now_ns();
+        rail->more = rail->ops->turn(rail);
+        if (rail->now_ns >= tick_ns) {
+            rail->ops->tick(rail, rail->now_ns);
+            tick_ns = rail->now_ns + RAIL_TICK_NS;
+        }
+    }
+    rail->ops->stop(rail);
+    return NULL;
+}
+
+enum quire_status rail_init(struct rail *rail, const struct rail_ops *ops, struct core *core, const struct rail_limits *limits,
+                            void (*taken)(struct loop_wakeup *wakeup)) {
+    rail->ops = ops;
+    rail->core = core;
+    rail->limits = *limits;
+    rail->now_ns = loop_now_ns();
+    QUIRE_FORWARD(loop_create(&rail->loop));
+    enum quire_status status = exchange_setup(&rail->in, rail->loop, rail_messages);
+    if (status == QUIRE_OK) {
+        status = exchange_setup(&rail->out, core->loop, taken);
+        if (status != QUIRE_OK) {
+            exchange_teardown(&rail->in, rail->loop);
+        }
+    }
+    if (status != QUIRE_OK) {
+        loop_destroy(&rail->loop);
+    }
+    return status;
+}
+
+/* Signals are for the threads that are there for them. */
+enum quire_status rail_start(struct rail *rail) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rail->has_thread = pthread_create(&rail->thread, NULL, rail_run, rail) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rail->has_thread ? QUIRE_OK : QUIRE_SYSTEM;
+}
+
+void rail_stop(struct rail *rail) {
+    if (rail->has_thread) {
+        atomic_store(&rail->stopping, true);
+        loop_wake(&rail->in.wakeup);
+        pthread_join(rail->thread, NULL);
+        rail->has_thread = false;
+    } else {
+        rail->ops->stop(rail);
+    }
+    exchange_close(&rail->in);
+}
+
+void rail_destroy(struct rail **handle) {
+    struct rail *rail = *handle;
+    *handle = NULL;
+    exchange_teardown(&rail->out, rail->core->loop);
+    exchange_teardown(&rail->in, rail->loop);
+    loop_destroy(&rail->loop);
+    rail->ops->free(rail);
+}

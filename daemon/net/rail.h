@@ -1,0 +1,70 @@
+/*
+ * A rail: a thread with a loop of its own that carries sessions of other hosts. It takes connections from its listeners, has them prove what the
+ * transport can prove, brings frames to the core and takes replies back; the core's side of a wire is a link (daemon/net/remote_link.h).
+ * What a rail runs on (TLS over TCP) is a const struct rail_ops; threads, lists and messages are the same for all.
+ *
+ * rail_create, rail_start and rail_stop are for the core's thread; everything in rail_ops runs on the rail's.
+ */
+#ifndef DAEMON_NET_RAIL_H
+#define DAEMON_NET_RAIL_H
+
+#include "daemon/net/exchange.h"
+
+#include <stdatomic.h>
+
+#define RAIL_TICK_NS (250 * QUIRE_NS_PER_MS)
+#define RAIL_WHY_BYTES 512
+
+struct core;
+
+/* Counted by rails, read by anybody. */
+struct rail_counters {
+    _Atomic uint64_t accepted, refused, denied, broken;
+};
+
+struct rail_limits {
+    uint32_t wires;            /* connections at once, handshakes among them */
+    uint32_t handshakes;       /* of which so many may be unfinished */
+    uint64_t handshake_ns;     /* to finish one */
+    uint64_t frame_ns;         /* to complete a frame that was begun, or its bulk bytes */
+    uint64_t unfinished_bytes; /* of frames that are being gathered, all wires together */
+};
+
+struct rail_ops {
+    const char *scheme;
+    /* A message of the core's, one of KNOWN, SEND, TAKEN, PLACE, CLOSE; it is the rail's from now on. */
+    void (*message)(struct rail *rail, struct exchange_msg *msg);
+    /* Goes on with wires that have something left over from their last turn; true: there is more. */
+    bool (*turn)(struct rail *rail);
+    /* Four times a second: what has taken too long. */
+    void (*tick)(struct rail *rail, uint64_t now_ns);
+    /* The thread is about to end: closes listeners and every wire; those with a core side are CLOSED first. */
+    void (*stop)(struct rail *rail);
+    /* Frees what `rail` was made of, after the thread has ended. */
+    void (*free)(struct rail *rail);
+};
+
+struct rail {
+    const struct rail_ops *ops;
+    struct core *core;
+    struct loop *loop;
+    struct exchange in, out; /* to the rail, to the core */
+    struct rail_limits limits;
+    struct rail_counters counters;
+    pthread_t thread;
+    bool has_thread;
+    _Atomic bool stopping;
+    uint64_t now_ns;
+    bool more;         /* `turn` has something to do */
+    struct rail *next; /* the core's list */
+};
+
+/* Fills what all rails have. `taken` is called on the core's loop when messages are there. */
+enum quire_status rail_init(struct rail *rail, const struct rail_ops *ops, struct core *core, const struct rail_limits *limits,
+                            void (*taken)(struct loop_wakeup *wakeup));
+enum quire_status rail_start(struct rail *rail);
+/* Ends the thread. The core takes what is left in `out` before rail_destroy. */
+void rail_stop(struct rail *rail);
+void rail_destroy(struct rail **rail);
+
+#endif

@@ -1,0 +1,475 @@
+/* A connection of the TLS rail: handshake, frames in, bulk bytes to their place, replies out, and its end. */
+#include "daemon/net/tls_rail_internal.h"
+
+#include "daemon/link.h"
+#include "daemon/log.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define TURN_BYTES (1u << 20) /* read from one connection before others have a turn */
+#define LINGER_NS (2 * QUIRE_NS_PER_S)
+
+static struct rail *rail_of(const struct tls_conn *conn) { return &conn->tls_rail->rail; }
+
+/* ---- what it waits for -------------------------------------------------------------------------------------------------------- */
+/* Bulk bytes have their place already; another frame needs room with the core. */
+static bool may_take(const struct tls_conn *conn) {
+    bool credit = conn->held_frames < WIRE_CREDIT_FRAMES && conn->held_bytes < WIRE_CREDIT_BYTES;
+    return !conn->awaits_place && (credit || conn->bulk_left > 0);
+}
+
+static bool reads(const struct tls_conn *conn) {
+    return conn->state == TLS_HANDSHAKE || conn->state == TLS_LINGERING || (conn->state == TLS_OPEN && may_take(conn));
+}
+
+static void watch(struct tls_conn *conn) {
+    if (conn->source.fd < 0 || conn->state == TLS_GONE) {
+        return;
+    }
+    bool out = quire_tls_wants_out(conn->tls) || (conn->state == TLS_OPEN && conn->tx_head != NULL);
+    loop_want(rail_of(conn)->loop, &conn->source, (reads(conn) && !conn->more ? (uint32_t)EPOLLIN : 0) | (out ? (uint32_t)EPOLLOUT : 0));
+}
+
+static void turn_again(struct tls_conn *conn) {
+    conn->more = true;
+    rail_of(conn)->more = true;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------------ */
+/* The rail's books of what is being gathered. */
+static void note_gathering(struct tls_conn *conn, uint64_t bytes) {
+    conn->tls_rail->gathering_bytes += bytes - conn->gathering_bytes;
+    conn->gathering_bytes = bytes;
+}
+
+static void drop_stream(struct tls_conn *conn) {
+    note_gathering(conn, 0);
+    quire_decoder_free(&conn->decoder);
+    free(conn->stash);
+    conn->stash = NULL;
+    while (conn->tx_head != NULL) {
+        struct exchange_msg *msg = conn->tx_head;
+        conn->tx_head = msg->next;
+        exchange_msg_free(msg);
+    }
+    conn->tx_tail = &conn->tx_head;
+}
+
+static void unlink_conn(struct tls_conn *conn) {
+    struct tls_rail *tls_rail = conn->tls_rail;
+    if (conn->prev != NULL) {
+        conn->prev->next = conn->next;
+    } else {
+        tls_rail->conns = conn->next;
+    }
+    if (conn->next != NULL) {
+        conn->next->prev = conn->prev;
+    }
+    tls_rail->n_conns--;
+    tls_rail->n_handshakes -= conn->state == TLS_HANDSHAKE;
+}
+
+static void close_socket(struct tls_conn *conn) {
+    if (conn->source.fd >= 0) {
+        loop_remove(rail_of(conn)->loop, &conn->source);
+        quire_tls_destroy(&conn->tls, conn->state == TLS_GONE);
+        close(conn->source.fd);
+        conn->source.fd = -1;
+    }
+}
+
+/* Only when the core does not know it any more. */
+static void conn_free(struct tls_conn *conn) {
+    unlink_conn(conn);
+    drop_stream(conn);
+    close_socket(conn);
+    free(conn);
+}
+
+/* Nobody was told of it yet, and nobody will be. */
+static void conn_refuse(struct tls_conn *conn, enum quire_status status, const char *why) {
+    struct rail *rail = rail_of(conn);
+    atomic_fetch_add(status == QUIRE_DENIED ? &rail->counters.denied : &rail->counters.refused, 1);
+    log_warn("remote_refused", "tls %s: %s", conn->peer, why);
+    wire_free(conn->wire);
+    conn_free(conn);
+}
+
+/* The stream is of no use any more: the core is told, and lets go of it. */
+static void conn_gone(struct tls_conn *conn, enum quire_status status, const char *why) {
+    struct wire *wire = conn->wire;
+    if (conn->state == TLS_LINGERING) {
+        conn_free(conn);
+        return;
+    }
+    if (conn->state != TLS_OPEN) {
+        return;
+    }
+    conn->state = TLS_GONE;
+    conn->more = false;
+    wire->gone_status = status;
+    snprintf(wire->why, sizeof wire->why, "%s", why); /* now: it may be a part of what is freed below */
+    if (status != QUIRE_DISCONNECTED) {
+        atomic_fetch_add(&rail_of(conn)->counters.broken, 1);
+    }
+    drop_stream(conn);
+    close_socket(conn);
+    exchange_post(&rail_of(conn)->out, wire->gone);
+}
+
+static void give_wire_back(struct tls_conn *conn) {
+    struct wire *wire = conn->wire;
+    conn->wire = NULL;
+    conn->place = NULL;
+    wire->conn = NULL;
+    exchange_post(&rail_of(conn)->out, wire->closed);
+}
+
+/* ---- in ----------------------------------------------------------------------------------------------------------------------- */
+static bool hand_over(struct tls_conn *conn) {
+    const struct quire_frame *frame = &conn->decoder.frame;
+    if (!conn->known && (frame->body_bytes > TLS_FRESH_BODY_BYTES || frame->bulk_bytes > 0)) {
+        conn_gone(conn, QUIRE_TOO_LARGE, "a first frame larger than a greeting");
+        return false;
+    }
+    struct exchange_msg *msg = exchange_msg_create(conn->wire, EXCHANGE_FRAME, frame->body_bytes);
+    if (msg == NULL) {
+        conn_gone(conn, QUIRE_NO_MEMORY, "no memory for a request");
+        return false;
+    }
+    msg->frame = *frame;
+    if (frame->body_bytes > 0) {
+        memcpy(msg->body, quire_decoder_body(&conn->decoder), frame->body_bytes);
+    }
+    conn->held_frames++;
+    conn->held_bytes += frame->body_bytes;
+    conn->bulk_left = frame->bulk_bytes;
+    conn->awaits_place = frame->bulk_bytes > 0;
+    conn->frame_ns = conn->awaits_place ? rail_of(conn)->now_ns : 0;
+    quire_decoder_next(&conn->decoder);
+    exchange_post(&rail_of(conn)->out, msg);
+    return true;
+}
+
+static void bulk_came(struct tls_conn *conn, uint64_t bytes) {
+    conn->place = conn->place != NULL ? conn->place + bytes : NULL;
+    conn->bulk_left -= bytes;
+    conn->frame_ns = rail_of(conn)->now_ns;
+    if (conn->bulk_left == 0) {
+        conn->place = NULL;
+        conn->frame_ns = 0;
+        exchange_post(&rail_of(conn)->out, conn->wire->bulk);
+    }
+}
+
+/* Keeps the books of the frame that is being gathered. Too much in all: this one goes; an honest one takes no time. */
+static void note_frame(struct tls_conn *conn) {
+    struct rail *rail = rail_of(conn);
+    bool unfinished = conn->decoder.have_bytes > 0;
+    note_gathering(conn, unfinished ? conn->decoder.capacity_bytes : 0);
+    if (conn->bulk_left == 0) {
+        conn->frame_ns = !unfinished ? 0 : conn->frame_ns != 0 ? conn->frame_ns : rail->now_ns;
+    }
+    if (!conn->known && conn->decoder.have_frame && conn->decoder.frame.body_bytes > TLS_FRESH_BODY_BYTES) {
+        conn_gone(conn, QUIRE_TOO_LARGE, "a first frame larger than a greeting");
+    } else if (conn->tls_rail->gathering_bytes > rail->limits.unfinished_bytes) {
+        conn_gone(conn, QUIRE_RETRY, "too many unfinished requests");
+    }
+}
+
+/* Takes bytes for as long as frames may be handed over; how many were. */
+static size_t take(struct tls_conn *conn, const uint8_t *bytes, size_t size) {
+    size_t used = 0;
+    while (used < size && conn->state == TLS_OPEN && may_take(conn)) {
+        size_t n = 0;
+        if (conn->bulk_left > 0) {
+            n = (size_t)quire_min_u64(size - used, conn->bulk_left);
+            if (conn->place != NULL) {
+                memcpy(conn->place, bytes + used, n);
+            }
+            used += n;
+            bulk_came(conn, n);
+            continue;
+        }
+        enum quire_status status = quire_decoder_feed(&conn->decoder, bytes + used, size - used, &n);
+        used += n;
+        if (status != QUIRE_OK && status != QUIRE_PENDING) {
+            conn_gone(conn, status, status == QUIRE_VERSION ? "another version of the protocol" : "what came is no frame");
+        } else if (status == QUIRE_OK && !hand_over(conn)) {
+            break;
+        }
+    }
+    return used;
+}
+
+/* Keeps what was read and not taken. */
+static void keep(struct tls_conn *conn, const uint8_t *bytes, size_t size) {
+    if (size == 0 || conn->state != TLS_OPEN) {
+        return;
+    }
+    conn->stash = malloc(size);
+    if (conn->stash == NULL) {
+        conn_gone(conn, QUIRE_NO_MEMORY, "no memory to keep what the client sent");
+        return;
+    }
+    memcpy(conn->stash, bytes, size);
+    conn->stash_bytes = size;
+    conn->stash_at = 0;
+}
+
+/* What was kept comes first. True: nothing is left of it. */
+static bool take_stash(struct tls_conn *conn) {
+    if (conn->stash == NULL) {
+        return true;
+    }
+    uint8_t *stash = conn->stash; /* the connection may be gone in the middle */
+    conn->stash = NULL;
+    conn->stash_at += take(conn, stash + conn->stash_at, conn->stash_bytes - conn->stash_at);
+    if (conn->state == TLS_OPEN && conn->stash_at < conn->stash_bytes) {
+        conn->stash = stash;
+        return false;
+    }
+    free(stash);
+    return true;
+}
+
+static void read_some(struct tls_conn *conn) {
+    uint64_t done_bytes = 0;
+    conn->more = false;
+    while (take_stash(conn) && conn->state == TLS_OPEN && may_take(conn)) {
+        bool direct = conn->bulk_left > 0 && conn->place != NULL;
+        uint8_t *to = direct ? conn->place : conn->tls_rail->rx;
+        size_t got = 0, size = direct ? (size_t)quire_min_u64(conn->bulk_left, TURN_BYTES) : TLS_RX_BYTES;
+        enum quire_status status = quire_tls_read(conn->tls, to, size, &got);
+        if (status == QUIRE_PENDING) {
+            break;
+        }
+        if (status != QUIRE_OK) {
+            conn_gone(conn, status, quire_tls_why(conn->tls));
+            return;
+        }
+        if (direct) {
+            bulk_came(conn, got);
+        } else {
+            size_t used = take(conn, to, got);
+            keep(conn, to + used, got - used);
+        }
+        done_bytes += got;
+        if (done_bytes >= TURN_BYTES) {
+            turn_again(conn);
+            break;
+        }
+    }
+    if (conn->state == TLS_OPEN) {
+        note_frame(conn);
+    }
+}
+
+/* ---- out ---------------------------------------------------------------------------------------------------------------------- */
+static void write_some(struct tls_conn *conn) {
+    struct rail *rail = rail_of(conn);
+    while (conn->state == TLS_OPEN && conn->tx_head != NULL) {
+        struct exchange_msg *msg = conn->tx_head;
+        const uint8_t *bytes = msg->tx != NULL ? msg->tx->bytes : msg->body;
+        size_t sent = 0;
+        enum quire_status status = quire_tls_write(conn->tls, bytes + msg->sent_bytes, msg->bytes - msg->sent_bytes, &sent);
+        if (status == QUIRE_PENDING) {
+            return;
+        }
+        if (status != QUIRE_OK) {
+            conn_gone(conn, status, quire_tls_why(conn->tls));
+            return;
+        }
+        atomic_store(&conn->wire->moved_ns, rail->now_ns);
+        msg->sent_bytes += sent;
+        if (msg->sent_bytes == msg->bytes) {
+            conn->tx_head = msg->next;
+            conn->tx_tail = conn->tx_head == NULL ? &conn->tx_head : conn->tx_tail;
+            msg->kind = EXCHANGE_SENT;
+            exchange_post(&rail->out, msg);
+        }
+    }
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------------------- */
+static void shake_hands(struct tls_conn *conn) {
+    struct tls_rail *tls_rail = conn->tls_rail;
+    enum quire_status status = quire_tls_handshake(conn->tls);
+    if (status == QUIRE_PENDING) {
+        return;
+    }
+    if (status != QUIRE_OK) {
+        conn_refuse(conn, status, quire_tls_why(conn->tls));
+        return;
+    }
+    char name[QUIRE_TLS_NAME_BYTES];
+    size_t length = strlen(conn->peer);
+    quire_tls_peer(conn->tls, name);
+    if (name[0] != '\0' && length + 4 < sizeof conn->peer) {
+        snprintf(conn->peer + length, sizeof conn->peer - length, " (%.60s)", name);
+    }
+    memcpy(conn->wire->peer, conn->peer, sizeof conn->peer);
+    conn->state = TLS_OPEN;
+    tls_rail->n_handshakes--;
+    exchange_post(&tls_rail->rail.out, conn->wire->opened);
+    turn_again(conn); /* what came behind the handshake may be in its buffer already */
+}
+
+/* Reads what the client still sends, so that the system does not answer it with a reset that overtakes our last word. */
+static void linger(struct tls_conn *conn) {
+    ssize_t got = recv(conn->source.fd, conn->tls_rail->rx, TLS_RX_BYTES, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
+        conn_free(conn);
+    }
+}
+
+void tls_conn_turn(struct tls_conn *conn) {
+    conn->more = false;
+    if (conn->state == TLS_HANDSHAKE) {
+        shake_hands(conn);
+        return; /* it may be no more */
+    }
+    if (conn->state == TLS_LINGERING) {
+        linger(conn);
+        return;
+    }
+    write_some(conn);
+    read_some(conn);
+    watch(conn);
+}
+
+static void ready(struct loop_source *source, uint32_t events) {
+    struct tls_conn *conn = LOOP_CONTAINER(source, struct tls_conn, source);
+    (void)events;
+    rail_of(conn)->now_ns = loop_now_ns();
+    bool shaking = conn->state == TLS_HANDSHAKE;
+    struct tls_rail *tls_rail = conn->tls_rail;
+    uint32_t before = tls_rail->n_conns;
+    tls_conn_turn(conn);
+    if (shaking && tls_rail->n_conns == before) {
+        watch(conn);
+    }
+}
+
+void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
+    switch (msg->kind) {
+    case EXCHANGE_SEND:
+        if (conn->state != TLS_OPEN) {
+            exchange_msg_free(msg);
+            return;
+        }
+        msg->next = NULL;
+        *conn->tx_tail = msg;
+        conn->tx_tail = &msg->next;
+        write_some(conn);
+        break;
+    case EXCHANGE_KNOWN:
+        conn->known = true;
+        exchange_msg_free(msg);
+        return;
+    case EXCHANGE_TAKEN:
+        conn->held_frames -= msg->frames;
+        conn->held_bytes -= msg->bytes;
+        exchange_msg_free(msg);
+        if (conn->state == TLS_OPEN) {
+            read_some(conn);
+        }
+        break;
+    case EXCHANGE_PLACE:
+        conn->place = msg->place;
+        conn->awaits_place = false;
+        exchange_msg_free(msg);
+        if (conn->state == TLS_OPEN) {
+            read_some(conn);
+        }
+        break;
+    default: /* CLOSE */
+        give_wire_back(conn);
+        if (conn->state == TLS_GONE) {
+            conn_free(conn);
+            return;
+        }
+        quire_tls_destroy(&conn->tls, conn->tx_head != NULL);
+        drop_stream(conn);
+        shutdown(conn->source.fd, SHUT_WR);
+        conn->state = TLS_LINGERING;
+        conn->began_ns = rail_of(conn)->now_ns;
+        loop_want(rail_of(conn)->loop, &conn->source, EPOLLIN);
+        return;
+    }
+    watch(conn);
+}
+
+void tls_conn_check(struct tls_conn *conn, uint64_t now_ns) {
+    const struct rail_limits *limits = &rail_of(conn)->limits;
+    if (conn->state == TLS_HANDSHAKE && now_ns > conn->began_ns + limits->handshake_ns) {
+        conn_refuse(conn, QUIRE_TIMEOUT, "no handshake in time");
+    } else if (conn->state == TLS_LINGERING && now_ns > conn->began_ns + LINGER_NS) {
+        conn_free(conn);
+    } else if (conn->state == TLS_OPEN && conn->frame_ns != 0 && may_take(conn) && now_ns > conn->frame_ns + limits->frame_ns) {
+        conn_gone(conn, QUIRE_TIMEOUT, "a request was begun and not completed in time");
+    }
+}
+
+void tls_conn_end(struct tls_conn *conn) {
+    if (conn->state == TLS_HANDSHAKE) {
+        wire_free(conn->wire);
+    } else if (conn->wire != NULL) {
+        give_wire_back(conn);
+    }
+    conn_free(conn);
+}
+
+static void set_peer(struct tls_conn *conn, const struct sockaddr_storage *from, socklen_t from_bytes) {
+    char host[64], port[16];
+    if (getnameinfo((const struct sockaddr *)from, from_bytes, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) !=
+        0) {
+        snprintf(conn->peer, sizeof conn->peer, "from an unknown address");
+    } else {
+        snprintf(conn->peer, sizeof conn->peer, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
+    }
+}
+
+void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_storage *from, socklen_t from_bytes) {
+    struct rail *rail = &tls_rail->rail;
+    struct tls_conn *conn = calloc(1, sizeof *conn);
+    enum quire_status status = QUIRE_NO_MEMORY;
+    if (conn != NULL) {
+        pthread_mutex_lock(&tls_rail->settings_lock);
+        status = quire_tls_create(tls_rail->settings, fd, NULL, &conn->tls);
+        pthread_mutex_unlock(&tls_rail->settings_lock);
+        conn->wire = wire_create(rail, conn);
+        conn->source = (struct loop_source){.fd = fd, .events = EPOLLIN, .ready = ready};
+        if (status != QUIRE_OK || conn->wire == NULL || loop_add(rail->loop, &conn->source) != QUIRE_OK) {
+            if (conn->wire != NULL) {
+                wire_free(conn->wire);
+            }
+            quire_tls_destroy(&conn->tls, true);
+            free(conn);
+            conn = NULL;
+        }
+    }
+    if (conn == NULL) {
+        atomic_fetch_add(&rail->counters.refused, 1);
+        log_warn("remote_refused", "tls: no memory for another connection");
+        close(fd);
+        return;
+    }
+    quire_tls_prepare_socket(fd);
+    set_peer(conn, from, from_bytes);
+    conn->tls_rail = tls_rail;
+    conn->tx_tail = &conn->tx_head;
+    conn->began_ns = rail->now_ns;
+    conn->next = tls_rail->conns;
+    if (conn->next != NULL) {
+        conn->next->prev = conn;
+    }
+    tls_rail->conns = conn;
+    tls_rail->n_conns++;
+    tls_rail->n_handshakes++;
+    atomic_fetch_add(&rail->counters.accepted, 1);
+}

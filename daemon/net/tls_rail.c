@@ -1,0 +1,246 @@
+#include "daemon/net/tls_rail_internal.h"
+
+#include "daemon/core_internal.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ACCEPTS_A_TURN 16
+#define REST_NS (100 * QUIRE_NS_PER_MS)
+#define BACKLOG 256
+
+static struct tls_rail *tls_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct tls_rail, rail); }
+
+/* ---- listeners ------------------------------------------------------------------------------------------------------------------ */
+static void listener_ready(struct loop_source *source, uint32_t events) {
+    struct tls_listener *listener = LOOP_CONTAINER(source, struct tls_listener, source);
+    struct tls_rail *tls_rail = listener->tls_rail;
+    struct rail *rail = &tls_rail->rail;
+    (void)events;
+    rail->now_ns = loop_now_ns();
+    for (uint32_t i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct sockaddr_storage from = {0};
+        socklen_t from_bytes = sizeof from;
+        bool full = tls_rail->n_conns >= rail->limits.wires || tls_rail->n_handshakes >= rail->limits.handshakes;
+        int fd = full ? -1 : accept4(source->fd, (struct sockaddr *)&from, &from_bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            tls_conn_create(tls_rail, fd, &from, from_bytes);
+        } else if (!full && errno == EAGAIN) {
+            return;
+        } else if (full || (errno != EINTR && errno != ECONNABORTED)) {
+            /* Those who wait stay in the system's queue, which is bounded, until there is a place. */
+            log_warn("accept_rests", "tls: no connection is taken for %llu ms: %s", (unsigned long long)(REST_NS / QUIRE_NS_PER_MS),
+                     full ? "there are as many as may be" : strerror(errno));
+            listener->resting_until_ns = rail->now_ns + REST_NS;
+            loop_want(rail->loop, source, 0);
+            return;
+        }
+    }
+}
+
+/* With the port that the system chose, where it was to. */
+static void tell_address(int fd) {
+    struct sockaddr_storage at;
+    socklen_t size = sizeof at;
+    char host[64], port[16];
+    if (getsockname(fd, (struct sockaddr *)&at, &size) == 0 &&
+        getnameinfo((const struct sockaddr *)&at, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
+        log_info("listening", strchr(host, ':') != NULL ? "tls: listening on [%s]:%s" : "tls: listening on %s:%s", host, port);
+    }
+}
+
+static enum quire_status listen_on(struct tls_rail *tls_rail, const struct addrinfo *at, const char *address, char *why, size_t why_bytes) {
+    struct tls_listener *listener = &tls_rail->listeners[tls_rail->n_listeners];
+    int one = 1, fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0;
+    ok = ok && (at->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0);
+    if (!ok || bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
+        snprintf(why, why_bytes, "listen.tls: %s: %s", address, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return QUIRE_SYSTEM;
+    }
+    listener->tls_rail = tls_rail;
+    listener->source = (struct loop_source){.fd = fd, .events = EPOLLIN, .ready = listener_ready};
+    if (loop_add(tls_rail->rail.loop, &listener->source) != QUIRE_OK) {
+        close(fd);
+        snprintf(why, why_bytes, "listen.tls: %s: no memory", address);
+        return QUIRE_SYSTEM;
+    }
+    tls_rail->n_listeners++;
+    tell_address(fd);
+    return QUIRE_OK;
+}
+
+/* "host:port" or "[v6]:port", in place. */
+static bool split_address(char *address, char **host, char **port) {
+    char *colon = strrchr(address, ':');
+    if (colon == NULL || colon == address || colon[1] == '\0') {
+        return false;
+    }
+    *colon = '\0';
+    *port = colon + 1;
+    *host = address;
+    size_t length = strlen(address);
+    if (address[0] == '[' && address[length - 1] == ']') {
+        address[length - 1] = '\0';
+        *host = address + 1;
+    }
+    return true;
+}
+
+static enum quire_status listen_at(struct tls_rail *tls_rail, const char *address, char *why, size_t why_bytes) {
+    char buffer[256], *host, *port;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
+    snprintf(buffer, sizeof buffer, "%s", address);
+    if (!split_address(buffer, &host, &port)) {
+        snprintf(why, why_bytes, "listen.tls: '%s' is not host:port", address);
+        return QUIRE_INVALID;
+    }
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0) {
+        snprintf(why, why_bytes, "listen.tls: %s: %s", address, gai_strerror(rc));
+        return QUIRE_INVALID;
+    }
+    enum quire_status status = QUIRE_OK;
+    for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
+        if (tls_rail->n_listeners == TLS_MAX_LISTENERS) {
+            snprintf(why, why_bytes, "listen.tls: more than %d addresses", TLS_MAX_LISTENERS);
+            status = QUIRE_INVALID;
+        } else {
+            status = listen_on(tls_rail, at, address, why, why_bytes);
+        }
+    }
+    freeaddrinfo(found);
+    return status;
+}
+
+static enum quire_status listen_all(struct tls_rail *tls_rail, const char *addresses, char *why, size_t why_bytes) {
+    char one[256];
+    while (*addresses != '\0') {
+        size_t length = strcspn(addresses, ", ");
+        if (length >= sizeof one) {
+            snprintf(why, why_bytes, "listen.tls: an address is too long");
+            return QUIRE_INVALID;
+        }
+        if (length > 0) {
+            memcpy(one, addresses, length);
+            one[length] = '\0';
+            QUIRE_FORWARD(listen_at(tls_rail, one, why, why_bytes));
+        }
+        addresses += length + (addresses[length] != '\0');
+    }
+    return QUIRE_OK;
+}
+
+/* ---- the rail ------------------------------------------------------------------------------------------------------------------- */
+static void tls_message(struct rail *rail, struct exchange_msg *msg) {
+    (void)rail;
+    tls_conn_message(msg->wire->conn, msg);
+}
+
+static bool tls_turn(struct rail *rail) {
+    bool more = false;
+    for (struct tls_conn *conn = tls_of(rail)->conns, *next; rail->more && conn != NULL; conn = next) {
+        next = conn->next;
+        if (conn->more) {
+            tls_conn_turn(conn);
+            more = true; /* looked at once more: the list has nobody with something left over then */
+        }
+    }
+    return more;
+}
+
+static void tls_tick(struct rail *rail, uint64_t now_ns) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    for (struct tls_conn *conn = tls_rail->conns, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        tls_conn_check(conn, now_ns);
+    }
+    for (uint32_t i = 0; i < tls_rail->n_listeners; i++) {
+        struct tls_listener *listener = &tls_rail->listeners[i];
+        if (listener->resting_until_ns != 0 && now_ns >= listener->resting_until_ns) {
+            listener->resting_until_ns = 0;
+            loop_want(rail->loop, &listener->source, EPOLLIN);
+        }
+    }
+}
+
+static void tls_stop(struct rail *rail) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    for (struct exchange_msg *msg = exchange_take(&rail->in), *next; msg != NULL; msg = next) {
+        next = msg->next;
+        tls_message(rail, msg);
+    }
+    while (tls_rail->n_listeners > 0) {
+        struct tls_listener *listener = &tls_rail->listeners[--tls_rail->n_listeners];
+        loop_remove(rail->loop, &listener->source);
+        close(listener->source.fd);
+    }
+    while (tls_rail->conns != NULL) {
+        tls_conn_end(tls_rail->conns);
+    }
+}
+
+static void tls_free(struct rail *rail) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    quire_tls_settings_destroy(&tls_rail->settings);
+    pthread_mutex_destroy(&tls_rail->settings_lock);
+    free(tls_rail);
+}
+
+static const struct rail_ops tls_rail_ops = {
+    .scheme = "tls", .message = tls_message, .turn = tls_turn, .tick = tls_tick, .stop = tls_stop, .free = tls_free};
+
+enum quire_status tls_rail_create(struct core *core, const char *addresses, const struct quire_tls_files *files,
+                                  const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why,
+                                  size_t why_bytes) {
+    char tls_why[QUIRE_TLS_WHY_BYTES] = "";
+    struct tls_rail *tls_rail = calloc(1, sizeof *tls_rail);
+    *out = NULL;
+    if (tls_rail == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    enum quire_status status = quire_tls_settings_create(true, files, &tls_rail->settings, tls_why);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "listen: %s", tls_why);
+        free(tls_rail);
+        return status;
+    }
+    pthread_mutex_init(&tls_rail->settings_lock, NULL);
+    status = rail_init(&tls_rail->rail, &tls_rail_ops, core, limits, taken);
+    if (status != QUIRE_OK) {
+        tls_free(&tls_rail->rail);
+        return status;
+    }
+    struct rail *rail = &tls_rail->rail;
+    status = listen_all(tls_rail, addresses, why, why_bytes);
+    if (status != QUIRE_OK) {
+        rail_stop(rail);
+        rail_destroy(&rail);
+        return status;
+    }
+    *out = rail;
+    return QUIRE_OK;
+}
+
+enum quire_status tls_rail_renew(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    struct quire_tls_settings *settings;
+    char tls_why[QUIRE_TLS_WHY_BYTES] = "";
+    enum quire_status status = quire_tls_settings_create(true, files, &settings, tls_why);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "listen: %s", tls_why);
+        return status;
+    }
+    pthread_mutex_lock(&tls_rail->settings_lock);
+    struct quire_tls_settings *before = tls_rail->settings;
+    tls_rail->settings = settings;
+    pthread_mutex_unlock(&tls_rail->settings_lock);
+    quire_tls_settings_destroy(&before); /* what was made from it keeps what it needs */
+    return QUIRE_OK;
+}

@@ -1,0 +1,71 @@
+/* Shared by the files of the TLS rail: tls_rail.c (life, listeners), tls_conn.c (a connection). All on the rail's thread. */
+#ifndef DAEMON_NET_TLS_RAIL_INTERNAL_H
+#define DAEMON_NET_TLS_RAIL_INTERNAL_H
+
+#include "daemon/net/tls_rail.h"
+
+#include <sys/socket.h>
+
+#define TLS_MAX_LISTENERS 16
+#define TLS_RX_BYTES (128u << 10)
+
+struct tls_rail;
+struct tls_listener {
+    struct tls_rail *tls_rail;
+    struct loop_source source;
+    uint64_t resting_until_ns;
+};
+
+enum tls_state {
+    TLS_HANDSHAKE,
+    TLS_OPEN,
+    TLS_GONE,     /* the stream is of no use; the core has been told and says CLOSE */
+    TLS_LINGERING /* the core has said CLOSE; the client is given time to read what was said last */
+};
+
+struct tls_conn {
+    struct tls_conn *prev, *next;
+    struct tls_rail *tls_rail;
+    enum tls_state state;
+    struct wire *wire; /* NULL while it lingers */
+    struct loop_source source;
+    struct quire_tls *tls;
+    char peer[WIRE_PEER_BYTES];
+    bool more;                /* bytes were left over from the last turn */
+    bool known;               /* it has proven who it is: no stranger any more */
+    uint64_t began_ns;        /* handshake or lingering */
+    uint64_t frame_ns;        /* since when a frame is unfinished, or its bulk bytes have not moved; 0: none is */
+    uint64_t gathering_bytes; /* its buffer, in the rail's books */
+    struct quire_decoder decoder;
+    uint8_t *stash; /* came, and is not decoded yet */
+    size_t stash_bytes, stash_at;
+    bool awaits_place;
+    uint8_t *place;
+    uint64_t bulk_left;
+    uint32_t held_frames; /* with the core */
+    uint64_t held_bytes;
+    struct exchange_msg *tx_head, **tx_tail;
+};
+
+struct tls_rail {
+    struct rail rail;
+    struct tls_listener listeners[TLS_MAX_LISTENERS];
+    uint32_t n_listeners;
+    pthread_mutex_t settings_lock; /* around the pointer: the core's thread renews it */
+    struct quire_tls_settings *settings;
+    struct tls_conn *conns;
+    uint32_t n_conns, n_handshakes;
+    uint64_t gathering_bytes;
+    uint8_t rx[TLS_RX_BYTES];
+};
+
+/* tls_conn.c */
+/* Takes over the socket; told to nobody before its handshake is done. */
+void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_storage *from, socklen_t from_bytes);
+void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg);
+void tls_conn_turn(struct tls_conn *conn);
+void tls_conn_check(struct tls_conn *conn, uint64_t now_ns);
+/* The rail ends: CLOSED to the core if it knows it, and freed. */
+void tls_conn_end(struct tls_conn *conn);
+
+#endif

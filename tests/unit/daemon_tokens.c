@@ -1,0 +1,150 @@
+/* Who may come over a wire: the file of tokens, what it grants, and how often an address may fail. */
+#include "daemon/net/guard.h"
+#include "daemon/net/tokens.h"
+#include "proto/base/base.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char path[64];
+static char why[512];
+
+static void write_tokens(const char *text, mode_t mode) {
+    snprintf(path, sizeof path, "/tmp/quire-tokens-%d", (int)getpid());
+    unlink(path);
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file);
+    fputs(text, file);
+    fclose(file);
+    cr_assert_eq(chmod(path, mode), 0);
+}
+
+static enum quire_status load(const char *text, struct tokens **tokens) {
+    write_tokens(text, 0600);
+    why[0] = '\0';
+    enum quire_status status = tokens_load(path, tokens, why, sizeof why);
+    unlink(path);
+    return status;
+}
+
+#define SECRET "0123456789abcdef"
+#define OTHER "fedcba9876543210"
+
+/* Comments, blanks and tabs; every right; several namespaces. */
+Test(tokens, a_file_is_read) {
+    struct tokens *tokens;
+    cr_assert_eq(load("# who\n\n  worker\t" SECRET " read,write llama-*,smol\nboss " OTHER " admin *\n", &tokens), QUIRE_OK, "%s", why);
+    cr_assert_eq(tokens->n, 2);
+    const struct token *worker = &tokens->tokens[0], *boss = &tokens->tokens[1];
+    cr_assert_eq(token_rights(worker, "llama-8b"), TOKEN_READ | TOKEN_WRITE);
+    cr_assert_eq(token_rights(worker, "smol"), TOKEN_READ | TOKEN_WRITE);
+    cr_assert_eq(token_rights(worker, "smoll"), 0);
+    cr_assert_eq(token_rights(worker, "other"), 0);
+    cr_assert_eq(boss->rights, TOKEN_ADMIN);
+    cr_assert_eq(token_rights(boss, "smol"), 0, "who may operate does not read by that");
+    tokens_free(&tokens);
+    cr_assert_null(tokens);
+}
+
+/* What is wrong is told with its line. */
+Test(tokens, wrong_lines_are_refused) {
+    static const struct {
+        const char *text, *word;
+    } cases[] = {{"worker\n", ":1:"},
+                 {"\nworker " SECRET " read\n", ":2:"},
+                 {"worker " SECRET " read * more\n", ":1:"},
+                 {"worker short read *\n", "16 to 128"},
+                 {"worker " SECRET " read,dance *\n", "read, write and admin"},
+                 {"worker " SECRET " , *\n", "read, write and admin"}};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(cases); i++) {
+        struct tokens *tokens;
+        cr_assert_eq(load(cases[i].text, &tokens), QUIRE_INVALID, "%s", cases[i].text);
+        cr_assert_null(tokens);
+        cr_assert_not_null(strstr(why, cases[i].word), "%s: %s", cases[i].text, why);
+    }
+    char *many = calloc(TOKENS_MAX + 2, 64);
+    for (int i = 0; i <= TOKENS_MAX; i++) {
+        strcat(many, "worker " SECRET " read *\n");
+    }
+    struct tokens *tokens;
+    cr_assert_eq(load(many, &tokens), QUIRE_INVALID);
+    free(many);
+}
+
+/* A secret that others can read is none. */
+Test(tokens, others_must_not_read_them) {
+    struct tokens *tokens;
+    static const mode_t modes[] = {0640, 0604, 0660, 0602};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(modes); i++) {
+        write_tokens("worker " SECRET " read *\n", modes[i]);
+        cr_assert_eq(tokens_load(path, &tokens, why, sizeof why), QUIRE_DENIED, "mode %o", (unsigned)modes[i]);
+        cr_assert_not_null(strstr(why, "chmod 600"), "%s", why);
+        unlink(path);
+    }
+    cr_assert_eq(tokens_load("/tmp", &tokens, why, sizeof why), QUIRE_SYSTEM);
+    cr_assert_eq(tokens_load("/nonexistent/tokens", &tokens, why, sizeof why), QUIRE_SYSTEM);
+}
+
+/* Whoever knows the secret, and only with this challenge; while a secret is being changed both are good. */
+Test(tokens, a_proof_is_of_one_challenge) {
+    struct tokens *tokens;
+    uint8_t nonce[QUIRE_NONCE_BYTES] = {7}, other[QUIRE_NONCE_BYTES] = {8}, proof[QUIRE_PROOF_BYTES];
+    cr_assert_eq(load("worker " SECRET " read *\nworker " OTHER " read *\n", &tokens), QUIRE_OK, "%s", why);
+    quire_proof(SECRET, strlen(SECRET), nonce, "worker", proof);
+    cr_assert_eq(tokens_prove(tokens, "worker", nonce, proof, sizeof proof), &tokens->tokens[0]);
+    cr_assert_null(tokens_prove(tokens, "worker", other, proof, sizeof proof), "a replayed proof");
+    cr_assert_null(tokens_prove(tokens, "nobody", nonce, proof, sizeof proof));
+    cr_assert_null(tokens_prove(tokens, "worker", nonce, proof, sizeof proof - 1), "a part of it");
+    cr_assert_null(tokens_prove(tokens, "worker", nonce, NULL, 0), "none");
+    quire_proof(OTHER, strlen(OTHER), nonce, "worker", proof);
+    cr_assert_eq(tokens_prove(tokens, "worker", nonce, proof, sizeof proof), &tokens->tokens[1]);
+    struct token gone = tokens->tokens[1], less = tokens->tokens[1];
+    cr_assert(tokens_have(tokens, &gone));
+    strcpy(gone.secret, "another secret, gone");
+    cr_assert_not(tokens_have(tokens, &gone));
+    less.rights = TOKEN_ADMIN;
+    cr_assert_not(tokens_have(tokens, &less), "other rights are another token");
+    tokens_free(&tokens);
+}
+
+/* Some failures are forgiven, then the address waits, however often it fails not for ever; its port does not matter, and others do not wait. */
+Test(guard, an_address_that_fails_waits) {
+    static struct guard guard;
+    uint32_t wait_ms;
+    uint64_t now_ns = 1000 * QUIRE_NS_PER_S;
+    for (int i = 0; i < GUARD_BURST; i++) {
+        cr_assert(guard_admits(&guard, "10.0.0.1:1000", now_ns, &wait_ms), "failure %d", i);
+        guard_failed(&guard, "10.0.0.1:1000", now_ns);
+    }
+    guard_failed(&guard, "10.0.0.1:77", now_ns);
+    cr_assert_not(guard_admits(&guard, "10.0.0.1:2000", now_ns, &wait_ms));
+    cr_assert(wait_ms > 0 && wait_ms <= GUARD_EVERY_MS + 1, "%u", wait_ms);
+    cr_assert(guard_admits(&guard, "10.0.0.2:1000", now_ns, &wait_ms), "another address");
+    cr_assert(guard_admits(&guard, "[fe80::1]:1000", now_ns, &wait_ms), "another family");
+    cr_assert(guard_admits(&guard, "10.0.0.1:1", now_ns + (GUARD_EVERY_MS + 1) * QUIRE_NS_PER_MS, &wait_ms), "later");
+    for (int i = 0; i < 1000; i++) {
+        guard_failed(&guard, "10.0.0.1:1", now_ns);
+    }
+    cr_assert_not(guard_admits(&guard, "10.0.0.1:1", now_ns, &wait_ms));
+    cr_assert(wait_ms <= GUARD_BURST * GUARD_EVERY_MS + 1, "never for ever: %u", wait_ms);
+}
+
+/* Very many addresses fill the table; who was silent longest makes way, and nobody honest is kept out. */
+Test(guard, many_addresses_are_bounded) {
+    static struct guard guard;
+    uint32_t wait_ms;
+    char peer[32];
+    for (int i = 0; i < 10 * GUARD_ADDRESSES; i++) {
+        snprintf(peer, sizeof peer, "10.%d.%d.%d:9", i >> 16, i >> 8 & 255, i & 255);
+        for (int k = 0; k < 2 * GUARD_BURST; k++) {
+            guard_failed(&guard, peer, 1000 + (uint64_t)i);
+        }
+        cr_assert_not(guard_admits(&guard, peer, 1000 + (uint64_t)i, &wait_ms));
+    }
+    cr_assert(guard_admits(&guard, "192.168.0.1:9", 5000, &wait_ms));
+}
