@@ -115,6 +115,9 @@ static enum quire_status set_options(quire_client *client, const quire_options *
     }
     snprintf(client->name, sizeof(client->name), "%s", mine->client_name != NULL ? mine->client_name : program_invocation_short_name);
     QUIRE_FORWARD(set_address(client, mine->address));
+    if (client->transport->wire) {
+        QUIRE_FORWARD(wire_settings(client, mine));
+    }
     mine->address = client->address;
     mine->client_name = client->name;
     return QUIRE_OK;
@@ -157,6 +160,7 @@ static void destroy(quire_client *client) {
     if (client->kick >= 0) {
         close(client->kick);
     }
+    wire_forget(client);
     pthread_mutex_destroy(&client->lock);
     client->magic = 0;
     free(client);

@@ -33,9 +33,8 @@ void conn_reset_buffers(quire_client *client) {
     quire_decoder_free(&conn->decoder);
     memset(&conn->decoder, 0, sizeof(conn->decoder));
     free(conn->rx);
-    free(conn->tx);
-    conn->rx = conn->tx = NULL;
-    conn->tx_start = conn->tx_end = conn->tx_capacity = 0;
+    conn->rx = NULL;
+    tx_drop(conn);
     conn->n_releases = 0;
     conn->released_bytes = conn->released_ns = 0;
     conn->busy = false;
@@ -90,13 +89,20 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     fail_stalled(client, &client->stalled_load, status, text);
 }
 
-static enum quire_status say_hello(quire_client *client) {
+/* With a proof of the token where the daemon asked for one. */
+static enum quire_status say_hello(quire_client *client, const uint8_t *nonce) {
     Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    uint8_t proof[QUIRE_PROOF_BYTES];
     hello.major = QUIRE_PROTO_MAJOR;
     hello.minor = QUIRE_PROTO_MINOR;
     hello.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES;
     hello.client = client->name;
     hello.last_epoch = client->last_epoch;
+    if (nonce != NULL) {
+        quire_proof(client->token.secret, strlen(client->token.secret), nonce, client->token.name, proof);
+        hello.token = client->token.name;
+        hello.proof = (ProtobufCBinaryData){.len = sizeof(proof), .data = proof};
+    }
     return tx_frame(client, QUIRE_MSG_HELLO, 0, &hello.base);
 }
 
@@ -104,7 +110,8 @@ static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
     struct conn *conn = &client->conn;
     char why[JOB_TEXT_BYTES] = "";
     struct transport *transport = NULL;
-    enum quire_status status = client->transport->connect(client->address, &transport, (struct transport_why){why, sizeof(why)});
+    enum quire_status status = client->transport->connect(client->address, &client->settings, conn->failures, &transport,
+                                                          (struct transport_why){why, sizeof(why)});
     if (status == QUIRE_RETRY && now_ns < conn->attempts_end_ns) {
         conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
         progress_kick(client);
@@ -116,11 +123,13 @@ static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
         return status;
     }
     conn->transport = transport;
+    conn->challenged = false;
     conn->serial = ++client->serials;
     conn->state = CONN_HELLO;
     conn->hello_deadline_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
     conn->rx = malloc(RX_BUFFER_BYTES);
-    if (conn->rx == NULL || say_hello(client) != QUIRE_OK) {
+    bool wire = client->transport->wire; /* there the daemon speaks first */
+    if (conn->rx == NULL || (!wire && say_hello(client, NULL) != QUIRE_OK)) {
         conn_down(client, QUIRE_NO_MEMORY, "out of memory for a connection");
         return QUIRE_NO_MEMORY;
     }
@@ -177,6 +186,23 @@ static bool take_memory(quire_client *client, const Quire__Wire__HelloAck *ack) 
         return false;
     }
     return true;
+}
+
+void conn_on_challenge(quire_client *client, const uint8_t *body, size_t size) {
+    struct conn *conn = &client->conn;
+    bool awaited = conn->state == CONN_HELLO && client->transport->wire && !conn->challenged;
+    Quire__Wire__Challenge *challenge = awaited ? quire__wire__challenge__unpack(NULL, size, body) : NULL;
+    if (challenge == NULL || challenge->nonce.len != QUIRE_NONCE_BYTES) {
+        conn_down(client, QUIRE_CORRUPT, "quired sent a malformed challenge, or one that nobody asked for");
+    } else if (challenge->major != QUIRE_PROTO_MAJOR) {
+        conn_down(client, QUIRE_VERSION, "quired speaks protocol %u, this library %d", challenge->major, QUIRE_PROTO_MAJOR);
+    } else if (say_hello(client, challenge->nonce.data) != QUIRE_OK) {
+        conn_down(client, QUIRE_NO_MEMORY, "out of memory for a connection");
+    } else {
+        conn->challenged = true;
+        tx_flush(client);
+    }
+    quire__wire__challenge__free_unpacked(challenge, NULL);
 }
 
 void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {

@@ -46,7 +46,7 @@ void events_forget_socket(quire_client *client) {
 
 static void watch_transport(struct events *events, const struct conn *conn) {
     const struct transport *transport = conn->transport;
-    bool out = transport != NULL && (conn->tx_start < conn->tx_end || transport->wants_out);
+    bool out = transport != NULL && (tx_waits(conn) || transport->wants_out);
     if (transport == NULL || (events->watched == transport->fd && events->watched_out == out)) {
         return;
     }

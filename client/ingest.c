@@ -109,9 +109,21 @@ static void give_back(quire_client *client, uint32_t id) {
     }
 }
 
+/* Over a wire the window is at the daemon: here is memory as large, from which what is stored goes along with each frame. */
+static uint8_t *shadow_of(const quire_client *client, uint64_t bytes) {
+    if (bytes == 0 || bytes > client->conn.ingest_max_bytes) {
+        return NULL;
+    }
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED || madvise(base, bytes, MADV_DONTFORK) != 0) {
+        return NULL;
+    }
+    return base;
+}
+
 static void take_window(quire_client *client, const Quire__Wire__IngestAck *ack, int fd) {
     struct window *window = calloc(1, sizeof(*window));
-    uint8_t *base = map_sealed(fd, ack->bytes, true);
+    uint8_t *base = client->transport->wire ? shadow_of(client, ack->bytes) : map_sealed(fd, ack->bytes, true);
     if (window == NULL || base == NULL) {
         if (base != NULL) {
             munmap(base, ack->bytes);

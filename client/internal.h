@@ -20,6 +20,7 @@
 #include "proto/frame.h"
 #include "proto/key.h"
 #include "proto/layout.h"
+#include "proto/proof.h"
 #include "proto/quire.pb-c.h"
 #include "proto/wire.h"
 
@@ -32,10 +33,11 @@
 #define LEASE_MAGIC 0x51434c45u
 
 #define JOB_TEXT_BYTES 192
+#define TOKEN_SECRET_MAX 128
 #define REQUESTS_MAX 65536u       /* frames whose answer is outstanding */
 #define TX_BACKLOG_MAX (4u << 20) /* bytes unsent beyond which jobs wait to be sent */
 #define RX_BUFFER_BYTES (128u << 10)
-#define RX_DIRECT_BYTES (32u << 10) /* as much of a copy is worth a receive of its own */
+#define RX_DIRECT_BYTES (32u << 10)   /* as much of a copy is worth a receive of its own */
 #define RX_READS_MAX 32               /* before deadlines have a turn */
 #define RELEASES_MAX 512              /* leases told in one frame */
 #define RELEASE_HELD_BYTES (1u << 20) /* what releases that wait for the next frame may hold in the pool */
@@ -182,7 +184,7 @@ struct job {
 struct chunk {
     struct job *job; /* NULL: gave up, only the memory is still in use */
     struct window *window;
-    uint64_t offset;
+    uint64_t offset, bytes;
     uint32_t n_items;
     struct chunk_item {
         uint32_t source;
@@ -222,7 +224,7 @@ struct bulk {
 };
 
 /* ---- connection ----------------------------------------------------------------------------------------------------------- */
-enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP };
+enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP }; /* HELLO: over a wire also before the challenge came */
 
 struct conn {
     enum conn_state state;
@@ -237,7 +239,7 @@ struct conn {
     uint64_t epoch, session, pool_bytes, ingest_max_bytes;
     uint64_t slice_bytes; /* of a copy: what one READ asks for */
     uint32_t lease_ms;
-    bool member, verify, admin, ranges;
+    bool member, verify, admin, ranges, challenged;
     char version[64];
     struct pool *pool;
     struct quire_decoder decoder;
@@ -246,6 +248,9 @@ struct conn {
     struct bulk bulk;
     uint8_t *tx;
     size_t tx_start, tx_end, tx_capacity;
+    uint64_t tx_sent_bytes; /* of frames, so far */
+    struct tx_bulk *bulks;  /* what goes behind some of them, in order */
+    uint64_t bulks_bytes;
     uint64_t releases[RELEASES_MAX];
     uint32_t n_releases;
     uint64_t released_bytes; /* by them */
@@ -272,6 +277,10 @@ struct quire_client {
     const struct transport_ops *transport;
     char address[TRANSPORT_ADDRESS_MAX]; /* as it takes it */
     char name[64];
+    struct transport_settings settings; /* strings of its own */
+    struct client_token {
+        char name[QUIRE_MAX_NAME + 1], secret[TOKEN_SECRET_MAX + 1];
+    } token; /* what is proven over a wire */
     uint64_t random;
     _Atomic uint64_t serial_up;               /* connection that is up; 0: none */
     _Atomic uint32_t seen_corrupt, seen_late; /* misses that only a reader sees; told with the next release */
@@ -297,7 +306,7 @@ struct quire_client {
     uint64_t poll_until_ns;
     const struct transport *polled; /* by the leader */
     struct transport *closing;      /* it went down while the leader polls it */
-    int kick;          /* eventfd that ends the leader's poll */
+    int kick;                       /* eventfd that ends the leader's poll */
     struct events events;
     pthread_t thread;
     bool has_thread, stop_thread;
@@ -369,10 +378,17 @@ void client_leave(quire_client *client);
 void client_unlock(quire_client *client);
 void client_lock(quire_client *client);
 
+/* ---- wire.c --------------------------------------------------------------------------------------------------------------- */
+/* Of a client over a wire: its token, and what TLS needs, from the options or the environment. With the error's text. */
+enum quire_status wire_settings(quire_client *client, const quire_options *options);
+void wire_forget(quire_client *client);
+
 /* ---- conn.c, rx.c, tx.c --------------------------------------------------------------------------------------------------- */
 /* Makes sure that a connection exists or is being made. OK: up. PENDING: wait. Else why there is none. */
 enum quire_status conn_need(quire_client *client, uint64_t now_ns);
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Over a wire the daemon speaks first. */
+void conn_on_challenge(quire_client *client, const uint8_t *body, size_t size);
 void conn_on_hello(quire_client *client, const uint8_t *body, size_t size);
 void conn_on_ns_reopened(quire_client *client);
 /* Reads, writes, expires: everything that is due. */
@@ -387,6 +403,12 @@ void rx_drop(quire_client *client);
 bool tx_full(const quire_client *client);
 /* Appends a frame; tx_flush sends. NO_MEMORY, TOO_LARGE. */
 enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body);
+/* And raw bytes behind it, that stay where they are until the request is answered, or the connection is down. */
+enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body,
+                                const uint8_t *bulk, uint64_t bulk_bytes);
+/* Something waits to be sent. */
+bool tx_waits(const struct conn *conn);
+void tx_drop(struct conn *conn);
 void tx_flush(quire_client *client);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------ */

@@ -83,8 +83,9 @@ void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, si
         return;
     }
     enum quire_status status = status_from_wire(acks->status);
-    for (uint32_t i = 0; i < job->u.keys.n_keys && acks->statuses.len == job->u.keys.n_keys; i++) {
-        enum quire_status one = status_from_wire(acks->statuses.data[i]);
+    const enum quire_status whole = status; /* of a request that was refused: every key's, too */
+    for (uint32_t i = 0; i < job->u.keys.n_keys; i++) {
+        enum quire_status one = acks->statuses.len == job->u.keys.n_keys ? status_from_wire(acks->statuses.data[i]) : whole;
         if (job->u.keys.statuses != NULL) {
             job->u.keys.statuses[i] = (uint8_t)one;
         }

@@ -106,7 +106,7 @@ static void lead(quire_client *client, struct waiter *self, uint64_t until_ns) {
     struct pollfd fds[2] = {{.fd = client->kick, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
     if (transport != NULL) {
         fds[1].fd = transport->fd;
-        fds[1].events |= (short)(conn->tx_start < conn->tx_end || transport->wants_out ? POLLOUT : 0);
+        fds[1].events |= (short)(tx_waits(conn) || transport->wants_out ? POLLOUT : 0);
     }
     client->poll_until_ns = transport != NULL && transport->more ? 0 : quire_min_u64(until_ns, progress_due_ns(client));
     struct timespec left = time_left(client->poll_until_ns);

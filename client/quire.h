@@ -114,15 +114,20 @@ enum quire_open_flags {
 };
 
 typedef struct quire_options {
-    const char *address;          /* "unix:///path" or a path, made absolute by quire_open; NULL: $QUIRE_SOCKET, else
-                                     $XDG_RUNTIME_DIR/quire/quired.sock, /run/quire/quired.sock or /tmp/quire-UID/quired.sock,
-                                     the first that is there */
+    const char *address;          /* "unix:///path" or a path, made absolute by quire_open; "tls://host:port" of another host; NULL:
+                                     $QUIRE_SOCKET, else $XDG_RUNTIME_DIR/quire/quired.sock, /run/quire/quired.sock or
+                                     /tmp/quire-UID/quired.sock, the first that is there */
     const char *client_name;      /* for people, in `quirectl session list`; NULL: the program's name */
     uint32_t flags;               /* enum quire_open_flags */
     uint32_t connect_timeout_ms;  /* 0: 2000 */
     uint32_t default_deadline_ms; /* for calls that pass 0; 0: 5000 */
     uint32_t max_jobs;            /* jobs submitted and not yet drained; 0: 1024; submit gives RETRY beyond */
     uint64_t ingest_bytes;        /* memory lent for stores; 0: 16 MiB, bounded by the daemon */
+    /* Of another host. */
+    const char *token_file;      /* a line "name secret", which others may not read (chmod 600); NULL: $QUIRE_TOKEN_FILE */
+    const char *tls_authorities; /* PEM file: whose certificates to believe; NULL: $QUIRE_TLS_AUTHORITIES, else the system's */
+    const char *tls_certificate; /* PEM files, where the daemon asks for a certificate; NULL: $QUIRE_TLS_CERTIFICATE, $QUIRE_TLS_KEY, */
+    const char *tls_key;         /* else none; the key may be in the certificate's file */
 } quire_options;
 
 /*

@@ -106,6 +106,9 @@ static void on_answer(quire_client *client, const struct quire_frame *frame, con
 
 static void dispatch(quire_client *client, const struct quire_frame *frame, const uint8_t *body) {
     switch (frame->type) {
+    case QUIRE_MSG_CHALLENGE:
+        conn_on_challenge(client, body, frame->body_bytes);
+        break;
     case QUIRE_MSG_HELLO_ACK:
         conn_on_hello(client, body, frame->body_bytes);
         break;

@@ -263,7 +263,8 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
         return;
     }
     request->chunk = chunk;
-    if (!client->conn.member) {
+    bool wire = client->transport->wire;
+    if (!client->conn.member && !wire) {
         spare_tails(chunk);
     }
     put.items.data = (uint8_t *)chunk->wire;
@@ -271,7 +272,8 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
     put.window = chunk->window->id;
     put.deadline_ms = patience_ms(job->deadline_ns, clock_ns());
     put.us_per_token = job->u.store.us_per_token;
-    status = tx_frame(client, QUIRE_MSG_PUT, request->id, &put.base);
+    put.bulk_offset = wire ? chunk->offset : 0;
+    status = tx_frame_bulk(client, QUIRE_MSG_PUT, request->id, &put.base, chunk->window->base + chunk->offset, wire ? chunk->bytes : 0);
     if (status != QUIRE_OK) {
         request_free(client, request);
         chunk_free(client, chunk);
@@ -330,6 +332,7 @@ static bool put_next(quire_client *client, struct job *job) {
         return false;
     }
     enum quire_status status = QUIRE_OK;
+    chunk->bytes = bytes;
     progress_hand_over(client);
     client_unlock(client);
     for (uint32_t i = 0; i < chunk->n_items && status == QUIRE_OK; i++) {

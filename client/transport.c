@@ -1,30 +1,44 @@
-/* Which transport an address asks for. */
+/* Which transport an address asks for; those over wires come as objects of their own, so that libquire needs no library but libc. */
 #include "client/transport.h"
 
 #include "client/internal.h"
 
-static const struct transport_ops *const transports[] = {&transport_unix};
+#include <dlfcn.h>
+#include <stdio.h>
 
 static enum quire_status unknown(const char *address) {
-    return error_set(QUIRE_INVALID, "address '%.64s' is not unix:///path: a URL needs that scheme and an absolute path", address);
+    return error_set(QUIRE_INVALID, "address '%.64s' is none of unix:///path, a plain path, tls://host:port", address);
+}
+
+/* By its name alone: found beside libquire (its run path) or where the system looks. It stays loaded. */
+static enum quire_status load(const char *scheme, const struct transport_ops **ops) {
+    char name[64];
+    snprintf(name, sizeof(name), "libquire_%s.so.0", scheme);
+    void *object = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    transport_plugin *plugin = NULL;
+    if (object != NULL) {
+        *(void **)&plugin = dlsym(object, TRANSPORT_SYMBOL);
+    }
+    const struct transport_ops *found = plugin != NULL ? plugin() : NULL;
+    if (found == NULL || found->version != TRANSPORT_VERSION) {
+        const char *why = object == NULL ? dlerror() : "it is of another version of Quire";
+        return error_set(QUIRE_UNSUPPORTED, "%s:// needs %s, which cannot be loaded: %.120s", scheme, name, why);
+    }
+    *ops = found;
+    return QUIRE_OK;
 }
 
 enum quire_status transport_find(const char *address, const struct transport_ops **ops, const char **rest) {
     const char *end = strstr(address, "://");
+    *ops = &transport_unix;
+    *rest = end != NULL ? end + 3 : address;
     if (end == NULL) {
-        *ops = &transport_unix;
-        *rest = address;
         return QUIRE_OK;
     }
-    size_t length = (size_t)(end - address);
-    for (size_t i = 0; i < QUIRE_ARRAY_LEN(transports); i++) {
-        if (strlen(transports[i]->scheme) == length && memcmp(transports[i]->scheme, address, length) == 0) {
-            *ops = transports[i];
-            *rest = end + 3;
-            return *ops != &transport_unix || **rest == '/' ? QUIRE_OK : unknown(address);
-        }
+    if (strncmp(address, "tls://", 6) == 0) {
+        return load("tls", ops);
     }
-    return unknown(address);
+    return strncmp(address, "unix:///", 8) == 0 ? QUIRE_OK : unknown(address);
 }
 
 int transport_take_fd(struct transport *transport) {

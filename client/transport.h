@@ -12,6 +12,7 @@
 
 #include <sys/types.h>
 
+#define TRANSPORT_VERSION 1u
 #define TRANSPORT_FDS_MAX 4
 #define TRANSPORT_ADDRESS_MAX 320 /* of an address without its scheme, with the 0 at its end */
 
@@ -32,14 +33,22 @@ struct transport_why {
     size_t bytes;
 };
 
+/* What a wire needs to know beside its address; NULL where the caller said nothing. */
+struct transport_settings {
+    const char *tls_authorities, *tls_certificate, *tls_key;
+};
+
 struct transport_ops {
+    uint32_t version;   /* TRANSPORT_VERSION: of this table, which may come from a plug-in object of another build */
     const char *scheme; /* of its addresses, "unix" */
+    bool wire;          /* the daemon may be on another host: no descriptors, a token is to be proven, and what is stored goes along */
     /* Checks an address (what comes behind "scheme://") once, in quire_open, and writes the form that `connect` takes to `full`, of
-       TRANSPORT_ADDRESS_MAX bytes. INVALID, TOO_LARGE, SYSTEM, with *why. */
+       TRANSPORT_ADDRESS_MAX bytes. May wait for a name to be looked up. INVALID, TOO_LARGE, SYSTEM, NOT_FOUND, with *why. */
     enum quire_status (*resolve)(const char *address, char *full, struct transport_why why);
-    /* Begins a connection: OK, and *transport is the caller's. What is sent before it stands waits. RETRY: the daemon lives and has no place for
-       it in this moment. Else *why tells. */
-    enum quire_status (*connect)(const char *full, struct transport **transport, struct transport_why why);
+    /* Begins a connection: OK, and *transport is the caller's. What is sent before it stands waits. `attempt` counts those that failed before, for
+       those with several addresses. RETRY: the daemon lives and has no place for it in this moment. Else *why tells. */
+    enum quire_status (*connect)(const char *full, const struct transport_settings *settings, uint32_t attempt,
+                                 struct transport **transport, struct transport_why why);
     /* Takes what came, at most size bytes. OK: *got is not 0. PENDING: nothing did. DISCONNECTED or another status: it is over, *why tells. */
     enum quire_status (*receive)(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why);
     /* Sends what can be sent at once. OK: *sent is not 0. PENDING: nothing could; the descriptor will be writable when more can. */
@@ -49,7 +58,12 @@ struct transport_ops {
     void (*close)(struct transport *transport, bool forked);
 };
 
-/* The transport of an address that has a scheme, or is a path, and what comes behind the scheme. INVALID with the error's text set. */
+/* What a plug-in object "libquire_SCHEME.so" exports: its table. */
+#define TRANSPORT_SYMBOL "quire_transport"
+typedef const struct transport_ops *transport_plugin(void);
+
+/* The transport of an address that has a scheme, or is a path, and what comes behind the scheme. A wire's plug-in is loaded when it is asked for first.
+   INVALID, UNSUPPORTED: it is not installed; with the error's text set. */
 enum quire_status transport_find(const char *address, const struct transport_ops **ops, const char **rest);
 /* The oldest descriptor that came; −1: none. */
 int transport_take_fd(struct transport *transport);

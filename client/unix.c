@@ -30,7 +30,10 @@ static enum quire_status unix_resolve(const char *address, char *full, struct tr
     return QUIRE_OK;
 }
 
-static enum quire_status unix_connect(const char *path, struct transport **out, struct transport_why why) {
+static enum quire_status unix_connect(const char *path, const struct transport_settings *settings, uint32_t attempt, struct transport **out,
+                                      struct transport_why why) {
+    (void)settings;
+    (void)attempt;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     struct transport *transport = calloc(1, sizeof(*transport));
@@ -122,7 +125,8 @@ static void unix_close(struct transport *transport, bool forked) {
     free(transport);
 }
 
-const struct transport_ops transport_unix = {.scheme = "unix",
+const struct transport_ops transport_unix = {.version = TRANSPORT_VERSION,
+                                             .scheme = "unix",
                                              .resolve = unix_resolve,
                                              .connect = unix_connect,
                                              .receive = unix_receive,

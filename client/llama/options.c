@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 const char options_help[] =
@@ -138,15 +139,15 @@ static bool host(const struct parse *parse) {
     return false;
 }
 
-/* A relative path is the shell's; libquire wants to know exactly. */
+/* A relative path is the shell's; libquire wants to know exactly. Another host's address is for libquire to look at. */
 static bool socket_path(const struct parse *parse) {
-    static const char scheme[] = "unix://";
+    static const char scheme[] = "unix://", wire[] = "tls://";
     char here[PATH_MAX] = "";
     const bool named = strncmp(optarg, scheme, strlen(scheme)) == 0;
     const char *path = named ? optarg + strlen(scheme) : optarg;
-    const bool relative = path[0] != '/';
-    if (path[0] == '\0' || strstr(path, "://") != NULL || (named && relative)) {
-        snprintf(parse->why, parse->why_bytes, "--socket %s: must be a path or unix:///path", optarg);
+    const bool remote = strncmp(optarg, wire, strlen(wire)) == 0, relative = path[0] != '/' && !remote;
+    if (path[0] == '\0' || (strstr(path, "://") != NULL && !remote) || (named && relative)) {
+        snprintf(parse->why, parse->why_bytes, "--socket %s: must be a path, unix:///path or tls://host:port", optarg);
         return false;
     }
     if (relative && getcwd(here, sizeof(here)) == NULL) {
@@ -154,9 +155,10 @@ static bool socket_path(const struct parse *parse) {
         return false;
     }
     struct options *options = parse->options;
+    const size_t most = remote ? sizeof(options->socket) : sizeof(((struct sockaddr_un *)0)->sun_path);
     const int length = snprintf(options->socket, sizeof(options->socket), "%s%s%s", here, relative ? "/" : "", path);
-    if (length < 0 || (size_t)length >= sizeof(options->socket)) {
-        snprintf(parse->why, parse->why_bytes, "--socket %s: a socket's path has at most %zu bytes", optarg, sizeof(options->socket) - 1);
+    if (length < 0 || (size_t)length >= most) {
+        snprintf(parse->why, parse->why_bytes, "--socket %s: an address of its kind has at most %zu bytes", optarg, most - 1);
         return false;
     }
     options->worker.socket = options->socket;

@@ -4,7 +4,7 @@
 
 #include "client/llama/worker.h"
 
-#define OPTIONS_SOCKET_BYTES 108 /* as the system bounds them, with the end */
+#define OPTIONS_SOCKET_BYTES 320
 
 enum options_command { OPTIONS_RUN, OPTIONS_SERVE, OPTIONS_HELP, OPTIONS_VERSION };
 

@@ -24,7 +24,7 @@ struct store {
     struct engine *engine;
     quire_client *client;
     quire_ns *ns;
-    char address[256];
+    char address[320];
     char ns_name[QUIRE_MAX_NAME + 1];
     bool wanted; /* false: a run without Quire */
     double tried_ms;

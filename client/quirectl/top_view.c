@@ -3,6 +3,7 @@
 #include "client/quirectl/format.h"
 #include "client/quirectl/refusals.h"
 #include "client/quirectl/table.h"
+#include "client/quirectl/views.h"
 #include "proto/base/base.h"
 #include "proto/base/units.h"
 
@@ -217,8 +218,7 @@ static void draw_sessions(const struct top_sample *before, const struct top_samp
         const Quire__Wire__SessionInfo *session = list[i].session;
         table_cell(&table, "%llu", (unsigned long long)session->id);
         table_cell(&table, "%.24s", session->client);
-        table_cell(&table, "%u", session->pid);
-        table_cell(&table, "%u", session->uid);
+        view_session_origin(&table, session);
         table_cell(&table, "%s", session->member ? "member" : "guest");
         table_count(&table, session->leases);
         table_size(&table, session->leased_bytes);

@@ -160,6 +160,16 @@ void view_namespaces(const Quire__Wire__AdminReply *reply, FILE *to) {
     table_end(&table, 0, 0, to);
 }
 
+void view_session_origin(struct table *table, const Quire__Wire__SessionInfo *session) {
+    if (session->peer[0] != '\0') {
+        table_cell(table, "%.48s", session->peer);
+        table_cell(table, "%.24s", session->token);
+    } else {
+        table_cell(table, "%u", session->pid);
+        table_cell(table, "%u", session->uid);
+    }
+}
+
 void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
     static const char *const titles[] = {"ID",     "CLIENT", "PROCESS", "USER",   "DOMAIN",   "AS",     "LEASES",
                                          "LEASED", "INGEST", "FETCHED", "STORED", "REQUESTS", "OPENED", "LAST SEEN"};
@@ -170,8 +180,7 @@ void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
         const Quire__Wire__SessionInfo *session = reply->sessions[i];
         table_cell(&table, "%llu", (unsigned long long)session->id);
         table_cell(&table, "%.40s", session->client);
-        table_cell(&table, "%u", session->pid);
-        table_cell(&table, "%u", session->uid);
+        view_session_origin(&table, session);
         table_cell(&table, "%s", session->domain);
         table_cell(&table, "%s", session->member ? "member" : "guest");
         table_count(&table, session->leases);

@@ -86,8 +86,11 @@ Test(llama_words, where_the_socket_is) {
     struct options options;
     char why[256];
     cr_assert_eq(chdir("/tmp"), 0);
-    static const char *const sockets[][2] = {
-        {"/run/s", "/run/s"}, {"unix:///run/s", "/run/s"}, {"s", "/tmp/s"}, {"./there/s", "/tmp/./there/s"}};
+    static const char *const sockets[][2] = {{"/run/s", "/run/s"},
+                                             {"unix:///run/s", "/run/s"},
+                                             {"s", "/tmp/s"},
+                                             {"./there/s", "/tmp/./there/s"},
+                                             {"tls://host:1", "tls://host:1"}};
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
         char line[128];
         snprintf(line, sizeof(line), "serve --model m --socket %s", sockets[i][0]);

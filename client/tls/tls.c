@@ -1,0 +1,209 @@
+/*
+ * TLS for libquire, an object of its own that is loaded when a "tls://host:port" is opened: TCP, and proto/tls over it.
+ *
+ * The address is looked up once, when the client is opened; attempts to connect go through what was found, one after the other.
+ */
+#include "proto/tls/tls.h"
+#include "client/transport.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct tls_transport {
+    struct transport transport; /* first */
+    struct quire_tls *tls;
+    bool stands;
+    char peer[128]; /* for people */
+};
+
+static const struct transport_ops tls_ops;
+
+static struct tls_transport *tls_of(struct transport *transport) { return (struct tls_transport *)(void *)transport; }
+
+__attribute__((format(printf, 3, 4))) static enum quire_status say(struct transport_why why, enum quire_status status, const char *format,
+                                                                   ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why.text, why.bytes, format, args);
+    va_end(args);
+    return status;
+}
+
+/* ---- addresses: "host port number number…" ---------------------------------------------------------------------------------- */
+static bool split(const char *address, char host[256], char port[16]) {
+    const char *colon = strrchr(address, ':');
+    size_t length = colon != NULL ? (size_t)(colon - address) : 0;
+    bool bracketed = length > 2 && address[0] == '[' && address[length - 1] == ']';
+    if (bracketed) {
+        address++;
+        length -= 2;
+    }
+    if (length == 0 || length >= 256 || strlen(colon + 1) >= 16 || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0') {
+        return false;
+    }
+    memcpy(host, address, length);
+    host[length] = '\0';
+    strcpy(port, colon + 1);
+    return strchr(host, ' ') == NULL;
+}
+
+static enum quire_status tls_resolve(const char *address, char *full, struct transport_why why) {
+    char host[256], port[16], number[64];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
+    if (!split(address, host, port)) {
+        return say(why, QUIRE_INVALID, "it is not tls://host:port");
+    }
+    int rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0) {
+        return say(why, QUIRE_NOT_FOUND, "%s", gai_strerror(rc));
+    }
+    size_t used = (size_t)snprintf(full, TRANSPORT_ADDRESS_MAX, "%s %s", host, port);
+    for (const struct addrinfo *at = found; at != NULL && used < TRANSPORT_ADDRESS_MAX; at = at->ai_next) {
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, number, sizeof number, NULL, 0, NI_NUMERICHOST) == 0 &&
+            used + strlen(number) + 1 < TRANSPORT_ADDRESS_MAX) {
+            used += (size_t)snprintf(full + used, TRANSPORT_ADDRESS_MAX - used, " %s", number);
+        }
+    }
+    freeaddrinfo(found);
+    return used < TRANSPORT_ADDRESS_MAX ? QUIRE_OK : say(why, QUIRE_TOO_LARGE, "the host's name is too long");
+}
+
+/* The number for this attempt. */
+static bool choose(const char *full, uint32_t attempt, char host[256], char port[16], char number[64]) {
+    char text[TRANSPORT_ADDRESS_MAX], *rest = NULL, *numbers[16];
+    uint32_t n = 0;
+    snprintf(text, sizeof text, "%s", full);
+    const char *first = strtok_r(text, " ", &rest), *second = strtok_r(NULL, " ", &rest);
+    while (n < 16 && (numbers[n] = strtok_r(NULL, " ", &rest)) != NULL) {
+        n++;
+    }
+    if (n == 0) {
+        return false;
+    }
+    snprintf(host, 256, "%s", first);
+    snprintf(port, 16, "%s", second);
+    snprintf(number, 64, "%s", numbers[attempt % n]);
+    return true;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+static enum quire_status dial(struct tls_transport *tls, const char *number, const char *port, struct transport_why why) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *at = NULL;
+    if (getaddrinfo(number, port, &hints, &at) != 0) {
+        return say(why, QUIRE_INVALID, "%s is no address", tls->peer);
+    }
+    tls->transport.fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = tls->transport.fd >= 0 ? connect(tls->transport.fd, at->ai_addr, at->ai_addrlen) : -1;
+    int error = errno;
+    freeaddrinfo(at);
+    if (rc != 0 && error != EINPROGRESS) {
+        return say(why, tls->transport.fd < 0 ? QUIRE_SYSTEM : QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer,
+                   strerrordesc_np(error));
+    }
+    quire_tls_prepare_socket(tls->transport.fd);
+    return QUIRE_OK;
+}
+
+static enum quire_status prepare(struct tls_transport *tls, const char *host, const struct transport_settings *settings,
+                                 struct transport_why why) {
+    char text[QUIRE_TLS_WHY_BYTES] = "";
+    struct quire_tls_settings *made = NULL;
+    const struct quire_tls_files files = {
+        .certificate = settings->tls_certificate,
+        .key = settings->tls_key,
+        .authorities = settings->tls_authorities,
+    };
+    enum quire_status status = quire_tls_settings_create(false, &files, &made, text);
+    if (status != QUIRE_OK) {
+        return say(why, status, "%s", text);
+    }
+    status = quire_tls_create(made, tls->transport.fd, host, &tls->tls);
+    quire_tls_settings_destroy(&made);
+    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "out of memory for a connection");
+}
+
+static void tls_close(struct transport *transport, bool forked) {
+    struct tls_transport *tls = tls_of(transport);
+    quire_tls_destroy(&tls->tls, forked);
+    if (transport->fd >= 0) {
+        close(transport->fd);
+    }
+    free(tls);
+}
+
+static enum quire_status tls_connect(const char *full, const struct transport_settings *settings, uint32_t attempt, struct transport **out,
+                                     struct transport_why why) {
+    char host[256], port[16], number[64];
+    struct tls_transport *tls = calloc(1, sizeof *tls);
+    if (tls == NULL || !choose(full, attempt, host, port, number)) {
+        free(tls);
+        return say(why, QUIRE_NO_MEMORY, "out of memory for a connection");
+    }
+    tls->transport.ops = &tls_ops;
+    tls->transport.fd = -1;
+    snprintf(tls->peer, sizeof tls->peer, "%.40s:%s", host, port);
+    enum quire_status status = dial(tls, number, port, why);
+    status = status == QUIRE_OK ? prepare(tls, host, settings, why) : status;
+    if (status != QUIRE_OK) {
+        tls_close(&tls->transport, true);
+        return status;
+    }
+    tls->transport.wants_out = true; /* until it is connected */
+    *out = &tls->transport;
+    return QUIRE_OK;
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------------------ */
+static enum quire_status settle(struct tls_transport *tls, enum quire_status status, struct transport_why why) {
+    tls->transport.wants_out = status == QUIRE_PENDING && quire_tls_wants_out(tls->tls);
+    tls->transport.more = quire_tls_has_more(tls->tls);
+    return status == QUIRE_OK || status == QUIRE_PENDING ? status
+                                                         : say(why, status, "quired at %s: %s", tls->peer, quire_tls_why(tls->tls));
+}
+
+/* Until the connection stands. */
+static enum quire_status stand(struct tls_transport *tls, struct transport_why why) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (tls->stands) {
+        return QUIRE_OK;
+    }
+    if (getsockopt(tls->transport.fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error != 0) {
+        return say(why, QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer, strerrordesc_np(error));
+    }
+    enum quire_status status = settle(tls, quire_tls_handshake(tls->tls), why);
+    tls->stands = status == QUIRE_OK;
+    return status;
+}
+
+static enum quire_status tls_receive(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why) {
+    struct tls_transport *tls = tls_of(transport);
+    QUIRE_FORWARD(stand(tls, why));
+    return settle(tls, quire_tls_read(tls->tls, bytes, size, got), why);
+}
+
+static enum quire_status tls_send(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why) {
+    struct tls_transport *tls = tls_of(transport);
+    QUIRE_FORWARD(stand(tls, why));
+    bool more = transport->more;
+    enum quire_status status = settle(tls, quire_tls_write(tls->tls, bytes, size, sent), why);
+    transport->more = more; /* sending takes nothing of what came */
+    return status;
+}
+
+static const struct transport_ops tls_ops = {.version = TRANSPORT_VERSION,
+                                             .scheme = "tls",
+                                             .wire = true,
+                                             .resolve = tls_resolve,
+                                             .connect = tls_connect,
+                                             .receive = tls_receive,
+                                             .send = tls_send,
+                                             .close = tls_close};
+
+__attribute__((visibility("default"))) const struct transport_ops *quire_transport(void);
+const struct transport_ops *quire_transport(void) { return &tls_ops; }
