@@ -1,0 +1,128 @@
+"""What the stories of other hosts share: certificates and tokens made on the spot, a daemon that listens, actors that come over the wire."""
+import os
+import re
+import subprocess
+
+from lib_story import CHILDREN, LIBC, Actor, Daemon, check, die_with_parent, until
+
+SECRETS = {"worker": "w" * 40, "reader": "r" * 40, "operator": "o" * 40, "elsewhere": "e" * 40}
+TOKENS = f"""# name secret rights namespaces
+worker {SECRETS['worker']} read,write story*
+reader {SECRETS['reader']} read story*
+operator {SECRETS['operator']} admin,read *
+elsewhere {SECRETS['elsewhere']} read,write other
+"""
+
+
+def openssl(*words, folder):
+    done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"openssl {' '.join(words)}: {done.stderr}")
+
+
+def make_authority(folder, name="ca"):
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN=story {name}",
+            "-keyout", f"{name}.key", "-out", f"{name}.pem", folder=folder)
+
+
+def make_certificate(folder, name, authority="ca", names="DNS:localhost,IP:127.0.0.1,IP:10.99.0.1", days="2"):
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+            "-out", f"{name}.csr", folder=folder)
+    with open(f"{folder}/{name}.ext", "w", encoding="utf-8") as file:
+        file.write(f"subjectAltName={names}\n")
+    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial", "-days", days,
+            "-extfile", f"{name}.ext", "-out", f"{name}.pem", folder=folder)
+
+
+def write_private(path, text):
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def prepare(folder):
+    make_authority(folder)
+    make_certificate(folder, "daemon")
+    write_private(f"{folder}/tokens", TOKENS)
+    for name, secret in SECRETS.items():
+        write_private(f"{folder}/token.{name}", f"{name} {secret}\n")
+
+
+CLONE_NEWNET = 0x40000000
+
+
+class Cable:
+    """Two hosts, as the network sees them: namespaces of their own, joined by a cable that can be pulled."""
+
+    def __init__(self):
+        if os.getuid() != 0:
+            print("needs root to make network namespaces")
+            raise SystemExit(77)  # skipped
+        self.hosts = [subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=die_with_parent) for _ in range(2)]
+        CHILDREN.extend(self.hosts)
+        here = os.stat("/proc/self/ns/net").st_ino
+        until(lambda: all(os.stat(f"/proc/{host.pid}/ns/net").st_ino != here for host in self.hosts), 10, "the namespaces are there")
+        pids = [str(host.pid) for host in self.hosts]
+        self.ip(None, "link", "add", "cable", "netns", pids[0], "type", "veth", "peer", "name", "cable", "netns", pids[1])
+        self.addresses = ["10.99.0.1", "10.99.0.2"]
+        for side, address in enumerate(self.addresses):
+            self.ip(side, "link", "set", "lo", "up")
+            self.ip(side, "address", "add", f"{address}/24", "dev", "cable")
+        self.plug("up")
+
+    def ip(self, side, *words):
+        where = [] if side is None else ["nsenter", "-t", str(self.hosts[side].pid), "-n"]
+        done = subprocess.run([*where, "ip", *words], capture_output=True, text=True, check=False)
+        check(done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}")
+
+    def plug(self, state):
+        for side in (0, 1):
+            self.ip(side, "link", "set", "cable", state)
+
+    def enter(self, side):
+        """For a child before it runs its program."""
+        def go():
+            with open(f"/proc/{self.hosts[side].pid}/ns/net", "rb") as file:
+                if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
+                    os._exit(99)
+        return go
+
+
+LISTEN = """listen:
+  tls: "ADDRESS"
+  tls_certificate: FOLDER/daemon.pem
+  tls_key: FOLDER/daemon.key
+  token_file: FOLDER/tokens
+"""
+
+
+class Host(Daemon):
+    """A daemon that other hosts reach at `wire`."""
+
+    def __init__(self, yaml="", address="127.0.0.1:0", listen=LISTEN, **options):
+        super().__init__(yaml=yaml + listen.replace("ADDRESS", address), prepare=prepare, **options)
+        ports = re.findall(r"tls: listening on (\S+)", self.log())
+        check(ports, "the log tells where other hosts connect")
+        self.wires = ports
+        self.wire = f"tls://{ports[0]}"
+
+    def environment(self, token="worker"):
+        # A sanitizer's dlopen does not know the run path of whoever calls it.
+        return {"QUIRE_TOKEN_FILE": f"{self.folder}/token.{token}", "QUIRE_TLS_AUTHORITIES": f"{self.folder}/ca.pem",
+                "LD_LIBRARY_PATH": os.environ["QUIRE_LIB"]}
+
+
+class Guest(Actor):
+    """An actor that comes over the wire."""
+
+    def __init__(self, host, token="worker", ns="story 4 2 64 16", wire=None, environment=None, preexec=None):
+        super().__init__(preexec=lambda: (os.environ.update(environment or host.environment(token)), preexec and preexec()))
+        if ns is not None:
+            self.ask(f"open {wire or host.wire} guest")
+            self.ask(f"ns {ns}")
+
+
+def settled(host):
+    """Nothing is left of those who went: no session, no lease, no memory lent."""
+    def nothing_left():
+        counters = host.counters()
+        return counters["quire_sessions"] <= 1 and host.status()["daemon"]["ingest_lent_bytes"] == 0
+    until(nothing_left, 20, "what sessions held is given back")

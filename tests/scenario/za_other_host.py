@@ -1,0 +1,48 @@
+"""Two processes that share nothing but a wire: what one stores over TLS the other fetches, bit by bit, and a local one sees it, too; each with
+the rights of its token."""
+import os
+import subprocess
+
+from lib_story import BIN, Actor, check
+from lib_wire import Guest, Host
+
+host = Host()
+writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
+check(writer.ask("info")[2] == "0", "there is no zero-copy over a wire")
+writer.ask("store 0 300")
+check(reader.ask("lookup 0 0 300")[0] == "300", "another one sees them")
+check(reader.ask("fetch 0") == ["300"], "and fetches them, bit-equal")
+check(local.ask("lookup 0 0 300")[0] == "300", "so does a local one")
+check(local.ask("fetch 0") == ["300"], "from the same pool")
+local.ask("store 300 50")
+check(writer.ask("lookup 1 300 50")[0] == "50", "and what that one stores is there for them")
+check(writer.ask("fetch 1 lanes=1,2,0,1") == ["50"], "also a part of each block")
+
+reader.ask("store 1000 1", fails="DENIED")
+check(reader.ask("delete 0 1") == ["DENIED"], "who may only read deletes nothing")
+check(writer.ask("delete 0 1") == ["OK"], "who may write may delete")
+check(local.ask("lookup 1 0 1")[0] == "0", "for all")
+
+blind = Guest(host, "elsewhere", ns=None)
+blind.ask(f"open {host.wire} blind")
+blind.ask("ns story 4 2 64 16", fails="DENIED")
+blind.ask("ns other 4 2 64 16")
+check(blind.ask("lookup 0 0 10")[0] == "0", "another namespace is empty")
+
+# An operator sees where they come from, and may operate from there with a token that says so; each action leaves a line.
+listed = {one["token"]: one for one in host.ctl("session", "list")[1]["sessions"] if one.get("token")}
+check({"worker", "reader", "elsewhere"} <= set(listed) and listed["worker"]["peer"].startswith("127.0.0.1:"), f"{listed}")
+
+
+def operate(token, *words):
+    return subprocess.run([str(BIN / "quirectl"), "--socket", host.wire, *words], capture_output=True, text=True, check=False,
+                          timeout=60, env={**os.environ, **host.environment(token)})
+
+
+done = operate("reader", "config", "reload")
+check(done.returncode == 5, f"who may only read does not operate: {done.returncode} {done.stdout}{done.stderr}")
+done = operate("operator", "config", "reload")
+check(done.returncode == 0, f"{done.stdout}{done.stderr}")
+lines = [line for line in host.log().splitlines() if "admin_action" in line]
+check(len(lines) == 2 and "token reader" in lines[0] and "token operator" in lines[1], f"{lines}")
+host.stop()

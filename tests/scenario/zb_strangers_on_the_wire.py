@@ -1,0 +1,112 @@
+"""Strangers at the port for other hosts: scans, noise, another protocol, half a handshake, half a request, wrong certificates and tokens. Each is
+told or hung up on, logged, counted, and leaves nothing behind, while a client that may be there goes on undisturbed."""
+import os
+import socket
+import ssl
+
+from lib_story import check, until
+from lib_wire import Guest, Host, make_authority, settled, write_private
+
+host = Host(address="127.0.0.1:0,127.0.0.2:0")
+ADDRESS = (host.wires[0].split(":")[0], int(host.wires[0].split(":")[1]))
+guest = Guest(host)
+guest.ask("store 0 20")
+
+
+def undisturbed():
+    check(guest.ask("lookup 0 0 20")[0] == "20" and guest.ask("fetch 0") == ["20"], "a client that may be there is undisturbed")
+    guest.ask("release 0")
+
+
+def count(name):
+    return host.counters()[f"quire_{name}_total"]
+
+
+def hung_up(connection):
+    connection.settimeout(20 * 5)
+    try:
+        while connection.recv(4096):
+            pass
+    except (ConnectionResetError, ssl.SSLError):
+        pass
+    return True
+
+
+def tls(alpn="quire/1", **how):
+    context = ssl.create_default_context(cafile=f"{host.folder}/ca.pem")
+    context.set_alpn_protocols([alpn])
+    for name, value in how.items():
+        setattr(context, name, value)
+    return context.wrap_socket(socket.create_connection(ADDRESS), server_hostname="localhost")
+
+
+# A scan: connects and goes. Noise, and another protocol.
+for _ in range(30):
+    socket.create_connection(ADDRESS).close()
+for noise in (os.urandom(3000), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x40\x00" + os.urandom(200)):
+    with socket.create_connection(ADDRESS) as stranger:
+        stranger.sendall(noise)
+        check(hung_up(stranger), "noise is hung up on")
+until(lambda: count("remote_refused") >= 33, 20, "each was counted")
+undisturbed()
+
+# TLS of another kind: 1.2, and another protocol inside.
+for how in ({"maximum_version": ssl.TLSVersion.TLSv1_2}, {"alpn": "h2"}):
+    try:
+        tls(**how).close()
+        check(False, f"{how} was let in")
+    except (ssl.SSLError, ConnectionResetError):
+        pass
+
+# Slow ones: nothing at all; a handshake and nothing; half a frame. All are gone after a bounded time.
+slow = [socket.create_connection(ADDRESS), tls(), tls()]
+slow[2].sendall(b"QUIR" + b"\0" * 20)
+check(all(hung_up(one) for one in slow), "who does not go on is hung up on")
+undisturbed()
+
+# Noise inside TLS, and a frame that is no greeting.
+for noise in (os.urandom(200), b"\0" * 40):
+    stranger = tls()
+    stranger.sendall(noise)
+    check(hung_up(stranger), "noise inside is hung up on")
+until(lambda: count("remote_broken") >= 2, 20, "counted")
+
+# Certificates: an authority that nobody trusts, on either side; one that has expired; another host's.
+make_authority(host.folder, "other")
+bad = Guest(host, ns=None, environment={**host.environment(), "QUIRE_TLS_AUTHORITIES": f"{host.folder}/other.pem"})
+words = " ".join(bad.ask(f"open {host.wire}", fails="DENIED"))
+check("certificate" in words, words)
+words = " ".join(Guest(host, ns=None).ask(f"open tls://{host.wires[1]}", fails="DENIED"))
+check("mismatch" in words, f"an address that the certificate does not name: {words}")
+until(lambda: count("remote_denied") >= 2, 20, "counted")
+
+# Tokens: a wrong secret is refused; after some more the address has to wait, whatever it shows; then it may again.
+write_private(f"{host.folder}/token.wrong", "worker " + "x" * 40 + "\n")
+write_private(f"{host.folder}/token.nobody", "nobody " + "x" * 40 + "\n")
+for token in ("wrong", "nobody"):
+    stranger = Guest(host, token, ns=None)
+    words = " ".join(stranger.ask(f"open {host.wire}", fails="DENIED"))
+    check("token" in words, words)
+many = [Guest(host, "wrong", ns=None) for _ in range(20)]  # at once: each failure is forgotten after a while
+for one in many:
+    one.say(f"open {host.wire}")
+for one in many:
+    check(one.hear()[1] in ("DENIED", "RETRY"), "a wrong secret was let in")
+late = Guest(host, ns=None)
+words = " ".join(late.ask(f"open {host.wire}", fails="RETRY"))
+check("too often" in words, words)
+undisturbed()
+
+
+def may_again():
+    late.say(f"open {host.wire}")
+    return late.hear()[0] == "ok"
+
+
+until(may_again, 30, "an address that failed too often may try again later")
+check(count("tokens_refused") >= 6, "and it was counted")
+check("token_refused" in host.log() and "remote_refused" in host.log(), "and logged")
+guest.ask("close")
+late.ask("close")
+settled(host)
+host.stop()
