@@ -279,7 +279,7 @@ struct pager_disk_stats {
     uint64_t dirty_bytes, dirty_records, writing_bytes, reading_bytes;
     uint64_t charged_bytes; /* to the write budget: all writes that were asked for, whatever became of them */
     uint64_t where_bytes;   /* memory for places beyond the index's own */
-    double estimate_error;  /* of loads, from LOAD until all is there: |estimated − taken| ÷ taken, at most 8, smoothed */
+    double estimate_error;  /* of loads, from LOAD until all is there, or too late: |estimated − taken| ÷ taken, at most 8, smoothed */
     bool restoring, emptying;
     bool meta_fails;                /* the last attempt to write the metadata did */
     uint32_t pins, kept_namespaces; /* of which the metadata tells; the latter cannot be had now */

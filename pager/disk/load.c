@@ -35,7 +35,7 @@ static void finish(struct pager *pager, struct pager_load *load) {
     pager_wish_ask(pager, &load->wish, PAGER_LOAD_DONE);
 }
 
-/* All of it is there: how far off was what was told? */
+/* All of it is there, or did not come in time: how far off was what was told? */
 static void measure(struct pager *pager, const struct pager_load *load) {
     struct pager_disk *disk = pager->disk;
     if (load->told_ns == 0) {
@@ -108,7 +108,14 @@ void pager_load_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, u
     }
 }
 
-void pager_load_late(struct pager *pager, struct pager_timer *timer) { end_all(pager, (struct pager_load *)timer, QUIRE_TIMEOUT); }
+/* What was told to take longer than this may have been right: it is measured when all comes, or not at all. */
+void pager_load_late(struct pager *pager, struct pager_timer *timer) {
+    struct pager_load *load = (struct pager_load *)timer;
+    if (pager->now_ns - load->begun_ns > load->told_ns) {
+        measure(pager, load);
+    }
+    end_all(pager, load, QUIRE_TIMEOUT);
+}
 
 static void join_lease(struct pager_load *load, struct pager_lease *lease) {
     load->lease = lease;

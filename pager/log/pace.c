@@ -37,12 +37,21 @@ static double own_ns(const struct pager_pace *pace, double bytes) {
     return own < alone ? own : alone;
 }
 
+/*
+ * Until what is queued is served. When it should be by now, the device is late: as late as it is it may be once more, and behind that comes what waits, up to
+ * as much again, so that what is a little late changes little.
+ */
+static double queued_ns(const struct pager_pace *pace, uint64_t now_ns) {
+    double bytes_ns = (double)pace->queued_bytes * pace->shared_ns_per_byte, left = (double)(int64_t)(pace->anchor_ns - now_ns) + bytes_ns;
+    return left >= 0 ? left : -left + (bytes_ns < -left ? bytes_ns : -left);
+}
+
 uint64_t pager_pace_estimate_ns(const struct pager_pace *pace, uint64_t now_ns, uint64_t ahead_bytes, uint64_t bytes) {
     double alone = alone_ns(pace, (double)bytes), own = own_ns(pace, (double)bytes), lead = alone - own;
     double wait = lead - pace->overlap * alone;
     if (pace->queued > 0) {
-        double served = (double)(int64_t)(pace->anchor_ns - now_ns) + (double)pace->queued_bytes * pace->shared_ns_per_byte;
-        wait = served > wait ? served : wait;
+        double queued = queued_ns(pace, now_ns);
+        wait = queued > wait ? queued : wait;
     }
     wait += (double)ahead_bytes * pace->shared_ns_per_byte;
     return (uint64_t)clamp((wait > lead ? wait : lead) + own, 1, 0x1p62);

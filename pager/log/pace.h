@@ -7,6 +7,8 @@
  * and neither spoils the other. What lies between, as many as the device serves at once, takes as long as one read where it does that, and longer by each
  * one's bytes where all pass through one channel: which it is, or how much of either, is learned from what comes first after the device was idle.
  *
+ * A device that does not answer teaches nothing until it does. Meanwhile what is told is that it takes as long again as it is late, and behind that what is queued.
+ *
  * Of a read in pieces, bytes are what it costs (pager_lanes_cost). Per device; deterministic: times are given.
  */
 #ifndef PAGER_LOG_PACE_H

@@ -353,6 +353,27 @@ Test(disk, the_error_is_that_of_what_was_told) {
     disk_rig_free(rig);
 }
 
+/*
+ * The drive does not answer: what was told was wrong, and that shows, though the fetch never ends well. One whose time is up before what was told tells nothing.
+ */
+Test(disk, what_is_too_late_was_told_wrong) {
+    enum { N = 8 };
+    quire_layout layout = rig_layout();
+    struct rig *rig = disk_rig(64 << 20, &layout, 64, 4096);
+    disk_put(rig, 1, 2 * N);
+    disk_leave_memory(rig);
+    disk_of(rig)->held = true;
+    cr_assert_lt(ask_for(rig, 1, N, 0), 100 * RIG_MS);
+    rig_pass(rig, 2000);
+    double error = disk_stats(rig).estimate_error;
+    cr_assert_float_eq(error, 1, 0.1, "off by %g", error);
+    cr_assert_gt(ask_for(rig, 1 + N, N, 0), 1000 * RIG_MS, "who asks next is told");
+    rig_pass(rig, 1100);
+    cr_assert_eq(disk_stats(rig).estimate_error, error);
+    disk_let_go(rig);
+    disk_rig_free(rig);
+}
+
 /* A block of two layer groups, of which the second was read from disk lately: grants ascend by group, though one is away and one is not. */
 Test(disk, grants_are_in_order) {
     quire_layout layout = rig_layout_windowed();

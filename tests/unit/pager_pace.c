@@ -250,3 +250,31 @@ Test(pace, one_read_is_one_read) {
     lone(&pace, &now_ns, 0, 0, true);
     cr_assert_float_eq(pace.latency_ns, 100000 * (1 - 7.0 / 8 / 4), 1);
 }
+
+/*
+ * Sixteen workers wait for a drive that does not answer. Whoever asks then what a fetch takes is told no less than what the drive is late by, and behind that what
+ * they wait for: who decides by it computes anew. What is only a little late is no such drive. When it answers again, that is what it takes no more.
+ */
+Test(pace, a_drive_that_does_not_answer) {
+    enum { BYTES = 256 << 10, N = 16 };
+    struct pager_pace pace;
+    uint64_t now_ns = QUIRE_NS_PER_S, begun_ns = now_ns;
+    pager_pace_init(&pace);
+    uint64_t idle_ns = pager_pace_estimate_ns(&pace, now_ns, 0, BYTES);
+    for (uint32_t i = 0; i < N; i++) {
+        pager_pace_begin(&pace, now_ns, BYTES);
+    }
+    uint64_t queued_ns = pager_pace_estimate_ns(&pace, now_ns, 0, BYTES);
+    cr_assert_gt(queued_ns, 10 * idle_ns);
+    cr_assert_lt(pager_pace_estimate_ns(&pace, begun_ns + queued_ns, 0, BYTES), 3 * idle_ns, "as late as one of them takes");
+    for (uint32_t s = 1; s <= 30; s++) {
+        now_ns = begun_ns + s * QUIRE_NS_PER_S;
+        uint64_t late_ns = s * QUIRE_NS_PER_S - queued_ns;
+        cr_assert_gt(pager_pace_estimate_ns(&pace, now_ns, 0, BYTES), late_ns + queued_ns - idle_ns, "%u s", s);
+        cr_assert_lt(pager_pace_estimate_ns(&pace, now_ns, 0, BYTES), 2 * s * QUIRE_NS_PER_S, "%u s", s);
+    }
+    for (uint32_t i = 0; i < N; i++) {
+        pager_pace_end(&pace, now_ns, BYTES, begun_ns, false);
+    }
+    cr_assert_eq(pager_pace_estimate_ns(&pace, now_ns, 0, BYTES), idle_ns);
+}
