@@ -167,7 +167,7 @@ void pager_disk_meta_pins(const struct pager_disk_meta *meta, struct quire_meta_
 /* One record of a lease that is to be in memory. */
 struct pager_load_item {
     uint32_t slot; /* as granted */
-    bool partial;  /* only `rect` is wanted: less is read when it is far less, or less and nobody asked for a part lately */
+    bool partial;  /* only `rect` is wanted: less is read when it is less and the first part lately, or far less and one of few */
     quire_rect rect;
 };
 /*

@@ -186,7 +186,7 @@ struct pager_lease {
     struct pager_lease *prev, *next;
     uint32_t domain, n_slots;
     struct pager_load *loads, *last_load; /* whose result was not taken */
-    struct pager_extra *extra;            /* parts that were read for this lease alone */
+    struct pager_extra *extra;            /* parts that were read for it */
     uint32_t n_extra;
     uint32_t slots[];
 };
@@ -352,7 +352,7 @@ void pager_record_link(struct pager *pager, struct pager_domain *domain, uint32_
 void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_record_unref(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 
-/* A record that is only on disk gets a slot, for a lease or a read; NO_RECORD: no slot is free. `loose`: of no block, for one reader alone. */
+/* A record that is only on disk gets a slot, for a lease or a read; NO_RECORD: no slot is free. `loose`: of no block, for those who hold it alone. */
 uint32_t pager_record_take_away(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, bool loose);
 void pager_record_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_record_ref(struct pager_domain *domain, uint32_t slot);

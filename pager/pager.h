@@ -166,7 +166,7 @@ enum quire_status pager_release(struct pager *pager, uint64_t session, uint64_t 
 enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot,
                                     struct quire_wire_grant *grant);
 /*
- * Are these bytes of such a record its own? Where a part of it was read for this lease alone, around that lies what was in the pool before, which a guest
+ * Are these bytes of such a record its own? Where only a part of it was read, around that lies what was in the pool before, which a guest
  * must not see.
  */
 bool pager_lease_holds(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot, const struct quire_wire_range *ranges,

@@ -266,6 +266,7 @@ struct pager_disk {
     /* reading */
     uint32_t read_turn; /* the device that is served next */
     uint64_t reading_bytes;
+    struct pager_part_line part_lines[PAGER_PART_LINES];
     uint64_t starved; /* domains, a bit each, in which what is wanted finds no room in memory */
 
     /* emptying */
@@ -429,7 +430,7 @@ void pager_meta_free(struct pager *pager);
 /* ---- read.c --------------------------------------------------------------------------------------------------------------- */
 /* An AWAY record is wanted in memory. NULL: no memory. The op is there until the read has ended. */
 struct pager_op *pager_read_want(struct pager *pager, struct pager_domain *domain, uint32_t slot, enum pager_read_purpose purpose);
-/* A part of the record, for one reader: a loose slot of its own, READING until it is there. */
+/* A part of the record: a loose slot of its own, READING until it is there. */
 struct pager_op *pager_read_loose(struct pager *pager, struct pager_domain *domain, const struct pager_record *record,
                                   const struct pager_lanes *part, uint32_t *slot);
 struct pager_op *pager_read_of(const struct pager *pager, const struct pager_record *record); /* of a LOADING one */

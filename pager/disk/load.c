@@ -203,18 +203,58 @@ static void wait_for(struct pager *pager, struct pager_load_wait *item, struct p
     item->load->n_pending++;
 }
 
+/* Of its lanes alone: header and directory are no part's. */
+static uint64_t lanes_bytes(const struct quire_record_shape *shape) {
+    return (uint64_t)shape->n_layers * shape->n_heads * (shape->k_lane_bytes + shape->v_lane_bytes);
+}
+
+/* Somebody's read of just these lanes, that has not ended. */
+static struct pager_op *same_part(const struct pager *pager, const struct pager_part_line *line, const struct pager_where *where,
+                                  const quire_rect *rect) {
+    struct pager_op *op = pager_table_find(&pager->disk->ops, line->op);
+    bool same = op && op->kind == PAGER_OP_READ && op->read.loose && !op->stuck && op->told.segment == where->segment &&
+                op->told.at_units == where->at_units && op->read.part.rect.first_layer == rect->first_layer &&
+                op->read.part.rect.n_layers == rect->n_layers && op->read.part.rect.first_head == rect->first_head &&
+                op->read.part.rect.n_heads == rect->n_heads;
+    return same ? op : NULL;
+}
+
+static struct pager_op *part_op(struct pager *pager, struct pager_domain *domain, const struct pager_record *record,
+                                const struct pager_where *where, const struct pager_lanes *part, uint32_t *slot) {
+    struct pager_part_line *line = pager_part_line(pager, record, where);
+    struct pager_op *op = same_part(pager, line, where, &part->rect);
+    if (op) {
+        *slot = op->read.slot;
+        pager_record_ref(domain, *slot);
+        pager->disk->counters.disk_read_shared++;
+        return op;
+    }
+    op = pager_read_loose(pager, domain, record, part, slot);
+    if (op) {
+        line->op = op->handle;
+        line->read_bytes += part->bytes;
+        pager_where_part(pager, record->block, record->group, true);
+    }
+    return op;
+}
+
 /*
- * Only what is wanted, into a place of the reader's own; NULL: all of it is to be read. So it is when a part was asked for before, even of a read
- * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once. Not for parts that are far less:
- * who reads lanes here and there of large blocks would read all of each.
+ * Only what is wanted, into a place that no other part is read into; NULL: all of it is to be read. So it is when a part was asked for before, even of a read
+ * that is under way: another part, or reader, would be one more read each, while what all of it costs is paid once. Not for parts that are far less, until
+ * what was read of it is as much as all of it: who reads lanes here and there of large blocks would read all of each.
  */
 static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease, uint32_t slot, const quire_rect *rect) {
     struct pager_domain *domain = &pager->domains[lease->domain];
     const struct pager_record record = domain->records[slot];
+    struct pager_where where;
     struct pager_lanes part;
     uint32_t loose;
-    if (!pager_lanes_of(pager, &record, rect, &part) ||
-        (pager_where_parted(pager, record.block, record.group) && (uint64_t)part.bytes * FAR_LESS >= record.size_bytes)) {
+    if (!pager_lanes_of(pager, &record, rect, &part) || !pager_where_find(pager, record.block, record.group, &where)) {
+        return NULL;
+    }
+    uint64_t all = lanes_bytes(&part.shape);
+    if (pager_where_parted(pager, record.block, record.group) &&
+        ((uint64_t)part.bytes * FAR_LESS >= all || pager_part_line(pager, &record, &where)->read_bytes >= all)) {
         return NULL;
     }
     struct pager_extra *extra = realloc(lease->extra, (lease->n_extra + 1) * sizeof(*extra));
@@ -222,11 +262,10 @@ static struct pager_op *read_part(struct pager *pager, struct pager_lease *lease
         return NULL;
     }
     lease->extra = extra;
-    struct pager_op *op = pager_read_loose(pager, domain, &record, &part, &loose);
+    struct pager_op *op = part_op(pager, domain, &record, &where, &part, &loose);
     if (!op) {
         return NULL;
     }
-    pager_where_part(pager, record.block, record.group, true);
     lease->extra[lease->n_extra++] = (struct pager_extra){.slot = loose, .part = part};
     lease->bytes += record.size_bytes;
     lease->session->leased_bytes += record.size_bytes;

@@ -74,3 +74,12 @@ bool pager_lanes_hold(const struct pager_lanes *part, const struct quire_wire_ra
     }
     return all;
 }
+
+struct pager_part_line *pager_part_line(struct pager *pager, const struct pager_record *record, const struct pager_where *where) {
+    uint64_t place = (uint64_t)where->segment << 32 | where->at_units;
+    struct pager_part_line *line = &pager->disk->part_lines[place * 0x9e3779b97f4a7c15ull >> 32 & (PAGER_PART_LINES - 1)];
+    if (line->place != place || !pager_where_parted(pager, record->block, record->group)) {
+        *line = (struct pager_part_line){.place = place};
+    }
+    return line;
+}

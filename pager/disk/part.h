@@ -10,6 +10,7 @@
 
 struct pager;
 struct pager_record;
+struct pager_where;
 struct pager_disk_range;
 
 struct pager_lanes {
@@ -18,6 +19,18 @@ struct pager_lanes {
     uint32_t n_ranges; /* 0: no part, but all of it */
     uint32_t bytes;    /* of the ranges */
 };
+
+/*
+ * What was read in parts of a record, far smaller than all of it, since it left memory. So that there is a bound, a place has one line among these where it may be
+ * noted, and whichever record comes last has it: another one's parts are counted anew.
+ */
+#define PAGER_PART_LINES 4096u
+struct pager_part_line {
+    uint64_t place, read_bytes;
+    uint64_t op; /* the last one's read, which may have ended */
+};
+/* Its own from now on; empty, when no part of it was read since it left memory. */
+struct pager_part_line *pager_part_line(struct pager *pager, const struct pager_record *record, const struct pager_where *where);
 
 /* False when reading all of it is as good. */
 bool pager_lanes_of(const struct pager *pager, const struct pager_record *record, const quire_rect *rect, struct pager_lanes *part);

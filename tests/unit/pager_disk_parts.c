@@ -154,10 +154,60 @@ Test(disk_parts, far_smaller_parts_stay_alone) {
     disk_rig_free(rig);
 }
 
+/* Asks for one head of a deep model's block `number`, as eight ranks each do that have a head each, unless it is in memory; true: it had to be read. */
+static bool want_head(struct rig *rig, uint32_t number, uint16_t n_layers, uint16_t head) {
+    const quire_rect rect = {.n_layers = n_layers, .first_head = head, .n_heads = 1};
+    struct quire_wire_grant grant;
+    cr_assert_eq(rig_prefix(rig, number), 1);
+    bool away = rig->grants[0].offset == QUIRE_WIRE_AWAY;
+    if (away) {
+        cr_assert_eq(load_part(rig, 0, &rect, &grant), QUIRE_OK);
+        cr_assert_neq(grant.offset, QUIRE_WIRE_AWAY);
+    }
+    rig_release(rig, rig->reply.lease);
+    return away;
+}
+
+/* Eight ranks with a head of eight each, round after round: an eighth is not far less. The second who comes has all of it read, and it is there for the rest. */
+Test(disk_parts, ranks_with_a_head_each_have_it_in_memory) {
+    quire_layout layout = deep_layout(16);
+    struct rig *rig = rig_away(&layout);
+    for (uint16_t i = 0; i < 160; i++) {
+        cr_assert_eq(want_head(rig, 1, 16, i % 8), i < 2, "%u", i);
+    }
+    cr_assert_eq(counters(rig)->disk_reads, 2);
+    cr_assert_eq(counters(rig)->disk_promoted, 1);
+    disk_rig_free(rig);
+}
+
+/*
+ * Sixteen workers want a sixteenth of a block each, again and again: what they read together is soon as much as all of it, which is read then, and stays. When it has
+ * left memory, that begins anew. Another block is counted by itself.
+ */
+Test(disk_parts, small_parts_sum_up) {
+    quire_layout layout = deep_layout(16);
+    struct rig *rig = rig_of(&layout);
+    disk_put(rig, 1, 1);
+    disk_put(rig, 2, 1);
+    disk_leave_memory(rig);
+    for (uint32_t time = 0; time < 2; time++) {
+        uint64_t before = counters(rig)->disk_partial_reads;
+        for (uint32_t i = 0; i < 64; i++) {
+            cr_assert_eq(want_head(rig, 1, 8, i % 8), i < 17, "%u, time %u", i, time);
+        }
+        cr_assert_eq(counters(rig)->disk_partial_reads - before, 16);
+        cr_assert_eq(counters(rig)->disk_promoted, time + 1);
+        cr_assert(want_head(rig, 2, 8, 0));
+        cr_assert_eq(counters(rig)->disk_partial_reads - before, 17);
+        disk_leave_memory(rig);
+    }
+    disk_rig_free(rig);
+}
+
 /* ---- asked for again ------------------------------------------------------------------------------------------------------ */
 static const quire_rect one_layer = {.first_layer = 1, .n_layers = 1, .n_heads = 2};
 
-static uint64_t tickets[READERS]; /* by cookie */
+static uint64_t tickets[READERS + 1]; /* by cookie */
 static void remember(struct rig *rig, const struct pager_event *event) {
     if (event->type == PAGER_LOAD_DONE) {
         tickets[event->cookie] = event->ticket;
@@ -193,6 +243,49 @@ Test(disk_parts, many_readers_share_a_read) {
     }
     for (uint32_t i = 0; i < READERS; i++) {
         rig_release(rig, leases[i]);
+    }
+    disk_rig_free(rig);
+}
+
+/*
+ * Eight workers want the same small part at the same time, and one of them another: the same one is read once, and each has it. Whoever gives up meanwhile takes
+ * nothing from the others, nor does who releases first.
+ */
+Test(disk_parts, many_readers_share_a_small_part) {
+    quire_layout layout = deep_layout(16);
+    struct rig *rig = rig_away(&layout);
+    uint64_t leases[READERS + 1];
+    struct quire_wire_grant grants[READERS + 1];
+    uint8_t status;
+    rig->disk_event = remember;
+    disk_of(rig)->held = true;
+    for (uint32_t i = 0; i <= READERS; i++) {
+        rig_prefix(rig, 1);
+        struct pager_load_item item = {
+            .slot = rig->grants[0].slot, .partial = true, .rect = {.n_layers = 2, .first_head = i == READERS, .n_heads = 1}};
+        leases[i] = rig->reply.lease;
+        cr_assert_eq(pager_load(rig->pager, rig->now_ns, rig->session, leases[i], &item, 1, i, rig->now_ns + 50 * RIG_MS), QUIRE_OK);
+        rig_pump(rig);
+    }
+    rig_release(rig, leases[0]);
+    pager_check(rig->pager);
+    disk_let_go(rig);
+    cr_assert_eq(disk_of(rig)->reads, 2, "%u reads", disk_of(rig)->reads);
+    cr_assert_eq(counters(rig)->disk_read_shared, READERS - 1);
+    for (uint32_t i = 1; i <= READERS; i++) {
+        cr_assert_eq(pager_load_result(rig->pager, tickets[i], &grants[i], &status, 1), QUIRE_OK);
+        cr_assert_eq(status, QUIRE_OK);
+        cr_assert_neq(grants[i].offset, QUIRE_WIRE_AWAY);
+        cr_assert_eq(grants[i].slot == grants[1].slot, i < READERS, "reader %u", i);
+        const struct quire_wire_range all = {0, 1 << 20};
+        cr_assert_not(pager_lease_holds(rig->pager, rig->session, leases[i], grants[i].slot, &all, 1));
+    }
+    for (uint32_t i = 1; i <= READERS; i++) {
+        struct quire_wire_grant grant;
+        cr_assert_eq(pager_lease_grant(rig->pager, rig->session, leases[i], grants[i].slot, &grant), QUIRE_OK);
+        cr_assert_eq(grant.offset, grants[i].offset);
+        rig_release(rig, leases[i]);
+        pager_check(rig->pager);
     }
     disk_rig_free(rig);
 }
