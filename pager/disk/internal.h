@@ -288,6 +288,7 @@ struct pager_disk {
     bool restore_failed;
     bool incomplete;                         /* not all that the log holds was told, or could be: it may be found at another start */
     uint64_t sequence_end;                   /* no number of a life up to this one is as high */
+    uint32_t named_serial;                   /* no namespace that the metadata speaks for has a higher one */
     uint16_t serial_hints[PAGER_DISK_HINTS]; /* numbers of the namespaces that were asked for last, by serial */
     struct pager_arena sequences;            /* uint64_t, by block and group */
     uint32_t sequence_groups;                /* 0: no entries were told yet */

@@ -45,12 +45,28 @@ enum quire_status pager_restore_ns(struct pager *pager, const struct quire_meta_
 void pager_restore_segment(struct pager *pager, uint32_t segment, enum pager_segment_state state, uint64_t epoch, uint32_t used_units,
                            uint32_t n_entries) {
     const struct quire_log_geometry *g = &pager->disk->geometry;
+    pager->disk->named_serial = pager->next_serial; /* nobody is served yet */
     uint64_t most = (uint64_t)g->segment_units * g->unit_bytes / sizeof(struct quire_log_entry);
     pager->disk->expected += state == PAGER_SEGMENT_SEALED ? quire_min_u64(n_entries, most) : 0;
     pager_log_found(pager->disk->log, segment, state, epoch, used_units, n_entries);
     if (pager->disk->n_devices > 1 && state == PAGER_SEGMENT_CLEAN && epoch > 0) {
         /* It is empty because another device said so, maybe, which may be lost. */
         pager_remains_doubt(pager, pager_log_segment(pager->disk->log, segment)->device, epoch);
+    }
+}
+
+/* Of an entry of the log: one that was made since is not meant, whatever its serial. */
+static struct pager_ns *ns_of_entry(const struct pager *pager, uint32_t serial) {
+    return serial <= pager->disk->named_serial ? pager_ns_of_serial(pager, serial) : NULL;
+}
+
+/*
+ * The metadata names a namespace before a record of it is written: one that does not speak of such a serial is of an earlier time. Whoever is given the number once
+ * more would be served what is another's, so nobody is.
+ */
+static void take_serial(struct pager *pager, uint32_t serial) {
+    if (serial > pager->disk->named_serial) {
+        pager->next_serial = (uint32_t)quire_max_u64(pager->next_serial, serial);
     }
 }
 
@@ -314,7 +330,7 @@ static uint32_t take(struct pager *pager, uint32_t segment, struct coming *comin
 /* Entries that come soon: where the index would have them takes a while to come into the cache. */
 static void expect(const struct pager *pager, const struct quire_log_entry *entry, const struct quire_log_entry *before,
                    struct coming *coming) {
-    *coming = (struct coming){.ns = pager_ns_of_serial(pager, entry->ns)};
+    *coming = (struct coming){.ns = ns_of_entry(pager, entry->ns)};
     if (!coming->ns) {
         return;
     }
@@ -389,6 +405,7 @@ void pager_restore_entries(struct pager *pager, uint64_t now_ns, uint32_t segmen
         const struct quire_log_entry *entry = &entries[n - 1 - done];
         bool given = entry->sequence < disk->sequence_end;
         pager->sequence = quire_max_u64(pager->sequence, given ? entry->sequence : 0);
+        take_serial(pager, entry->ns);
         if (disk->restore_failed) {
             disk->counters.disk_unrestored++;
         } else if (entry->kind == QUIRE_LOG_TOMBSTONE) {
@@ -466,11 +483,12 @@ static uint32_t take_live(struct pager *pager, const struct quire_snapshot_entry
 static void found_live(struct pager *pager, const struct quire_snapshot_entry *live) {
     struct pager_disk *disk = pager->disk;
     const struct quire_log_entry entry = {.key = live->key, .ns = live->ns, .at_units = live->at_units, .group = live->group};
+    take_serial(pager, live->ns);
     if (live->kind == QUIRE_SNAPSHOT_DOUBT && live->segment < pager_log_segments(disk->log)) {
         pager_remains_doubt(pager, pager_log_segment(disk->log, live->segment)->device, live->epoch);
     } else if (still_lies(disk, live)) {
         uint32_t block = live->kind == QUIRE_SNAPSHOT_RECORD ? take_live(pager, live) : PAGER_NO_BLOCK;
-        note_rest(pager, pager_ns_of_serial(pager, live->ns), live->segment, &entry, block);
+        note_rest(pager, ns_of_entry(pager, live->ns), live->segment, &entry, block);
     }
 }
 
