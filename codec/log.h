@@ -72,7 +72,7 @@ enum quire_log_superblock_flags { QUIRE_LOG_CLEAN = 1 /* the set was closed in g
 
 /* Writes QUIRE_LOG_SUPERBLOCK_BYTES, zero behind the structure. Magic, version and check are filled in. */
 void quire_log_superblock_encode(const struct quire_log_superblock *superblock, uint8_t out[QUIRE_LOG_SUPERBLOCK_BYTES]);
-/* CORRUPT (magic, check, a size out of range) or VERSION (*superblock then has magic and version only). */
+/* CORRUPT (magic, check, a size out of range, only the version turned) or VERSION (*superblock then has magic and version only). */
 enum quire_status quire_log_superblock_decode(const uint8_t in[QUIRE_LOG_SUPERBLOCK_BYTES], struct quire_log_superblock *superblock);
 /* The lowest generation of a metadata file that may stand beside a file with this copy, once it was whole in both or is the older one. */
 uint64_t quire_log_superblock_meta(const struct quire_log_superblock *superblock);

@@ -23,14 +23,22 @@ uint64_t quire_log_superblock_meta(const struct quire_log_superblock *superblock
     return superblock->generation - (clean && superblock->generation > 0);
 }
 
+/* Whether the sum is right with this version in its place: a bit of that field turned, and it is none of another version. */
+static bool is_of_this_version(const struct quire_log_superblock *superblock) {
+    struct quire_log_superblock meant = *superblock;
+    meant.version = QUIRE_LOG_VERSION;
+    return meant.check == QUIRE_LOG_SUM(&meant);
+}
+
 enum quire_status quire_log_superblock_decode(const uint8_t in[QUIRE_LOG_SUPERBLOCK_BYTES], struct quire_log_superblock *superblock) {
     memcpy(superblock, in, sizeof(*superblock));
     if (superblock->magic != QUIRE_LOG_MAGIC_SUPERBLOCK) {
         return QUIRE_CORRUPT;
     }
     if (superblock->version != QUIRE_LOG_VERSION) { /* nothing more is known of its shape */
+        bool damaged = is_of_this_version(superblock);
         *superblock = (struct quire_log_superblock){.magic = superblock->magic, .version = superblock->version};
-        return QUIRE_VERSION;
+        return damaged ? QUIRE_CORRUPT : QUIRE_VERSION;
     }
     return superblock->check == QUIRE_LOG_SUM(superblock) && superblock_valid(superblock) ? QUIRE_OK : QUIRE_CORRUPT;
 }

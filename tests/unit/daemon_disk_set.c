@@ -2,6 +2,7 @@
  * The files of the disk tier: made once, found again, by one daemon at a time, and refused with a reason when they are not what the
  * configuration names.
  */
+#include "codec/checksum.h"
 #include "tests/unit/daemon_disk_set_rig.h"
 
 #include <sys/wait.h>
@@ -166,6 +167,21 @@ Test(daemon_disk_set, one_good_copy) {
     }
 }
 
+/* One bit of one copy turned, and it says another version: that is damage, which costs nothing, and nobody is told to start a version that there never was. */
+Test(daemon_disk_set, a_rotten_version) {
+    struct quire_log_superblock superblock;
+    opens();
+    mark(0, 3);
+    for (unsigned round = 0; round < 4; round++) {
+        const uint32_t version = QUIRE_LOG_VERSION ^ 1u << 8 * round;
+        disk_set_close(&set, round % 2 == 1, 5);
+        overwrite(0, copy_at(round % 2) + offsetof(struct quire_log_superblock, version), &version, sizeof version);
+        opens();
+        cr_expect(set->files[0].in_use && !set->files[0].fresh && is_marked(0, 3), "round %u", round);
+        cr_expect_eq(read_superblock(0, round % 2, &superblock), QUIRE_OK, "round %u", round);
+    }
+}
+
 /* The copy that was written last goes bad before each of several starts: the other is never so old that the file would count as one that was out of use. */
 Test(daemon_disk_set, the_newest_copy_again_and_again) {
     opens();
@@ -220,10 +236,13 @@ Test(daemon_disk_set, torn_superblocks) {
 
 /* Another version of the format is named, also when only one copy bears it: an upgrade may have stopped there. */
 Test(daemon_disk_set, another_version) {
-    static const uint32_t version = 9;
+    struct quire_log_superblock superblock;
     opens();
     disk_set_close(&set, false, 0);
-    overwrite(1, copy_at(1) + offsetof(struct quire_log_superblock, version), &version, sizeof version);
+    read_at(1, copy_at(1), &superblock, sizeof superblock);
+    superblock.version = 9;
+    superblock.check = quire_checksum(&superblock, offsetof(struct quire_log_superblock, check));
+    overwrite(1, copy_at(1), &superblock, sizeof superblock);
     refuses(QUIRE_VERSION, "log1: written by another version of Quire (format 9, this one reads 1)",
             "start that version, or move the files");
 }
