@@ -145,6 +145,7 @@ static void hide_or_show(void) {
     if (hidden != UINT32_MAX) {
         away(hidden, path);
         cr_assert_eq(rename(path, path_of(hidden)), 0);
+        stays[hidden] = stays[hidden] && life->opened; /* a start that died may have said already that it is out of use */
         hidden = UINT32_MAX;
     } else if (config.n_files > 1) {
         hidden = (uint32_t)dice_below(&dice, config.n_files);
