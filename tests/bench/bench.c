@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct bench_subject *const subjects[] = {&bench_local, &bench_disk, &bench_ttft};
+static const struct bench_subject *const subjects[] = {&bench_local, &bench_disk, &bench_net, &bench_ttft};
 
 uint64_t bench_now_ns(void) {
     struct timespec now;

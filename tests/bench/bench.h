@@ -39,6 +39,7 @@ struct bench_subject {
 
 extern const struct bench_subject bench_disk;
 extern const struct bench_subject bench_local;
+extern const struct bench_subject bench_net;
 extern const struct bench_subject bench_ttft;
 
 /* One line: as JSON {"subject","case","value","unit","ceiling","ratio"}, or for people. */

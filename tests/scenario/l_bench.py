@@ -34,6 +34,7 @@ def write_trace(path):
 
 measure("rss_100_sessions")
 measure("fetch_64KiB_p50")
+measure("fetch_2MiB_tls", subject="net")
 check("rss_100_sessions" in bench("--help"), "the cases are not listed")
 bench("local", "--case", "no-such-case", code=2)
 bench("no-such-subject", code=2)

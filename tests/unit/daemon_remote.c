@@ -3,7 +3,7 @@
 
 #include "daemon/net/rail.h"
 #include "proto/tls/tls.h"
-#include "tests/unit/tls_files.h"
+#include "tests/certificate.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static void start(void) {
     frames_config(&daemon_);
     snprintf(certificate, sizeof certificate, "%s/c", daemon_.folder);
     snprintf(token_file, sizeof token_file, "%s/t", daemon_.folder);
-    tls_write_certificate(certificate);
+    cr_assert(certificate_write(certificate));
     write_tokens();
     port = free_port();
     struct config_listen *listen = &daemon_.config.listen;

@@ -1,0 +1,96 @@
+#include "tests/bench/net.h"
+
+#include "proto/base/base.h"
+#include "tests/certificate.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const struct bench_case cases[] = {
+    {"fetch_2MiB_tls",
+     "2 MiB blocks over TLS on loopback into the caller's memory; ceiling: an SSL_write/SSL_read loop with the same cipher", ">= 0.85",
+     net_fetch_tls},
+    {"store_2MiB_tls", "2 MiB blocks stored over TLS; the same ceiling", "none", net_store_tls},
+    {"idle_100_sessions", "processor time of quired with 100 sessions over TLS that ask nothing, per cent of one processor", "<= 1 %",
+     net_idle},
+};
+
+const struct bench_subject bench_net = {"net", "another host, over a wire", cases, QUIRE_ARRAY_LEN(cases)};
+
+#define SECRET "0123456789abcdef0123456789abcdef"
+
+/* One that was free a moment ago. */
+static uint16_t free_port(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && bind(fd, (struct sockaddr *)&at, size) == 0 && getsockname(fd, (struct sockaddr *)&at, &size) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good ? ntohs(at.sin_port) : 0;
+}
+
+static bool write_private(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    return (fd < 0 || close(fd) == 0) && good;
+}
+
+static bool make_files(struct net *net) {
+    snprintf(net->folder, sizeof net->folder, "/tmp/quire-bench-net-XXXXXX");
+    if (mkdtemp(net->folder) == NULL) {
+        net->folder[0] = '\0';
+        return false;
+    }
+    snprintf(net->certificate, sizeof net->certificate, "%s/certificate", net->folder);
+    snprintf(net->tokens, sizeof net->tokens, "%s/tokens", net->folder);
+    snprintf(net->token, sizeof net->token, "%s/token", net->folder);
+    net->port = free_port();
+    return net->port != 0 && certificate_write(net->certificate) && write_private(net->tokens, "bench " SECRET " read,write *\n") &&
+           write_private(net->token, "bench " SECRET "\n");
+}
+
+int net_open(const struct bench_case *c, const struct net *net, quire_client **client) {
+    char address[64];
+    snprintf(address, sizeof address, "tls://127.0.0.1:%u", net->port);
+    const quire_options options = {.address = address,
+                                   .client_name = "quire-bench",
+                                   .default_deadline_ms = 20000,
+                                   .token_file = net->token,
+                                   .tls_authorities = net->certificate};
+    return quire_open(&options, client) == QUIRE_OK ? 0 : bench_fail(c, "no connection over TLS: %s", quire_last_error());
+}
+
+int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
+    char yaml[512];
+    memset(net, 0, sizeof *net);
+    if (!make_files(net)) {
+        return bench_fail(c, "cannot make a certificate and tokens below /tmp");
+    }
+    snprintf(yaml, sizeof yaml,
+             "domains:\n  - name: default\n    pool_bytes: %s\nlisten:\n  tls: \"127.0.0.1:%u\"\n  tls_certificate: %s\n  token_file: %s\n",
+             pool, net->port, net->certificate, net->tokens);
+    int failed = fixture_start(options, c, yaml, &net->fixture);
+    return failed != 0 ? failed : net_open(c, net, &net->client);
+}
+
+void net_stop(struct net *net) {
+    const char *const files[] = {net->certificate, net->tokens, net->token};
+    if (net->ns != NULL) {
+        quire_ns_close(&net->ns);
+    }
+    if (net->client != NULL) {
+        quire_close(&net->client);
+    }
+    fixture_stop(&net->fixture);
+    for (size_t i = 0; net->folder[0] != '\0' && i < QUIRE_ARRAY_LEN(files); i++) {
+        unlink(files[i]);
+    }
+    if (net->folder[0] != '\0') {
+        rmdir(net->folder);
+    }
+}

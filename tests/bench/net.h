@@ -1,0 +1,35 @@
+/* Over a wire: what the cases of `quire-bench net` share. */
+#ifndef BENCH_NET_H
+#define BENCH_NET_H
+
+#include "tests/bench/fixture.h"
+
+/* A quired that other hosts reach by TLS over loopback, a client beside it, and one that comes over the wire. */
+struct net {
+    struct fixture fixture;
+    char folder[64], certificate[96], tokens[96], token[96];
+    uint16_t port;
+    quire_client *client;
+    quire_ns *ns;
+};
+int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net);
+void net_stop(struct net *net);
+/* Another client over the wire. */
+int net_open(const struct bench_case *c, const struct net *net, quire_client **client);
+
+/* The ceiling: SSL_write and SSL_read in a loop between two processes over loopback, with the suite that both would choose. */
+struct tls_loop {
+    pid_t writer;
+    int fd;
+    void *ctx, *ssl;
+};
+int tls_loop_start(const struct bench_case *c, const char *certificate, struct tls_loop *loop);
+/* So many pieces of `bytes` into memory that has room for one; how long that took. */
+int tls_loop_read(const struct bench_case *c, struct tls_loop *loop, uint8_t *memory, uint32_t bytes, uint32_t n, double *seconds);
+void tls_loop_stop(struct tls_loop *loop);
+
+int net_fetch_tls(const struct bench_options *options, const struct bench_case *self);
+int net_store_tls(const struct bench_options *options, const struct bench_case *self);
+int net_idle(const struct bench_options *options, const struct bench_case *self);
+
+#endif
