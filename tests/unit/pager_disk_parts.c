@@ -380,21 +380,6 @@ Test(disk_parts, groups_that_come_together_come_once) {
 }
 
 /* ---- what a fetch will take ----------------------------------------------------------------------------------------------- */
-/* As a look-up tells it of a whole block on disk. */
-static uint64_t told_ns(struct rig *rig, uint32_t number) {
-    const quire_key key = rig_key(number);
-    uint8_t miss;
-    struct quire_wire_grant grant;
-    uint32_t estimate_us;
-    const struct pager_lease_request request = {.session = rig->session, .ns = rig->ns, .keys = key.b, .n_keys = 1};
-    struct pager_lease_reply reply = {.misses = &miss, .grants = &grant, .grants_capacity = 1, .estimates_us = &estimate_us};
-    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
-    cr_assert_eq(reply.n_grants, 1);
-    cr_assert_eq(grant.offset, QUIRE_WIRE_AWAY);
-    rig_release(rig, reply.lease);
-    return estimate_us * 1000ull;
-}
-
 /* Asks for a tenth of a block, or for all of it, under a lease of its own. */
 static uint64_t ask(struct rig *rig, uint32_t number, bool partial) {
     cr_assert_eq(rig_prefix(rig, number), 1);
@@ -411,8 +396,8 @@ Test(disk_parts, a_part_keeps_others_waiting_for_a_part) {
     disk_put(rig, 1, 3);
     disk_leave_memory(rig);
     disk_of(rig)->held = true;
-    uint64_t idle_ns = told_ns(rig, 3), part = ask(rig, 1, true), behind_part_ns = told_ns(rig, 3);
-    uint64_t whole = ask(rig, 2, false), behind_both_ns = told_ns(rig, 3);
+    uint64_t idle_ns = disk_told_ns(rig, 3), part = ask(rig, 1, true), behind_part_ns = disk_told_ns(rig, 3);
+    uint64_t whole = ask(rig, 2, false), behind_both_ns = disk_told_ns(rig, 3);
     cr_assert_gt(behind_part_ns, idle_ns);
     cr_assert_lt((behind_part_ns - idle_ns) * 4, behind_both_ns - behind_part_ns);
     disk_let_go(rig);
@@ -429,7 +414,7 @@ Test(disk_parts, parts_tell_what_the_drive_does) {
     disk_put(rig, 1, 2);
     disk_leave_memory(rig);
     disk_of(rig)->held = true;
-    cr_assert_lt(told_ns(rig, 2), 10 * RIG_MS);
+    cr_assert_lt(disk_told_ns(rig, 2), 10 * RIG_MS);
     for (uint32_t i = 0; i < 10; i++) {
         uint64_t lease = ask(rig, 1, true);
         rig->now_ns += 50 * RIG_MS;
@@ -437,6 +422,6 @@ Test(disk_parts, parts_tell_what_the_drive_does) {
         rig_release(rig, lease);
     }
     cr_assert_eq(counters(rig)->disk_partial_reads, 10);
-    cr_assert_gt(told_ns(rig, 2), 40 * RIG_MS);
+    cr_assert_gt(disk_told_ns(rig, 2), 40 * RIG_MS);
     disk_rig_free(rig);
 }

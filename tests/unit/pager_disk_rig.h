@@ -329,4 +329,19 @@ static inline enum quire_status disk_load_key(struct rig *rig, uint32_t key) {
     return disk_load(rig, 0, &grant);
 }
 
+/* As a look-up tells it of a whole block on disk: how long until it is there. */
+static inline uint64_t disk_told_ns(struct rig *rig, uint32_t number) {
+    const quire_key key = rig_key(number);
+    uint8_t miss;
+    struct quire_wire_grant grant;
+    uint32_t estimate_us;
+    const struct pager_lease_request request = {.session = rig->session, .ns = rig->ns, .keys = key.b, .n_keys = 1};
+    struct pager_lease_reply reply = {.misses = &miss, .grants = &grant, .grants_capacity = 1, .estimates_us = &estimate_us};
+    cr_assert_eq(pager_lease(rig->pager, rig->now_ns, &request, &reply), QUIRE_OK);
+    cr_assert_eq(reply.n_grants, 1);
+    cr_assert_eq(grant.offset, QUIRE_WIRE_AWAY);
+    rig_release(rig, reply.lease);
+    return estimate_us * 1000ull;
+}
+
 #endif
