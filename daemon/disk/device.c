@@ -3,7 +3,9 @@
 #include "daemon/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 uint64_t disk_locate(const struct store_set *set, uint32_t segment, uint32_t at_units, uint32_t *device) {
     uint32_t d = 0;
@@ -13,6 +15,13 @@ uint64_t disk_locate(const struct store_set *set, uint32_t segment, uint32_t at_
     assert(d < set->n_files && at_units < set->geometry.segment_units);
     *device = d;
     return QUIRE_LOG_FIRST_SEGMENT + disk_set_bytes(set, (uint64_t)segment * set->geometry.segment_units + at_units);
+}
+
+bool disk_is_cut_short(const struct store_set *set, uint32_t device) {
+    struct statx facts;
+    uint64_t units = (uint64_t)set->segments[device] * set->geometry.segment_units;
+    bool known = statx(set->fd[device], "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_SIZE, &facts) == 0 && (facts.stx_mask & STATX_SIZE);
+    return known && facts.stx_size < QUIRE_LOG_FIRST_SEGMENT + disk_set_bytes(set, units);
 }
 
 static void op_append(struct disk_op **head, struct disk_op **tail, struct disk_op *op) {

@@ -18,6 +18,7 @@
 struct store_set {
     uint32_t n_files;                       /* a file is a device of the pager's */
     uint32_t file[QUIRE_LOG_MAX_FILES];     /* as the backend numbers them */
+    int fd[QUIRE_LOG_MAX_FILES];            /* to see how long it is */
     uint32_t segments[QUIRE_LOG_MAX_FILES]; /* numbers run through the set, file 0's first */
     bool out[QUIRE_LOG_MAX_FILES];          /* out of use since the start: nothing is read or written */
     bool fresh[QUIRE_LOG_MAX_FILES];        /* made at this start: every segment is clean */
@@ -55,6 +56,9 @@ static inline uint64_t disk_set_bytes(const struct store_set *set, uint64_t unit
 
 /* The device of a segment, and the place of one of its units in the device's file. The segment is one of the set's. */
 uint64_t disk_locate(const struct store_set *set, uint32_t segment, uint32_t at_units, uint32_t *device);
+
+/* Whether the device's file ends before its last segment does. Its drive is not asked. */
+bool disk_is_cut_short(const struct store_set *set, uint32_t device);
 
 /* Queues an operation on units of a segment, or (iov NULL) the sync of a device; `done` is called when it ended. */
 void disk_env_io(struct disk_env *env, struct disk_op *op, enum disk_op_type type, uint32_t device, uint64_t offset, struct iovec *iov,

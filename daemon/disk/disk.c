@@ -52,7 +52,8 @@ struct disk {
     struct restart *restart;
     struct scrub *scrub;
     struct stalls stalls;
-    bool more; /* entries to be told at once */
+    uint64_t lengths_ns; /* of the files: when they were looked at last */
+    bool more;           /* entries to be told at once */
     struct disk_warming warming;
     bool registered, register_ends;
     uint64_t registered_bytes[CONFIG_MAX_DOMAINS]; /* of each pool */
@@ -78,7 +79,10 @@ static void disk_device_lost(void *ctx, uint32_t device) {
     struct store_device told;
     char why[160];
     store_device(disk->store, device, &told);
-    snprintf(why, sizeof why, "it failed while in use: %s", told.last_error == ETIMEDOUT ? "it did not answer" : strerror(told.last_error));
+    snprintf(why, sizeof why, "it failed while in use: %s",
+             told.last_error == ETIMEDOUT ? "it did not answer"
+             : told.last_error == ENODATA ? "it was cut short"
+                                          : strerror(told.last_error));
     disk_set_take_out(disk->set, device, why);
     if (disk->restart != NULL) {
         restart_device_lost(disk->restart, device);
@@ -232,6 +236,7 @@ static enum quire_status disk_create_env(struct disk *disk) {
     memcpy(set->geometry.set_id, disk->set->set_id, sizeof set->set_id);
     for (uint32_t i = 0; i < set->n_files; i++) {
         const struct disk_set_file *file = &disk->set->files[i];
+        set->fd[i] = file->fd;
         set->segments[i] = file->n_segments;
         set->out[i] = !file->in_use || file->fd < 0;
         set->fresh[i] = file->fresh;
@@ -398,6 +403,16 @@ static void disk_check_stalls(struct disk *disk) {
                   "%s: cannot be replaced, its drive does not answer; until it does, no deletion and no pin is durable",
                   disk->set->meta_path);
         store_meta_give_up(disk->store);
+    }
+}
+
+static void disk_look_at_lengths(struct disk *disk) {
+    if (disk->core->now_ns < disk->lengths_ns + QUIRE_NS_PER_S) {
+        return;
+    }
+    disk->lengths_ns = disk->core->now_ns;
+    for (uint32_t i = 0; i < disk->env.set.n_files; i++) {
+        (void)store_look_at_length(disk->store, i);
     }
 }
 
@@ -590,6 +605,7 @@ static void disk_warm(struct disk *disk) {
 
 void disk_turn(struct disk *disk) {
     disk_check_stalls(disk);
+    disk_look_at_lengths(disk);
     disk_warm(disk);
     disk->more = restart_turn(disk->restart);
     if (restart_progress(disk->restart)->ended) { /* before that nobody knows what is needed */

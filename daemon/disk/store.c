@@ -4,6 +4,7 @@
 #include "daemon/loop.h"
 #include "proto/status.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------- */
@@ -96,6 +97,13 @@ static void store_lose(struct store *store, uint32_t device, const char *what, i
 void store_give_up(struct store *store, uint32_t device, const char *what, int error) {
     store->devices[device].told.last_error = error;
     store_lose(store, device, what, error);
+}
+
+bool store_look_at_length(struct store *store, uint32_t device) {
+    if (!store->devices[device].told.lost && disk_is_cut_short(&store->env->set, device)) {
+        store_give_up(store, device, "it was cut short while in use, and deletions that were told there would be forgotten", ENODATA);
+    }
+    return !store->devices[device].told.lost;
 }
 
 /* The last few failures are remembered by their time: when one more comes and all of those are younger than a minute, it is enough. */

@@ -4,7 +4,7 @@
  *
  *   WRITE    sums into the entries, head, one vectored write: [segment header] head, records straight from the pool
  *   READ     straight into the pool, whole units; then on the work pool: entry, header, directory, and every lane that was asked for
- *   SEAL     sync, footer and trailer, sync: a footer never speaks of records that are not there
+ *   SEAL     sync, footer and trailer, sync: a footer never speaks of records that are not there, and never makes a file long again that was cut short
  *   SYNC     after every write to the device that was asked for before: the batches of a segment are found one behind the other, so one is
  *            durable only when those before it are
  *   ENTRIES  footer, or a walk from head to head
@@ -81,6 +81,11 @@ void store_device(const struct store *store, uint32_t device, struct store_devic
 void store_headers(const struct store *store, uint64_t *hits, uint64_t *misses);
 /* Somebody else found that a device cannot be trusted: it is taken out of use. */
 void store_give_up(struct store *store, uint32_t device, const char *what, int error);
+/*
+ * Takes a file out of use that somebody cut short: what is cut off may have told of deletions, and a later start knows that only from the length, which the last
+ * segment's footer would give back. False: it is out of use.
+ */
+bool store_look_at_length(struct store *store, uint32_t device);
 /* When the metadata began to be saved, if somebody waits for it; else 0, also while it is put together. */
 uint64_t store_meta_since_ns(const struct store *store);
 /* For so long the daemon stood still: that is no drive's time. */

@@ -174,6 +174,9 @@ static void store_footer_written(struct disk_op *op) {
 static void store_seal_data_synced(struct disk_op *op) {
     struct store_slot *slot;
     store_io_ended(op, &slot);
+    if (slot->status == QUIRE_OK && !store_look_at_length(slot->store, slot->wish->device)) {
+        slot->status = QUIRE_SYSTEM;
+    }
     if (slot->status != QUIRE_OK) {
         store_end(slot, slot->status);
         return;

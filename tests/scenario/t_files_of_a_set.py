@@ -2,6 +2,7 @@
 Somebody lays hands on the files of the disk tier: another daemon, another version, a bad sector, a truncation, no metadata. What cannot be used is
 refused with a remedy and left as it was; what can be used is, and told.
 """
+import os
 import struct
 import subprocess
 
@@ -106,4 +107,21 @@ daemon.start()
 daemon.until_restored()
 until_there(worker, 0, 1)
 check(read(worker, 0, BLOCKS) == there and len(read(worker, BLOCKS, 50)) == 50, "files in another order are not what they were")
+
+# Cut short under a running daemon, and long again later: it is out of use at once, and made anew by the next start. What was deleted does not come back.
+worker.ask("store 200 50")
+daemon.until_written()
+check(set(worker.ask("delete 200 25")[0].split(",")) == {"OK"}, "not all was deleted")
+size = daemon.path(1).stat().st_size
+os.truncate(daemon.path(1), 1 << 20)  # superblocks alone
+daemon.until_told("is out of use: it was cut short while in use")
+check([file["in_use"] for file in daemon.disk()["files"]].count(False) == 1, "not exactly the one file is out of use")
+worker.ask("store 300 50")
+daemon.until_written()
+os.truncate(daemon.path(1), size)
+daemon.restart()
+until_there(worker, 0, 1)
+check("log1: made anew: it was out of use" in daemon.log(), "a file that was cut short and grew again is believed")
+check(not read(worker, 200, 25), "what was deleted is there")
+check(len(read(worker, 300, 50)) == 50, "what was stored on the other file is lost")
 daemon.stop()

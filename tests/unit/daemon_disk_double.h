@@ -241,6 +241,7 @@ static inline struct double_tier *double_tier_open(void) {
         unlink(tier->paths[i]);
         cr_assert_eq(ftruncate(tier->io.fds[i], QUIRE_LOG_FIRST_SEGMENT + (off_t)DOUBLE_SEGMENTS * DOUBLE_SEGMENT_UNITS * DOUBLE_UNIT), 0);
         set->file[i] = i;
+        set->fd[i] = tier->io.fds[i];
         set->segments[i] = DOUBLE_SEGMENTS;
     }
     tier->env.io = &tier->io.io;

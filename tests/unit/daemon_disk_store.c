@@ -337,6 +337,28 @@ Test(daemon_disk_store, sealed_segments_tell_their_entries) {
     double_tier_close(tier);
 }
 
+/*
+ * Somebody cuts a file short, and with it goes the segment that told of deletions. A start knows by the length that they are missing: so nothing is written at the
+ * file's end that would make it long again. It is out of use, told once; the other file goes on.
+ */
+Test(daemon_disk_store, a_file_that_was_cut_short_stays_short) {
+    struct dice dice = dice_printed("store cut short");
+    struct double_tier *tier = double_tier_open();
+    struct double_batch *last = double_batch(tier, &dice, DOUBLE_SEGMENTS - 1, 9, 1, 5, 5);
+    struct double_batch *other = double_batch(tier, &dice, DOUBLE_SEGMENTS, 10, 1, 5, 5);
+    double_turn(tier);
+    cr_assert(store_look_at_length(tier->store, 0));
+    cr_assert_eq(ftruncate(tier->io.fds[0], (off_t)double_place(2, 0)), 0);
+    cr_expect_eq(double_seal(tier, &last, 1), QUIRE_SYSTEM);
+    cr_expect_leq(lseek(tier->io.fds[0], 0, SEEK_END), (off_t)double_place(2, 0));
+    cr_expect(!store_look_at_length(tier->store, 0) && tier->lost[0] == 1);
+    cr_expect(store_look_at_length(tier->store, 1) && tier->lost[1] == 0);
+    cr_expect_eq(double_seal(tier, &other, 1), QUIRE_OK);
+    free(last);
+    free(other);
+    double_tier_close(tier);
+}
+
 /* Deletions are acknowledged after a sync: it waits for the batches that were asked for before it, of its own device, and for no later ones. */
 Test(daemon_disk_store, a_sync_waits_for_earlier_writes) {
     struct dice dice = dice_printed("store sync");
