@@ -274,6 +274,7 @@ Test(daemon_disk_snapshot, a_strangers_file) {
     }
     cr_assert_eq(unlink(snapshot), 0);
     start();
+    cr_assert(frames_until(&daemon_, restored, BLOCKS)); /* a stop before that leaves none */
     stop();
     start();
     cr_assert(frames_until(&daemon_, from_snapshot, 1));
