@@ -16,6 +16,7 @@
 #include "proto/quire_types.h"
 
 #include <assert.h>
+#include <string.h>
 
 #define QUIRE_META_MAGIC 0x444d4c51u /* "QLMD" */
 #define QUIRE_META_VERSION 1u
@@ -72,9 +73,30 @@ enum quire_status quire_meta_open(const uint8_t *in, size_t size, const uint8_t 
 /* After quire_meta_open: item i follows item i−1. `at` starts at 0; false at the end. */
 bool quire_meta_next(const uint8_t *in, size_t *at, struct quire_meta_item *item);
 const struct quire_meta_head *quire_meta_head_of(const uint8_t *in);
+/*
+ * Which of two copies of a set's metadata is newer: above 0 the first, below 0 the second, 0 both are as new. Within a generation files are only taken out.
+ * After quire_meta_open, and of equal n_files.
+ */
+static inline int quire_meta_compare(const uint8_t *a, const uint8_t *b);
 /* Pin i (copied out: the array may be unaligned). */
 void quire_meta_pin_at(const uint8_t *in, uint32_t i, struct quire_meta_pin *pin);
 /* File i's id. */
 void quire_meta_file_at(const uint8_t *in, uint32_t i, uint8_t file_id[16]);
+
+/* How many files are in use. */
+static inline uint32_t quire_meta_n_members(const uint8_t *in) {
+    static const uint8_t nobody[16];
+    uint8_t id[16];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < quire_meta_head_of(in)->n_files; i++) {
+        quire_meta_file_at(in, i, id);
+        n += memcmp(id, nobody, sizeof id) != 0;
+    }
+    return n;
+}
+static inline int quire_meta_compare(const uint8_t *a, const uint8_t *b) {
+    uint64_t of_a = quire_meta_head_of(a)->generation, of_b = quire_meta_head_of(b)->generation;
+    return of_a != of_b ? (of_a > of_b ? 1 : -1) : (int)quire_meta_n_members(b) - (int)quire_meta_n_members(a);
+}
 
 #endif

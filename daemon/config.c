@@ -399,7 +399,7 @@ static void print_files(const struct config *config, FILE *to) {
             "\n# The disk tier: up to %u files, each on a drive of its own, as large as told and 1MiB more; none: no disk tier. A size is "
             "a multiple\n"
             "# of disk.segment_bytes, %u of them at least. A folder that is missing is made. All files make one set: neither their number\n"
-            "# nor their sizes can change later. What namespaces there are is kept beside the first, in PATH.meta. Needs a restart. For "
+            "# nor their sizes can change later. What namespaces there are is kept beside each, in PATH.meta. Needs a restart. For "
             "example\n"
             "#   file:\n"
             "#     - path: \"/var/lib/quire/log0\"\n"

@@ -71,8 +71,8 @@ static void files_text(const struct dump *d) {
         const struct quire_meta_head *head = quire_meta_head_of(d->files.meta);
         fprintf(d->cli->out, "metadata of generation %" PRIu64 ": %u namespace%s, %u pin%s\n", head->generation, head->n_namespaces,
                 quire_s(head->n_namespaces), head->n_pins, quire_s(head->n_pins));
-    } else if (d->files.meta_path[0] == '\0') {
-        fprintf(d->cli->out, "metadata: lies beside file 0, which was not given\n");
+    } else if (d->files.meta_status == QUIRE_NOT_FOUND && d->files.file[0].superblock.file_index != 0) {
+        fprintf(d->cli->out, "metadata: lies beside files that were not given\n");
     } else {
         fprintf(d->cli->out, "metadata: %s %s\n", d->files.meta_path, log_files_meta_text(&d->files));
     }

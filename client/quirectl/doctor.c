@@ -159,6 +159,16 @@ static enum trouble trouble_of(const Quire__Wire__DiskFileInfo *file, char *text
 }
 
 /* Of the worst files one with its reason, of every other that something is wrong with its name. */
+/* Beside it the metadata must be written. */
+static const char *first_in_use(const Quire__Wire__DiskInfo *disk) {
+    for (size_t i = 0; i < disk->n_files; i++) {
+        if (disk->files[i]->in_use) {
+            return disk->files[i]->path;
+        }
+    }
+    return "the first file";
+}
+
 static enum trouble find_troubles(const Quire__Wire__DiskInfo *disk, struct doctor_finding *finding) {
     char text[sizeof finding->text], others[sizeof finding->text] = "";
     size_t worst = 0;
@@ -203,8 +213,7 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
     }
     enum trouble trouble = find_troubles(disk, finding);
     if (trouble < REFUSING && disk->meta_fails) {
-        find(finding, DOCTOR_FAIL, "the metadata cannot be written beside %.160s: no deletion and no pin lasts",
-             disk->n_files > 0 ? disk->files[0]->path : "the first file");
+        find(finding, DOCTOR_FAIL, "the metadata cannot be written beside %.160s: no deletion and no pin lasts", first_in_use(disk));
         advise(finding,
                "make room there, or give quired the right to write; its log says what failed (disk_meta_failed). It tries again by itself");
     } else if (trouble != NO_TROUBLE) {

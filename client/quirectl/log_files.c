@@ -158,23 +158,65 @@ static enum quire_status read_whole(const char *path, uint8_t **bytes, size_t *s
     return status;
 }
 
-static void read_meta(struct log_files *files) {
+struct meta_copy {
+    enum quire_status status;
+    uint8_t *bytes;
+    size_t size;
+};
+
+static void read_copy(const struct log_files *files, uint32_t i, struct meta_copy *copy) {
     struct quire_meta_head head;
-    files->meta_status = QUIRE_NOT_FOUND;
-    if (files->file[0].superblock.file_index != 0) {
-        return;
-    }
-    snprintf(files->meta_path, sizeof files->meta_path, "%s.meta", files->file[0].path);
-    files->meta_status = read_whole(files->meta_path, &files->meta, &files->meta_bytes);
-    if (files->meta_status == QUIRE_OK) {
-        files->meta_status = quire_meta_open(files->meta, files->meta_bytes, files->set_id, &head);
-        if (files->meta_status == QUIRE_OK && head.n_files != files->n_set) {
-            files->meta_status = QUIRE_MISMATCH;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s.meta", files->file[i].path);
+    copy->status = read_whole(path, &copy->bytes, &copy->size);
+    if (copy->status == QUIRE_OK) {
+        copy->status = quire_meta_open(copy->bytes, copy->size, files->set_id, &head);
+        if (copy->status == QUIRE_OK && head.n_files != files->n_set) {
+            copy->status = QUIRE_MISMATCH;
         }
     }
-    if (files->meta_status != QUIRE_OK) {
-        free(files->meta);
-        files->meta = NULL;
+}
+
+/* Whose copy a start needs: that of the first file that the newest names (daemon/disk/copies.h). The newest's own place: that file was not given, or is another now. */
+static uint32_t leader_of(const struct log_files *files, const struct meta_copy *copies, uint32_t newest) {
+    static const uint8_t nobody[16];
+    uint8_t id[16] = {0};
+    uint32_t leader = 0;
+    for (; leader < files->n_set && memcmp(id, nobody, sizeof id) == 0; leader++) {
+        quire_meta_file_at(copies[newest].bytes, leader, id);
+    }
+    for (uint32_t i = 0; i < files->n; i++) {
+        if (files->file[i].superblock.file_index + 1u == leader && memcmp(files->file[i].superblock.file_id, id, sizeof id) == 0) {
+            bool earlier = leader > 1 && files->file[newest].superblock.file_index == 0 && copies[i].status == QUIRE_NOT_FOUND;
+            return earlier ? newest : i; /* a writer that kept file 0's copy alone */
+        }
+    }
+    return newest;
+}
+
+/* The copy that counts; where a start would not take it, what is wrong. */
+static void read_meta(struct log_files *files) {
+    struct meta_copy copies[QUIRE_LOG_MAX_FILES] = {0};
+    uint32_t newest = files->n, taken = 0;
+    for (uint32_t i = 0; i < files->n; i++) {
+        read_copy(files, i, &copies[i]);
+        if (copies[i].status == QUIRE_OK && (newest == files->n || quire_meta_compare(copies[i].bytes, copies[newest].bytes) > 0)) {
+            newest = i;
+        }
+    }
+    if (newest < files->n) {
+        taken = leader_of(files, copies, newest);
+        files->meta_old = copies[taken].status == QUIRE_OK && quire_meta_compare(copies[taken].bytes, copies[newest].bytes) < 0;
+    }
+    snprintf(files->meta_path, sizeof files->meta_path, "%s.meta", files->file[taken].path);
+    files->meta_status = copies[taken].status;
+    for (uint32_t i = 0; i < files->n; i++) {
+        if (i == taken && copies[i].status == QUIRE_OK) {
+            files->meta = copies[i].bytes;
+            files->meta_bytes = copies[i].size;
+        } else {
+            free(copies[i].bytes);
+        }
     }
 }
 

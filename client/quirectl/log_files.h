@@ -40,7 +40,7 @@ struct log_files {
     struct quire_log_geometry geometry;
     uint8_t set_id[16];
     char meta_path[PATH_MAX];
-    enum quire_status meta_status; /* NOT_FOUND also when the file it lies beside was not given */
+    enum quire_status meta_status; /* of the copy that counts, of those beside the files given */
     bool meta_old;                 /* the files were used with a newer one */
     uint8_t *meta;
     size_t meta_bytes;

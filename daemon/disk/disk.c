@@ -1,6 +1,7 @@
 #include "daemon/disk/disk.h"
 
 #include "daemon/core_internal.h"
+#include "daemon/disk/copies.h"
 #include "daemon/disk/meta.h"
 #include "daemon/disk/rehearse.h"
 #include "daemon/log.h"
@@ -36,6 +37,7 @@ struct disk_saving {             /* metadata: as it was when it was asked for */
     struct pager_disk_meta meta; /* the pager's: it stays so */
     struct quire_meta_head head;
     uint8_t members[QUIRE_LOG_MAX_FILES][16];
+    struct copies_saved saved; /* the job's, and the loop's once it has ended */
 };
 
 struct disk {
@@ -138,17 +140,36 @@ static enum quire_status disk_encode(void *ctx, uint8_t **bytes, size_t *size) {
     return status;
 }
 
-static enum quire_status disk_save(void *ctx, const uint8_t *bytes, size_t size) {
+static enum quire_status disk_save(void *ctx, uint8_t *bytes, size_t size) {
     struct disk *disk = ctx;
     char why[512];
-    enum quire_status status = disk_meta_save(disk->set->meta_path, bytes, size, why, sizeof why);
+    enum quire_status status = copies_save(disk->set, bytes, size, &disk->saving.saved, why, sizeof why);
     disk_note_meta(disk, status, why);
     return status;
 }
 
+/* What was saved names them no more: the wish has succeeded, and the pager wants one more picture without them. */
+static void disk_saved(void *ctx) {
+    struct disk *disk = ctx;
+    struct copies_saved saved = disk->saving.saved;
+    disk->saving.saved.lost = 0;
+    for (uint32_t i = 0; saved.lost >> i != 0; i++) {
+        if (saved.lost >> i & 1) {
+            store_give_up(disk->store, i, "its metadata cannot be written", saved.error[i]);
+        }
+    }
+}
+
+/* One copy a file. */
 static void disk_meta_writes(void *ctx, uint64_t bytes) {
-    const struct core *core = ((struct disk *)ctx)->core;
-    pager_disk_meta_writes(core->pager, core->now_ns, bytes);
+    const struct disk *disk = ctx;
+    static const uint8_t nobody[16];
+    uint32_t n_copies = 0;
+    for (uint32_t i = 0; i < disk->set->n_files; i++) {
+        n_copies += memcmp(disk->saving.members[i], nobody, sizeof nobody) != 0;
+    }
+    n_copies = n_copies > 0 ? n_copies : disk->set->n_files;
+    pager_disk_meta_writes(disk->core->pager, disk->core->now_ns, n_copies * bytes);
 }
 
 static void disk_run(void *ctx, struct work *list) { workpool_submit(((struct disk *)ctx)->core->workpool, list); }
@@ -261,6 +282,7 @@ static enum quire_status disk_create_parts(struct disk *disk) {
                                             .meta_encode = disk_encode,
                                             .meta_writes = disk_meta_writes,
                                             .meta_save = disk_save,
+                                            .meta_saved = disk_saved,
                                             .ctx = disk};
     const struct restart_hooks restart_hooks = {.segment = disk_found_segment,
                                                 .serve = disk_may_serve,
@@ -400,8 +422,8 @@ static void disk_check_stalls(struct disk *disk) {
     uint64_t since_ns = store_meta_since_ns(disk->store);
     if (since_ns != 0 && disk->core->now_ns >= since_ns + disk->stalls.limit_ns) {
         log_error("disk_meta_stalled",
-                  "%s: cannot be replaced, its drive does not answer; until it does, no deletion and no pin is durable",
-                  disk->set->meta_path);
+                  "%s.meta: cannot be replaced, its drive does not answer; until it does, no deletion and no pin is durable",
+                  disk->set->files[disk->set->saving].path);
         store_meta_give_up(disk->store);
     }
 }

@@ -148,10 +148,13 @@ enum quire_status disk_meta_save(const char *path, const uint8_t *bytes, size_t 
         snprintf(why, why_bytes, "%s: cannot be replaced (%s)%s", path, strerror(error),
                  error == ENOSPC ? ": make room on its file system" : "");
         sidecar_remove(&beside);
+        errno = error;
         return error == ENOSPC || error == EDQUOT ? QUIRE_FULL : QUIRE_SYSTEM;
     }
     if (!disk_meta_sync_folder(path)) {
-        snprintf(why, why_bytes, "%s: its folder cannot be synced (%s)", path, strerror(errno));
+        int error = errno;
+        snprintf(why, why_bytes, "%s: its folder cannot be synced (%s)", path, strerror(error));
+        errno = error;
         return QUIRE_SYSTEM;
     }
     return QUIRE_OK;

@@ -22,7 +22,7 @@ static_assert((uint64_t)QUIRE_META_MAX_NAMESPACES * (sizeof(struct quire_meta_ns
  * NO_MEMORY: `why` says more.
  */
 enum quire_status disk_meta_load(const char *path, const uint8_t set_id[16], uint8_t **bytes, size_t *size, char *why, size_t why_bytes);
-/* Replaces the file; OK: it is durable. On failure the old one is as it was. Takes as long as the drive: for a worker. Thread-safe, one at a time. */
+/* Replaces the file; OK: it is durable. On failure the old one is as it was; SYSTEM: errno tells why. Takes as long as the drive: for a worker. Thread-safe, one at a time. */
 enum quire_status disk_meta_save(const char *path, const uint8_t *bytes, size_t size, char *why, size_t why_bytes);
 /* What was renamed or removed in the folder of `path` is durable then; errno says why not. */
 bool disk_meta_sync_folder(const char *path);

@@ -1,6 +1,7 @@
 #include "daemon/disk/set.h"
 
 #include "codec/log_snapshot.h"
+#include "daemon/disk/copies.h"
 #include "daemon/disk/fresh.h"
 #include "daemon/disk/meta.h"
 #include "daemon/disk/set_file.h"
@@ -16,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define REMEDY_ANEW "to begin anew, move the files of the set and its .meta away"
+#define REMEDY_ANEW "to begin anew, move the files of the set and every .meta away"
 
 /* A set that is being opened: what the configuration names, and which file of the set each is. */
 struct opening {
@@ -198,10 +199,11 @@ static enum quire_status check_beside(const struct opening *o) {
                   {".snapshot", QUIRE_SNAPSHOT_MAGIC, true},
                   {".snapshot.new", QUIRE_SNAPSHOT_MAGIC, true}};
     for (size_t i = 0; i < QUIRE_ARRAY_LEN(beside); i++) {
-        char path[CONFIG_FILE_PATH_MAX + 16];
-        const struct sidecar sidecar = {.path = path, .magic = beside[i].magic};
-        snprintf(path, sizeof path, "%s%s", o->set->files[0].path, beside[i].ending);
-        if (o->n_members == 0 || !beside[i].to_make) {
+        uint32_t n = o->n_members == 0 && beside[i].magic == QUIRE_META_MAGIC ? o->set->n_files : 1;
+        for (uint32_t file = 0; file < n && (o->n_members == 0 || !beside[i].to_make); file++) {
+            char path[CONFIG_FILE_PATH_MAX + 16];
+            const struct sidecar sidecar = {.path = path, .magic = beside[i].magic};
+            snprintf(path, sizeof path, "%s%s", o->set->files[file].path, beside[i].ending);
             QUIRE_FORWARD(sidecar_check(&sidecar, o->why, o->why_bytes));
         }
     }
@@ -263,7 +265,7 @@ static void choose_units(struct opening *o) {
     o->set->geometry = (struct quire_log_geometry){.unit_bytes = unit, .segment_units = (uint32_t)(o->config->disk.segment_bytes / unit)};
 }
 
-static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_bytes) {
+static enum quire_status encode_and_save(struct disk_set *set, struct copies_saved *saved, char *why, size_t why_bytes) {
     struct quire_meta_head head = {.next_serial = 1};
     struct quire_meta_item *items = NULL;
     struct quire_meta_pin *pins = NULL;
@@ -287,13 +289,35 @@ static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_b
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "%s: cannot be put together: %s", set->meta_path, quire_status_text(status));
     } else {
-        status = disk_meta_save(set->meta_path, bytes, size, why, why_bytes);
-        set->written_bytes += size;
+        status = copies_save(set, bytes, size, saved, why, why_bytes);
+        set->written_bytes += saved->written_bytes;
     }
     free(items);
     free(pins);
     free(bytes);
     return status;
+}
+
+static void leave_out(struct disk_set *set, uint32_t i, const char *why) {
+    struct disk_set_file *file = &set->files[i];
+    snprintf(file->why, sizeof file->why, "%s", why);
+    file->in_use = false;
+    memset(file->file_id, 0, sizeof file->file_id);
+    log_warn("disk_out_of_use", "%s: out of use, what is only there is a miss: %s", file->path, why);
+}
+
+/* OK: beside every file that is in use now. */
+static enum quire_status save_meta(struct disk_set *set, char *why, size_t why_bytes) {
+    struct copies_saved saved = {0};
+    QUIRE_FORWARD(encode_and_save(set, &saved, why, why_bytes));
+    for (uint32_t i = 0; i < set->n_files; i++) {
+        char text[SET_FILE_WHY_BYTES];
+        snprintf(text, sizeof text, "its metadata cannot be written (%s)", strerror(saved.error[i]));
+        if (saved.lost >> i & 1) {
+            leave_out(set, i, text);
+        }
+    }
+    return QUIRE_OK;
 }
 
 /* Before anything is made. A link to nothing is no name that a new file can take. */
@@ -340,17 +364,42 @@ static enum quire_status make_set(struct opening *o) {
 
 /* ---- a set that is there -------------------------------------------------------------------------------------------------- */
 
-static void leave_out(struct disk_set *set, uint32_t i, const char *why) {
-    struct disk_set_file *file = &set->files[i];
-    snprintf(file->why, sizeof file->why, "%s", why);
-    file->in_use = false;
-    memset(file->file_id, 0, sizeof file->file_id);
-    log_warn("disk_out_of_use", "%s: out of use, what is only there is a miss: %s", file->path, why);
+/* The file that led is lost for good, somebody says: another one is in its place, made since, or to be made. */
+static bool is_replaced(const struct opening *o, uint32_t i) {
+    const struct set_file *found = &o->found[o->place_of[i]];
+    uint8_t id[16];
+    quire_meta_file_at(o->set->meta, i, id);
+    return found->state == SET_FILE_EMPTY || (found->state == SET_FILE_MEMBER && memcmp(found->superblock.file_id, id, sizeof id) != 0);
+}
+
+/* Nobody but the leader knows whether the files that are there were taken out. */
+static enum quire_status miss_leader(struct opening *o, const struct copies_found *found) {
+    const struct disk_set *set = o->set;
+    const char *path = set->files[found->leader].path;
+    bool absent = o->found[o->place_of[found->leader]].state == SET_FILE_ABSENT;
+    if (found->status == QUIRE_OK) {
+        snprintf(o->why, o->why_bytes,
+                 "%s.meta: is older than the other files' metadata: what was deleted since would be there again. Put the newest one "
+                 "back; " REMEDY_ANEW,
+                 path);
+        return QUIRE_MISMATCH;
+    }
+    snprintf(o->why, o->why_bytes,
+             "%s. It tells which namespaces there are, without it the files cannot be used: %sput it back; " REMEDY_ANEW
+             ". Where its drive is lost, put an empty file in the place of %s: what the others hold is used, by their own metadata",
+             found->why, absent ? "mount what it and the file beside it lie on, or " : "", path);
+    return found->status;
 }
 
 static enum quire_status load_meta(struct opening *o) {
     struct disk_set *set = o->set;
-    enum quire_status status = disk_meta_load(set->meta_path, set->set_id, &set->meta, &set->meta_bytes, o->why, o->why_bytes);
+    struct copies_found found;
+    enum quire_status status = copies_load(set, &found, o->why, o->why_bytes);
+    if (found.contradict) {
+        size_t used = strlen(o->why);
+        snprintf(o->why + used, o->why_bytes - used, "; " REMEDY_ANEW);
+        return status;
+    }
     if (status != QUIRE_OK) {
         size_t used = strlen(o->why);
         bool absent = o->found[o->place_of[0]].state == SET_FILE_ABSENT;
@@ -359,13 +408,10 @@ static enum quire_status load_meta(struct opening *o) {
                  absent ? "mount what it and the file beside it lie on, or " : "");
         return status;
     }
-    const struct quire_meta_head *head = quire_meta_head_of(set->meta);
-    if (head->n_files != set->n_files) {
-        snprintf(o->why, o->why_bytes, "%s: is of a set of %u file%s, not of %u: put the right one back; " REMEDY_ANEW, set->meta_path,
-                 head->n_files, quire_s(head->n_files), set->n_files);
-        return QUIRE_MISMATCH;
+    if (found.leader == set->n_files || found.leader_has_it || found.earlier || is_replaced(o, found.leader)) {
+        return QUIRE_OK;
     }
-    return QUIRE_OK;
+    return miss_leader(o, &found);
 }
 
 /* One that stood here before: what was deleted since, a namespace or a file, it names as if it were there. */

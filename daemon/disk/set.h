@@ -18,8 +18,8 @@
  *
  * What is written beside them (daemon/disk/sidecar.h) is judged as well: a set is not made where something else has such a name.
  *
- * Which files are members is in the metadata (codec/log_meta.h), beside the file of index 0: without it the set cannot be used. A file
- * whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop. A start writes it to
+ * Which files are members is in the metadata (codec/log_meta.h), beside each of them. Without that of the first one in use the set cannot be used, unless an empty
+ * file says that it was replaced (daemon/disk/copies.h). A file whose superblock has generation 0 was made and never used. The generation grows at each start and at each clean stop. A start writes it to
  * one copy, to the metadata, and to the other copy, in this order (codec/LOG.md: Generations): one copy is always whole, and neither files
  * nor metadata of an earlier time fit the others.
  */
@@ -51,8 +51,10 @@ struct disk_set {
     uint64_t snapshot;
     uint32_t n_files, n_segments;
     struct disk_set_file files[QUIRE_LOG_MAX_FILES]; /* by index: the pager's devices */
-    char meta_path[CONFIG_FILE_PATH_MAX + 8];
-    uint8_t *meta; /* the metadata as found, checked; its owner may free it and set NULL */
+    char meta_path[CONFIG_FILE_PATH_MAX + 8];        /* beside the file of index 0; every file has one */
+    _Atomic uint32_t saving;                         /* the file whose copy is being written, or was last */
+    uint32_t without_copy;                           /* a bit a file: no copy can be kept there. Whoever saves */
+    uint8_t *meta;                                   /* the metadata as found, checked; its owner may free it and set NULL */
     size_t meta_bytes;
     uint64_t created_s;
     uint64_t written_bytes; /* by the set itself: superblocks, metadata as it was opened, the snapshot */

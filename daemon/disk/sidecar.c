@@ -12,7 +12,7 @@ struct beginning { /* as in struct quire_meta_head and struct quire_snapshot_hea
     uint8_t set_id[16];
 };
 
-enum owner { NOBODY, OURS, STRANGER };
+enum owner { NOBODY, OURS, STRANGER, UNKNOWN };
 
 static enum owner owner_of_open(const struct sidecar *sidecar, int fd) {
     struct beginning beginning = {0};
@@ -30,7 +30,8 @@ static enum owner owner_of_open(const struct sidecar *sidecar, int fd) {
 static enum owner owner_of(const struct sidecar *sidecar) {
     int fd = open(sidecar->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
-        return errno == ENOENT ? NOBODY : STRANGER;
+        bool drive = errno == EIO || errno == ENODEV || errno == ENOTDIR || errno == ESTALE || errno == EUCLEAN;
+        return errno == ENOENT ? NOBODY : drive ? UNKNOWN : STRANGER;
     }
     enum owner owner = owner_of_open(sidecar, fd);
     close(fd);
@@ -38,7 +39,14 @@ static enum owner owner_of(const struct sidecar *sidecar) {
 }
 
 enum quire_status sidecar_check(const struct sidecar *sidecar, char *why, size_t why_bytes) {
-    if (owner_of(sidecar) != STRANGER) {
+    enum owner owner = owner_of(sidecar);
+    if (owner == UNKNOWN) {
+        int error = errno;
+        snprintf(why, why_bytes, "%s: cannot be looked at (%s)", sidecar->path, strerror(error));
+        errno = error;
+        return QUIRE_SYSTEM;
+    }
+    if (owner != STRANGER) {
         return QUIRE_OK;
     }
     snprintf(why, why_bytes,

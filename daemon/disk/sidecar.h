@@ -16,7 +16,8 @@ struct sidecar {
     const uint8_t *set_id; /* 16 bytes; NULL: the magic alone counts */
 };
 
-/* May it be written? OK: there is nothing, or nothing in it, or it is ours. CORRUPT: `why` names it and what to do. */
+/* May it be written? OK: there is nothing, or nothing in it, or it is ours. CORRUPT: `why` names it and what to do.
+   SYSTEM: its drive does not tell, errno why. */
 enum quire_status sidecar_check(const struct sidecar *sidecar, char *why, size_t why_bytes);
 /* A new, empty file for this user alone, open for writing; one of ours makes room for it. −1: errno, EEXIST when it is not ours. */
 int sidecar_create(const struct sidecar *sidecar);

@@ -51,8 +51,10 @@ struct store_hooks {
     enum quire_status (*meta_encode)(void *ctx, uint8_t **bytes, size_t *size);
     /* Then, on the loop: so many bytes will be written. */
     void (*meta_writes)(void *ctx, uint64_t bytes);
-    /* Then, on a worker: replaces the metadata file atomically. The ticket may have ended by then. */
-    enum quire_status (*meta_save)(void *ctx, const uint8_t *bytes, size_t size);
+    /* Then, on a worker: replaces the metadata files, each atomically. The ticket may have ended by then. */
+    enum quire_status (*meta_save)(void *ctx, uint8_t *bytes, size_t size);
+    /* Then, on the loop, before its ticket is completed: files that were lost meanwhile are given up, which this one may. */
+    void (*meta_saved)(void *ctx);
     void *ctx;
 };
 

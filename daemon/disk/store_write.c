@@ -233,8 +233,10 @@ static void store_run_save(struct work *work) {
 
 static void store_meta_saved(struct work *work) {
     struct store_meta *meta = LOOP_CONTAINER(work, struct store_meta, work);
+    const struct store_hooks *hooks = &LOOP_CONTAINER(meta, struct store, meta)->hooks;
     free(meta->memory);
     meta->memory = NULL;
+    hooks->meta_saved(hooks->ctx);
     store_meta_end(meta, meta->status);
 }
 

@@ -180,12 +180,13 @@ static inline enum quire_status double_encode(void *ctx, uint8_t **bytes, size_t
     }
     return tier->encode_status;
 }
-static inline enum quire_status double_save(void *ctx, const uint8_t *bytes, size_t size) {
+static inline enum quire_status double_save(void *ctx, uint8_t *bytes, size_t size) {
     struct double_tier *tier = ctx;
     memcpy(tier->saved, bytes, size);
     tier->saved_bytes = size;
     return tier->save_status;
 }
+static inline void double_saved(void *ctx) { (void)ctx; }
 static inline void double_run(void *ctx, struct work *list) {
     struct double_tier *tier = ctx;
     list->next = tier->jobs;
@@ -217,6 +218,7 @@ static inline void double_open_store(struct double_tier *tier) {
                                 .meta_encode = double_encode,
                                 .meta_writes = double_meta_writes,
                                 .meta_save = double_save,
+                                .meta_saved = double_saved,
                                 .ctx = tier};
     struct store_pool pool = {.base = tier->pool, .size_bytes = DOUBLE_POOL_BYTES};
     cr_assert_eq(store_create(&tier->env, &pool, 1, &hooks, &tier->store), QUIRE_OK);

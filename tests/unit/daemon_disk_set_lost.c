@@ -50,7 +50,7 @@ Test(daemon_disk_set_lost, all_missing) {
     refuses(QUIRE_NOT_FOUND, "log0: is missing, and so is every other file of its set, but its metadata", "mount what they lie on");
     struct config_file file = config.files[0];
     config.files[0] = config.files[1], config.files[1] = file;
-    refuses(QUIRE_NOT_FOUND, "d0/log0.meta is there", "to begin anew, move the metadata away");
+    refuses(QUIRE_NOT_FOUND, "d1/log1.meta is there", "to begin anew, move the metadata away");
     cr_expect(access(path_of(0), F_OK) != 0 && access(path_of(1), F_OK) != 0, "something was made");
     cr_assert_eq(rename(away[0], path_of(1)), 0);
     cr_assert_eq(rename(away[1], path_of(0)), 0);
@@ -66,6 +66,9 @@ Test(daemon_disk_set_lost, all_missing) {
     disk_set_close(&set, false, 0);
     cr_assert(unlink(path_of(0)) == 0 && unlink(path_of(1)) == 0);
     refuses(QUIRE_NOT_FOUND, "but its metadata", "");
+    cr_assert_eq(unlink(meta), 0);
+    refuses(QUIRE_NOT_FOUND, "but its metadata", "log1.meta is there");
+    snprintf(meta, sizeof meta, "%s.meta", path_of(1));
     cr_assert_eq(unlink(meta), 0);
     opens();
     cr_expect(set->fresh);

@@ -286,6 +286,29 @@ Test(quirectl_log, what_cannot_be_repaired) {
 }
 
 /*
+ * A copy of the metadata lies beside each file. Whoever looks at the second one alone reads its names there. But where the first file's copy is damaged or gone a start refuses the
+ * set, whatever the other says: that is told. One that is older beside the second file hurts nobody.
+ */
+Test(quirectl_log, a_copy_beside_each_file) {
+    char command[2 * PATH_MAX + 20], *second[] = {rig.path[1], NULL};
+    cr_expect_eq(run(false, cmd_log_dump, 1, second), CLI_OK);
+    told("metadata: lies beside files that were not given\n");
+    snprintf(command, sizeof command, "cp '%s' '%s.meta'", rig.meta, rig.path[1]);
+    cr_assert_eq(system(command), 0);
+    cr_expect_eq(verify(), CLI_OK, "%s", out_text);
+    cr_expect_eq(run(false, cmd_log_dump, 1, second), CLI_OK);
+    told("metadata of generation 4: ");
+    cr_assert_eq(unlink(rig.meta), 0);
+    cr_expect_eq(verify(), CLI_FAILED);
+    told("log0.meta: is not there: put the right one back");
+    snprintf(command, sizeof command, "mv '%s.meta' '%s'", rig.path[1], rig.meta);
+    cr_assert_eq(system(command), 0);
+    snprintf(command, sizeof command, "echo rot > '%s.meta'", rig.path[1]);
+    cr_assert_eq(system(command), 0);
+    cr_expect_eq(verify(), CLI_OK, "%s", out_text);
+}
+
+/*
  * Whoever cuts a file short takes deletions with its end, and its length is all that tells a start of it: nothing makes it longer. Not even a repair of the
  * segment that was cut through, whose torn batch is told nowhere. The other file is repaired as ever.
  */
