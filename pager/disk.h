@@ -53,7 +53,7 @@ void pager_disk_options_default(struct pager_disk_options *options);
     X(disk_reads, "records, or parts of them, read from disk")                                                                             \
     X(disk_read_bytes, "bytes read from disk")                                                                                             \
     X(disk_read_shared, "fetches that waited for a read of the same record")                                                               \
-    X(disk_read_ahead, "records read before they were asked for")                                                                          \
+    X(disk_read_ahead, "records queued to be read before anybody asked for them; some are asked for first, or never read")                 \
     X(disk_partial_reads, "reads of only the lanes that were asked for")                                                                   \
     X(disk_promoted, "records that stayed in memory after they were read")                                                                 \
     X(disk_corrupt, "records that failed their checksum as they came from disk")                                                           \
