@@ -126,7 +126,7 @@ void pager_log_close(struct pager_log *log, uint32_t device);
  * the log's until sealed.
  */
 uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry **entries, uint32_t *n_entries);
-/* Neither OPEN nor SEALING segments. */
+/* Neither OPEN nor SEALING segments. A lost one whose footer is under way, on a drive that may never answer, is none. */
 bool pager_log_all_sealed(const struct pager_log *log);
 /*
  * Of one that was given out: did the write fail that was to bring its header, or a sync since? Then the header is to be written with the footer, with

@@ -305,7 +305,13 @@ uint32_t pager_log_to_seal(struct pager_log *log, const struct quire_log_entry *
     return PAGER_NO_SEGMENT;
 }
 
-bool pager_log_all_sealed(const struct pager_log *log) { return log->first_draft == NULL; }
+bool pager_log_all_sealed(const struct pager_log *log) {
+    const struct pager_log_draft *draft = log->first_draft;
+    while (draft != NULL && log->rows[draft->segment].s.state == PAGER_SEGMENT_LOST) {
+        draft = draft->next;
+    }
+    return draft == NULL;
+}
 
 bool pager_log_lacks_header(const struct pager_log *log, uint32_t segment, uint64_t *tail) {
     *tail = tail_of(log);

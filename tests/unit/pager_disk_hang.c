@@ -240,3 +240,20 @@ Test(disk_hang, a_deletion_and_a_flush_do_not_wait_for_ever) {
     disk_let_go(rig);
     disk_rig_free(rig);
 }
+
+/* Likewise a stop that finds only a footer left to write: the drive hangs in it and is given up, and the stop ends. */
+Test(disk_hang, a_flush_does_not_wait_for_a_lost_footer) {
+    struct rig *rig = two_devices(1 << 20);
+    struct rig_disk *disk = disk_of(rig);
+    store(rig, 1, 4);
+    cr_assert(first_on(rig, 1) <= 4, "both drives have something to seal");
+    disk->hanging = 1u << 1;
+    pager_disk_flush(rig->pager, rig->now_ns);
+    disk_settle(rig);
+    cr_assert(!disk->flushed, "the drive may answer yet");
+    pager_disk_device_lost(rig->pager, rig->now_ns, 1);
+    disk_settle(rig);
+    cr_assert(disk->flushed);
+    disk_let_go(rig); /* an answer after all */
+    disk_rig_free(rig);
+}
