@@ -1,5 +1,6 @@
 """quire-bench on a small scale: each case gives one line of JSON with the promised fields. What it measures is not looked at here."""
 import json
+import os
 import subprocess
 import tempfile
 
@@ -9,7 +10,9 @@ FIELDS = {"subject": str, "case": str, "value": (int, float), "unit": str, "ceil
 
 
 def bench(*arguments, code=0):
-    done = subprocess.run([str(BIN / "quire-bench"), *arguments], capture_output=True, text=True, timeout=60 * SLOW, check=False)
+    # A sanitizer's dlopen does not know the run path of whoever calls it.
+    done = subprocess.run([str(BIN / "quire-bench"), *arguments], capture_output=True, text=True, timeout=60 * SLOW, check=False,
+                          env={**os.environ, "LD_LIBRARY_PATH": os.environ["QUIRE_LIB"]})
     check(done.returncode == code, f"quire-bench {arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
