@@ -223,8 +223,11 @@ static void find_on_disk(struct sim *sim, struct sim_found *found) {
     }
 }
 
-/* What was flushed is found again, and where it was: of several records of one key the last. */
-static void compare_found(struct sim *sim, const struct sim_found *before) {
+/*
+ * What was flushed is found again, and where it was: of several records of one key the last. A batch that a full drive refused may have reached it all the same, and
+ * what it carried was written once more elsewhere: the same record, with the same number, is in two places then, and either will do.
+ */
+static void compare_found(struct sim *sim, const struct sim_found *before, bool refused) {
     uint32_t n = sim->config.n_spaces * sim->config.n_keys;
     struct sim_found *now = calloc(n, sizeof(*now));
     find_on_disk(sim, now);
@@ -234,7 +237,7 @@ static void compare_found(struct sim *sim, const struct sim_found *before) {
             sim_say(sim, "space %u, key %u, group %u: was in segment %d, is in %d", i / 2 / sim->config.n_keys, i / 2 % sim->config.n_keys,
                     i % 2, (int)was - 1, (int)is - 1);
         }
-        SIM_REQUIRE(sim, was == 0 || is == was);
+        SIM_REQUIRE(sim, was == 0 || is == was || (refused && is != 0));
     }
     free(now);
 }
@@ -282,7 +285,7 @@ static void stop(struct sim *sim) {
             SIM_REQUIRE(sim, step(sim));
         }
         if (all_well) {
-            compare_found(sim, found);
+            compare_found(sim, found, bad_weather);
             pump(sim);
         }
     }
