@@ -224,8 +224,8 @@ static void find_on_disk(struct sim *sim, struct sim_found *found) {
 }
 
 /*
- * What was flushed is found again, and where it was: of several records of one key the last. A batch that a full drive refused may have reached it all the same, and
- * what it carried was written once more elsewhere: the same record, with the same number, is in two places then, and either will do.
+ * What was flushed is found again, and where it was: of several records of one key the last. A batch that a drive refused may have reached it all the same, and what
+ * it carried was written once more elsewhere: the same record, with the same number, is in two places then, and either will do.
  */
 static void compare_found(struct sim *sim, const struct sim_found *before, bool refused) {
     uint32_t n = sim->config.n_spaces * sim->config.n_keys;
@@ -273,6 +273,7 @@ static void stop(struct sim *sim) {
         synced &= !device->told_lost && !device->unsure && !sim->disk.devices[i].dead;
     }
     all_well &= synced && !sim->hopeful;
+    bool refused = sim->executor.refused;
     die(sim);
     if (bad_weather && sim_chance(sim, 70)) {
         sim_faults_pass(sim, true);
@@ -285,7 +286,7 @@ static void stop(struct sim *sim) {
             SIM_REQUIRE(sim, step(sim));
         }
         if (all_well) {
-            compare_found(sim, found, bad_weather);
+            compare_found(sim, found, refused);
             pump(sim);
         }
     }

@@ -37,6 +37,7 @@ struct sim_executor {
     /* What the drives and the metadata's file got in this life; and were to get and did not, or not yet: what stands behind a sync, whatever a lost drive was asked for. And what the
        wishes were that ended well. */
     uint64_t written_bytes, withheld_bytes, taken_bytes;
+    bool refused; /* a write was, in this life; it may have reached the disk all the same */
 };
 
 void sim_executor_begin(struct sim *sim, const struct pager_event *event);

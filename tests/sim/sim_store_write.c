@@ -90,6 +90,7 @@ static void written(struct sim *sim, uint32_t device, uint64_t order) {
 static void end_write(struct sim *sim, const struct sim_wish *wish, enum quire_status status) {
     uint32_t device = wish->event.disk->device;
     uint64_t order = wish->order;
+    sim->executor.refused |= status != QUIRE_OK;
     if (sim_wish_is_dead(sim, wish)) {
         sim_wish_failed(sim, wish);
     } else {
