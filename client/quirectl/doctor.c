@@ -197,8 +197,7 @@ static void check_disk(const struct doctor_view *view, struct doctor_finding *fi
             "the page cache holds a second copy and takes memory from the pools: use a file system with O_DIRECT, such as ext4 or xfs",
         [FAILING] = "look at the drive (dmesg, smartctl); `quirectl verify` reads all that is stored",
         [REFUSING] =
-            "what is stored stays in memory while there is room, deletions are refused, reads go on: make room on its file system, or "
-            "have it writable; quired tries again every few seconds",
+            "memory keeps what there is room for, deletions are refused, reads go on: make room on its file system, or have it writable",
         [STALLED] = "look at the drive (dmesg, smartctl); disk.stall_limit_ms tells when it is given up, deletions wait until then",
         [OUT_OF_USE] =
             "what is only there is a miss; look at the drive. When it is back, or an empty file stands there, a restart uses it anew"};
