@@ -1,6 +1,7 @@
 /* Sessions: who is there, and ending one. */
 #include "daemon/admin.h"
 
+#include "daemon/net/rail.h"
 #include "daemon/net/remote_link.h"
 
 static enum quire_status admin_session_fill(const struct admin_call *call, const struct session *session) {
@@ -17,6 +18,10 @@ static enum quire_status admin_session_fill(const struct admin_call *call, const
     info->pid = (uint32_t)session->pid;
     info->uid = session->uid;
     if (session->remote != NULL) {
+        const struct rail *rail = remote_link_rail(session->link);
+        char place[PLACE_TEXT_BYTES];
+        place_text(&rail->place, place);
+        info->rail = arena_printf(call->arena, "%s: %s", rail->ops->scheme, place);
         info->peer = admin_text(call, remote_link_peer(session->link));
         info->token = admin_text(call, session->remote->token.name);
     }

@@ -26,6 +26,7 @@ void config_default(struct config *config) {
         .huge_pages = true,
         .domains = {{.name = "default"}},
         .n_domains = 1,
+        .listen = {.pin = "auto"},
     };
 #define X(name, type, value, help) config->pager.name = (value);
     PAGER_OPTIONS(X)

@@ -55,12 +55,17 @@ struct config_disk {
     struct pager_disk_options pager;
 };
 
+/* Which threads carry the addresses: daemon/net/places.h. */
+enum config_rails { CONFIG_RAILS_AUTO, CONFIG_RAILS_ONE, CONFIG_RAILS_EACH };
+
 /* Where other hosts may connect, and what they must show. All need `tls` (or another transport) to be of use. */
 struct config_listen {
     char tls[512]; /* "host:port", several separated by commas; "": no other host may connect */
     char tls_certificate[CONFIG_FILE_PATH_MAX], tls_key[CONFIG_FILE_PATH_MAX], tls_authorities[CONFIG_FILE_PATH_MAX];
     char token_file[CONFIG_FILE_PATH_MAX];
     char domain[QUIRE_MAX_NAME + 1]; /* the trust domain that they are guests of; "": the first */
+    enum config_rails rails;
+    char pin[256]; /* auto, none, or processors */
 };
 
 struct config {

@@ -75,7 +75,13 @@
     X(token_file, TEXT, false, 0, 0, true,                                                                                                 \
       "File with a line a token, `name secret rights namespaces`, which only this user may read (chmod 600).\n"                            \
       "Rights: read, write, admin. A reload reads it anew, and the certificate; who lost the token is sent away")                          \
-    X(domain, TEXT, false, 0, 0, true, "The trust domain whose guests other hosts are; empty: the first")
+    X(domain, TEXT, false, 0, 0, true, "The trust domain whose guests other hosts are; empty: the first")                                  \
+    X(rails, RAIL_WORD, false, 0, 0, true,                                                                                                 \
+      "Threads that carry the addresses. auto: one an interface, and one for addresses of none; one; each: one an\n"                       \
+      "address")                                                                                                                           \
+    X(pin, TEXT, false, 0, 0, false,                                                                                                       \
+      "Processors that they run on. auto: those of the NUMA node that the interface's card is at, where it is known and\n"                 \
+      "there are several nodes; none: any; or processors, as 0-3,8")
 
 /* Kinds, ranges and liveness of the pager's options follow from their names and types; exceptions to the usual range are listed here. */
 #define KIND_OF(type) _Generic((type)0, double : CONFIG_FACTOR, default : CONFIG_COUNT)
@@ -180,6 +186,7 @@ const char *config_section_name(enum config_section section) {
 /* ---- values ------------------------------------------------------------------------------------------------------------------ */
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *const backend_names[] = {[DISK_IO_AUTO] = "auto", [DISK_IO_URING] = "io_uring", [DISK_IO_THREADS] = "threads"};
+static const char *const rails_names[] = {[CONFIG_RAILS_AUTO] = "auto", [CONFIG_RAILS_ONE] = "one", [CONFIG_RAILS_EACH] = "each"};
 
 static uint64_t field_get(const struct config *config, const struct config_option *option) {
     uint64_t value = 0; /* little-endian: checked in proto/wire.h */
@@ -241,6 +248,8 @@ static enum quire_status parse_number(const struct config_option *option, const 
         return parse_word(level_names, QUIRE_ARRAY_LEN(level_names), text, value);
     case CONFIG_BACKEND:
         return parse_word(backend_names, QUIRE_ARRAY_LEN(backend_names), text, value);
+    case CONFIG_RAIL_WORD:
+        return parse_word(rails_names, QUIRE_ARRAY_LEN(rails_names), text, value);
     case CONFIG_FACTOR:
         return parse_thousandths(text, value);
     case CONFIG_MODE: {
@@ -272,11 +281,13 @@ static const char *const expected[] = {
     [CONFIG_TEXT] = "text",
     [CONFIG_LEVEL] = "error, warn, info or debug",
     [CONFIG_BACKEND] = "auto, io_uring or threads",
+    [CONFIG_RAIL_WORD] = "auto, one or each",
     [CONFIG_FACTOR] = "a number such as 3 or 0.5",
 };
 
 static bool has_range(const struct config_option *option) {
-    return option->kind != CONFIG_TEXT && option->kind != CONFIG_BOOL && option->kind != CONFIG_LEVEL && option->kind != CONFIG_BACKEND;
+    return option->kind != CONFIG_TEXT && option->kind != CONFIG_BOOL && option->kind != CONFIG_LEVEL && option->kind != CONFIG_BACKEND &&
+           option->kind != CONFIG_RAIL_WORD;
 }
 
 static enum quire_status set_text(struct config *config, const struct config_option *option, const char *text, char *why,
@@ -381,6 +392,9 @@ void config_option_get(const struct config *config, const struct config_option *
         break;
     case CONFIG_BACKEND:
         snprintf(text, CONFIG_SCALAR_BYTES, "%s", backend_names[value % QUIRE_ARRAY_LEN(backend_names)]);
+        break;
+    case CONFIG_RAIL_WORD:
+        snprintf(text, CONFIG_SCALAR_BYTES, "%s", rails_names[value % QUIRE_ARRAY_LEN(rails_names)]);
         break;
     case CONFIG_FACTOR:
         factor_get(value, text);

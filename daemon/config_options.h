@@ -19,7 +19,8 @@ enum config_kind {
     CONFIG_MODE,
     CONFIG_TEXT,
     CONFIG_LEVEL,
-    CONFIG_BACKEND
+    CONFIG_BACKEND,
+    CONFIG_RAIL_WORD
 };
 /* Where an option stands in the file. */
 enum config_section { CONFIG_TOP, CONFIG_PAGER, CONFIG_DISK, CONFIG_LISTEN, CONFIG_SECTIONS };

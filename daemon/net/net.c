@@ -186,21 +186,36 @@ static enum quire_status net_find_domain(struct core *core, char *why, size_t wh
     return QUIRE_INVALID;
 }
 
+/* One a place, in the order of the addresses. */
+static enum quire_status net_create_tls(struct core *core, char *why, size_t why_bytes) {
+    const struct config_listen *listen = &core->config.listen;
+    const struct quire_tls_files files = net_files(listen);
+    struct rail_limits limits = {.wires = core->config.max_sessions + HANDSHAKES,
+                                 .handshakes = HANDSHAKES,
+                                 .handshake_ns = core->hello_ns,
+                                 .frame_ns = core->frame_ns};
+    struct rail **tail = &core->net.rails;
+    struct place places[PLACES_MAX];
+    uint32_t n;
+    QUIRE_FORWARD(places_here("listen.tls", listen->tls, listen, places, &n, why, why_bytes));
+    limits.unfinished_bytes = core->unfinished_max_bytes / quire_max_u64(n, 1);
+    for (uint32_t i = 0; i < n; i++) {
+        QUIRE_FORWARD(tls_rail_create(core, places[i].addresses, &files, &limits, net_woken, tail, why, why_bytes));
+        (*tail)->place = places[i];
+        tail = &(*tail)->next;
+    }
+    return QUIRE_OK;
+}
+
 enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
     if (listen->tls[0] == '\0') {
         return QUIRE_OK;
     }
-    const struct quire_tls_files files = net_files(listen);
-    const struct rail_limits limits = {.wires = core->config.max_sessions + HANDSHAKES,
-                                       .handshakes = HANDSHAKES,
-                                       .handshake_ns = core->hello_ns,
-                                       .frame_ns = core->frame_ns,
-                                       .unfinished_bytes = core->unfinished_max_bytes};
     QUIRE_FORWARD(net_check(listen, why, why_bytes));
     QUIRE_FORWARD(net_find_domain(core, why, why_bytes));
     QUIRE_FORWARD(tokens_load(listen->token_file, &core->net.tokens, why, why_bytes));
-    return tls_rail_create(core, listen->tls, &files, &limits, net_woken, &core->net.rails, why, why_bytes);
+    return net_create_tls(core, why, why_bytes);
 }
 
 enum quire_status net_start(struct core *core, char *why, size_t why_bytes) {
@@ -261,7 +276,9 @@ enum quire_status net_reload(struct core *core) {
         tokens_free(&core->net.tokens);
         core->net.tokens = tokens;
         net_end_strangers(core);
-        status = tls_rail_renew(core->net.rails, &files, why, sizeof why);
+        for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
+            status = rail->ops->renew != NULL ? rail->ops->renew(rail, &files, why, sizeof why) : QUIRE_OK;
+        }
     }
     if (status != QUIRE_OK) {
         log_error("listen_reload_failed", "%s; what was in force stays", why);

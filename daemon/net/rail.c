@@ -49,6 +49,19 @@ enum quire_status rail_init(struct rail *rail, const struct rail_ops *ops, struc
     return status;
 }
 
+/* Beside its card where that is known, so that what it reads and writes lies there, too. */
+static void rail_settle(struct rail *rail) {
+    char text[PLACE_TEXT_BYTES];
+    pthread_setname_np(rail->thread, "quired-rail");
+    place_text(&rail->place, text);
+    if (rail->place.pinned && pthread_setaffinity_np(rail->thread, sizeof rail->place.processors, &rail->place.processors) != 0) {
+        rail->place.pinned = false;
+        log_warn("rail_not_pinned", "%s: rail on %s: the system does not pin it there; it runs anywhere", rail->ops->scheme, text);
+    } else {
+        log_info("rail", "%s: rail on %s: %s", rail->ops->scheme, text, rail->place.addresses);
+    }
+}
+
 /* Signals are for the threads that are there for them. */
 enum quire_status rail_start(struct rail *rail) {
     sigset_t all, before;
@@ -56,7 +69,11 @@ enum quire_status rail_start(struct rail *rail) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rail->has_thread = pthread_create(&rail->thread, NULL, rail_run, rail) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rail->has_thread ? QUIRE_OK : QUIRE_SYSTEM;
+    if (!rail->has_thread) {
+        return QUIRE_SYSTEM;
+    }
+    rail_settle(rail);
+    return QUIRE_OK;
 }
 
 void rail_stop(struct rail *rail) {

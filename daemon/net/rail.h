@@ -1,14 +1,16 @@
 /*
  * A rail: a thread with a loop of its own that carries sessions of other hosts. It takes connections from its listeners, has them prove what the
  * transport can prove, brings frames to the core and takes replies back; the core's side of a wire is a link (daemon/net/remote_link.h).
- * What a rail runs on (TLS over TCP) is a const struct rail_ops; threads, lists and messages are the same for all.
+ * What a rail runs on (TLS over TCP) is a const struct rail_ops; threads, lists and messages are the same for all. A transport may have several
+ * rails, each with some of its addresses (daemon/net/places.h).
  *
- * rail_create, rail_start and rail_stop are for the core's thread; everything in rail_ops runs on the rail's.
+ * rail_create, rail_start and rail_stop are for the core's thread; what is in rail_ops runs on the rail's, where nothing else is said.
  */
 #ifndef DAEMON_NET_RAIL_H
 #define DAEMON_NET_RAIL_H
 
 #include "daemon/net/exchange.h"
+#include "daemon/net/places.h"
 
 #include <stdatomic.h>
 
@@ -16,6 +18,7 @@
 #define RAIL_WHY_BYTES 512
 
 struct core;
+struct quire_tls_files;
 
 /* Counted by rails, read by anybody. */
 struct rail_counters {
@@ -40,6 +43,8 @@ struct rail_ops {
     void (*tick)(struct rail *rail, uint64_t now_ns);
     /* The thread is about to end: closes listeners and every wire; those with a core side are CLOSED first. */
     void (*stop)(struct rail *rail);
+    /* Certificate and key are read anew; connections that stand go on. On failure the old ones stay. Core's thread. NULL: it has none. */
+    enum quire_status (*renew)(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes);
     /* Frees what `rail` was made of, after the thread has ended. */
     void (*free)(struct rail *rail);
 };
@@ -51,6 +56,7 @@ struct rail {
     struct exchange in, out; /* to the rail, to the core */
     struct rail_limits limits;
     struct rail_counters counters;
+    struct place place; /* set before rail_start, which pins the thread there */
     pthread_t thread;
     bool has_thread;
     _Atomic bool stopping;

@@ -240,6 +240,7 @@ void remote_link_known(struct link *link) {
 }
 
 const char *remote_link_peer(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->peer; }
+const struct rail *remote_link_rail(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->rail; }
 
 static const struct link_ops remote_link_ops = {.name = "tls",
                                                 .turn = remote_turn,

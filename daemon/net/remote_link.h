@@ -25,5 +25,6 @@ void remote_link_closed(struct link *link);
 void remote_link_known(struct link *link);
 /* Where its client is, for people. */
 const char *remote_link_peer(const struct link *link);
+const struct rail *remote_link_rail(const struct link *link);
 
 #endif

@@ -3,7 +3,6 @@
 #include "daemon/core_internal.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -76,37 +75,9 @@ static enum quire_status listen_on(struct tls_rail *tls_rail, const struct addri
     return QUIRE_OK;
 }
 
-/* "host:port" or "[v6]:port", in place. */
-static bool split_address(char *address, char **host, char **port) {
-    char *colon = strrchr(address, ':');
-    if (colon == NULL || colon == address || colon[1] == '\0') {
-        return false;
-    }
-    *colon = '\0';
-    *port = colon + 1;
-    *host = address;
-    size_t length = strlen(address);
-    if (address[0] == '[' && address[length - 1] == ']') {
-        address[length - 1] = '\0';
-        *host = address + 1;
-    }
-    return true;
-}
-
 static enum quire_status listen_at(struct tls_rail *tls_rail, const char *address, char *why, size_t why_bytes) {
-    char buffer[256], *host, *port;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
-    snprintf(buffer, sizeof buffer, "%s", address);
-    if (!split_address(buffer, &host, &port)) {
-        snprintf(why, why_bytes, "listen.tls: '%s' is not host:port", address);
-        return QUIRE_INVALID;
-    }
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0) {
-        snprintf(why, why_bytes, "listen.tls: %s: %s", address, gai_strerror(rc));
-        return QUIRE_INVALID;
-    }
-    enum quire_status status = QUIRE_OK;
+    struct addrinfo *found;
+    enum quire_status status = places_find("listen.tls", address, &found, why, why_bytes);
     for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
         if (tls_rail->n_listeners == TLS_MAX_LISTENERS) {
             snprintf(why, why_bytes, "listen.tls: more than %d addresses", TLS_MAX_LISTENERS);
@@ -115,26 +86,19 @@ static enum quire_status listen_at(struct tls_rail *tls_rail, const char *addres
             status = listen_on(tls_rail, at, address, why, why_bytes);
         }
     }
-    freeaddrinfo(found);
+    if (found != NULL) {
+        freeaddrinfo(found);
+    }
     return status;
 }
 
 static enum quire_status listen_all(struct tls_rail *tls_rail, const char *addresses, char *why, size_t why_bytes) {
-    char one[256];
-    while (*addresses != '\0') {
-        size_t length = strcspn(addresses, ", ");
-        if (length >= sizeof one) {
-            snprintf(why, why_bytes, "listen.tls: an address is too long");
-            return QUIRE_INVALID;
-        }
-        if (length > 0) {
-            memcpy(one, addresses, length);
-            one[length] = '\0';
-            QUIRE_FORWARD(listen_at(tls_rail, one, why, why_bytes));
-        }
-        addresses += length + (addresses[length] != '\0');
+    char address[PLACE_ADDRESS_BYTES];
+    enum quire_status status;
+    while ((status = places_next("listen.tls", &addresses, address, why, why_bytes)) == QUIRE_OK) {
+        QUIRE_FORWARD(listen_at(tls_rail, address, why, why_bytes));
     }
-    return QUIRE_OK;
+    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
 }
 
 /* ---- the rail ------------------------------------------------------------------------------------------------------------------- */
@@ -193,8 +157,25 @@ static void tls_free(struct rail *rail) {
     free(tls_rail);
 }
 
+static enum quire_status tls_renew(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    struct quire_tls_settings *settings;
+    char tls_why[QUIRE_TLS_WHY_BYTES] = "";
+    enum quire_status status = quire_tls_settings_create(true, files, &settings, tls_why);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "listen: %s", tls_why);
+        return status;
+    }
+    pthread_mutex_lock(&tls_rail->settings_lock);
+    struct quire_tls_settings *before = tls_rail->settings;
+    tls_rail->settings = settings;
+    pthread_mutex_unlock(&tls_rail->settings_lock);
+    quire_tls_settings_destroy(&before); /* what was made from it keeps what it needs */
+    return QUIRE_OK;
+}
+
 static const struct rail_ops tls_rail_ops = {
-    .scheme = "tls", .message = tls_message, .turn = tls_turn, .tick = tls_tick, .stop = tls_stop, .free = tls_free};
+    .scheme = "tls", .message = tls_message, .turn = tls_turn, .tick = tls_tick, .stop = tls_stop, .renew = tls_renew, .free = tls_free};
 
 enum quire_status tls_rail_create(struct core *core, const char *addresses, const struct quire_tls_files *files,
                                   const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why,
@@ -225,22 +206,5 @@ enum quire_status tls_rail_create(struct core *core, const char *addresses, cons
         return status;
     }
     *out = rail;
-    return QUIRE_OK;
-}
-
-enum quire_status tls_rail_renew(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
-    struct tls_rail *tls_rail = tls_of(rail);
-    struct quire_tls_settings *settings;
-    char tls_why[QUIRE_TLS_WHY_BYTES] = "";
-    enum quire_status status = quire_tls_settings_create(true, files, &settings, tls_why);
-    if (status != QUIRE_OK) {
-        snprintf(why, why_bytes, "listen: %s", tls_why);
-        return status;
-    }
-    pthread_mutex_lock(&tls_rail->settings_lock);
-    struct quire_tls_settings *before = tls_rail->settings;
-    tls_rail->settings = settings;
-    pthread_mutex_unlock(&tls_rail->settings_lock);
-    quire_tls_settings_destroy(&before); /* what was made from it keeps what it needs */
     return QUIRE_OK;
 }

@@ -19,7 +19,5 @@
 enum quire_status tls_rail_create(struct core *core, const char *addresses, const struct quire_tls_files *files,
                                   const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct rail **rail,
                                   char *why, size_t why_bytes);
-/* Certificate and key are read anew; connections that stand go on. On failure the old ones stay. Core's thread. */
-enum quire_status tls_rail_renew(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes);
 
 #endif
