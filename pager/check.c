@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct tally {
-    uint32_t *refs; /* a slot each, from the leases */
+    uint32_t *refs; /* a slot each, from the leases and holds */
     uint64_t leased, live, pinned, quarantined, resident, used, free;
 };
 
@@ -27,6 +27,13 @@ static void count_leases(const struct pager *pager, uint32_t domain, struct tall
         }
         assert(bytes == lease->bytes);
         tally->quarantined += lease->session->quarantined ? bytes : 0;
+    }
+}
+
+static void count_holds(const struct pager *pager, uint32_t domain, struct tally *tally) {
+    for (const struct pager_hold *hold = pager->holds.next; hold != &pager->holds; hold = hold->next) {
+        assert(hold->next->prev == hold && hold->slot < pager->domains[hold->domain].slots_touched);
+        tally->refs[hold->slot] += hold->domain == domain;
     }
 }
 
@@ -78,6 +85,7 @@ static void check_domain(const struct pager *pager, uint32_t number) {
     assert(tally.refs);
     domain->tier_ops->check(domain->tier);
     count_leases(pager, number, &tally);
+    count_holds(pager, number, &tally);
     for (uint32_t slot = 0; slot < domain->slots_touched; slot++) {
         check_record(pager, domain, slot, &tally);
     }

@@ -83,7 +83,7 @@ struct pager_record {
     uint32_t next;     /* the block's next record; the next free slot */
     uint32_t extent;
     uint32_t size_bytes;
-    uint32_t refs; /* leases, quarantined ones too */
+    uint32_t refs; /* leases, quarantined ones too, and holds */
     uint32_t generation;
     float error, ancestry_error;
     uint32_t dirty_prev, dirty_next; /* WRITING, CLEAN: dirty_next is the segment that it is written to */
@@ -269,6 +269,7 @@ struct pager {
     struct pager_table sessions, leases, parts, moves;
     struct pager_timers timers;
     struct pager_wish wishes;         /* ring */
+    struct pager_hold holds;          /* ring */
     struct pager_assembly assemblies; /* ring */
     struct pager_assembly **buckets;
     uint32_t n_assemblies, n_waiting; /* n_waiting: parts that wait for room */

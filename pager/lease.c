@@ -612,6 +612,26 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
     return lease && has(lease, slot) ? pager_lease_grant_own(pager, lease, slot, grant) : QUIRE_NOT_FOUND;
 }
 
+enum quire_status pager_hold(struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot, struct pager_hold *hold) {
+    struct quire_wire_grant grant;
+    QUIRE_FORWARD(pager_lease_grant(pager, session, handle, slot, &grant));
+    if (grant.offset == QUIRE_WIRE_AWAY) {
+        return QUIRE_MISS;
+    }
+    *hold = (struct pager_hold){
+        .prev = &pager->holds, .next = pager->holds.next, .domain = pager_lease_find(pager, session, handle)->domain, .slot = slot};
+    hold->next->prev = hold->prev->next = hold;
+    pager_record_ref(&pager->domains[hold->domain], slot);
+    return QUIRE_OK;
+}
+
+void pager_let_go(struct pager *pager, struct pager_hold *hold) {
+    hold->prev->next = hold->next;
+    hold->next->prev = hold->prev;
+    pager_record_unref(pager, &pager->domains[hold->domain], hold->slot);
+    pager_room_serve_all(pager);
+}
+
 bool pager_lease_holds(const struct pager *pager, uint64_t session, uint64_t handle, uint32_t slot, const struct quire_wire_range *ranges,
                        uint32_t n_ranges) {
     const struct pager_lease *lease = pager_lease_find(pager, session, handle);

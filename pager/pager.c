@@ -44,6 +44,7 @@ enum quire_status pager_create(const struct pager_options *options, uint64_t see
     made->epoch = epoch;
     made->seed = seed;
     made->wishes.prev = made->wishes.next = &made->wishes;
+    made->holds.prev = made->holds.next = &made->holds;
     made->assemblies.prev = made->assemblies.next = &made->assemblies;
     pager_table_init(&made->sessions, PAGER_MAX_SESSIONS);
     pager_table_init(&made->leases, options->max_leases);
@@ -97,6 +98,7 @@ void pager_destroy(struct pager **pager) {
         return;
     }
     QUIRE_MAGIC_CHECK(p, PAGER_MAGIC);
+    assert(p->holds.next == &p->holds);
     pager_disk_destroy(p);
     assemblies_destroy(p);
     sessions_destroy(p);

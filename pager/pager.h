@@ -172,6 +172,19 @@ enum quire_status pager_lease_grant(const struct pager *pager, uint64_t session,
 bool pager_lease_holds(const struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot, const struct quire_wire_range *ranges,
                        uint32_t n_ranges);
 
+/*
+ * A hold: for whoever sends a record's bytes straight out of the pool. It keeps them what and where they are, as a lease does, but belongs to
+ * no session: the lease's release or its session's end, deletion, eviction, another record in the block's place, the end of the
+ * namespace take nothing from it. To end by pager_let_go, once nobody reads any more. `hold` is the caller's and stays where it is until then.
+ */
+struct pager_hold {
+    struct pager_hold *prev, *next;
+    uint32_t domain, slot;
+};
+/* Of a record under this session's lease. NOT_FOUND, STALE as pager_lease_grant; MISS: it is not in memory. Else it cannot fail. */
+enum quire_status pager_hold(struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot, struct pager_hold *hold);
+void pager_let_go(struct pager *pager, struct pager_hold *hold);
+
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*
  * Offers one part. OK: an event PAGER_PUT_DONE with `cookie` will follow, exactly one, perhaps at once. Else refused now, no event. With
