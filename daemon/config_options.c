@@ -30,7 +30,7 @@
     X(max_sessions, COUNT, true, 1, 65536, false,                                                                                          \
       "Sessions at once; more are refused with a retry hint, but for four places where quirectl of root or the daemon's user gets in")     \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
-      "Copies for one guest at once: those being made and those it has not taken. Requests and other replies have fixed limits")           \
+      "Bytes of records on their way to one guest, or session of another host, at once. Requests and other replies have fixed limits")     \
     X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \
       "Sessions that ask nothing for so long are ended; 0: they may idle for ever")                                                        \
     X(ingest_bytes, SIZE, true, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                  \

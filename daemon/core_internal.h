@@ -65,7 +65,6 @@ struct core {
     struct disk *disk_tier; /* NULL: there is none */
     struct core_job *jobs, *free_jobs;
     uint32_t n_free_jobs;
-    bool jobs_awaited;   /* a session is held for want of one */
     uint32_t populating; /* domain whose pool a worker is populating, or UINT32_MAX */
 
     _Atomic bool stopping;
@@ -108,8 +107,6 @@ void events_populate(struct core *core);
 /* What one READ may ask for. */
 uint64_t guest_read_max_bytes(const struct core *core);
 enum session_verdict guest_read(struct session *session, const struct quire_frame *frame, const uint8_t *body);
-/* Frees what an unfinished copy holds; nothing for other jobs. */
-void guest_job_drop(struct core_job *job);
 
 /* ingest_requests.c */
 enum session_verdict ingest_request_get(struct session *session, const struct quire_frame *frame, const uint8_t *body);

@@ -25,9 +25,6 @@ enum quire_status events_setup(struct core *core) {
 }
 
 void events_teardown(struct core *core) {
-    for (uint32_t i = 0; core->jobs != NULL && i < CORE_JOBS; i++) {
-        guest_job_drop(&core->jobs[i]);
-    }
     free(core->jobs);
     core->jobs = core->free_jobs = NULL;
 }
@@ -42,23 +39,12 @@ struct core_job *job_take(struct core *core, void (*run)(struct work *work), voi
     return job;
 }
 
-/* Whoever is held up for want of a job may try again. */
-static void job_wake(struct core *core) {
-    for (struct session *session = core->sessions; session != NULL && core->jobs_awaited; session = session->next) {
-        if (session->held) {
-            core_runnable(core, session);
-        }
-    }
-    core->jobs_awaited = false;
-}
-
 void job_give(struct core_job *job) {
     struct core *core = job->core;
     job->work.run = NULL;
     job->next_free = core->free_jobs;
     core->free_jobs = job;
     core->n_free_jobs++;
-    job_wake(core);
 }
 
 /* ---- on a worker ---------------------------------------------------------------------------------------------------------- */

@@ -1,25 +1,29 @@
 /*
- * Copies for guests. A guest has no mapping of the pool: it reads leased records piece by piece, and a worker copies each piece behind a BULK
- * frame. The lease may end while the copy is made, so the slot's generation is compared afterwards, as a member does.
+ * Records for those who have no mapping of the pool: guests, and sessions over a wire. They read leased records piece by piece, and each piece is
+ * sent straight out of the pool behind a BULK frame. Until the link has let go of it the record is held (pager_hold), so what goes
+ * out is the leased record's bytes, whatever becomes of the lease, the block and the session meanwhile.
  */
 #include "daemon/core_internal.h"
 
-#include "daemon/jobs.h"
 #include "proto/status.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
-static void guest_run(struct work *work) {
-    struct core_job *job = LOOP_CONTAINER(work, struct core_job, work);
-    uint8_t *to = job->read.to;
-    for (uint32_t i = 0; i < job->read.n_ranges; i++) {
-        memcpy(to, job->read.record + job->read.ranges[i].offset, job->read.ranges[i].size);
-        to += job->read.ranges[i].size;
-    }
-    atomic_thread_fence(memory_order_acquire);
-    uint32_t now = atomic_load_explicit(job->read.generation, memory_order_relaxed);
-    job->status = now == job->read.expected ? QUIRE_OK : QUIRE_STALE;
+/* A piece on its way. */
+struct guest_piece {
+    struct session *session;
+    struct pager_hold hold;
+    uint64_t bytes;
+};
+
+static void guest_release(void *held) {
+    struct guest_piece *piece = held;
+    struct session *session = piece->session;
+    session->read_bytes -= piece->bytes;
+    pager_let_go(session->core->pager, &piece->hold);
+    session_release_hold(session);
+    session_unref(session);
+    free(piece);
 }
 
 static void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
@@ -30,39 +34,15 @@ static void guest_refuse(struct session *session, uint64_t request, enum quire_s
     session_send(session, QUIRE_MSG_BULK, request, &bulk.base, NULL, 0);
 }
 
-static void guest_done(struct work *work) {
-    struct core_job *job = LOOP_CONTAINER(work, struct core_job, work);
-    struct session *session = job->read.session;
-    session->read_bytes -= job->read.bytes;
-    if (job->status == QUIRE_OK) {
-        session_send_bulk(session, job->read.request, job->read.tx, job->read.bytes);
-    } else {
-        link_tx_free(job->read.tx);
-        guest_refuse(session, job->read.request, job->status, quire_status_text(job->status));
-    }
-    free(job->read.ranges);
-    job_give(job);
-    session_release_hold(session);
-    session_unref(session);
-}
-
-void guest_job_drop(struct core_job *job) {
-    if (job->work.run == guest_run) {
-        link_tx_free(job->read.tx);
-        free(job->read.ranges);
-        session_unref(job->read.session);
-        job->work.run = NULL;
-    }
-}
-
-/* What a READ asks for; the ranges are the caller's to free, and there is at least one. `bytes`: of all. */
+/* What a READ asks for, in the core's arena; there is at least one range. `bytes`: of all. */
 struct guest_wants {
     struct quire_wire_range *ranges;
     uint32_t n_ranges;
     uint64_t bytes;
 };
 
-static enum quire_status guest_wants(const Quire__Wire__Read *message, uint32_t record_bytes, struct guest_wants *wants) {
+static enum quire_status guest_wants(struct core *core, const Quire__Wire__Read *message, uint32_t record_bytes,
+                                     struct guest_wants *wants) {
     const struct quire_wire_range whole = {.offset = (uint32_t)quire_min_u64(message->offset, UINT32_MAX),
                                            .size = (uint32_t)quire_min_u64(message->size, UINT32_MAX)};
     bool listed = message->ranges.len > 0;
@@ -70,7 +50,7 @@ static enum quire_status guest_wants(const Quire__Wire__Read *message, uint32_t 
     if (message->ranges.len % sizeof whole != 0 || wants->n_ranges > QUIRE_MAX_RANGES) {
         return QUIRE_INVALID;
     }
-    wants->ranges = malloc(wants->n_ranges * sizeof *wants->ranges);
+    wants->ranges = arena_alloc(&core->arena, wants->n_ranges * sizeof *wants->ranges);
     if (wants->ranges == NULL) {
         return QUIRE_NO_MEMORY;
     }
@@ -84,33 +64,32 @@ static enum quire_status guest_wants(const Quire__Wire__Read *message, uint32_t 
     return QUIRE_OK;
 }
 
-/* Takes the ranges over when it is OK. */
-static enum quire_status guest_start(struct session *session, uint64_t request, const struct quire_wire_grant *grant,
-                                     const struct guest_wants *wants) {
+static enum quire_status guest_send(struct session *session, uint64_t request, const Quire__Wire__Read *message, uint64_t offset,
+                                    const struct guest_wants *wants) {
     struct core *core = session->core;
-    const struct pool *pool = core->pools[session->domain];
-    struct core_job *job = job_take(core, guest_run, guest_done);
-    uint8_t *to;
-    struct link_tx *tx = job != NULL ? session_bulk_create(wants->bytes, &to) : NULL;
-    if (tx == NULL) {
-        if (job != NULL) {
-            job_give(job);
-        }
-        return QUIRE_NO_MEMORY;
+    const uint8_t *record = core->pools[session->domain]->base + offset;
+    struct guest_piece *piece = malloc(sizeof *piece);
+    struct link_tx *tx = link_tx_create(SESSION_BULK_HEAD_BYTES, wants->n_ranges);
+    enum quire_status status = QUIRE_NO_MEMORY;
+    if (piece != NULL && tx != NULL) {
+        status = pager_hold(core->pager, session->id, message->lease, message->slot, &piece->hold);
     }
-    job->read.session = session;
-    job->read.request = request;
-    job->read.tx = tx;
-    job->read.to = to;
-    job->read.record = pool->base + grant->offset;
-    job->read.bytes = wants->bytes;
-    job->read.n_ranges = wants->n_ranges;
-    job->read.ranges = wants->ranges;
-    job->read.generation = &pool->generations[grant->slot];
-    job->read.expected = grant->generation;
+    if (status != QUIRE_OK) {
+        free(tx);
+        free(piece);
+        return status;
+    }
+    piece->session = session;
+    piece->bytes = wants->bytes;
     session->read_bytes += wants->bytes;
     session_ref(session);
-    workpool_submit(core->workpool, &job->work);
+    for (uint32_t i = 0; i < wants->n_ranges; i++) {
+        tx->segments[i] = (struct link_segment){.at = record + wants->ranges[i].offset, .bytes = wants->ranges[i].size};
+    }
+    tx->size_bytes += wants->bytes;
+    tx->release = guest_release;
+    tx->held = piece;
+    session_send_bulk(session, request, tx);
     return QUIRE_OK;
 }
 
@@ -121,31 +100,24 @@ static enum quire_status guest_try(struct session *session, const Quire__Wire__R
     struct core *core = session->core;
     struct quire_wire_grant grant;
     struct guest_wants wants;
-    uint64_t most = core->config.max_session_memory_bytes, has = session->read_bytes + session->link->tx_bytes;
     QUIRE_FORWARD(pager_lease_grant(core->pager, session->id, message->lease, message->slot, &grant));
     if (grant.offset == QUIRE_WIRE_AWAY) {
         *text = "the record is only on disk: LOAD it first";
         return QUIRE_MISS;
     }
-    enum quire_status status = guest_wants(message, grant.size, &wants);
-    if (status == QUIRE_OK && !pager_lease_holds(core->pager, session->id, message->lease, message->slot, wants.ranges, wants.n_ranges)) {
+    QUIRE_FORWARD(guest_wants(core, message, grant.size, &wants));
+    if (!pager_lease_holds(core->pager, session->id, message->lease, message->slot, wants.ranges, wants.n_ranges)) {
         *text = "only a part of the record was loaded: read no more than that";
-        status = QUIRE_INVALID;
-    } else if (status == QUIRE_OK && wants.bytes > guest_read_max_bytes(core)) {
+        return QUIRE_INVALID;
+    }
+    if (wants.bytes > guest_read_max_bytes(core)) {
         *text = "read at most half of max_session_memory_bytes at once";
-        status = QUIRE_TOO_LARGE;
-    } else if (status == QUIRE_OK && has > 0 && has + wants.bytes > most) {
-        status = QUIRE_PENDING;
-    } else if (status == QUIRE_OK && core->free_jobs == NULL) {
-        core->jobs_awaited = true;
-        status = QUIRE_PENDING;
-    } else if (status == QUIRE_OK) {
-        status = guest_start(session, request, &grant, &wants);
+        return QUIRE_TOO_LARGE;
     }
-    if (status != QUIRE_OK) {
-        free(wants.ranges);
+    if (session->read_bytes > 0 && session->read_bytes + wants.bytes > core->config.max_session_memory_bytes) {
+        return QUIRE_PENDING;
     }
-    return status;
+    return guest_send(session, request, message, grant.offset, &wants);
 }
 
 enum session_verdict guest_read(struct session *session, const struct quire_frame *frame, const uint8_t *body) {

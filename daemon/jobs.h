@@ -25,18 +25,6 @@ struct core_job {
             uint32_t payload_bytes;
             struct ingest_window *window; /* kept mapped, whatever becomes of the put */
         } pager;
-        struct { /* a copy for a guest */
-            struct session *session;
-            uint64_t request;
-            struct link_tx *tx;
-            const uint8_t *record;
-            uint8_t *to;
-            uint64_t bytes;
-            uint32_t n_ranges;
-            struct quire_wire_range *ranges; /* the job's own */
-            const _Atomic uint32_t *generation;
-            uint32_t expected;
-        } read;
         uint32_t domain; /* populate */
     };
 };

@@ -12,16 +12,32 @@
 
 #include "proto/base/base.h"
 
+#include <sys/uio.h>
+
 struct link;
 struct session;
 
-/* A reply with room for bulk bytes behind its body; packed, and on its way out. */
+struct link_segment {
+    const uint8_t *at;
+    uint32_t bytes;
+};
+
+/*
+ * A reply on its way out: first its head, packed, then segments of bytes that lie elsewhere (in a pool), in order. Those stay what and where they
+ * are until `release`, which link_tx_free calls: whoever carries it frees it when it is sent, or never will be, and nobody reads from
+ * it any more. Freed on the core's thread: a link with threads of its own brings it back there.
+ */
 struct link_tx {
     struct link_tx *next;
-    uint64_t size_bytes, sent_bytes;
+    uint64_t size_bytes, sent_bytes; /* of all of it */
+    void (*release)(void *held);     /* NULL: nobody waits for it */
+    void *held;
     int fds[2]; /* its own */
     uint32_t n_fds;
-    uint8_t bytes[];
+    uint32_t head_bytes, n_segments;
+    uint32_t segment, segment_sent_bytes; /* the first that is not sent, and what of it is */
+    struct link_segment *segments;        /* in the same piece of memory */
+    uint8_t bytes[];                      /* the head */
 };
 
 struct link_ops {
@@ -48,13 +64,20 @@ struct link {
     bool reads;                /* more can come from the client */
     bool more;                 /* something came that was not handled in its turn */
     uint64_t tx_bytes;         /* replies that the client has not taken */
+    uint64_t tx_bulk_bytes;    /* of them, in segments: they have bounds of their own */
     uint32_t tx_fds;           /* descriptors in them */
     uint64_t tx_moved_ns;      /* when it last took something, or the first of them was queued */
     uint64_t frame_ns;         /* since when a frame is unfinished; 0: none is */
     uint64_t unfinished_bytes; /* its buffer */
 };
 
-struct link_tx *link_tx_create(uint64_t size_bytes);
+/* Its segments are the caller's to fill, and size_bytes to add them to. NULL: no memory. */
+struct link_tx *link_tx_create(uint32_t head_bytes, uint32_t n_segments);
 void link_tx_free(struct link_tx *tx);
+/* What is not sent, as far as `most` parts go: how many. */
+uint32_t link_tx_rest(const struct link_tx *tx, struct iovec *parts, uint32_t most);
+void link_tx_sent(struct link_tx *tx, uint64_t bytes);
+/* In segments, and not sent. */
+uint64_t link_tx_bulk_bytes(const struct link_tx *tx);
 
 #endif

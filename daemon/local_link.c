@@ -13,6 +13,8 @@
 /* Of a frame as long as this the first bytes go ahead, so that its reader wakes while the rest is still being copied. */
 #define LOCAL_LONG_BYTES (16u << 10)
 #define LOCAL_AHEAD_BYTES (1 << 10)
+/* Of a reply to one system call. */
+#define LOCAL_PARTS 64
 
 struct local_link {
     struct link link; /* first */
@@ -169,9 +171,8 @@ static void local_turn(struct link *link, uint64_t read_ns) {
 /* ---- out ------------------------------------------------------------------------------------------------------------------ */
 
 /* What sendmsg took, 0: would block, −1: it failed, errno says why. */
-static ssize_t local_write(const struct local_link *local, const void *bytes, size_t size, const int *fds, uint32_t n_fds) {
-    struct iovec part = {(void *)bytes, size};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+static ssize_t local_write_parts(const struct local_link *local, struct iovec *parts, uint32_t n_parts, const int *fds, uint32_t n_fds) {
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = n_parts};
     union {
         char bytes[CMSG_SPACE(2 * sizeof(int))];
         struct cmsghdr align;
@@ -195,6 +196,11 @@ static ssize_t local_write(const struct local_link *local, const void *bytes, si
     return sent;
 }
 
+static ssize_t local_write(const struct local_link *local, const void *bytes, size_t size, const int *fds, uint32_t n_fds) {
+    struct iovec part = {(void *)bytes, size};
+    return local_write_parts(local, &part, 1, fds, n_fds);
+}
+
 /* Only one that has hung up has let go of what it leased; for want of something of ours (descriptors under way, memory) it is thrown out. */
 static void local_write_failed(struct session *session) {
     bool gone = errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN;
@@ -214,12 +220,13 @@ static void local_append(struct local_link *local, struct link_tx *tx) {
     }
     local->tx_tail = tx;
     local->link.tx_bytes += tx->size_bytes - tx->sent_bytes;
+    local->link.tx_bulk_bytes += link_tx_bulk_bytes(tx);
     local->link.tx_fds += tx->n_fds;
 }
 
 /* Queues what the socket did not take, with descriptors of its own: the caller's may be closed before it goes out. */
 static enum quire_status local_queue(struct local_link *local, const uint8_t *bytes, size_t size, const int *fds, uint32_t n_fds) {
-    struct link_tx *tx = link_tx_create(size);
+    struct link_tx *tx = link_tx_create((uint32_t)size, 0);
     if (tx == NULL) {
         return QUIRE_NO_MEMORY;
     }
@@ -270,12 +277,31 @@ static void local_send(struct link *link, const uint8_t *bytes, size_t size, con
     session_want(link->session);
 }
 
-static void local_flush(struct local_link *local) {
+/* The socket has taken so much of the first reply. */
+static void local_sent(struct local_link *local, uint64_t bytes) {
     struct link *link = &local->link;
-    struct session *session = link->session;
+    struct link_tx *tx = local->tx_head;
+    link->tx_moved_ns = loop_now_ns();
+    link->tx_bytes -= bytes;
+    link->tx_bulk_bytes -= link_tx_bulk_bytes(tx);
+    link_tx_sent(tx, bytes);
+    link->tx_bulk_bytes += link_tx_bulk_bytes(tx);
+    while (tx->n_fds > 0) {
+        close(tx->fds[--tx->n_fds]);
+        link->tx_fds--;
+    }
+    if (tx->sent_bytes == tx->size_bytes) {
+        local->tx_head = tx->next;
+        link_tx_free(tx);
+    }
+}
+
+static void local_flush(struct local_link *local) {
+    struct session *session = local->link.session;
     while (session->state != SESSION_ENDED && local->tx_head != NULL) {
-        struct link_tx *tx = local->tx_head;
-        ssize_t sent = local_write(local, tx->bytes + tx->sent_bytes, tx->size_bytes - tx->sent_bytes, tx->fds, tx->n_fds);
+        const struct link_tx *tx = local->tx_head;
+        struct iovec parts[LOCAL_PARTS];
+        ssize_t sent = local_write_parts(local, parts, link_tx_rest(tx, parts, LOCAL_PARTS), tx->fds, tx->n_fds);
         if (sent < 0) {
             local_write_failed(session);
             return;
@@ -283,17 +309,7 @@ static void local_flush(struct local_link *local) {
         if (sent == 0) {
             break;
         }
-        link->tx_moved_ns = loop_now_ns();
-        link->tx_bytes -= (uint64_t)sent;
-        tx->sent_bytes += (uint64_t)sent;
-        while (tx->n_fds > 0) {
-            close(tx->fds[--tx->n_fds]);
-            link->tx_fds--;
-        }
-        if (tx->sent_bytes == tx->size_bytes) {
-            local->tx_head = tx->next;
-            link_tx_free(tx);
-        }
+        local_sent(local, (uint64_t)sent);
         if (session->held) {
             core_runnable(local->core, session); /* there is room for more */
         }
@@ -334,7 +350,7 @@ static void local_close(struct link *link) {
         local->tx_head = tx->next;
         link_tx_free(tx);
     }
-    link->tx_bytes = 0;
+    link->tx_bytes = link->tx_bulk_bytes = 0;
     link->tx_fds = 0;
 }
 

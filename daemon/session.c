@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 bool session_stalled(const struct session *session) {
-    return session->link->tx_bytes > SESSION_TX_HIGH_BYTES || session->link->tx_fds >= SESSION_TX_HIGH_FDS;
+    const struct link *link = session->link;
+    return link->tx_bytes - link->tx_bulk_bytes > SESSION_TX_HIGH_BYTES || link->tx_fds >= SESSION_TX_HIGH_FDS;
 }
 
 /* Is something under way whose answer it waits for? */

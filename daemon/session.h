@@ -65,7 +65,7 @@ struct session {
     uint32_t durable_waits;
     bool loads;          /* knows LOAD */
     bool ranges;         /* asks for no more of what was loaded in part */
-    uint64_t read_bytes; /* copies for a guest under way */
+    uint64_t read_bytes; /* of records, on their way to it and held in the pool until they are sent */
     uint64_t opened_ns, active_ns;
     uint64_t requests;
 };
@@ -101,19 +101,17 @@ enum quire_status session_bulk_place(struct session *session, const struct quire
 /* What came is no frame; `major`: of the protocol that the client speaks, where that is what is wrong. */
 void session_broken(struct session *session, enum quire_status status, uint32_t major);
 
+#define SESSION_BULK_HEAD_BYTES QUIRE_FRAME_BYTES /* Bulk{status: OK} is empty */
+
 /* ---- replies -------------------------------------------------------------------------------------------------------------- */
 /* Packs and sends a frame with a body, and passes descriptors (at most two) along. */
 void session_send(struct session *session, enum quire_msg type, uint64_t request, const ProtobufCMessage *body, const int *fds,
                   uint32_t n_fds);
-/* Sends a frame of session_bulk_create, whose bulk bytes are in place. */
-void session_send_bulk(struct session *session, uint64_t request, struct link_tx *tx, uint64_t bulk_bytes);
+/* Sends a BULK frame, whose segments are its bulk bytes, and takes it over; of link_tx_create with a head of SESSION_BULK_HEAD_BYTES. */
+void session_send_bulk(struct session *session, uint64_t request, struct link_tx *tx);
 /* An ERROR frame; a request that fails as a whole. */
 void session_fail(struct session *session, uint64_t request, enum quire_status status, uint32_t retry_after_ms, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
-
-/* Room for a BULK frame's bulk bytes at *bulk, to be filled by a worker. NULL: no memory. */
-#define SESSION_BULK_BODY_BYTES 4
-struct link_tx *session_bulk_create(uint64_t bulk_bytes, uint8_t **bulk);
 
 /* May the session do this (enum token_right) in a namespace that it has open? */
 bool session_may(const struct session *session, uint32_t ns_handle, uint32_t right);

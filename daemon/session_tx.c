@@ -4,12 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-struct link_tx *session_bulk_create(uint64_t bulk_bytes, uint8_t **bulk) {
-    struct link_tx *tx = link_tx_create(QUIRE_FRAME_BYTES + SESSION_BULK_BODY_BYTES + bulk_bytes);
-    *bulk = tx != NULL ? tx->bytes + QUIRE_FRAME_BYTES + SESSION_BULK_BODY_BYTES : NULL;
-    return tx;
-}
-
 void session_send(struct session *session, enum quire_msg type, uint64_t request, const ProtobufCMessage *body, const int *fds,
                   uint32_t n_fds) {
     if (session->state == SESSION_ENDED) {
@@ -34,20 +28,16 @@ void session_send(struct session *session, enum quire_msg type, uint64_t request
     arena->used_bytes = mark;
 }
 
-void session_send_bulk(struct session *session, uint64_t request, struct link_tx *tx, uint64_t bulk_bytes) {
-    /* Bulk{status: OK} would be empty; a field that readers skip keeps the body's length fixed, so that the bulk bytes can be copied
-       into place before the outcome is known. Field 15, a four-byte varint padded with continuation bits. */
-    static const uint8_t body[SESSION_BULK_BODY_BYTES] = {0x78, 0x80, 0x80, 0x00};
+void session_send_bulk(struct session *session, uint64_t request, struct link_tx *tx) {
+    assert(tx->head_bytes == SESSION_BULK_HEAD_BYTES);
     if (session->state == SESSION_ENDED) {
         link_tx_free(tx);
         return;
     }
-    memcpy(tx->bytes + QUIRE_FRAME_BYTES, body, sizeof body);
-    struct quire_frame frame = {
-        .type = QUIRE_MSG_BULK, .body_bytes = SESSION_BULK_BODY_BYTES, .bulk_bytes = bulk_bytes, .request_id = request};
-    quire_frame_encode(&frame, body, tx->bytes);
+    struct quire_frame frame = {.type = QUIRE_MSG_BULK, .bulk_bytes = link_tx_bulk_bytes(tx), .request_id = request};
+    quire_frame_encode(&frame, NULL, tx->bytes);
     session->core->counters.frames_out++;
-    session->core->counters.bulk_bytes += bulk_bytes;
+    session->core->counters.bulk_bytes += frame.bulk_bytes;
     session->link->ops->send_bulk(session->link, tx);
 }
 

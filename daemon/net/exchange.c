@@ -102,6 +102,15 @@ void exchange_post(struct exchange *exchange, struct exchange_msg *msg) {
     }
 }
 
+void exchange_send_drop(struct exchange *out, struct exchange_msg *msg) {
+    if (msg->tx != NULL) {
+        msg->kind = EXCHANGE_DROPPED;
+        exchange_post(out, msg);
+    } else {
+        exchange_msg_free(msg);
+    }
+}
+
 struct exchange_msg *exchange_take(struct exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
     struct exchange_msg *all = exchange->head;

@@ -8,12 +8,16 @@
  *   FRAME   a complete frame; its bulk bytes wait           TAKEN   frames were handled: as many more may come
  *   BULK    they are where PLACE said                       PLACE   where the bulk bytes behind the last frame go
  *   SENT    a SEND comes back: the client has taken it      CLOSE   the session has ended: the core's last word
+ *   DROPPED a SEND comes back: it will not be sent
  *   GONE    the client, or its stream is of no use
  *   CLOSED  the rail's last word: the wire is the core's to free   KNOWN   it has proven who it is, and may say more than a greeting
  *
  * Bounded: a rail has no more than WIRE_CREDIT_FRAMES and WIRE_CREDIT_BYTES of a wire with the core and reads no further until TAKEN; the core
  * holds a session up whose SENDs are not taken; the rest is a few messages a wire, which are parts of it. A wire that has been CLOSED by
  * the core is silent but for CLOSED. Posting is thread-safe and wakes the other side's loop.
+ *
+ * A SEND whose bytes lie in a pool (`tx` with segments) keeps them there until it is back: every SEND with a tx comes back, SENT or DROPPED, before
+ * CLOSED, and not before the transport has let go of its bytes. exchange_send_drop does that for one that will not be sent.
  */
 #ifndef DAEMON_NET_EXCHANGE_H
 #define DAEMON_NET_EXCHANGE_H
@@ -34,6 +38,7 @@ enum exchange_kind {
     EXCHANGE_FRAME,
     EXCHANGE_BULK,
     EXCHANGE_SENT,
+    EXCHANGE_DROPPED,
     EXCHANGE_GONE,
     EXCHANGE_CLOSED,
     EXCHANGE_KNOWN,
@@ -54,7 +59,7 @@ struct exchange_msg {
     uint64_t bytes;           /* TAKEN: of their bodies; PLACE: how many belong there; SEND, SENT: of the message */
     uint64_t sent_bytes;      /* SEND: of them the rail has sent */
     uint8_t *place;           /* PLACE */
-    struct link_tx *tx;       /* SEND, SENT: the bytes are there instead of in the body */
+    struct link_tx *tx;       /* SEND, SENT, DROPPED: the bytes are there instead of in the body */
     uint8_t body[];           /* FRAME: the body; SEND: the bytes */
 };
 
@@ -94,6 +99,8 @@ void exchange_close(struct exchange *exchange);
 /* And nobody posts. */
 void exchange_teardown(struct exchange *exchange, struct loop *taker);
 void exchange_post(struct exchange *exchange, struct exchange_msg *msg);
+/* For the rail: a SEND that will not be sent. Goes back to the core by `out`, if something of the core's is held for it. */
+void exchange_send_drop(struct exchange *out, struct exchange_msg *msg);
 /* All there is, in order. */
 struct exchange_msg *exchange_take(struct exchange *exchange);
 

@@ -104,10 +104,12 @@ static void net_message(struct core *core, struct exchange_msg *msg) {
             remote_link_gone(link);
         }
         return;
-    default: /* SENT */
+    case EXCHANGE_SENT:
         if (link != NULL) {
             remote_link_sent(link, msg);
         }
+        break;
+    default: /* DROPPED: nothing but the end of what is held for it */
         break;
     }
     exchange_msg_free(msg);

@@ -124,6 +124,7 @@ static void remote_queue(struct remote_link *remote, struct exchange_msg *msg) {
         link->tx_moved_ns = loop_now_ns();
     }
     link->tx_bytes += msg->bytes;
+    link->tx_bulk_bytes += msg->tx != NULL ? link_tx_bulk_bytes(msg->tx) : 0;
     remote_post(remote, msg);
 }
 
@@ -158,6 +159,7 @@ void remote_link_sent(struct link *link, const struct exchange_msg *msg) {
         return;
     }
     link->tx_bytes -= msg->bytes;
+    link->tx_bulk_bytes -= msg->tx != NULL ? msg->tx->size_bytes - msg->tx->head_bytes : 0;
     link->tx_moved_ns = loop_now_ns();
     if (link->session->held) {
         core_runnable(remote->core, link->session);
@@ -207,7 +209,7 @@ static void remote_free_unused(struct remote_link *remote) {
 static void remote_close(struct link *link) {
     struct remote_link *remote = remote_of(link);
     remote->closed = true;
-    link->tx_bytes = 0;
+    link->tx_bytes = link->tx_bulk_bytes = 0;
     remote_post(remote, remote->wire->close);
 }
 

@@ -46,17 +46,21 @@ static void note_gathering(struct tls_conn *conn, uint64_t bytes) {
     conn->gathering_bytes = bytes;
 }
 
+static void drop_replies(struct tls_conn *conn) {
+    while (conn->tx_head != NULL) {
+        struct exchange_msg *msg = conn->tx_head;
+        conn->tx_head = msg->next;
+        exchange_send_drop(&rail_of(conn)->out, msg);
+    }
+    conn->tx_tail = &conn->tx_head;
+}
+
 static void drop_stream(struct tls_conn *conn) {
     note_gathering(conn, 0);
     quire_decoder_free(&conn->decoder);
     free(conn->stash);
     conn->stash = NULL;
-    while (conn->tx_head != NULL) {
-        struct exchange_msg *msg = conn->tx_head;
-        conn->tx_head = msg->next;
-        exchange_msg_free(msg);
-    }
-    conn->tx_tail = &conn->tx_head;
+    drop_replies(conn);
 }
 
 static void unlink_conn(struct tls_conn *conn) {
@@ -123,6 +127,7 @@ static void conn_gone(struct tls_conn *conn, enum quire_status status, const cha
 
 static void give_wire_back(struct tls_conn *conn) {
     struct wire *wire = conn->wire;
+    drop_replies(conn); /* they come before the last word */
     conn->wire = NULL;
     conn->place = NULL;
     wire->conn = NULL;
@@ -270,13 +275,32 @@ static void read_some(struct tls_conn *conn) {
 }
 
 /* ---- out ---------------------------------------------------------------------------------------------------------------------- */
+/* What goes next of a reply, in one piece. A head and the lanes behind it are small ones: a record for each would cost more than a copy. */
+static struct iovec next_piece(struct tls_conn *conn, struct exchange_msg *msg) {
+    struct iovec parts[TLS_RECORD_PARTS];
+    size_t size = 0;
+    if (msg->tx == NULL) {
+        return (struct iovec){msg->body + msg->sent_bytes, msg->bytes - msg->sent_bytes};
+    }
+    uint32_t n = link_tx_rest(msg->tx, parts, TLS_RECORD_PARTS);
+    if (n == 1 || parts[0].iov_len >= TLS_RECORD_BYTES) {
+        return parts[0];
+    }
+    for (uint32_t i = 0; i < n && size < TLS_RECORD_BYTES; i++) {
+        size_t some = quire_min_u64(parts[i].iov_len, TLS_RECORD_BYTES - size);
+        memcpy(conn->tls_rail->record + size, parts[i].iov_base, some);
+        size += some;
+    }
+    return (struct iovec){conn->tls_rail->record, size};
+}
+
 static void write_some(struct tls_conn *conn) {
     struct rail *rail = rail_of(conn);
     while (conn->state == TLS_OPEN && conn->tx_head != NULL) {
         struct exchange_msg *msg = conn->tx_head;
-        const uint8_t *bytes = msg->tx != NULL ? msg->tx->bytes : msg->body;
+        struct iovec piece = next_piece(conn, msg);
         size_t sent = 0;
-        enum quire_status status = quire_tls_write(conn->tls, bytes + msg->sent_bytes, msg->bytes - msg->sent_bytes, &sent);
+        enum quire_status status = quire_tls_write(conn->tls, piece.iov_base, piece.iov_len, &sent);
         if (status == QUIRE_PENDING) {
             return;
         }
@@ -286,6 +310,9 @@ static void write_some(struct tls_conn *conn) {
         }
         atomic_store(&conn->wire->moved_ns, rail->now_ns);
         msg->sent_bytes += sent;
+        if (msg->tx != NULL) {
+            link_tx_sent(msg->tx, sent);
+        }
         if (msg->sent_bytes == msg->bytes) {
             conn->tx_head = msg->next;
             conn->tx_tail = conn->tx_head == NULL ? &conn->tx_head : conn->tx_tail;
@@ -359,7 +386,7 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
     switch (msg->kind) {
     case EXCHANGE_SEND:
         if (conn->state != TLS_OPEN) {
-            exchange_msg_free(msg);
+            exchange_send_drop(&rail_of(conn)->out, msg);
             return;
         }
         msg->next = NULL;
@@ -388,12 +415,14 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
         }
         break;
     default: /* CLOSE */
+        if (conn->state == TLS_OPEN) {
+            quire_tls_destroy(&conn->tls, conn->tx_head != NULL);
+        }
         give_wire_back(conn);
         if (conn->state == TLS_GONE) {
             conn_free(conn);
             return;
         }
-        quire_tls_destroy(&conn->tls, conn->tx_head != NULL);
         drop_stream(conn);
         shutdown(conn->source.fd, SHUT_WR);
         conn->state = TLS_LINGERING;

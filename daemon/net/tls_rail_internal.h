@@ -8,6 +8,8 @@
 
 #define TLS_MAX_LISTENERS 16
 #define TLS_RX_BYTES (128u << 10)
+#define TLS_RECORD_BYTES (16u << 10) /* the longest there is */
+#define TLS_RECORD_PARTS 64
 
 struct tls_rail;
 struct tls_listener {
@@ -57,6 +59,7 @@ struct tls_rail {
     uint32_t n_conns, n_handshakes;
     uint64_t gathering_bytes;
     uint8_t rx[TLS_RX_BYTES];
+    uint8_t record[TLS_RECORD_BYTES]; /* small parts of a reply, put together */
 };
 
 /* tls_conn.c */
