@@ -62,30 +62,30 @@ static struct place *place_for(enum config_rails rails, const char *interface, s
         return NULL;
     }
     struct place *place = &places[(*n)++];
-    *place = (struct place){.node = LOCALITY_NODE_UNKNOWN};
+    *place = (struct place){.node = QUIRE_NODE_UNKNOWN};
     memcpy(place->interface, interface, IF_NAMESIZE);
     return place;
 }
 
 static enum quire_status pin(struct place *place, const char *wanted, const struct places_machine *machine, char *why, size_t why_bytes) {
     char usable[PLACE_TEXT_BYTES];
-    place->node = locality_node(machine->sys, place->interface);
+    place->node = quire_locality_node(machine->sys, place->interface);
     if (strcmp(wanted, "none") == 0) {
         return QUIRE_OK;
     }
     if (strcmp(wanted, "auto") == 0) {
-        bool known =
-            place->node >= 0 && locality_nodes(machine->sys) > 1 && locality_processors(machine->sys, place->node, &place->processors);
+        bool known = place->node >= 0 && quire_locality_nodes(machine->sys) > 1 &&
+                     quire_locality_processors(machine->sys, place->node, &place->processors);
         if (known) {
             CPU_AND(&place->processors, &place->processors, &machine->usable);
             place->pinned = CPU_COUNT(&place->processors) > 0; /* else the daemon is kept away from the card */
         }
         return QUIRE_OK;
     }
-    place->pinned = locality_parse(wanted, &place->processors);
+    place->pinned = quire_locality_parse(wanted, &place->processors);
     CPU_AND(&place->processors, &place->processors, &machine->usable);
     if (!place->pinned || CPU_COUNT(&place->processors) == 0) {
-        locality_text(&machine->usable, usable, sizeof usable);
+        quire_locality_text(&machine->usable, usable, sizeof usable);
         snprintf(why, why_bytes,
                  "listen.pin: '%.60s' is neither auto, none, nor a list of processors such as 0-3,8 of which quired may use some (%s)",
                  wanted, usable);
@@ -103,7 +103,7 @@ enum quire_status places_share(const char *option, const char *addresses, const 
     while ((status = places_next(option, &addresses, address, why, why_bytes)) == QUIRE_OK) {
         struct addrinfo *found;
         QUIRE_FORWARD(places_find(option, address, &found, why, why_bytes));
-        locality_interface(found->ai_addr, machine->interfaces, interface);
+        quire_locality_interface(found->ai_addr, machine->interfaces, interface);
         freeaddrinfo(found);
         struct place *place = place_for(listen->rails, interface, places, n);
         if (place == NULL) {
@@ -129,7 +129,7 @@ enum quire_status places_share(const char *option, const char *addresses, const 
 enum quire_status places_here(const char *option, const char *addresses, const struct config_listen *listen,
                               struct place places[PLACES_MAX], uint32_t *n, char *why, size_t why_bytes) {
     struct ifaddrs *interfaces = NULL;
-    struct places_machine machine = {.sys = LOCALITY_SYS};
+    struct places_machine machine = {.sys = QUIRE_SYS};
     if (getifaddrs(&interfaces) != 0) {
         interfaces = NULL; /* forbidden: no address has an interface then */
     }
@@ -146,7 +146,7 @@ enum quire_status places_here(const char *option, const char *addresses, const s
 
 void place_text(const struct place *place, char text[PLACE_TEXT_BYTES]) {
     char processors[PLACE_TEXT_BYTES / 2], node[32] = "";
-    locality_text(&place->processors, processors, sizeof processors);
+    quire_locality_text(&place->processors, processors, sizeof processors);
     if (place->node >= 0) {
         snprintf(node, sizeof node, ", node %d", place->node);
     }

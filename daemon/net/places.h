@@ -11,7 +11,7 @@
 #define DAEMON_NET_PLACES_H
 
 #include "daemon/config.h"
-#include "daemon/net/locality.h"
+#include "proto/base/locality.h"
 
 #include <netdb.h>
 
@@ -23,7 +23,7 @@
 struct place {
     char addresses[PLACE_LIST_BYTES]; /* of the list, separated by commas */
     char interface[IF_NAMESIZE];      /* "": of none, or of several */
-    int node;                         /* LOCALITY_NODE_UNKNOWN */
+    int node;                         /* QUIRE_NODE_UNKNOWN */
     bool pinned;
     cpu_set_t processors; /* when it is pinned */
 };

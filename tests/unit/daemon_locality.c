@@ -86,7 +86,7 @@ static enum quire_status share(const char *addresses, enum config_rails rails, c
     struct config_listen listen = {.rails = rails};
     struct places_machine machine = {.sys = sys, .interfaces = interfaces()};
     snprintf(listen.pin, sizeof listen.pin, "%s", pin);
-    cr_assert(locality_parse(usable, &machine.usable));
+    cr_assert(quire_locality_parse(usable, &machine.usable));
     why[0] = '\0';
     return places_share("listen.tls", addresses, &listen, &machine, places, &n_places, why, sizeof why);
 }
@@ -97,7 +97,7 @@ static void expect(uint32_t i, const char *addresses, const char *interface, con
     cr_expect_str_eq(places[i].addresses, addresses);
     cr_expect_str_eq(places[i].interface, interface);
     cr_expect_eq(places[i].pinned, processors[0] != '\0');
-    locality_text(&places[i].processors, text, sizeof text);
+    quire_locality_text(&places[i].processors, text, sizeof text);
     if (places[i].pinned) {
         cr_expect_str_eq(text, processors);
     }
@@ -180,11 +180,11 @@ Test(locality, layers_of_interfaces, .init = two_nodes, .fini = gone) {
     on_top("bond1", "eth1");
     on_top("loop0", "loop1");
     on_top("loop1", "loop0");
-    cr_expect_eq(locality_node(sys, "bond0.7"), 1);
-    cr_expect_eq(locality_node(sys, "bond1"), LOCALITY_NODE_UNKNOWN, "beside two nodes is beside none");
-    cr_expect_eq(locality_node(sys, "loop0"), LOCALITY_NODE_UNKNOWN);
-    cr_expect_eq(locality_node(sys, "nothing"), LOCALITY_NODE_UNKNOWN);
-    cr_expect_eq(locality_node(sys, ""), LOCALITY_NODE_UNKNOWN);
-    cr_expect_eq(locality_nodes(sys), 2);
-    cr_expect_eq(locality_nodes("/nowhere"), 0);
+    cr_expect_eq(quire_locality_node(sys, "bond0.7"), 1);
+    cr_expect_eq(quire_locality_node(sys, "bond1"), QUIRE_NODE_UNKNOWN, "beside two nodes is beside none");
+    cr_expect_eq(quire_locality_node(sys, "loop0"), QUIRE_NODE_UNKNOWN);
+    cr_expect_eq(quire_locality_node(sys, "nothing"), QUIRE_NODE_UNKNOWN);
+    cr_expect_eq(quire_locality_node(sys, ""), QUIRE_NODE_UNKNOWN);
+    cr_expect_eq(quire_locality_nodes(sys), 2);
+    cr_expect_eq(quire_locality_nodes("/nowhere"), 0);
 }

@@ -4,8 +4,8 @@
  *
  * What cannot be told is −1 or "", never an error: a thread that runs anywhere is slower, and no more than that.
  */
-#ifndef DAEMON_NET_LOCALITY_H
-#define DAEMON_NET_LOCALITY_H
+#ifndef QUIRE_BASE_LOCALITY_H
+#define QUIRE_BASE_LOCALITY_H
 
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -14,20 +14,20 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#define LOCALITY_SYS "/sys"
-#define LOCALITY_NODE_UNKNOWN (-1)
+#define QUIRE_SYS "/sys"
+#define QUIRE_NODE_UNKNOWN (-1)
 
 /* The interface that has this address; "": none has, or all do. `interfaces` NULL: none is known. */
-void locality_interface(const struct sockaddr *address, const struct ifaddrs *interfaces, char name[IF_NAMESIZE]);
+void quire_locality_interface(const struct sockaddr *address, const struct ifaddrs *interfaces, char name[IF_NAMESIZE]);
 /* The node that an interface's card is at; of one made of others (a bond, a bridge, a VLAN) theirs, when they agree. */
-int locality_node(const char *sys, const char *interface);
+int quire_locality_node(const char *sys, const char *interface);
 /* Nodes that have processors. */
-uint32_t locality_nodes(const char *sys);
+uint32_t quire_locality_nodes(const char *sys);
 /* The processors of a node; false: they are not known, or there are none. */
-bool locality_processors(const char *sys, int node, cpu_set_t *processors);
+bool quire_locality_processors(const char *sys, int node, cpu_set_t *processors);
 /* "0-3,8,10-11", as the system writes them, also with a newline behind; false: it is something else, or none. */
-bool locality_parse(const char *text, cpu_set_t *processors);
+bool quire_locality_parse(const char *text, cpu_set_t *processors);
 /* The same the other way; cut short where it does not fit. */
-void locality_text(const cpu_set_t *processors, char *text, size_t text_bytes);
+void quire_locality_text(const cpu_set_t *processors, char *text, size_t text_bytes);
 
 #endif

@@ -1,4 +1,4 @@
-#include "daemon/net/locality.h"
+#include "proto/base/locality.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -23,7 +23,7 @@ static bool parse_number(const char **at, unsigned *number) {
     return *number < CPU_SETSIZE;
 }
 
-bool locality_parse(const char *text, cpu_set_t *processors) {
+bool quire_locality_parse(const char *text, cpu_set_t *processors) {
     CPU_ZERO(processors);
     const char *at = text;
     do {
@@ -49,7 +49,7 @@ bool locality_parse(const char *text, cpu_set_t *processors) {
     return at[strspn(at, "\n")] == '\0';
 }
 
-void locality_text(const cpu_set_t *processors, char *text, size_t text_bytes) {
+void quire_locality_text(const cpu_set_t *processors, char *text, size_t text_bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < CPU_SETSIZE && used < text_bytes; i++) {
@@ -75,13 +75,13 @@ static bool read_text(const char *path, char text[TEXT_BYTES]) {
     return got > 0;
 }
 
-bool locality_processors(const char *sys, int node, cpu_set_t *processors) {
+bool quire_locality_processors(const char *sys, int node, cpu_set_t *processors) {
     char path[PATH_BYTES], text[TEXT_BYTES];
     snprintf(path, sizeof path, "%s/devices/system/node/node%d/cpulist", sys, node);
-    return read_text(path, text) && locality_parse(text, processors);
+    return read_text(path, text) && quire_locality_parse(text, processors);
 }
 
-uint32_t locality_nodes(const char *sys) {
+uint32_t quire_locality_nodes(const char *sys) {
     char path[PATH_BYTES];
     cpu_set_t processors;
     uint32_t n = 0;
@@ -90,7 +90,7 @@ uint32_t locality_nodes(const char *sys) {
     for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
         int node, end = 0;
         if (sscanf(entry->d_name, "node%d%n", &node, &end) == 1 && entry->d_name[end] == '\0') {
-            n += locality_processors(sys, node, &processors);
+            n += quire_locality_processors(sys, node, &processors);
         }
     }
     if (folder != NULL) {
@@ -104,7 +104,7 @@ static int node_below(const char *sys, const char *interface, unsigned layers);
 /* Of the interfaces that it is made of, "lower_NAME" in its folder. */
 static int node_of_lowers(const char *sys, const char *interface, unsigned layers) {
     char path[PATH_BYTES];
-    int node = LOCALITY_NODE_UNKNOWN;
+    int node = QUIRE_NODE_UNKNOWN;
     snprintf(path, sizeof path, "%s/class/net/%s", sys, interface);
     DIR *folder = opendir(path);
     for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
@@ -113,7 +113,7 @@ static int node_of_lowers(const char *sys, const char *interface, unsigned layer
         }
         int below = node_below(sys, entry->d_name + 6, layers);
         if (below < 0 || (node >= 0 && below != node)) {
-            node = LOCALITY_NODE_UNKNOWN;
+            node = QUIRE_NODE_UNKNOWN;
             break;
         }
         node = below;
@@ -129,13 +129,13 @@ static int node_below(const char *sys, const char *interface, unsigned layers) {
     int node;
     snprintf(path, sizeof path, "%s/class/net/%s/device/numa_node", sys, interface);
     if (read_text(path, text)) {
-        return sscanf(text, "%d", &node) == 1 && node >= 0 ? node : LOCALITY_NODE_UNKNOWN; /* −1: the system does not know */
+        return sscanf(text, "%d", &node) == 1 && node >= 0 ? node : QUIRE_NODE_UNKNOWN; /* −1: the system does not know */
     }
-    return layers > 0 ? node_of_lowers(sys, interface, layers - 1) : LOCALITY_NODE_UNKNOWN;
+    return layers > 0 ? node_of_lowers(sys, interface, layers - 1) : QUIRE_NODE_UNKNOWN;
 }
 
-int locality_node(const char *sys, const char *interface) {
-    return interface[0] != '\0' ? node_below(sys, interface, LAYERS_MAX) : LOCALITY_NODE_UNKNOWN;
+int quire_locality_node(const char *sys, const char *interface) {
+    return interface[0] != '\0' ? node_below(sys, interface, LAYERS_MAX) : QUIRE_NODE_UNKNOWN;
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------------------------------------ */
@@ -152,7 +152,7 @@ static bool same_address(const struct sockaddr *a, const struct sockaddr *b) {
            (x->sin6_scope_id == 0 || x->sin6_scope_id == y->sin6_scope_id);
 }
 
-void locality_interface(const struct sockaddr *address, const struct ifaddrs *interfaces, char name[IF_NAMESIZE]) {
+void quire_locality_interface(const struct sockaddr *address, const struct ifaddrs *interfaces, char name[IF_NAMESIZE]) {
     name[0] = '\0';
     for (const struct ifaddrs *at = interfaces; at != NULL; at = at->ifa_next) {
         if (same_address(address, at->ifa_addr)) {
