@@ -85,17 +85,14 @@ static const char *default_address(char *buffer, size_t size) {
 }
 
 static enum quire_status set_address(quire_client *client, const char *address) {
-    char buffer[128], why[JOB_TEXT_BYTES] = "";
-    const char *rest;
+    char buffer[128];
     if (address == NULL || address[0] == '\0') {
         address = secure_getenv("QUIRE_SOCKET");
     }
     if (address == NULL || address[0] == '\0') {
         address = default_address(buffer, sizeof(buffer));
     }
-    QUIRE_FORWARD(transport_find(address, &client->transport, &rest));
-    enum quire_status status = client->transport->resolve(rest, client->address, (struct transport_why){why, sizeof(why)});
-    return status == QUIRE_OK ? QUIRE_OK : error_set(status, "address '%.64s': %s", address, why);
+    return routes_set(client, address);
 }
 
 static enum quire_status set_options(quire_client *client, const quire_options *options) {
@@ -115,10 +112,10 @@ static enum quire_status set_options(quire_client *client, const quire_options *
     }
     snprintf(client->name, sizeof(client->name), "%s", mine->client_name != NULL ? mine->client_name : program_invocation_short_name);
     QUIRE_FORWARD(set_address(client, mine->address));
-    if (client->transport->wire) {
+    if (routes_wire(client)) {
         QUIRE_FORWARD(wire_settings(client, mine));
     }
-    mine->address = client->address;
+    mine->address = client->routes[0].full;
     mine->client_name = client->name;
     return QUIRE_OK;
 }

@@ -61,9 +61,17 @@ static void fail_stalled(quire_client *client, struct link *list, enum quire_sta
     }
 }
 
+/* It never stood, and that was not the daemon's word: another of its addresses may lead there at once. */
+static bool another_route(quire_client *client, enum quire_status status) {
+    struct conn *conn = &client->conn;
+    bool nobody = status == QUIRE_DISCONNECTED || status == QUIRE_TIMEOUT || status == QUIRE_SYSTEM;
+    return conn->state != CONN_UP && conn->route != NULL && nobody && routes_failed(client, conn->route, clock_ns());
+}
+
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) {
     struct conn *conn = &client->conn;
     struct job *cut_off = slice_job(conn->bulk.slice);
+    bool another = another_route(client, status);
     char text[JOB_TEXT_BYTES];
     va_list args;
     va_start(args, format);
@@ -79,12 +87,17 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     conn_reset_buffers(client);
     pool_unref(&conn->pool);
     ingest_drop(client);
-    back_off(client);
     request_fail_all(client, QUIRE_DISCONNECTED, text);
     if (cut_off != NULL) {
         job_abort(client, cut_off, QUIRE_DISCONNECTED, text); /* in the middle of what it waited for */
     }
-    fail_stalled(client, &client->stalled_conn, status, text);
+    if (another) {
+        conn->next_attempt_ns = 0; /* those who wait for a connection go on waiting */
+        progress_kick(client);
+    } else {
+        back_off(client);
+        fail_stalled(client, &client->stalled_conn, status, text);
+    }
     fail_stalled(client, &client->stalled_space, status, text);
     fail_stalled(client, &client->stalled_load, status, text);
 }
@@ -110,8 +123,10 @@ static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
     struct conn *conn = &client->conn;
     char why[JOB_TEXT_BYTES] = "";
     struct transport *transport = NULL;
-    enum quire_status status = client->transport->connect(client->address, &client->settings, conn->failures, &transport,
-                                                          (struct transport_why){why, sizeof(why)});
+    struct route *route = conn->route = routes_next(client, now_ns);
+    client->transport = route->ops;
+    enum quire_status status =
+        route->ops->connect(route->full, &client->settings, route->failures, &transport, (struct transport_why){why, sizeof(why)});
     if (status == QUIRE_RETRY && now_ns < conn->attempts_end_ns) {
         conn->next_attempt_ns = now_ns + CROWDED_RETRY_NS; /* its queue of connections is full: it lives */
         progress_kick(client);
@@ -120,13 +135,13 @@ static enum quire_status conn_connect(quire_client *client, uint64_t now_ns) {
     if (status != QUIRE_OK) {
         status = status == QUIRE_RETRY ? QUIRE_DISCONNECTED : status;
         conn_down(client, status, "%s", why);
-        return status;
+        return conn->next_attempt_ns == 0 ? QUIRE_PENDING : status; /* by another route */
     }
     conn->transport = transport;
     conn->challenged = false;
     conn->serial = ++client->serials;
     conn->state = CONN_HELLO;
-    conn->hello_deadline_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
+    conn->hello_deadline_ns = now_ns + routes_share_ms(client) * QUIRE_NS_PER_MS;
     conn->rx = malloc(RX_BUFFER_BYTES);
     bool wire = client->transport->wire; /* there the daemon speaks first */
     if (conn->rx == NULL || (!wire && say_hello(client, NULL) != QUIRE_OK)) {
@@ -153,6 +168,7 @@ enum quire_status conn_need(quire_client *client, uint64_t now_ns) {
         return QUIRE_DISCONNECTED;
     }
     conn->attempts_end_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
+    routes_begin(client);
     return conn_connect(client, now_ns);
 }
 
@@ -160,6 +176,7 @@ static void conn_up(quire_client *client) {
     struct conn *conn = &client->conn;
     conn->state = CONN_UP;
     conn->failures = 0;
+    routes_worked(conn->route);
     if (client->last_epoch != 0) {
         client->reconnects++;
     }
@@ -249,8 +266,7 @@ static void look_after_connecting(quire_client *client, uint64_t now_ns) {
             conn_connect(client, now_ns);
         }
     } else if (conn->state != CONN_UP && now_ns >= conn->hello_deadline_ns) {
-        conn_down(client, QUIRE_TIMEOUT, "quired accepted the connection and did not answer within %u ms",
-                  client->options.connect_timeout_ms);
+        conn_down(client, QUIRE_TIMEOUT, "quired accepted the connection and did not answer within %u ms", routes_share_ms(client));
     }
 }
 

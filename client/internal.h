@@ -229,6 +229,7 @@ enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP }; /* HELLO: ov
 struct conn {
     enum conn_state state;
     struct transport *transport; /* NULL when it is down */
+    struct route *route;         /* by which it came, or was tried last; NULL: none was yet */
     uint64_t serial;             /* of the attempt; never reused */
     uint64_t hello_deadline_ns;
     uint64_t next_attempt_ns; /* back-off */
@@ -267,6 +268,17 @@ struct events {
     uint64_t armed_ns;
 };
 
+#define ROUTES_MAX 16
+#define ROUTE_TEXT_BYTES 512
+/* One of the addresses that quire_open was given for its daemon. */
+struct route {
+    const struct transport_ops *ops;
+    char full[TRANSPORT_ADDRESS_MAX]; /* as `ops` takes it */
+    bool tried;                       /* without success, since the connection was wanted */
+    uint32_t failures;                /* since a session was opened by it */
+    uint64_t failed_ns;               /* the last of them; 0: none */
+};
+
 struct quire_client {
     uint32_t magic;
     pthread_mutex_t lock;
@@ -274,8 +286,9 @@ struct quire_client {
     bool forked;          /* in a child, before its first call */
     bool many_processors; /* so that polling a little does not keep the daemon from answering */
     quire_options options;
-    const struct transport_ops *transport;
-    char address[TRANSPORT_ADDRESS_MAX]; /* as it takes it */
+    const struct transport_ops *transport; /* of the route in use, or tried last */
+    struct route routes[ROUTES_MAX];
+    uint32_t n_routes;
     char name[64];
     struct transport_settings settings; /* strings of its own */
     struct client_token {
@@ -382,6 +395,33 @@ void client_lock(quire_client *client);
 /* Of a client over a wire: its token, and what TLS needs, from the options or the environment. With the error's text. */
 enum quire_status wire_settings(quire_client *client, const quire_options *options);
 void wire_forget(quire_client *client);
+
+/* ---- routes.c ------------------------------------------------------------------------------------------------------------- */
+/* "tls://host:port,host:port", "unix:///path,tls://host:port": the client's routes. With the error's text. */
+enum quire_status routes_set(quire_client *client, const char *text);
+/* One of them leads to another host. */
+bool routes_wire(const quire_client *client);
+/* A connection is wanted: all may be tried. */
+void routes_begin(quire_client *client);
+/* The nearest that was not tried. */
+struct route *routes_next(quire_client *client, uint64_t now_ns);
+/* True: there is another to try. */
+bool routes_failed(quire_client *client, struct route *route, uint64_t now_ns);
+void routes_worked(struct route *route);
+/* How long an attempt may take, so that the others come to theirs within connect_timeout_ms. */
+uint32_t routes_share_ms(const quire_client *client);
+
+enum route_distance { ROUTE_HERE, ROUTE_NEAR, ROUTE_NODE_UNKNOWN, ROUTE_OTHER_NODE, ROUTE_FAR, ROUTE_DISTANCES };
+/* This host, or a test's: interfaces as getifaddrs has them, its /sys, the caller's NUMA node (−1: there is one, or it is not known). */
+struct ifaddrs;
+struct routes_host {
+    const struct ifaddrs *interfaces;
+    const char *sys;
+    int node;
+};
+enum route_distance route_distance(const struct route *route, const struct routes_host *host);
+/* NULL: all were tried. */
+struct route *routes_choose(quire_client *client, const struct routes_host *host, uint64_t now_ns);
 
 /* ---- conn.c, rx.c, tx.c --------------------------------------------------------------------------------------------------- */
 /* Makes sure that a connection exists or is being made. OK: up. PENDING: wait. Else why there is none. */

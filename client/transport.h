@@ -43,7 +43,8 @@ struct transport_ops {
     const char *scheme; /* of its addresses, "unix" */
     bool wire;          /* the daemon may be on another host: no descriptors, a token is to be proven, and what is stored goes along */
     /* Checks an address (what comes behind "scheme://") once, in quire_open, and writes the form that `connect` takes to `full`, of
-       TRANSPORT_ADDRESS_MAX bytes. May wait for a name to be looked up. INVALID, TOO_LARGE, SYSTEM, NOT_FOUND, with *why. */
+       TRANSPORT_ADDRESS_MAX bytes; of a wire "host port number number…", by which the nearest is chosen (routes.c). May wait for a name to be
+       looked up. INVALID, TOO_LARGE, SYSTEM, NOT_FOUND, with *why. */
     enum quire_status (*resolve)(const char *address, char *full, struct transport_why why);
     /* Begins a connection: OK, and *transport is the caller's. What is sent before it stands waits. `attempt` counts those that failed before, for
        those with several addresses. RETRY: the daemon lives and has no place for it in this moment. Else *why tells. */
