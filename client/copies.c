@@ -2,8 +2,8 @@
  * Copies: records for callers whose process does not see the pool. The daemon is asked for what the caller wants of each, in slices, several of which
  * are on their way at once, for several records; what came is verified and scattered from there.
  *
- * A record's copy is as long as the record, and only the parts that were asked for are filled: the places of lanes, and so all
- * checks, are the same as in the pool. Of a part of a block only its lanes come, with the header and the directory.
+ * Lanes whose rows follow each other in the caller's memory are received there, and verified there when all is there (dest.c finds the places). What else
+ * comes is kept at its offset in the record and scattered then. Of a part of a block only its lanes come, with the header and the directory.
  */
 #include "client/internal.h"
 
@@ -16,7 +16,7 @@ struct copy {
     uint32_t size_bytes;
     uint64_t awaited_bytes;
     enum quire_status failed; /* the first of its slices */
-    uint8_t *bytes;
+    struct places places;
 };
 
 /* What one READ asks for. Lives until its bytes have come, or its job ends. */
@@ -50,21 +50,6 @@ static void add_part(struct parts *parts, uint32_t offset, uint32_t size) {
     }
 }
 
-/* The shape of a raw record of this size; false: it has none. A block's size grows with its tokens. */
-static bool shape_of(const quire_layout *layout, uint32_t group, uint32_t size_bytes, struct quire_record_shape *shape) {
-    uint32_t low = 1, high = layout->block_tokens;
-    bool full = quire_record_shape(layout, group, high, 0, shape) == QUIRE_OK && shape->size_bytes == size_bytes;
-    while (!full && low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (quire_record_shape(layout, group, middle, 0, shape) != QUIRE_OK) {
-            return false;
-        }
-        low = shape->size_bytes < size_bytes ? middle + 1 : low;
-        high = shape->size_bytes < size_bytes ? high : middle;
-    }
-    return full || (quire_record_shape(layout, group, low, 0, shape) == QUIRE_OK && shape->size_bytes == size_bytes);
-}
-
 static void add_lanes(struct parts *parts, const struct quire_record_shape *shape, const quire_rect *rect) {
     add_part(parts, 0, shape->payload_offset);
     for (uint32_t layer = rect->first_layer; layer < (uint32_t)rect->first_layer + rect->n_layers; layer++) {
@@ -80,24 +65,56 @@ static void add_lanes(struct parts *parts, const struct quire_record_shape *shap
     }
 }
 
-/* What a destination needs of its record; all of it where the daemon sends no ranges, or where less would be no raw lanes. */
-static enum quire_status find_parts(const quire_client *client, const quire_lease *lease, const quire_dest *dest,
-                                    const struct quire_wire_grant *grant, struct parts *parts) {
-    const quire_layout *layout = &lease->ns->layout;
+/* What a destination wants of its record. */
+struct wanted {
     struct quire_record_shape shape;
+    bool shaped; /* it has the size of a raw record */
     quire_rect rect;
-    bool some = client->conn.ranges && !layout->opaque && grant->rung == QUIRE_RUNG_RAW &&
-                lease_rect(lease, dest->group, &dest->rect, &rect) == QUIRE_OK && shape_of(layout, dest->group, grant->size, &shape);
-    parts->capacity = some ? most_parts(&rect) : 1;
+    bool some; /* only the rectangle comes: else all of it */
+    uint64_t bytes;
+};
+
+static enum quire_status check_opaque(const quire_dest *dest, const struct quire_record_shape *shape) {
+    uint32_t bytes = shape->size_bytes - shape->payload_offset;
+    enum quire_status status = dest->opaque == NULL ? QUIRE_INVALID : dest->opaque_bytes < bytes ? QUIRE_TOO_LARGE : QUIRE_OK;
+    return status == QUIRE_OK ? status : error_set(status, "key %u: an opaque block of %u bytes was not copied", dest->key_index, bytes);
+}
+
+/* What would be written outside the destination is not asked for. A record that has no raw record's size comes whole, to be looked at. */
+static enum quire_status find_wanted(const quire_client *client, const quire_lease *lease, const quire_dest *dest,
+                                     const struct quire_wire_grant *grant, struct wanted *wanted) {
+    const quire_layout *layout = &lease->ns->layout;
+    struct quire_record_shape *shape = &wanted->shape;
+    *wanted = (struct wanted){.bytes = grant->size};
+    wanted->shaped = grant->rung == QUIRE_RUNG_RAW && quire_record_shape_of_size(layout, dest->group, grant->size, shape) == QUIRE_OK;
+    if (!wanted->shaped) {
+        return QUIRE_OK;
+    }
+    if (layout->opaque) {
+        wanted->bytes = shape->size_bytes - shape->payload_offset;
+        return check_opaque(dest, shape);
+    }
+    if (dest_check(layout, dest, shape->n_tokens, &wanted->rect) != QUIRE_OK) {
+        return error_set(QUIRE_INVALID, "key %u: the rectangle or its strides leave the group or the region", dest->key_index);
+    }
+    wanted->some = client->conn.ranges;
+    const quire_rect whole = quire_layout_whole(layout, dest->group);
+    wanted->bytes = quire_layout_rect_bytes(layout, dest->group, wanted->some ? &wanted->rect : &whole, shape->n_tokens);
+    return QUIRE_OK;
+}
+
+/* All of it where the daemon sends no ranges, or where less would be no raw lanes. */
+static enum quire_status find_parts(const struct wanted *wanted, uint32_t size_bytes, struct parts *parts) {
+    parts->capacity = wanted->some ? most_parts(&wanted->rect) : 1;
     parts->n = 0;
     parts->ranges = malloc(parts->capacity * sizeof(*parts->ranges));
     if (parts->ranges == NULL) {
-        return error_set(QUIRE_NO_MEMORY, "out of memory for a request");
+        return QUIRE_NO_MEMORY;
     }
-    if (some) {
-        add_lanes(parts, &shape, &rect);
+    if (wanted->some) {
+        add_lanes(parts, &wanted->shape, &wanted->rect);
     } else {
-        add_part(parts, 0, grant->size);
+        add_part(parts, 0, size_bytes);
     }
     return QUIRE_OK;
 }
@@ -179,19 +196,32 @@ static enum quire_status ask_parts(quire_client *client, struct job *job, struct
     return QUIRE_OK;
 }
 
+static void free_copy(struct copy *copy) {
+    if (copy != NULL) {
+        places_free(&copy->places);
+        free(copy);
+    }
+}
+
 bool copies_full(const struct job *job) { return job->u.fetch.n_copies == COPIES_MOST || job->u.fetch.awaited_bytes >= COPIES_BYTES; }
 
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant) {
     struct job_fetch *fetch = &job->u.fetch;
+    struct wanted wanted;
+    struct parts parts = {0};
+    QUIRE_FORWARD(find_wanted(client, fetch->lease, &fetch->dests[dest], grant, &wanted));
     struct copy *copy = calloc(1, sizeof(*copy));
-    uint8_t *bytes = malloc(grant->size == 0 ? 1 : grant->size);
-    struct parts parts;
-    if (copy == NULL || bytes == NULL || find_parts(client, fetch->lease, &fetch->dests[dest], grant, &parts) != QUIRE_OK) {
-        free(bytes);
-        free(copy);
-        return error_set(QUIRE_NO_MEMORY, "out of memory for a copy");
+    enum quire_status status = copy == NULL ? QUIRE_NO_MEMORY
+                               : wanted.shaped && !fetch->staged
+                                   ? places_find(&copy->places, &fetch->dests[dest], &wanted.shape, &wanted.rect, wanted.bytes)
+                                   : places_own(&copy->places, grant->size);
+    status = status == QUIRE_OK ? find_parts(&wanted, grant->size, &parts) : status;
+    if (status != QUIRE_OK) {
+        free_copy(copy);
+        return error_set(status, "out of memory for a copy");
     }
-    *copy = (struct copy){.dest = dest, .size_bytes = grant->size, .bytes = bytes};
+    copy->dest = dest;
+    copy->size_bytes = grant->size;
     copy->failed = ask_parts(client, job, copy, &parts, grant->slot);
     free(parts.ranges);
     struct copy **at = &fetch->copies;
@@ -217,33 +247,54 @@ void copies_on_bulk(quire_client *client, struct slice *slice, const struct quir
     copies_on_bulk_end(client, slice);
 }
 
-uint8_t *copies_bulk_place(const struct bulk *bulk, size_t *size) {
+/* Where the next bytes belong, and how many of them; NULL: there are no more. */
+static uint8_t *bulk_place(struct bulk *bulk, uint32_t *size) {
     const struct slice *slice = bulk->slice;
-    if (bulk->range == slice->n_ranges) {
+    if (slice == NULL || bulk->range == slice->n_ranges) {
         return NULL;
     }
     const struct quire_wire_range *range = &slice->ranges[bulk->range];
     *size = range->size - bulk->at;
-    return slice->copy->bytes + range->offset + bulk->at;
+    return places_at(&slice->copy->places, &bulk->place, range->offset + bulk->at, size);
 }
 
-void copies_on_bulk_placed(struct bulk *bulk, size_t size) {
-    bulk->at += (uint32_t)size;
+static void step_over(struct bulk *bulk, uint32_t size) {
+    bulk->at += size;
     if (bulk->at == bulk->slice->ranges[bulk->range].size) {
         bulk->range++;
         bulk->at = 0;
     }
 }
 
+uint32_t copies_bulk_places(const struct bulk *bulk, struct iovec *places, uint32_t most) {
+    struct bulk ahead = *bulk;
+    uint32_t n = 0, size;
+    uint8_t *place;
+    while (n < most && (place = bulk_place(&ahead, &size)) != NULL) {
+        places[n++] = (struct iovec){.iov_base = place, .iov_len = size};
+        step_over(&ahead, size);
+    }
+    return n;
+}
+
+void copies_on_bulk_placed(struct bulk *bulk, size_t size) {
+    uint32_t here;
+    while (size > 0 && bulk_place(bulk, &here) != NULL) {
+        here = (uint32_t)quire_min_u64(size, here);
+        step_over(bulk, here);
+        size -= here;
+    }
+}
+
 void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size) {
     uint8_t *place;
-    size_t n;
-    while (size > 0 && (place = copies_bulk_place(bulk, &n)) != NULL) {
-        n = (size_t)quire_min_u64(size, n);
-        memcpy(place, bytes, n);
-        copies_on_bulk_placed(bulk, n);
-        bytes += n;
-        size -= n;
+    uint32_t here;
+    while (size > 0 && (place = bulk_place(bulk, &here)) != NULL) {
+        here = (uint32_t)quire_min_u64(size, here);
+        memcpy(place, bytes, here);
+        step_over(bulk, here);
+        bytes += here;
+        size -= here;
     }
 }
 
@@ -260,21 +311,24 @@ struct job *slice_job(const struct slice *slice) {
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------------- */
-static void free_copy(struct job *job, struct copy **at) {
+static void drop_copy(struct job *job, struct copy **at) {
     struct copy *copy = *at;
     *at = copy->next;
     job->u.fetch.n_copies--;
-    free(copy->bytes);
-    free(copy);
+    free_copy(copy);
 }
 
 bool copies_take(struct job *job, struct landed *landed) {
     for (struct copy **at = &job->u.fetch.copies; *at != NULL; at = &(*at)->next) {
         struct copy *copy = *at;
         if (copy->awaited_bytes == 0) {
-            *landed = (struct landed){.dest = copy->dest, .bytes = copy->bytes, .size_bytes = copy->size_bytes, .status = copy->failed};
-            copy->bytes = NULL;
-            free_copy(job, at);
+            *landed = (struct landed){.dest = copy->dest,
+                                      .bytes = copy->places.own,
+                                      .size_bytes = copy->size_bytes,
+                                      .status = copy->failed,
+                                      .payload_offset = copy->places.payload_offset};
+            copy->places.own = NULL;
+            drop_copy(job, at);
             return true;
         }
     }
@@ -295,6 +349,6 @@ void copies_drop(struct job *job) {
         free_slice(job, job->u.fetch.slices);
     }
     while (job->u.fetch.copies != NULL) {
-        free_copy(job, &job->u.fetch.copies);
+        drop_copy(job, &job->u.fetch.copies);
     }
 }

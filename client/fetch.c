@@ -7,48 +7,38 @@
 
 #include <stdlib.h>
 
-static enum quire_status check_dest(const quire_layout *layout, const quire_dest *dest, uint32_t n_tokens, quire_rect *rect) {
-    const quire_group *group = &layout->group[dest->group];
-    QUIRE_FORWARD(rect_resolve(layout, dest->group, &dest->rect, rect));
-    uint32_t elem_bytes = (uint32_t)quire_elem_bytes(group->elem);
-    struct plane k = {(const void *const *)dest->k_base, rect->n_layers,      rect->n_heads,       n_tokens,
-                      group->k_dim * elem_bytes,         dest->k_head_stride, dest->k_token_stride};
-    QUIRE_FORWARD(bounds_check(&k, dest->region, dest->region_bytes));
-    if (group->v_dim == 0) {
-        return QUIRE_OK;
-    }
-    struct plane v = {(const void *const *)dest->v_base, rect->n_layers,      rect->n_heads,       n_tokens,
-                      group->v_dim * elem_bytes,         dest->v_head_stride, dest->v_token_stride};
-    return bounds_check(&v, dest->region, dest->region_bytes);
-}
+/* How a record's bytes are to be handled: copied out, if wanted with a look at their sums; or those that have a place in the destination are there. */
+enum handling { PLAIN, VERIFIED, PLACED };
 
-static enum quire_status copy_lanes(const quire_layout *layout, const struct quire_record *record, quire_dest *dest, bool verify) {
+static enum quire_status copy_lanes(const quire_layout *layout, const struct quire_record *record, quire_dest *dest,
+                                    enum handling handling) {
     quire_rect rect;
-    enum quire_status status = check_dest(layout, dest, record->header.n_tokens, &rect);
+    enum quire_status status = dest_check(layout, dest, record->header.n_tokens, &rect);
     if (status != QUIRE_OK) {
         return error_set(status, "key %u: the rectangle or its strides leave the group or the region", dest->key_index);
     }
-    struct quire_scatter to = {.rect = rect,
-                               .k_base = dest->k_base,
-                               .v_base = dest->v_base,
-                               .k_head_stride = dest->k_head_stride,
-                               .k_token_stride = dest->k_token_stride,
-                               .v_head_stride = dest->v_head_stride,
-                               .v_token_stride = dest->v_token_stride};
+    const struct quire_scatter to = dest_scatter(dest, &rect);
     dest->bytes_copied = quire_layout_rect_bytes(layout, dest->group, &rect, record->header.n_tokens);
-    return quire_record_scatter(record, &to, verify);
+    status = handling == PLACED ? quire_record_scatter_placed(record, &to) : quire_record_scatter(record, &to, handling == VERIFIED);
+    return status == QUIRE_OK ? status : error_set(status, "key %u: the record is not what was stored", dest->key_index);
 }
 
-static enum quire_status copy_opaque(const struct quire_record *record, quire_dest *dest, bool verify) {
+static enum quire_status copy_opaque(const struct quire_record *record, quire_dest *dest, enum handling handling) {
     size_t size = 0;
-    enum quire_status status =
-        dest->opaque == NULL ? QUIRE_INVALID : quire_record_copy_opaque(record, dest->opaque, dest->opaque_bytes, &size, verify);
+    if (handling == PLACED) {
+        dest->bytes_copied = record->shape.size_bytes - record->shape.payload_offset;
+        return quire_record_verify_opaque(record, dest->opaque);
+    }
+    enum quire_status status = dest->opaque == NULL
+                                   ? QUIRE_INVALID
+                                   : quire_record_copy_opaque(record, dest->opaque, dest->opaque_bytes, &size, handling == VERIFIED);
     dest->bytes_copied = size;
     return status == QUIRE_OK ? status : error_set(status, "key %u: an opaque block of %zu bytes was not copied", dest->key_index, size);
 }
 
 /* From a record's bytes, wherever they are, to the caller's memory. Reports nothing to the caller yet but sizes. */
-static enum quire_status copy_record(const quire_lease *lease, const uint8_t *bytes, uint32_t size, quire_dest *dest, bool verify) {
+static enum quire_status copy_record(const quire_lease *lease, const uint8_t *bytes, uint32_t size, quire_dest *dest,
+                                     enum handling handling) {
     struct quire_record record;
     const quire_layout *layout = &lease->ns->layout;
     enum quire_status status = quire_record_open(bytes, size, layout, &lease->keys[dest->key_index], &record);
@@ -61,7 +51,7 @@ static enum quire_status copy_record(const quire_lease *lease, const uint8_t *by
     dest->n_tokens = record.header.n_tokens;
     dest->fidelity =
         (quire_fidelity){.error = record.header.error, .ancestry_error = record.header.ancestry_error, .rung = record.header.rung};
-    return layout->opaque ? copy_opaque(&record, dest, verify) : copy_lanes(layout, &record, dest, verify);
+    return layout->opaque ? copy_opaque(&record, dest, handling) : copy_lanes(layout, &record, dest, handling);
 }
 
 static bool exists(const quire_lease *lease, const quire_dest *dest) {
@@ -103,7 +93,7 @@ static enum quire_status locate(const quire_lease *lease, const struct load *loa
 static enum quire_status fetch_mapped(const quire_lease *lease, const struct load *load, quire_dest *dest) {
     const struct quire_wire_grant *grant;
     QUIRE_FORWARD(locate(lease, load, dest, &grant));
-    enum quire_status status = copy_record(lease, lease->pool->base + grant->offset, grant->size, dest, lease->verify);
+    enum quire_status status = copy_record(lease, lease->pool->base + grant->offset, grant->size, dest, lease->verify ? VERIFIED : PLAIN);
     if (!pool_stands(lease->pool, grant->slot, grant->generation)) {
         return error_set(QUIRE_STALE, "key %u: its bytes were reused while they were read", dest->key_index);
     }
@@ -248,20 +238,48 @@ static void settle_copy(struct job *job, uint32_t dest, enum quire_status status
     settle(&job->u.fetch.dests[dest], status, job->u.fetch.seq);
 }
 
-static void scatter_copy(quire_client *client, struct job *job, struct landed *landed) {
-    struct job_fetch *fetch = &job->u.fetch;
-    enum quire_status status = landed->status;
-    if (status == QUIRE_OK) {
-        progress_hand_over(client);
-        client_unlock(client);
-        /* A copy that crossed a wire is verified. */
-        status = copy_record(fetch->lease, landed->bytes, landed->size_bytes, &fetch->dests[landed->dest], true);
-        client_lock(client);
-    } else {
-        error_set(status, "key %u: quired did not send the record", fetch->dests[landed->dest].key_index);
+/* Its connection does. */
+static bool stands(const quire_client *client, const quire_lease *lease) {
+    return client->conn.state == CONN_UP && lease->serial == client->conn.serial;
+}
+
+/* Of one that has places only its head need be here: a header that speaks of another record would have us read behind it. */
+static bool is_as_placed(const struct landed *landed) {
+    struct quire_record_header header;
+    memcpy(&header, landed->bytes, sizeof(header));
+    return header.size_bytes == landed->size_bytes && header.payload_offset == landed->payload_offset;
+}
+
+/* A copy that crossed a wire is verified. */
+static enum quire_status scatter_copy(const quire_lease *lease, const struct landed *landed, quire_dest *dest) {
+    if (landed->status != QUIRE_OK) {
+        return error_set(landed->status, "key %u: quired did not send the record", dest->key_index);
     }
+    if (landed->payload_offset > 0 && !is_as_placed(landed)) {
+        return error_set(QUIRE_CORRUPT, "key %u: the record is not what was asked for", dest->key_index);
+    }
+    return copy_record(lease, landed->bytes, landed->size_bytes, dest, landed->payload_offset > 0 ? PLACED : VERIFIED);
+}
+
+/*
+ * What is wrong where it was received may be so because destinations overlap, as those of lanes that nobody wants may: it comes once more, and it and all
+ * that follows is copied from memory that nobody else writes to.
+ */
+static void take_copy(quire_client *client, struct job *job, struct landed *landed) {
+    struct job_fetch *fetch = &job->u.fetch;
+    quire_dest *dest = &fetch->dests[landed->dest];
+    const struct quire_wire_grant *grant;
+    progress_hand_over(client);
+    client_unlock(client);
+    enum quire_status status = scatter_copy(fetch->lease, landed, dest);
+    client_lock(client);
     free(landed->bytes);
-    settle_copy(job, landed->dest, status);
+    bool again = status == QUIRE_CORRUPT && landed->status == QUIRE_OK && landed->payload_offset > 0 && job->abort == QUIRE_OK &&
+                 stands(client, fetch->lease) && locate(fetch->lease, &fetch->load, dest, &grant) == QUIRE_OK;
+    fetch->staged |= again;
+    if (!again || copies_begin(client, job, landed->dest, grant) != QUIRE_OK) {
+        settle_copy(job, landed->dest, status);
+    }
 }
 
 /* The next destination is begun, failed or passed over. False: there is none now. */
@@ -288,19 +306,19 @@ static void advance_copied(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
     struct landed landed;
     bool goes_on = true;
-    while (goes_on && job->abort == QUIRE_OK && fetch->lease->serial == client->conn.serial && client->conn.state == CONN_UP) {
+    while (goes_on && job->abort == QUIRE_OK && stands(client, fetch->lease)) {
         while (begin_copy(client, job)) {
         }
         tx_flush(client);
         goes_on = copies_take(job, &landed);
         if (goes_on) {
-            scatter_copy(client, job, &landed);
+            take_copy(client, job, &landed);
         }
     }
     if (job->abort != QUIRE_OK || job->done) {
         return;
     }
-    if (fetch->lease->serial != client->conn.serial || client->conn.state != CONN_UP) {
+    if (!stands(client, fetch->lease)) {
         job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
     } else if (fetch->n_copies == 0) {
         pass_ended(client, job);

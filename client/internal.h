@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/uio.h>
 
 #define CLIENT_MAGIC 0x51434c49u
 #define NS_MAGIC 0x51434e53u
@@ -104,6 +105,7 @@ struct job_fetch {
     struct slice *slices; /* that were asked for and did not come yet */
     uint32_t n_copies;
     uint64_t awaited_bytes; /* of all slices */
+    bool staged;            /* what was received in its place was not right there: the rest goes through memory of ours */
 };
 
 struct job_store {
@@ -217,10 +219,10 @@ struct waiter {
     struct link link;
 };
 
-/* Where raw bytes that are coming belong: a slice of a copy, at this place of this range. NULL: nowhere. */
+/* Where raw bytes that are coming belong: a slice of a copy, at this byte of this range; `place` is one not behind it. NULL: nowhere. */
 struct bulk {
     struct slice *slice;
-    uint32_t range, at;
+    uint32_t range, at, place;
 };
 
 /* ---- connection ----------------------------------------------------------------------------------------------------------- */
@@ -564,6 +566,32 @@ void load_abandon(quire_client *client, struct load *load);
 void load_on_grants(quire_client *client, struct job *job, const uint8_t *body, size_t size);
 void load_on_error(quire_client *client, struct job *job, enum quire_status status, uint32_t retry_after_ms);
 
+/* ---- dest.c: destinations ------------------------------------------------------------------------------------------------- */
+/* Resolves the rectangle of one that is not opaque, and checks that so many tokens of it lie where they may. INVALID. */
+enum quire_status dest_check(const quire_layout *layout, const quire_dest *dest, uint32_t n_tokens, quire_rect *rect);
+struct quire_scatter dest_scatter(const quire_dest *dest, const quire_rect *rect);
+
+/*
+ * Where the bytes of a record on its way are put: runs of lanes in the caller's memory, ascending in the record; the head, and lanes that must be scattered
+ * later, in memory of our own, at their offset in the record; padding nowhere.
+ */
+struct places {
+    struct quire_record_place *of;
+    uint32_t n;
+    uint32_t payload_offset; /* of the shape that they were found for; 0: there are none */
+    uint32_t own_bytes;      /* the record's first that `own` has room for */
+    uint8_t *own;
+    uint8_t padding[QUIRE_RECORD_ALIGN];
+};
+/* All of the record in memory of our own. NO_MEMORY. */
+enum quire_status places_own(struct places *places, uint32_t size_bytes);
+/* For a destination that was checked. wanted_bytes: of the lanes that will come. NO_MEMORY. */
+enum quire_status places_find(struct places *places, const quire_dest *dest, const struct quire_record_shape *shape, const quire_rect *rect,
+                              uint64_t wanted_bytes);
+/* Where the record's byte at `offset` goes, and how many of *size go there, too. *next: 0 at first, then as it was left; offsets ascend. */
+uint8_t *places_at(struct places *places, uint32_t *next, uint32_t offset, uint32_t *size);
+void places_free(struct places *places);
+
 /* ---- copies.c: records from a pool that is not mapped ----------------------------------------------------------------------- */
 /* One that is all there, or failed; the bytes are the taker's to free. */
 struct landed {
@@ -571,6 +599,7 @@ struct landed {
     uint32_t size_bytes;
     enum quire_status status;
     uint8_t *bytes;
+    uint32_t payload_offset; /* of one whose lanes are in their places, if they have some; 0: all of it is in `bytes` */
 };
 /* As much is on its way as may be. */
 bool copies_full(const struct job *job);
@@ -579,8 +608,12 @@ enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t d
 bool copies_take(struct job *job, struct landed *landed);
 void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body);
 void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size);
-/* Where the next of them belong, and how many of them; and that so many came there. */
-uint8_t *copies_bulk_place(const struct bulk *bulk, size_t *size);
+/*
+ * Where the rest of them belong, in order: how many places were given, `most` of them if that is not all; 0: nothing is to come, or nobody wants it.
+ * Some are the caller's memory: they are good while the client's lock is held. Who writes there later must have let go when conn.bulk is cleared.
+ */
+uint32_t copies_bulk_places(const struct bulk *bulk, struct iovec *places, uint32_t most);
+/* So many of them came, into their places. */
 void copies_on_bulk_placed(struct bulk *bulk, size_t size);
 void copies_on_bulk_end(quire_client *client, struct slice *slice);
 /* Whose it is; NULL for none. */

@@ -281,7 +281,9 @@ typedef struct quire_dest {
  * Copies blocks under a lease into the caller's memory. OK when every destination is; else the first failure, and each
  * destination's own status tells: MISS (not leased, or not to be had from disk any more: evicted there, or damaged), STALE (expired,
  * reconnected, or the bytes were reused: look up again), CORRUPT, INVALID (no such key, or outside the region), TOO_LARGE (opaque_bytes),
- * TIMEOUT, FULL (no room in memory to read it into from disk). `seq` (may be NULL) learns the fidelity delivered.
+ * TIMEOUT, FULL (no room in memory to read it into from disk). `seq` (may be NULL) learns the fidelity delivered. What a destination that is
+ * not OK held before may be overwritten, in part or with bytes that are not the block's: over a wire they are received where they belong and verified
+ * there. Nothing is written any more when the call has ended, or the job.
  *
  * What is only on disk is asked for by one request for all destinations of the call, or less of it when less is wanted: chosen layers and
  * heads are read by themselves where that is worth it. What is in memory is copied meanwhile. The call waits for the disk until its

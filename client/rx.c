@@ -173,14 +173,12 @@ static void take_bytes(quire_client *client, const uint8_t *bytes, size_t size) 
     }
 }
 
-/* Where the next bytes go: a long range of a copy is received where it belongs, all else by way of the buffer. */
+/* Where the next bytes go: a long run is received where it belongs, all else by way of the buffer. */
 static uint8_t *next_place(struct conn *conn, size_t *size) {
-    uint8_t *place = conn->bulk_left > 0 && conn->bulk.slice != NULL ? copies_bulk_place(&conn->bulk, size) : NULL;
-    if (place == NULL || *size < RX_DIRECT_BYTES) {
-        *size = RX_BUFFER_BYTES;
-        return conn->rx;
-    }
-    return place;
+    struct iovec place;
+    bool has_place = conn->bulk_left > 0 && copies_bulk_places(&conn->bulk, &place, 1) == 1 && place.iov_len >= RX_DIRECT_BYTES;
+    *size = has_place ? place.iov_len : RX_BUFFER_BYTES;
+    return has_place ? place.iov_base : conn->rx;
 }
 
 static void take_at_place(quire_client *client, size_t size) {

@@ -22,6 +22,8 @@ enum quire_status quire_plane_check(const struct quire_record_shape *shape, cons
 static inline uint32_t quire_plane_count(const struct quire_record_shape *shape, const struct quire_scatter *memory) {
     return memory->rect.n_layers * quire_record_kinds(shape);
 }
+/* Compares the lanes of a contiguous plane, as they lie in the caller's memory, with the record's sums. */
+enum quire_status quire_plane_verify(const struct quire_record *record, const struct quire_plane *plane);
 struct quire_plane quire_plane_at(const struct quire_record_shape *shape, const struct quire_scatter *memory, uint32_t index);
 
 #endif

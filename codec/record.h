@@ -65,6 +65,12 @@ struct quire_record_shape {
 /* INVALID or TOO_LARGE when the group or sizes are out of range. For opaque layouts payload_bytes is the block's length, else 0. */
 enum quire_status quire_record_shape(const quire_layout *layout, uint32_t group, uint32_t n_tokens, uint64_t payload_bytes,
                                      struct quire_record_shape *shape);
+/*
+ * The shape of the raw record of this size: tokens, or an opaque block's bytes, follow from it. INVALID: there is none. An opaque shape's n_tokens is
+ * the layout's, whatever the record's.
+ */
+enum quire_status quire_record_shape_of_size(const quire_layout *layout, uint32_t group, uint32_t size_bytes,
+                                             struct quire_record_shape *shape);
 /* Index of a lane, and where its raw payload lies. kv: 0 K, 1 V. */
 uint32_t quire_record_lane(const struct quire_record_shape *shape, uint32_t layer, uint32_t kv, uint32_t head);
 uint32_t quire_record_lane_offset(const struct quire_record_shape *shape, uint32_t lane);
@@ -132,6 +138,19 @@ struct quire_scatter {
 /* Copies lanes out, as few long copies where source and destination allow; with `verify` each lane's sum is checked on the bytes as they
    were copied (CORRUPT). INVALID when the rectangle is empty or outside the record, or the record is opaque. */
 enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify);
+/*
+ * For a record that comes in pieces: a run of its bytes that the reader's memory takes as they are, since the rows of a lane follow each other there.
+ * `places`: room for one a lane of the rectangle. They ascend in the record; how many there are: 0 also when the rectangle is not of this shape.
+ */
+struct quire_record_place {
+    uint32_t offset_bytes, size_bytes; /* of the record */
+    uint8_t *to;
+};
+uint32_t quire_record_places(const struct quire_record_shape *shape, const struct quire_scatter *to, struct quire_record_place *places);
+/* The verified quire_record_scatter of a record whose lanes with places are in them already, and not in its bytes: they are summed where they lie. */
+enum quire_status quire_record_scatter_placed(const struct quire_record *record, const struct quire_scatter *to);
+/* The same for an opaque block, all of which lies at `payload`. INVALID: it is none. */
+enum quire_status quire_record_verify_opaque(const struct quire_record *record, const void *payload);
 /* The reverse for a writer: gathers the rectangle into `payload` (rectangle order) and returns the combined sum in *check. */
 enum quire_status quire_record_gather(const struct quire_record_shape *shape, const struct quire_scatter *from, uint8_t *payload,
                                       uint64_t *check);

@@ -85,8 +85,11 @@ static enum quire_status scatter_heads(const struct quire_record *record, const 
 }
 
 static enum quire_status scatter_plane(const struct quire_record *record, struct run *run, const struct quire_plane *plane, bool verify,
-                                       bool stream) {
+                                       bool placed, bool stream) {
     uint32_t step = plane->contiguous ? 1 : QUIRE_STAGE_HEADS;
+    if (plane->contiguous && placed) {
+        return quire_plane_verify(record, plane);
+    }
     for (uint32_t head = 0; head < plane->n_heads; head += step) {
         if (plane->contiguous) {
             QUIRE_FORWARD(add_lane(record, run, plane, head, verify));
@@ -97,19 +100,27 @@ static enum quire_status scatter_plane(const struct quire_record *record, struct
     return QUIRE_OK;
 }
 
-enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify) {
+static enum quire_status scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify, bool placed) {
     struct run run = {0};
     QUIRE_FORWARD(quire_plane_check(&record->shape, to));
     bool stream = quire_stream_wanted(NULL, quire_rect_payload_bytes(&to->rect, &record->shape));
     enum quire_status status = QUIRE_OK;
     for (uint32_t i = 0; i < quire_plane_count(&record->shape, to) && status == QUIRE_OK; i++) {
         struct quire_plane plane = quire_plane_at(&record->shape, to, i);
-        status = scatter_plane(record, &run, &plane, verify, stream);
+        status = scatter_plane(record, &run, &plane, verify, placed, stream);
     }
     if (stream) {
         quire_stream_end();
     }
     return status == QUIRE_OK ? flush(record, &run, verify) : status;
+}
+
+enum quire_status quire_record_scatter(const struct quire_record *record, const struct quire_scatter *to, bool verify) {
+    return scatter(record, to, verify, false);
+}
+
+enum quire_status quire_record_scatter_placed(const struct quire_record *record, const struct quire_scatter *to) {
+    return scatter(record, to, true, true);
 }
 
 enum quire_status quire_record_copy_opaque(const struct quire_record *record, void *to, size_t capacity, size_t *size, bool verify) {

@@ -60,6 +60,27 @@ enum quire_status quire_record_shape(const quire_layout *layout, uint32_t group,
     return layout->opaque ? opaque_shape(group, payload_bytes, shape) : lane_shape(layout, group, n_tokens, shape);
 }
 
+/* The shape for a count of tokens or, of an opaque block, of bytes; its size grows with either. */
+static enum quire_status counted_shape(const quire_layout *layout, uint32_t group, uint32_t count, struct quire_record_shape *shape) {
+    return layout->opaque ? quire_record_shape(layout, group, layout->block_tokens, count, shape)
+                          : quire_record_shape(layout, group, count, 0, shape);
+}
+
+enum quire_status quire_record_shape_of_size(const quire_layout *layout, uint32_t group, uint32_t size_bytes,
+                                             struct quire_record_shape *shape) {
+    uint32_t low = 1, high = layout->opaque ? size_bytes : layout->block_tokens;
+    if (!layout->opaque && counted_shape(layout, group, high, shape) == QUIRE_OK && shape->size_bytes == size_bytes) {
+        return QUIRE_OK; /* as most are */
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        bool below = counted_shape(layout, group, middle, shape) == QUIRE_OK && shape->size_bytes < size_bytes;
+        low = below ? middle + 1 : low;
+        high = below ? high : middle;
+    }
+    return counted_shape(layout, group, low, shape) == QUIRE_OK && shape->size_bytes == size_bytes ? QUIRE_OK : QUIRE_INVALID;
+}
+
 uint32_t quire_record_lane(const struct quire_record_shape *shape, uint32_t layer, uint32_t kv, uint32_t head) {
     return layer * quire_record_lanes_per_layer(shape) + kv * shape->n_heads + head;
 }

@@ -118,6 +118,36 @@ Test(shape, limits) {
     cr_assert_eq(quire_record_shape(&huge, 0, QUIRE_MAX_BLOCK_TOKENS, 0, &shape), QUIRE_TOO_LARGE);
 }
 
+/* A reader who only knows how large a record is finds its shape, of any count of tokens and any opaque length; other sizes have none. */
+Test(shape, follows_from_the_size) {
+    struct quire_record_shape want, got;
+    const quire_layout layouts[] = {sample_layout(3, 2, 33, 17, QUIRE_I8, 61), sample_layout(2, 2, 64, 0, QUIRE_F16, 16)};
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+        uint32_t before = 0;
+        for (uint32_t tokens = 1; tokens <= layouts[i].block_tokens; tokens++) {
+            want = shape_of(&layouts[i], tokens, 0);
+            cr_assert_eq(quire_record_shape_of_size(&layouts[i], 0, want.size_bytes, &got), QUIRE_OK);
+            cr_assert_eq(memcmp(&want, &got, sizeof(want)), 0, "%u tokens", tokens);
+            for (uint32_t size = before + 1; size < want.size_bytes; size++) {
+                cr_assert_eq(quire_record_shape_of_size(&layouts[i], 0, size, &got), QUIRE_INVALID);
+            }
+            before = want.size_bytes;
+        }
+        cr_assert_eq(quire_record_shape_of_size(&layouts[i], 0, before + 1, &got), QUIRE_INVALID);
+        cr_assert_eq(quire_record_shape_of_size(&layouts[i], 1, before, &got), QUIRE_INVALID);
+    }
+    const quire_layout opaque = sample_opaque_layout();
+    static const uint32_t lengths[] = {
+        1, 63, 64, QUIRE_CHUNK_BYTES - 1, QUIRE_CHUNK_BYTES, QUIRE_CHUNK_BYTES + 1, 100 * QUIRE_CHUNK_BYTES + 7};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        want = shape_of(&opaque, opaque.block_tokens, lengths[i]);
+        cr_assert_eq(quire_record_shape_of_size(&opaque, 0, want.size_bytes, &got), QUIRE_OK, "%u bytes", lengths[i]);
+        cr_assert_eq(memcmp(&want, &got, sizeof(want)), 0, "%u bytes", lengths[i]);
+    }
+    cr_assert_eq(quire_record_shape_of_size(&opaque, 0, 192, &got), QUIRE_INVALID, "a head and nothing behind it");
+    cr_assert_eq(quire_record_shape_of_size(&opaque, 0, UINT32_MAX, &got), QUIRE_INVALID);
+}
+
 /* Ranks put rectangles of one record in any order; the record is the one that a single put would have made. */
 Test(record, parts_make_the_whole) {
     struct dice dice = dice_printed("parts");
@@ -294,6 +324,10 @@ Test(opaque, round_trip) {
         cr_assert_eq(quire_record_open(record_bytes, shape.size_bytes, &layout, &key, &record), QUIRE_OK);
         cr_assert_eq(quire_record_copy_opaque(&record, out, sizes[i] - 1, &size, true), QUIRE_TOO_LARGE);
         cr_assert_eq(size, sizes[i]);
+        cr_assert_eq(quire_record_verify_opaque(&record, block), QUIRE_OK, "it lies where a wire put it");
+        block[sizes[i] - 1] ^= 1;
+        cr_assert_eq(quire_record_verify_opaque(&record, block), QUIRE_CORRUPT);
+        block[sizes[i] - 1] ^= 1;
         for (int verify = 0; verify < 2; verify++) {
             memset(out, 0, sizes[i] + 1);
             cr_assert_eq(quire_record_copy_opaque(&record, out, sizes[i], &size, verify), QUIRE_OK);

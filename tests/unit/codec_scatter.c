@@ -124,6 +124,39 @@ static void check_scatter(const struct quire_record *record, const quire_rect *r
     memory_free(expected);
 }
 
+/* As a wire brings it: what has a place is put there, the rest stays with the record, and nothing is read from where it is not. */
+static void check_placed(struct dice *dice, const struct quire_record *record, const quire_rect *rect, enum order order) {
+    const struct quire_record_shape *shape = &record->shape;
+    struct memory *got = memory_made(shape, rect, order), *expected = memory_made(shape, rect, order);
+    struct quire_record_place *places = malloc(2u * rect->n_layers * rect->n_heads * sizeof(*places));
+    uint8_t *lanes = dirty_bytes(expected->size_bytes), *rest = dirty_bytes(shape->size_bytes);
+    memcpy(rest, record->bytes, shape->size_bytes);
+    cut_rect(shape, rect, record->bytes, lanes);
+    reference(shape, expected, lanes, false);
+    uint32_t n = quire_record_places(shape, &got->scatter, places), end = shape->payload_offset;
+    cr_assert_leq(n, 2u * rect->n_layers * rect->n_heads);
+    cr_assert(n > 0 || (order != LANES && order != APART), "rows follow each other in order %d", order);
+    for (uint32_t i = 0; i < n; i++) {
+        cr_assert_geq(places[i].offset_bytes, end, "they ascend");
+        end = places[i].offset_bytes + places[i].size_bytes;
+        memcpy(places[i].to, rest + places[i].offset_bytes, places[i].size_bytes);
+        memset(rest + places[i].offset_bytes, 0xee, places[i].size_bytes);
+    }
+    struct quire_record arrived = *record;
+    arrived.bytes = rest;
+    cr_assert_eq(quire_record_scatter_placed(&arrived, &got->scatter), QUIRE_OK);
+    cr_assert_arr_eq(got->bytes, expected->bytes, got->size_bytes + 64, "order %d", order);
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t *byte = places[i].to + dice_below(dice, places[i].size_bytes);
+        *byte ^= 0x10;
+        cr_assert_eq(quire_record_scatter_placed(&arrived, &got->scatter), QUIRE_CORRUPT, "order %d, place %u", order, i);
+        *byte ^= 0x10;
+    }
+    free(places), free(lanes), free(rest);
+    memory_free(got);
+    memory_free(expected);
+}
+
 static void check_gather(struct dice *dice, const struct quire_record_shape *shape, const quire_rect *rect, enum order order) {
     struct memory *memory = memory_made(shape, rect, order);
     for (size_t i = 0; i < memory->size_bytes; i++) {
@@ -184,6 +217,7 @@ Test(scatter, all_orders) {
             }
             for (int order = 0; order < ORDERS; order++) {
                 check_scatter(&record, &rect, order, round % 2 == 1);
+                check_placed(&dice, &record, &rect, order);
                 check_gather(&dice, &shape, &rect, order);
             }
         }
@@ -237,6 +271,9 @@ Test(scatter, long_runs) {
         check_scatter(&record, &whole, PADDED, verify);
     }
     struct memory *memory = memory_made(&shape, &whole, LANES);
+    struct quire_record_place places[2 * 8 * 8];
+    cr_assert_eq(quire_record_places(&shape, &memory->scatter, places), 1, "lanes in the record's order are one piece");
+    cr_assert_eq(places[0].size_bytes, shape.size_bytes - shape.payload_offset);
     uint8_t *out = dirty_bytes(memory->size_bytes), *filled = dirty_bytes(shape.size_bytes);
     memcpy(memory->bytes, payload, memory->size_bytes);
     uint64_t check;
@@ -260,12 +297,14 @@ Test(scatter, wrong_rectangles_are_refused) {
     quire_rect whole = quire_layout_whole(&layout, 0);
     struct memory *memory = memory_made(&shape, &whole, LANES);
     struct quire_record record;
+    struct quire_record_place place;
     uint64_t check;
     cr_assert_eq(quire_record_open(bytes, shape.size_bytes, &layout, &key, &record), QUIRE_OK);
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         memory->scatter.rect = wrong[i];
         cr_assert_eq(quire_record_scatter(&record, &memory->scatter, false), QUIRE_INVALID);
         cr_assert_eq(quire_record_gather(&shape, &memory->scatter, payload, &check), QUIRE_INVALID);
+        cr_assert_eq(quire_record_places(&shape, &memory->scatter, &place), 0);
     }
     memory->scatter.rect = whole;
     memory->scatter.v_base = NULL;
