@@ -127,6 +127,8 @@ static void init_lists(quire_client *client) {
     list_init(&client->namespaces);
     list_init(&client->leases);
     client->next_wake_ns = UINT64_MAX;
+    client->ping_after_ns = QUIRE_HEARTBEAT_AFTER_MS * QUIRE_NS_PER_MS;
+    client->silence_ns = QUIRE_HEARTBEAT_BOUND_MS * QUIRE_NS_PER_MS;
     client->kick = -1;
     events_init(&client->events);
 }

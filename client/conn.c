@@ -40,6 +40,8 @@ void conn_reset_buffers(quire_client *client) {
     conn->busy = false;
     conn->bulk_left = 0;
     conn->bulk = (struct bulk){0};
+    conn->pings = false;
+    conn->heartbeat = (struct heartbeat){0};
 }
 
 static void back_off(quire_client *client) {
@@ -108,7 +110,7 @@ static enum quire_status say_hello(quire_client *client, const uint8_t *nonce) {
     uint8_t proof[QUIRE_PROOF_BYTES];
     hello.major = QUIRE_PROTO_MAJOR;
     hello.minor = QUIRE_PROTO_MINOR;
-    hello.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES;
+    hello.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES | QUIRE_FEATURE_PING;
     hello.client = client->name;
     hello.last_epoch = client->last_epoch;
     if (nonce != NULL) {
@@ -242,6 +244,7 @@ void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {
         conn->admin = ack->admin;
         conn->slice_bytes = quire_min_u64(READ_SLICE_BYTES, ack->read_max_bytes > 0 ? ack->read_max_bytes : READ_SLICE_BYTES);
         conn->ranges = (ack->features & QUIRE_FEATURE_RANGES) != 0;
+        conn->pings = client->transport->wire && (ack->features & QUIRE_FEATURE_PING) != 0;
         snprintf(conn->version, sizeof(conn->version), "%s", ack->version != NULL ? ack->version : "");
         conn->state = CONN_REOPENING;
         conn->reopening = 1;
@@ -275,6 +278,7 @@ void conn_io(quire_client *client) {
     look_after_connecting(client, now_ns);
     tx_flush(client);
     rx_read(client);
+    heartbeat_look(client, clock_ns());
     if (client->conn.state == CONN_UP && !tx_full(client)) {
         job_wake_list(client, &client->stalled_conn);
     }

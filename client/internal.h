@@ -225,6 +225,13 @@ struct bulk {
     uint32_t range, at, place;
 };
 
+/* Whether the other end of a wire lives, as far as we were there to hear it. */
+struct heartbeat {
+    bool heard, moved, pinged; /* since we looked last: bytes came, bytes went; since something was heard last: it was asked */
+    uint64_t ping_end_bytes;   /* the PING is out when so many bytes of frames are */
+    uint64_t looked_ns, silent_ns;
+};
+
 /* ---- connection ----------------------------------------------------------------------------------------------------------- */
 enum conn_state { CONN_DOWN, CONN_HELLO, CONN_REOPENING, CONN_UP }; /* HELLO: over a wire also before the challenge came */
 
@@ -259,6 +266,8 @@ struct conn {
     uint64_t released_bytes; /* by them */
     uint64_t released_ns;    /* when the last one came */
     bool busy;               /* the last request came close behind a release */
+    bool pings;              /* over a wire, to a daemon that answers PING */
+    struct heartbeat heartbeat;
 };
 
 /* What quire_event_fd hands out; made on demand, -1 before. */
@@ -300,6 +309,7 @@ struct quire_client {
     _Atomic uint64_t serial_up;               /* connection that is up; 0: none */
     _Atomic uint32_t seen_corrupt, seen_late; /* misses that only a reader sees; told with the next release */
     struct conn conn;
+    uint64_t ping_after_ns, silence_ns; /* QUIRE_HEARTBEAT_* */
     uint64_t last_epoch, reconnects, serials;
 
     struct request *requests;
@@ -452,6 +462,14 @@ enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint6
 bool tx_waits(const struct conn *conn);
 void tx_drop(struct conn *conn);
 void tx_flush(quire_client *client);
+
+/* ---- heartbeat.c ---------------------------------------------------------------------------------------------------------- */
+/* The first request after a rest: silence counts from now. */
+void heartbeat_begin(quire_client *client);
+/* After what came was read: asks for a sign of life, or gives the connection up. */
+void heartbeat_look(quire_client *client, uint64_t now_ns);
+/* When to look again; UINT64_MAX: nobody waits for anything. */
+uint64_t heartbeat_due_ns(const quire_client *client);
 
 /* ---- request.c ------------------------------------------------------------------------------------------------------------ */
 /* NULL at the limit or without memory. Valid until the next request_new. */

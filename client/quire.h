@@ -136,6 +136,8 @@ typedef struct quire_options {
 /*
  * options may be NULL, and are copied, strings too. *client is NULL on failure. DISCONNECTED when no daemon answers (unless LAZY), VERSION,
  * DENIED.
+ * Of another host: a call that waits ends as DISCONNECTED when the daemon has said nothing for 4 s, however long its deadline; a daemon that is only slow
+ * does say something. Time during which no call of the library runs counts little.
  */
 enum quire_status quire_open(const quire_options *options, quire_client **client);
 /* Cancels what is outstanding, releases every lease, closes. Views become invalid. NULLs *client. Not concurrently with other calls. */

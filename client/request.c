@@ -31,7 +31,9 @@ struct request *request_new(quire_client *client, enum quire_msg type, struct jo
     uint32_t slot = client->free_request;
     struct request *request = &client->requests[slot];
     client->free_request = request->next_free;
-    client->live_requests++;
+    if (client->live_requests++ == 0) {
+        heartbeat_begin(client);
+    }
     *request = (struct request){.id = ++client->request_serial << SLOT_BITS | slot, .type = type, .job = job};
     return request;
 }

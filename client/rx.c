@@ -122,6 +122,8 @@ static void dispatch(quire_client *client, const struct quire_frame *frame, cons
     case QUIRE_MSG_GOODBYE:
         conn_down(client, QUIRE_DISCONNECTED, "quired is stopping, or ended this session");
         break;
+    case QUIRE_MSG_PONG:
+        break; /* that something came is all it says */
     default:
         on_answer(client, frame, body); /* or a newer daemon's notice */
         break;
@@ -206,6 +208,7 @@ void rx_read(quire_client *client) {
             conn_down(client, status, "%s", why);
             return;
         }
+        conn->heartbeat.heard = true;
         if (place == conn->rx) {
             take_bytes(client, place, got);
         } else {

@@ -119,6 +119,7 @@ static size_t next_bytes(const struct conn *conn, const uint8_t **bytes) {
 
 static void note_sent(struct conn *conn, size_t bytes) {
     struct tx_bulk *bulk = conn->bulks;
+    conn->heartbeat.moved = true;
     if (bulk == NULL || bulk->after_bytes != conn->tx_sent_bytes) {
         conn->tx_start += bytes;
         conn->tx_sent_bytes += bytes;

@@ -63,6 +63,7 @@ struct link {
     struct session *session;
     bool reads;                /* more can come from the client */
     bool more;                 /* something came that was not handled in its turn */
+    bool fills;                /* bulk bytes are on their way: no frame is handled before they are here */
     uint64_t tx_bytes;         /* replies that the client has not taken */
     uint64_t tx_bulk_bytes;    /* of them, in segments: they have bounds of their own */
     uint32_t tx_fds;           /* descriptors in them */

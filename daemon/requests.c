@@ -37,7 +37,7 @@ static void request_welcome(struct session *session, uint64_t request) {
     Quire__Wire__HelloAck ack = QUIRE__WIRE__HELLO_ACK__INIT;
     ack.major = QUIRE_PROTO_MAJOR;
     ack.minor = QUIRE_PROTO_MINOR;
-    ack.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES;
+    ack.features = QUIRE_FEATURE_LOAD | QUIRE_FEATURE_RANGES | QUIRE_FEATURE_PING;
     ack.epoch = core->epoch;
     ack.session = session->id;
     ack.version = (char *)QUIRE_PACKAGE_VERSION;
@@ -91,6 +91,7 @@ static enum session_verdict request_hello(struct session *session, const struct 
     session->state = SESSION_OPEN;
     session->loads = (hello->features & QUIRE_FEATURE_LOAD) != 0;
     session->ranges = (hello->features & QUIRE_FEATURE_RANGES) != 0;
+    session->pings = (hello->features & QUIRE_FEATURE_PING) != 0;
     log_debug("session_opened", "session %llu: %s, pid %d, uid %u, %s of %s", (unsigned long long)session->id, session->client,
               (int)session->pid, (unsigned)session->uid, session->member ? "member" : "guest", core->config.domains[session->domain].name);
     request_welcome(session, frame->request_id);
@@ -504,6 +505,12 @@ static enum session_verdict request_goodbye(struct session *session, const struc
     return SESSION_DONE;
 }
 
+static enum session_verdict request_ping(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
+    (void)body, (void)read_ns;
+    session_send(session, QUIRE_MSG_PONG, frame->request_id, NULL, NULL, 0);
+    return SESSION_DONE;
+}
+
 /* While draining, only what frees something is still done. */
 static const struct request_entry {
     request_fn *fn;
@@ -522,6 +529,7 @@ static const struct request_entry {
     [QUIRE_MSG_CANCEL] = {request_cancel, true},
     [QUIRE_MSG_GOODBYE] = {request_goodbye, true},
     [QUIRE_MSG_LOAD] = {loads_request, false},
+    [QUIRE_MSG_PING] = {request_ping, true},
 };
 
 enum session_verdict request_handle(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {

@@ -191,6 +191,16 @@ void session_release_hold(struct session *session) {
     session_want(session);
 }
 
+/* Over a wire, while its requests are not read: what it asks, be it for a sign of life, waits behind them. */
+static void session_show_life(struct session *session, uint64_t now_ns) {
+    const struct link *link = session->link;
+    bool waits = (session->held || link->fills) && link->tx_bytes == 0;
+    if (session->remote != NULL && session->pings && waits && now_ns >= session->sign_ns + QUIRE_HEARTBEAT_AFTER_MS * QUIRE_NS_PER_MS) {
+        session->sign_ns = now_ns;
+        session_send(session, QUIRE_MSG_PONG, 0, NULL, NULL, 0);
+    }
+}
+
 void session_check_time(struct session *session, uint64_t now_ns) {
     struct core *core = session->core;
     struct link *link = session->link;
@@ -211,5 +221,7 @@ void session_check_time(struct session *session, uint64_t now_ns) {
     } else if (core->config.idle_timeout_ms != 0 && now_ns > session->active_ns + core->config.idle_timeout_ms * QUIRE_NS_PER_MS &&
                !session_expects(session)) {
         session_kick(session, QUIRE_TIMEOUT, "idle for longer than idle_timeout_ms");
+    } else {
+        session_show_life(session, now_ns);
     }
 }

@@ -65,6 +65,8 @@ struct session {
     uint32_t durable_waits;
     bool loads;          /* knows LOAD */
     bool ranges;         /* asks for no more of what was loaded in part */
+    bool pings;          /* takes a PONG that it did not ask for as a sign of life */
+    uint64_t sign_ns;    /* when it was given one last */
     uint64_t read_bytes; /* of records, on their way to it and held in the pool until they are sent */
     uint64_t opened_ns, active_ns;
     uint64_t requests;
@@ -115,7 +117,7 @@ void session_fail(struct session *session, uint64_t request, enum quire_status s
 
 /* May the session do this (enum token_right) in a namespace that it has open? */
 bool session_may(const struct session *session, uint32_t ns_handle, uint32_t right);
-/* Checks the session's clocks: hello, unfinished frame, stalled, idle. */
+/* Checks the session's clocks: hello, unfinished frame, stalled, idle, a sign of life. */
 void session_check_time(struct session *session, uint64_t now_ns);
 
 #endif

@@ -25,6 +25,15 @@
 #define QUIRE_FEATURE_LOAD 1u /* understands grants that are AWAY, and LOAD; to a client without it what is only on disk is a miss */
 /* Of a daemon: a READ may ask for several ranges of a record. Of a client: of what was loaded in part it asks for no more than that. */
 #define QUIRE_FEATURE_RANGES 2u
+#define QUIRE_FEATURE_PING 4u /* of a daemon: answers PING. Of a client: takes a PONG that it did not ask for as a sign of life */
+
+/*
+ * Over a wire, who waits for an answer does not wait for a peer that is gone: a client that has heard nothing for HEARTBEAT_AFTER sends PING, and when
+ * nothing at all has come for HEARTBEAT_BOUND the connection is given up. To a session whose requests it does not read just now the daemon says
+ * PONG unasked, every HEARTBEAT_AFTER. Who waits for nothing is asked nothing: its program may be busy elsewhere for as long as it likes.
+ */
+#define QUIRE_HEARTBEAT_AFTER_MS 1000
+#define QUIRE_HEARTBEAT_BOUND_MS 4000
 
 /* X(name, value): requests odd-numbered comments tell the reply. Values are the wire's: append only. */
 #define QUIRE_MSG_TABLE(X)                                                                                                                 \
@@ -50,7 +59,9 @@
     X(CANCEL, 20)        /* one-way: the request of that id is of no interest any more */                                                  \
     X(GOODBYE, 21)       /* either way: the sender closes in good order */                                                                 \
     X(LOAD, 22)          /* Load → GRANTS: leased records that are only on disk come into memory */                                      \
-    X(CHALLENGE, 23)     /* daemon → client, first frame on a wire: Challenge, which HELLO answers with a proof */
+    X(CHALLENGE, 23)     /* daemon → client, first frame on a wire: Challenge, which HELLO answers with a proof */                       \
+    X(PING, 24)          /* → PONG, at once */                                                                                           \
+    X(PONG, 25)          /* no body; also unasked, with request 0 */
 
 enum quire_msg {
 #define X(name, value) QUIRE_MSG_##name = value,

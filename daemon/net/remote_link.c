@@ -12,7 +12,7 @@ struct remote_link {
     bool session_gone;                 /* the session needs it no more */
     bool closed;                       /* CLOSE was said */
     struct exchange_msg *head, **tail; /* frames that were not handled yet */
-    bool bulk_under_way, bulk_here;    /* of the first of them */
+    bool bulk_here;                    /* of the first of them; link.fills: they are under way */
     struct ingest_window *window;      /* into which the rail may be writing */
 };
 
@@ -41,7 +41,7 @@ void remote_link_frame(struct link *link, struct exchange_msg *msg) {
     *remote->tail = msg;
     remote->tail = &msg->next;
     remote->core->counters.frames_in++;
-    if (!remote->bulk_under_way) {
+    if (!remote->link.fills) {
         link->more = true;
         session_want(link->session);
     }
@@ -49,7 +49,7 @@ void remote_link_frame(struct link *link, struct exchange_msg *msg) {
 
 void remote_link_bulk(struct link *link) {
     struct remote_link *remote = remote_of(link);
-    remote->bulk_under_way = false;
+    remote->link.fills = false;
     if (remote->window != NULL) {
         ingest_unuse(remote->core->ingest, remote->window, remote->core->now_ns);
         remote->window = NULL;
@@ -75,7 +75,7 @@ static void remote_place(struct remote_link *remote, const struct exchange_msg *
         return;
     }
     msg->bytes = frame->frame.bulk_bytes;
-    remote->bulk_under_way = true;
+    remote->link.fills = true;
     remote->link.more = false;
     remote_post(remote, msg);
 }
@@ -97,7 +97,7 @@ static void remote_taken(struct remote_link *remote) {
 static void remote_turn(struct link *link, uint64_t read_ns) {
     struct remote_link *remote = remote_of(link);
     struct session *session = link->session;
-    for (uint32_t i = 0; i < SESSION_TURN_FRAMES && remote->head != NULL && !remote->bulk_under_way; i++) {
+    for (uint32_t i = 0; i < SESSION_TURN_FRAMES && remote->head != NULL && !remote->link.fills; i++) {
         if (session->leaving || session_stalled(session)) {
             return;
         }

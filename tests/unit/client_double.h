@@ -39,8 +39,12 @@ struct twin {
     _Atomic uint64_t dropped;                                           /* put_id that a CANCEL named last */
     bool mute;                                                          /* does not even answer HELLO */
     bool guest;                                                         /* the client hears that it is no member */
-    bool unsealed;                                                      /* its pool could shrink under the client */
-    bool small;                                                         /* its pool is smaller than it says */
+    bool wire;                   /* it is reached over one (client_wire.h): a challenge comes first, a PUT has its bytes behind it */
+    uint64_t features;           /* of HELLO_ACK */
+    atomic_uint pings, puts;     /* frames of that kind */
+    _Atomic uint64_t bulk_bytes; /* that came behind frames */
+    bool unsealed;               /* its pool could shrink under the client */
+    bool small;                  /* its pool is smaller than it says */
     uint32_t hello_major;
     uint32_t ns_status;   /* what NS_OPEN is refused with; 0: it is not */
     bool ns_error;        /* ... as an ERROR */
@@ -60,7 +64,7 @@ static inline int twin_memory(size_t bytes, bool sealed) {
 static inline void twin_send(int fd, enum quire_msg type, uint64_t request, const ProtobufCMessage *body, uint64_t bulk_bytes,
                              const int *fds, int n_fds) {
     size_t size = body == NULL ? 0 : protobuf_c_message_get_packed_size(body);
-    uint8_t *bytes = malloc(QUIRE_FRAME_BYTES + size);
+    uint8_t *bytes = calloc(1, QUIRE_FRAME_BYTES + size);
     if (body != NULL) {
         protobuf_c_message_pack(body, bytes + QUIRE_FRAME_BYTES);
     }
@@ -98,6 +102,7 @@ static inline void twin_hello(struct twin *twin, int fd) {
     ack.generation_slots = DOUBLE_SLOTS;
     ack.lease_ms = 30000;
     ack.ingest_max_bytes = 1u << 20;
+    ack.features = twin->features;
     int fds[2] = {twin_memory(twin->small ? 4096 : DOUBLE_POOL_BYTES, !twin->unsealed), twin_memory(DOUBLE_SLOTS * 4, true)};
     if (twin->fill != NULL) {
         twin->fill(fds[0]);
@@ -127,6 +132,8 @@ static inline void twin_ns(const struct twin *twin, int fd, const struct quire_f
 
 static inline void twin_frame(struct twin *twin, int fd, const struct quire_frame *frame, const uint8_t *body) {
     atomic_fetch_add(&twin->frames, 1);
+    atomic_fetch_add(&twin->pings, frame->type == QUIRE_MSG_PING);
+    atomic_fetch_add(&twin->puts, frame->type == QUIRE_MSG_PUT);
     if (twin->mute) {
         return;
     }
@@ -152,9 +159,38 @@ static inline void twin_frame(struct twin *twin, int fd, const struct quire_fram
     }
 }
 
+static inline void twin_challenge(int fd) {
+    Quire__Wire__Challenge challenge = QUIRE__WIRE__CHALLENGE__INIT;
+    uint8_t nonce[32] = {1};
+    challenge.major = QUIRE_PROTO_MAJOR;
+    challenge.nonce.data = nonce;
+    challenge.nonce.len = sizeof(nonce);
+    twin_send(fd, QUIRE_MSG_CHALLENGE, 0, &challenge.base, 0, NULL, 0);
+}
+
+/* Bytes behind a frame are counted and thrown away, before the next frame. */
+static inline size_t twin_take(struct twin *twin, int fd, struct quire_decoder *decoder, uint64_t *bulk_left, const uint8_t *bytes,
+                               size_t size) {
+    size_t used = 0;
+    if (*bulk_left > 0) {
+        used = size < *bulk_left ? size : (size_t)*bulk_left;
+        *bulk_left -= used;
+        atomic_fetch_add(&twin->bulk_bytes, used);
+    } else if (quire_decoder_feed(decoder, bytes, size, &used) == QUIRE_OK) {
+        *bulk_left = decoder->frame.bulk_bytes;
+        twin_frame(twin, fd, &decoder->frame, quire_decoder_body(decoder));
+        quire_decoder_next(decoder);
+    }
+    return used;
+}
+
 static inline void twin_serve(struct twin *twin, int fd) {
     struct quire_decoder decoder = {0};
+    uint64_t bulk_left = 0;
     uint8_t bytes[65536];
+    if (twin->wire) {
+        twin_challenge(fd);
+    }
     while (!atomic_load(&twin->stop)) {
         struct pollfd ready = {.fd = fd, .events = POLLIN};
         if (poll(&ready, 1, 20) <= 0) {
@@ -164,11 +200,8 @@ static inline void twin_serve(struct twin *twin, int fd) {
         if (got <= 0) {
             break;
         }
-        for (size_t at = 0, used = 0; at < (size_t)got; at += used) {
-            if (quire_decoder_feed(&decoder, bytes + at, (size_t)got - at, &used) == QUIRE_OK) {
-                twin_frame(twin, fd, &decoder.frame, quire_decoder_body(&decoder));
-                quire_decoder_next(&decoder);
-            }
+        for (size_t at = 0; at < (size_t)got;) {
+            at += twin_take(twin, fd, &decoder, &bulk_left, bytes + at, (size_t)got - at);
         }
     }
     quire_decoder_free(&decoder);

@@ -177,6 +177,7 @@ static void remote_say_hello(struct remote_client *self, const uint8_t *nonce) {
     quire_proof(SECRET, strlen(SECRET), nonce, "worker", proof);
     hello.major = QUIRE_PROTO_MAJOR;
     hello.client = (char *)"unit test";
+    hello.features = QUIRE_FEATURE_PING;
     hello.token = (char *)"worker";
     hello.proof = (ProtobufCBinaryData){.len = sizeof proof, .data = proof};
     remote_send(self, QUIRE_MSG_HELLO, &hello.base, 0);
@@ -299,6 +300,40 @@ Test(daemon_remote, gone_in_the_middle, .init = start, .fini = stop, .timeout = 
         remote_write(&client, bytes, (size_t)i * 1500);
         remote_close(&client);
     }
+}
+
+/* ---- signs of life ---------------------------------------------------------------------------------------------------------------- */
+/* A question for one is answered at once. */
+Test(daemon_remote, ping, .init = start, .fini = stop, .timeout = 60) {
+    remote_begin(&client);
+    for (int i = 0; i < 3; i++) {
+        uint64_t asked = remote_send(&client, QUIRE_MSG_PING, NULL, 0);
+        struct frames_answer answer = remote_expect(&client, QUIRE_MSG_PONG);
+        cr_assert_eq(answer.frame.request_id, asked);
+        frames_answer_free(&answer);
+    }
+    remote_close(&client);
+}
+
+/* Behind bytes that take their time on a slow line, the question waits, too. The daemon says by itself that it is there; who is idle it leaves alone. */
+Test(daemon_remote, signs_of_life, .init = start, .fini = stop, .timeout = 60) {
+    struct remote_client idle;
+    static uint8_t bytes[65536];
+    remote_begin(&idle);
+    remote_begin(&client);
+    remote_put(&client, remote_window(&client, 65536), 0, 65536);
+    for (int i = 0; i < 3; i++) {
+        struct frames_answer answer = remote_expect(&client, QUIRE_MSG_PONG);
+        cr_assert_eq(answer.frame.request_id, 0u);
+        frames_answer_free(&answer);
+        cr_assert(remote_write(&client, bytes, 1000));
+    }
+    uint64_t asked = remote_send(&idle, QUIRE_MSG_PING, NULL, 0);
+    struct frames_answer answer = remote_expect(&idle, QUIRE_MSG_PONG);
+    cr_assert_eq(answer.frame.request_id, asked, "nobody spoke to it before");
+    frames_answer_free(&answer);
+    remote_close(&idle);
+    remote_close(&client);
 }
 
 /* ---- replies -------------------------------------------------------------------------------------------------------------------- */
