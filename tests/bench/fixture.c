@@ -76,6 +76,9 @@ int fixture_start(const struct bench_options *options, const struct bench_case *
 }
 
 static void stop(struct fixture *fixture, int signal) {
+    if (fixture->folder[0] == '\0') { /* never started */
+        return;
+    }
     if (fixture->ns != NULL) {
         quire_ns_close(&fixture->ns);
     }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 static const struct bench_case cases[] = {
+    {"fetch_64_sessions_tls", "64 sessions over TLS with blocks of 64 KiB to 2 MiB, bytes a second of all; ceiling: one session alone",
+     "none", net_sessions_tls},
     {"fetch_2MiB_tls",
      "2 MiB blocks over TLS on loopback into the caller's memory; ceiling: an SSL_write/SSL_read loop with the same cipher", ">= 0.85",
      net_fetch_tls},
@@ -65,7 +67,7 @@ int net_open(const struct bench_case *c, const struct net *net, quire_client **c
     return quire_open(&options, client) == QUIRE_OK ? 0 : bench_fail(c, "no connection over TLS: %s", quire_last_error());
 }
 
-int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
+int net_serve(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
     char yaml[512];
     memset(net, 0, sizeof *net);
     if (!make_files(net)) {
@@ -74,7 +76,11 @@ int net_start(const struct bench_options *options, const struct bench_case *c, c
     snprintf(yaml, sizeof yaml,
              "domains:\n  - name: default\n    pool_bytes: %s\nlisten:\n  tls: \"127.0.0.1:%u\"\n  tls_certificate: %s\n  token_file: %s\n",
              pool, net->port, net->certificate, net->tokens);
-    int failed = fixture_start(options, c, yaml, &net->fixture);
+    return fixture_start(options, c, yaml, &net->fixture);
+}
+
+int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
+    int failed = net_serve(options, c, pool, net);
     return failed != 0 ? failed : net_open(c, net, &net->client);
 }
 
@@ -93,4 +99,12 @@ void net_stop(struct net *net) {
     if (net->folder[0] != '\0') {
         rmdir(net->folder);
     }
+}
+
+void net_report(const struct bench_options *options, const struct bench_case *c, const char *suffix, const char *reach, double value,
+                const char *unit, double ceiling, double ratio) {
+    char name[64];
+    snprintf(name, sizeof name, "%s_%s", c->name, suffix);
+    const struct bench_case line = {.name = name, .reach = reach};
+    bench_report(options, "net", &line, value, unit, ceiling, ratio);
 }

@@ -13,9 +13,15 @@ struct net {
     quire_ns *ns;
 };
 int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net);
+/* The same without the client over the wire. */
+int net_serve(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net);
+/* Of one that was started, or tried, or is all zero. */
 void net_stop(struct net *net);
 /* Another client over the wire. */
 int net_open(const struct bench_case *c, const struct net *net, quire_client **client);
+/* A further line of a case, "CASE_SUFFIX". `reach` as a case's. */
+void net_report(const struct bench_options *options, const struct bench_case *c, const char *suffix, const char *reach, double value,
+                const char *unit, double ceiling, double ratio);
 
 /* The ceiling: SSL_write and SSL_read in a loop between two processes over loopback, with the suite that both would choose. */
 struct tls_loop {
@@ -28,6 +34,7 @@ int tls_loop_start(const struct bench_case *c, const char *certificate, struct t
 int tls_loop_read(const struct bench_case *c, struct tls_loop *loop, uint8_t *memory, uint32_t bytes, uint32_t n, double *seconds);
 void tls_loop_stop(struct tls_loop *loop);
 
+int net_sessions_tls(const struct bench_options *options, const struct bench_case *self);
 int net_fetch_tls(const struct bench_options *options, const struct bench_case *self);
 int net_store_tls(const struct bench_options *options, const struct bench_case *self);
 int net_idle(const struct bench_options *options, const struct bench_case *self);
