@@ -173,20 +173,31 @@ static void remote_moved(struct link *link) {
     link->tx_moved_ns = quire_max_u64(link->tx_moved_ns, atomic_load(&remote->wire->moved_ns));
 }
 
+/* In order: its last word may have come with the end, and was not handled yet. */
+static bool remote_said_goodbye(const struct remote_link *remote) {
+    const struct exchange_msg *msg = remote->head;
+    while (msg != NULL && msg->frame.type != QUIRE_MSG_GOODBYE) {
+        msg = msg->next;
+    }
+    return remote->link.session->leaving || msg != NULL;
+}
+
 void remote_link_gone(struct link *link) {
     struct remote_link *remote = remote_of(link);
     struct session *session = link->session;
     if (remote->closed) {
         return;
     }
+    bool goodbye = remote_said_goodbye(remote);
     const struct wire *wire = remote->wire;
+    const char *name = session->client[0] != '\0' ? session->client : "before it said who it is,";
     if (wire->gone_status != QUIRE_DISCONNECTED) {
         remote->core->counters.frames_bad += wire->gone_status == QUIRE_CORRUPT || wire->gone_status == QUIRE_VERSION;
-        log_warn("remote_broken", "session %llu (%s at %s): %s", (unsigned long long)session->id, session->client, wire->peer, wire->why);
+        log_warn("remote_broken", "session %llu (%s at %s): %s", (unsigned long long)session->id, name, wire->peer, wire->why);
+    } else if (!goodbye) {
+        log_warn("session_lost", "session %llu (%s at %s): %s", (unsigned long long)session->id, name, wire->peer, wire->why);
     }
-    session_end(session, session->leaving                          ? SESSION_END_GOODBYE
-                         : wire->gone_status == QUIRE_DISCONNECTED ? SESSION_END_LOST
-                                                                   : SESSION_END_KICKED);
+    session_end(session, goodbye ? SESSION_END_GOODBYE : wire->gone_status == QUIRE_DISCONNECTED ? SESSION_END_LOST : SESSION_END_KICKED);
 }
 
 static void remote_drop_frames(struct remote_link *remote) {
