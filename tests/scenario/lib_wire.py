@@ -2,8 +2,9 @@
 import os
 import re
 import subprocess
+import threading
 
-from lib_story import CHILDREN, LIBC, Actor, Daemon, check, die_with_parent, until
+from lib_story import CHILDREN, LIBC, TESTS, Actor, Daemon, check, die_with_parent, until
 
 SECRETS = {"worker": "w" * 40, "reader": "r" * 40, "operator": "o" * 40, "elsewhere": "e" * 40}
 TOKENS = f"""# name secret rights namespaces
@@ -86,6 +87,67 @@ class Cable:
         return go
 
 
+class Proxy:
+    """A cable that does to the bytes what it is told (`proxy --help`), between clients that come to `address` and a daemon."""
+
+    def __init__(self, host):
+        self.process = subprocess.Popen([str(TESTS / "proxy"), host.wires[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+                                        preexec_fn=die_with_parent)
+        CHILDREN.append(self.process)
+        self.address = self.process.stdout.readline().split()[1]
+        self.wire = f"{host.scheme}://{self.address}"
+        self.fired = 0
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        words = self.process.stdout.readline().split()
+        check(words and words[0] == "ok", f"proxy: {line}: {words}")
+        return words[1:]
+
+    def after(self, direction, size, action):
+        """The action, when so many more bytes have passed."""
+        self.fired = int(self.ask("stat")[4])
+        self.ask(f"after {direction} {size} {action}")
+
+    def happened(self):
+        return int(self.ask("stat")[4]) > self.fired
+
+    def passed(self):
+        return [int(word) for word in self.ask("stat")[2:4]]
+
+
+class Witness(threading.Thread):
+    """A client that nobody harms: looks up and fetches the same blocks through it all and compares every byte."""
+
+    def __init__(self, guest, first, count):
+        super().__init__(daemon=True)
+        self.guest, self.first, self.count = guest, first, count
+        self.rounds, self.failure, self.ends = 0, None, False
+        guest.ask(f"store {first} {count}")
+        self.start()
+
+    def run(self):
+        try:
+            while not self.ends:
+                check(self.guest.ask(f"lookup 0 {self.first} {self.count}")[0] == str(self.count), "a block is not found")
+                check(self.guest.ask("fetch 0") == [str(self.count)], "a block is not fetched")
+                self.guest.ask("release 0")
+                self.rounds += 1
+        except SystemExit as failure:
+            self.failure = failure
+
+    def goes_on(self, while_what):
+        """Since now: whole rounds with right bytes."""
+        before = self.rounds
+        until(lambda: self.failure is not None or self.rounds >= before + 2, 20, f"another session goes on ({while_what})")
+        check(self.failure is None, f"another session was disturbed ({while_what}): {self.failure}")
+
+    def end(self):
+        self.goes_on("at the end")
+        self.ends = True
+        self.join()
+
+
 LISTEN = """listen:
   tls: "ADDRESS"
   tls_certificate: FOLDER/daemon.pem
@@ -97,12 +159,13 @@ LISTEN = """listen:
 class Host(Daemon):
     """A daemon that other hosts reach at `wire`."""
 
-    def __init__(self, yaml="", address="127.0.0.1:0", listen=LISTEN, **options):
+    def __init__(self, yaml="", address="127.0.0.1:0", listen=LISTEN, scheme="tls", **options):
         super().__init__(yaml=yaml + listen.replace("ADDRESS", address), prepare=prepare, **options)
-        ports = re.findall(r"tls: listening on (\S+)", self.log())
+        ports = re.findall(rf"{scheme}: listening on (\S+)", self.log())
         check(ports, "the log tells where other hosts connect")
+        self.scheme = scheme
         self.wires = ports
-        self.wire = f"tls://{ports[0]}"
+        self.wire = f"{scheme}://{ports[0]}"
 
     def environment(self, token="worker"):
         # A sanitizer's dlopen does not know the run path of whoever calls it.
@@ -118,6 +181,25 @@ class Guest(Actor):
         if ns is not None:
             self.ask(f"open {wire or host.wire} guest")
             self.ask(f"ns {ns}")
+
+
+def leased_bytes(host):
+    return sum(tier["leased_bytes"] + tier["quarantined_bytes"] for tier in host.status()["tiers"])
+
+
+def held(host):
+    """A recount of what sessions hold: those there are, memory lent to them, bytes that they leased, and the daemon's descriptors."""
+    status = host.status()
+    return {"sessions": len(host.ctl("session", "list")[1]["sessions"]), "lent": status["daemon"]["ingest_lent_bytes"], "leased": leased_bytes(host),
+            "descriptors": len(os.listdir(f"/proc/{host.process.pid}/fd"))}
+
+
+def holds_no_more_than(host, before, seconds=20):
+    """Nothing is left of those who came since."""
+    def no_more():
+        now = held(host)
+        return all(now[name] <= before[name] for name in before)
+    until(no_more, seconds, f"what sessions held is given back: {before}")
 
 
 def settled(host):
