@@ -16,7 +16,7 @@ struct copy {
     uint32_t size_bytes;
     uint64_t awaited_bytes;
     enum quire_status failed; /* the first of its slices */
-    struct places places;
+    struct dest_places places;
 };
 
 /* What one READ asks for. Lives until its bytes have come, or its job ends. */
@@ -198,7 +198,7 @@ static enum quire_status ask_parts(quire_client *client, struct job *job, struct
 
 static void free_copy(struct copy *copy) {
     if (copy != NULL) {
-        places_free(&copy->places);
+        dest_places_free(&copy->places);
         free(copy);
     }
 }
@@ -213,8 +213,8 @@ enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t d
     struct copy *copy = calloc(1, sizeof(*copy));
     enum quire_status status = copy == NULL ? QUIRE_NO_MEMORY
                                : wanted.shaped && !fetch->staged
-                                   ? places_find(&copy->places, &fetch->dests[dest], &wanted.shape, &wanted.rect, wanted.bytes)
-                                   : places_own(&copy->places, grant->size);
+                                   ? dest_places_find(&copy->places, &fetch->dests[dest], &wanted.shape, &wanted.rect, wanted.bytes)
+                                   : dest_places_own(&copy->places, grant->size);
     status = status == QUIRE_OK ? find_parts(&wanted, grant->size, &parts) : status;
     if (status != QUIRE_OK) {
         free_copy(copy);
@@ -255,7 +255,7 @@ static uint8_t *bulk_place(struct bulk *bulk, uint32_t *size) {
     }
     const struct quire_wire_range *range = &slice->ranges[bulk->range];
     *size = range->size - bulk->at;
-    return places_at(&slice->copy->places, &bulk->place, range->offset + bulk->at, size);
+    return dest_places_at(&slice->copy->places, &bulk->place, range->offset + bulk->at, size);
 }
 
 static void step_over(struct bulk *bulk, uint32_t size) {

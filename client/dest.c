@@ -30,7 +30,7 @@ struct quire_scatter dest_scatter(const quire_dest *dest, const quire_rect *rect
 }
 
 /* ---- places --------------------------------------------------------------------------------------------------------------- */
-static void add_opaque(struct places *places, const quire_dest *dest, const struct quire_record_shape *shape) {
+static void add_opaque(struct dest_places *places, const quire_dest *dest, const struct quire_record_shape *shape) {
     uint32_t bytes = shape->size_bytes - shape->payload_offset;
     if (dest->opaque != NULL && dest->opaque_bytes >= bytes) {
         places->of[places->n++] =
@@ -38,7 +38,7 @@ static void add_opaque(struct places *places, const quire_dest *dest, const stru
     }
 }
 
-static uint64_t sum(const struct places *places) {
+static uint64_t sum(const struct dest_places *places) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < places->n; i++) {
         bytes += places->of[i].size_bytes;
@@ -47,21 +47,21 @@ static uint64_t sum(const struct places *places) {
 }
 
 /* What lies between the places, and is not padding, stays in memory of ours. */
-static enum quire_status add_rest(struct places *places, uint32_t own_bytes) {
+static enum quire_status add_rest(struct dest_places *places, uint32_t own_bytes) {
     places->own = malloc(own_bytes == 0 ? 1 : own_bytes);
     places->own_bytes = own_bytes;
     return places->own != NULL ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
-enum quire_status places_own(struct places *places, uint32_t size_bytes) {
-    *places = (struct places){0};
+enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes) {
+    *places = (struct dest_places){0};
     return add_rest(places, size_bytes);
 }
 
-enum quire_status places_find(struct places *places, const quire_dest *dest, const struct quire_record_shape *shape, const quire_rect *rect,
-                              uint64_t wanted_bytes) {
+enum quire_status dest_places_find(struct dest_places *places, const quire_dest *dest, const struct quire_record_shape *shape,
+                                   const quire_rect *rect, uint64_t wanted_bytes) {
     uint32_t most = shape->opaque ? 1 : 2u * rect->n_layers * rect->n_heads;
-    *places = (struct places){.of = malloc(most * sizeof(*places->of))};
+    *places = (struct dest_places){.of = malloc(most * sizeof(*places->of))};
     if (places->of == NULL) {
         return QUIRE_NO_MEMORY;
     }
@@ -80,7 +80,7 @@ static bool is_behind(uint32_t offset, const struct quire_record_place *place) {
     return offset >= place->offset_bytes && offset - place->offset_bytes >= place->size_bytes;
 }
 
-uint8_t *places_at(struct places *places, uint32_t *next, uint32_t offset, uint32_t *size) {
+uint8_t *dest_places_at(struct dest_places *places, uint32_t *next, uint32_t offset, uint32_t *size) {
     uint32_t room = UINT32_MAX; /* before the next place */
     while (*next < places->n && is_behind(offset, &places->of[*next])) {
         ++*next;
@@ -100,8 +100,8 @@ uint8_t *places_at(struct places *places, uint32_t *next, uint32_t offset, uint3
     return ours ? places->own + offset : places->padding;
 }
 
-void places_free(struct places *places) {
+void dest_places_free(struct dest_places *places) {
     free(places->of);
     free(places->own);
-    *places = (struct places){0};
+    *places = (struct dest_places){0};
 }

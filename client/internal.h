@@ -593,7 +593,7 @@ struct quire_scatter dest_scatter(const quire_dest *dest, const quire_rect *rect
  * Where the bytes of a record on its way are put: runs of lanes in the caller's memory, ascending in the record; the head, and lanes that must be scattered
  * later, in memory of our own, at their offset in the record; padding nowhere.
  */
-struct places {
+struct dest_places {
     struct quire_record_place *of;
     uint32_t n;
     uint32_t payload_offset; /* of the shape that they were found for; 0: there are none */
@@ -602,13 +602,13 @@ struct places {
     uint8_t padding[QUIRE_RECORD_ALIGN];
 };
 /* All of the record in memory of our own. NO_MEMORY. */
-enum quire_status places_own(struct places *places, uint32_t size_bytes);
+enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes);
 /* For a destination that was checked. wanted_bytes: of the lanes that will come. NO_MEMORY. */
-enum quire_status places_find(struct places *places, const quire_dest *dest, const struct quire_record_shape *shape, const quire_rect *rect,
-                              uint64_t wanted_bytes);
+enum quire_status dest_places_find(struct dest_places *places, const quire_dest *dest, const struct quire_record_shape *shape,
+                                   const quire_rect *rect, uint64_t wanted_bytes);
 /* Where the record's byte at `offset` goes, and how many of *size go there, too. *next: 0 at first, then as it was left; offsets ascend. */
-uint8_t *places_at(struct places *places, uint32_t *next, uint32_t offset, uint32_t *size);
-void places_free(struct places *places);
+uint8_t *dest_places_at(struct dest_places *places, uint32_t *next, uint32_t offset, uint32_t *size);
+void dest_places_free(struct dest_places *places);
 
 /* ---- copies.c: records from a pool that is not mapped ----------------------------------------------------------------------- */
 /* One that is all there, or failed; the bytes are the taker's to free. */

@@ -14,7 +14,7 @@ static struct quire_record_shape shape;
 static quire_layout layout;
 static uint8_t memory[2 * LAYERS * (HEADS * LANE + SPARE) * 2];
 static void *k_base[LAYERS], *v_base[LAYERS];
-static struct places places;
+static struct dest_places places;
 
 /* Lanes of 192 bytes, which is a multiple of 64: neighbours in the record touch. `dim`: 6 for that. */
 static void shape_start(uint16_t dim) {
@@ -54,13 +54,13 @@ static void find(enum order order, const quire_rect *asked) {
     quire_rect rect = asked != NULL ? *asked : quire_layout_whole(&layout, 0);
     quire_dest dest = dest_of(order, &rect);
     cr_assert_eq(dest_check(&layout, &dest, TOKENS, &rect), QUIRE_OK);
-    cr_assert_eq(places_find(&places, &dest, &shape, &rect, quire_layout_rect_bytes(&layout, 0, &rect, TOKENS)), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &rect, quire_layout_rect_bytes(&layout, 0, &rect, TOKENS)), QUIRE_OK);
 }
 
 /* Each byte of a record by itself: what is at `offset`, wherever that is. */
 static uint8_t *at(uint32_t offset) {
     uint32_t next = 0, size = 1;
-    uint8_t *place = places_at(&places, &next, offset, &size);
+    uint8_t *place = dest_places_at(&places, &next, offset, &size);
     cr_assert_eq(size, 1u);
     return place;
 }
@@ -70,7 +70,7 @@ static uint32_t pieces(void) {
     uint32_t next = 0, n = 0;
     for (uint32_t offset = 0, size; offset < shape.size_bytes; offset += size, n++) {
         size = shape.size_bytes - offset;
-        uint8_t *place = places_at(&places, &next, offset, &size);
+        uint8_t *place = dest_places_at(&places, &next, offset, &size);
         cr_assert_gt(size, 0u);
         bool ours = place >= places.own && place + size <= places.own + places.own_bytes;
         bool callers = place >= memory && place + size <= memory + sizeof(memory);
@@ -96,9 +96,9 @@ Test(client_places, in_the_records_order) {
     cr_assert_eq(at(0), places.own);
     cr_assert_eq(at(shape.payload_offset), memory);
     uint32_t next = 0, size = UINT32_MAX;
-    cr_assert_eq(places_at(&places, &next, shape.payload_offset + 10, &size), memory + 10);
+    cr_assert_eq(dest_places_at(&places, &next, shape.payload_offset + 10, &size), memory + 10);
     cr_assert_eq(size, shape.size_bytes - shape.payload_offset - 10, "from the middle to the end, and no further");
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* Each lane in one piece, but apart: each is a place. */
@@ -110,7 +110,7 @@ Test(client_places, lanes_apart) {
     for (uint32_t lane = 0; lane < shape.n_lanes; lane++) {
         expect_lane(lane / (2 * HEADS), lane / HEADS % 2, lane % HEADS, memory + lane * (LANE + SPARE));
     }
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* Lanes that end between two alignments: what fills the gap goes nowhere, least of all behind the lane in the caller's memory. */
@@ -124,7 +124,7 @@ Test(client_places, padding) {
     cr_assert_eq(at(first + 160), places.padding);
     cr_assert_eq(at(first + PITCH), memory + 160);
     pieces();
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* Tokens outside, heads inside, as many engines keep it: nothing can be received there, and all of the record is kept until it is scattered. */
@@ -135,7 +135,7 @@ Test(client_places, rows_apart) {
     cr_assert_eq(places.payload_offset, 0u);
     cr_assert_eq(places.own_bytes, shape.size_bytes);
     cr_assert_eq(pieces(), 1u);
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* K in one piece, V not: K goes to its place, V is kept. */
@@ -148,7 +148,7 @@ Test(client_places, one_of_two) {
     uint32_t v = quire_record_lane_offset(&shape, quire_record_lane(&shape, 1, 1, 0));
     cr_assert_eq(at(v), places.own + v);
     pieces();
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* One head of the last two layers: they have places; what was not asked for has none, and would go nowhere if it came. */
@@ -163,7 +163,7 @@ Test(client_places, a_part) {
     cr_assert_eq(at(quire_record_lane_offset(&shape, quire_record_lane(&shape, 0, 0, 1))), places.padding);
     cr_assert_eq(at(quire_record_lane_offset(&shape, quire_record_lane(&shape, 2, 1, 0))), places.padding);
     pieces();
-    places_free(&places);
+    dest_places_free(&places);
 }
 
 /* An opaque block is one run; where the caller's buffer is too short for it, it has no place there at all. */
@@ -171,14 +171,14 @@ Test(client_places, opaque) {
     const quire_layout opaque = {.block_tokens = TOKENS, .opaque = true};
     quire_dest dest = {.opaque = memory, .opaque_bytes = 1000};
     cr_assert_eq(quire_record_shape(&opaque, 0, TOKENS, 1000, &shape), QUIRE_OK);
-    cr_assert_eq(places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
     cr_assert_eq(places.own_bytes, shape.payload_offset);
     cr_assert_eq(at(shape.payload_offset), memory);
     cr_assert_eq(pieces(), 2u);
-    places_free(&places);
+    dest_places_free(&places);
     dest.opaque_bytes = 999;
-    cr_assert_eq(places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
     cr_assert_eq(places.n, 0u);
     cr_assert_eq(places.own_bytes, shape.size_bytes);
-    places_free(&places);
+    dest_places_free(&places);
 }
