@@ -243,11 +243,14 @@ static bool stands(const quire_client *client, const quire_lease *lease) {
     return client->conn.state == CONN_UP && lease->serial == client->conn.serial;
 }
 
-/* Of one that has places only its head need be here: a header that speaks of another record would have us read behind it. */
-static bool is_as_placed(const struct landed *landed) {
+/* It is the record that was granted. Of one that has places only its head is here: a header that speaks of another would have us read behind it. */
+static bool is_as_granted(const struct landed *landed) {
     struct quire_record_header header;
+    if (landed->size_bytes < sizeof(header)) {
+        return false;
+    }
     memcpy(&header, landed->bytes, sizeof(header));
-    return header.size_bytes == landed->size_bytes && header.payload_offset == landed->payload_offset;
+    return header.size_bytes == landed->size_bytes && (landed->payload_offset == 0 || header.payload_offset == landed->payload_offset);
 }
 
 /* A copy that crossed a wire is verified. */
@@ -255,7 +258,7 @@ static enum quire_status scatter_copy(const quire_lease *lease, const struct lan
     if (landed->status != QUIRE_OK) {
         return error_set(landed->status, "key %u: quired did not send the record", dest->key_index);
     }
-    if (landed->payload_offset > 0 && !is_as_placed(landed)) {
+    if (!is_as_granted(landed)) {
         return error_set(QUIRE_CORRUPT, "key %u: the record is not what was asked for", dest->key_index);
     }
     return copy_record(lease, landed->bytes, landed->size_bytes, dest, landed->payload_offset > 0 ? PLACED : VERIFIED);
