@@ -46,7 +46,6 @@ struct twin {
     bool unsealed;               /* its pool could shrink under the client */
     bool small;                  /* its pool is smaller than it says */
     uint32_t hello_major;
-    uint64_t features;    /* it speaks of */
     uint32_t ns_status;   /* what NS_OPEN is refused with; 0: it is not */
     bool ns_error;        /* ... as an ERROR */
     uint32_t deadline_ms; /* by default, of a client of twin_open; 0: long enough for a machine that is busy with other things */
