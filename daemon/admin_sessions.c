@@ -24,6 +24,12 @@ static enum quire_status admin_session_fill(const struct admin_call *call, const
         info->rail = arena_printf(call->arena, "%s: %s", rail->ops->scheme, place);
         info->peer = admin_text(call, remote_link_peer(session->link));
         info->token = admin_text(call, session->remote->token.name);
+        info->held = session->remote->waiter.held;
+        info->held_ms = session->remote->waiter.held_ns / QUIRE_NS_PER_MS;
+        if (session->remote->tenant != NULL) {
+            info->requests_per_s = session->remote->tenant->limits.requests_per_s;
+            info->bytes_per_s = session->remote->tenant->limits.bytes_per_s;
+        }
     }
     info->domain = core->config.domains[session->domain].name;
     info->member = session->member;

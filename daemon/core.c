@@ -203,6 +203,7 @@ static void core_tick(struct core *core) {
     if (ingest_deadline(core->ingest) <= core->now_ns) {
         ingest_tick(core->ingest, core->now_ns);
     }
+    net_tick(core);
     if (core->next_check_ns <= core->now_ns) {
         core->next_check_ns = core->now_ns + CORE_TICK_NS;
         core_check_sessions(core);
@@ -234,6 +235,7 @@ static uint64_t core_deadline(const struct core *core) {
     }
     uint64_t deadline_ns = quire_min_u64(core->next_check_ns, pager_next_deadline(core->pager));
     deadline_ns = quire_min_u64(deadline_ns, ingest_deadline(core->ingest));
+    deadline_ns = quire_min_u64(deadline_ns, net_deadline(core));
     if (core->disk_tier != NULL) {
         deadline_ns = quire_min_u64(deadline_ns, disk_deadline(core->disk_tier));
     }

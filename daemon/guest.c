@@ -89,6 +89,7 @@ static enum quire_status guest_send(struct session *session, uint64_t request, c
     tx->size_bytes += wants->bytes;
     tx->release = guest_release;
     tx->held = piece;
+    net_charge(session, wants->bytes);
     session_send_bulk(session, request, tx);
     return QUIRE_OK;
 }

@@ -128,6 +128,7 @@ void session_end(struct session *session, enum session_end how) {
     log_debug("session_ended", "session %llu (%s, pid %d) ended", (unsigned long long)session->id, session->client, (int)session->pid);
     session_unlink(core, session);
     ingest_owner_gone(core->ingest, session);
+    net_session_ended(session);
     session_leave_pager(session, how);
     session->link->ops->close(session->link);
     if (session->pidfd >= 0) {
@@ -219,7 +220,7 @@ void session_check_time(struct session *session, uint64_t now_ns) {
     } else if (session->reserve && now_ns > session->active_ns + core->stall_ns) {
         session_kick(session, QUIRE_TIMEOUT, "idle on a place kept for operating");
     } else if (core->config.idle_timeout_ms != 0 && now_ns > session->active_ns + core->config.idle_timeout_ms * QUIRE_NS_PER_MS &&
-               !session_expects(session)) {
+               !session_expects(session) && !session->held) {
         session_kick(session, QUIRE_TIMEOUT, "idle for longer than idle_timeout_ms");
     } else {
         session_show_life(session, now_ns);

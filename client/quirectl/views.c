@@ -170,6 +170,14 @@ void view_session_origin(struct table *table, const Quire__Wire__SessionInfo *se
     }
 }
 
+/* With those that had to wait because its token's rate was used up. */
+static void view_requests(struct table *table, const Quire__Wire__SessionInfo *session) {
+    char count[QUIRE_UNITS_BYTES], held[QUIRE_UNITS_BYTES];
+    quire_human_count(session->requests, count, sizeof count);
+    quire_human_count(session->held, held, sizeof held);
+    table_cell(table, session->held > 0 ? "%s (%s held)" : "%s", count, held);
+}
+
 void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
     static const char *const titles[] = {"ID",     "CLIENT", "PROCESS", "USER",   "DOMAIN",   "AS",     "LEASES",
                                          "LEASED", "INGEST", "FETCHED", "STORED", "REQUESTS", "OPENED", "LAST SEEN"};
@@ -188,7 +196,7 @@ void view_sessions(const Quire__Wire__AdminReply *reply, FILE *to) {
         table_size(&table, session->ingest_bytes);
         table_size(&table, session->fetched_bytes);
         table_size(&table, session->stored_bytes);
-        table_count(&table, session->requests);
+        view_requests(&table, session);
         format_ago(session->age_ms, ago);
         table_cell(&table, "%s", ago);
         format_ago(session->idle_ms, ago);

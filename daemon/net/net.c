@@ -143,6 +143,8 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
         return QUIRE_DENIED;
     }
     remote->token = *token;
+    remote->tenant = rates_find(&core->net.rates, token->name);
+    remote->waiter.owner = session;
     session->admin = (token->rights & TOKEN_ADMIN) != 0;
     remote_link_known(session->link);
     return session->state == SESSION_ENDED ? QUIRE_NO_MEMORY : QUIRE_OK;
@@ -153,6 +155,41 @@ void net_session_gone(struct session *session) {
         explicit_bzero(session->remote, sizeof *session->remote);
         free(session->remote);
         session->remote = NULL;
+    }
+}
+
+/* ---- rates ------------------------------------------------------------------------------------------------------------------------ */
+bool net_admits(struct session *session, const struct quire_frame *frame) {
+    struct core *core = session->core;
+    struct remote *remote = session->remote;
+    bool free_of_charge = frame->type == QUIRE_MSG_GOODBYE || frame->type == QUIRE_MSG_PING;
+    if (remote->tenant == NULL || free_of_charge) {
+        return true;
+    }
+    bool waited = remote->waiter.waits;
+    bool admitted = rates_admit(&core->net.rates, remote->tenant, &remote->waiter, frame->bulk_bytes, core->now_ns);
+    core->counters.rate_held += !admitted && !waited;
+    return admitted;
+}
+
+void net_charge(struct session *session, uint64_t bytes) {
+    if (session->remote != NULL && session->remote->tenant != NULL) {
+        rates_charge(session->remote->tenant, bytes, session->core->now_ns);
+    }
+}
+
+static void net_turn(struct rate_waiter *waiter) {
+    struct session *session = waiter->owner;
+    core_runnable(session->core, session);
+}
+
+void net_tick(struct core *core) { rates_tick(&core->net.rates, core->now_ns, net_turn); }
+uint64_t net_deadline(const struct core *core) { return core->net.rates.next_ns; }
+
+void net_session_ended(struct session *session) {
+    if (session->remote != NULL && session->remote->tenant != NULL) {
+        rates_leave(session->remote->tenant, &session->remote->waiter);
+        session->remote->tenant = NULL;
     }
 }
 
@@ -211,12 +248,14 @@ static enum quire_status net_create_tls(struct core *core, char *why, size_t why
 
 enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
+    rates_init(&core->net.rates);
     if (listen->tls[0] == '\0') {
         return QUIRE_OK;
     }
     QUIRE_FORWARD(net_check(listen, why, why_bytes));
     QUIRE_FORWARD(net_find_domain(core, why, why_bytes));
     QUIRE_FORWARD(tokens_load(listen->token_file, &core->net.tokens, why, why_bytes));
+    rates_renew(&core->net.rates, core->net.tokens);
     return net_create_tls(core, why, why_bytes);
 }
 
@@ -278,6 +317,7 @@ enum quire_status net_reload(struct core *core) {
         tokens_free(&core->net.tokens);
         core->net.tokens = tokens;
         net_end_strangers(core);
+        rates_renew(&core->net.rates, tokens);
         for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
             status = rail->ops->renew != NULL ? rail->ops->renew(rail, &files, why, sizeof why) : QUIRE_OK;
         }

@@ -3,13 +3,14 @@
  * own threads.
  *
  * A wire that opens becomes a session at once and is told a CHALLENGE; its HELLO must prove a token, and what the session may do is that
- * token's rights. A token that is changed or taken away ends its sessions at the next reload.
+ * token's rights, at its tenant's rate. A token that is changed or taken away ends its sessions at the next reload.
  */
 #ifndef DAEMON_NET_NET_H
 #define DAEMON_NET_NET_H
 
 #include "daemon/net/guard.h"
 #include "daemon/net/rail.h"
+#include "daemon/net/rates.h"
 #include "daemon/net/tokens.h"
 
 struct session;
@@ -18,13 +19,16 @@ struct net {
     struct rail *rails;
     struct tokens *tokens; /* NULL: nobody listens */
     struct guard guard;
+    struct rates rates;
 };
 
 /* What a session that came over a wire has, beside what every session has. */
 struct remote {
     uint8_t nonce[QUIRE_NONCE_BYTES];
     bool challenged;
-    struct token token; /* name "" before HELLO */
+    struct token token;    /* name "" before HELLO */
+    struct tenant *tenant; /* NULL before HELLO */
+    struct rate_waiter waiter;
 };
 
 /* Refuses what must not be: a listener without tokens, TLS without a certificate. Binds the addresses; nobody can connect before net_start. */
@@ -39,6 +43,15 @@ enum quire_status net_reload(struct core *core);
 
 /* HELLO of a session that came over a wire: OK, and it has its rights; else the session has been told and ended. */
 enum quire_status net_hello(struct session *session, uint64_t request, const char *token, const uint8_t *proof, size_t proof_bytes);
+/* May this request be handled now? False: its tenant has used up its rate; the session is run again when its turn has come. */
+bool net_admits(struct session *session, const struct quire_frame *frame);
+/* An admitted request takes so many bytes of answers. Nothing for a local session. */
+void net_charge(struct session *session, uint64_t bytes);
+/* Turns that have come; and when the next do. */
+void net_tick(struct core *core);
+uint64_t net_deadline(const struct core *core);
+/* It has ended, and waits for no turn. */
+void net_session_ended(struct session *session);
 /* Frees what session_create's caller gave it. */
 void net_session_gone(struct session *session);
 

@@ -13,6 +13,7 @@ struct remote_link {
     bool closed;                       /* CLOSE was said */
     struct exchange_msg *head, **tail; /* frames that were not handled yet */
     bool bulk_here;                    /* of the first of them; link.fills: they are under way */
+    bool admitted;                     /* the first: its tenant's rate has room for it */
     struct ingest_window *window;      /* into which the rail may be writing */
 };
 
@@ -85,13 +86,22 @@ static void remote_taken(struct remote_link *remote) {
     struct exchange_msg *msg = remote->head;
     remote->head = msg->next;
     remote->tail = remote->head == NULL ? &remote->head : remote->tail;
-    remote->bulk_here = false;
+    remote->bulk_here = remote->admitted = false;
     remote->link.more = remote->head != NULL;
     /* The frame itself goes back as the word that it was taken: no memory is needed for that. */
     msg->kind = EXCHANGE_TAKEN;
     msg->frames = 1;
     msg->bytes = msg->frame.body_bytes;
     remote_post(remote, msg);
+}
+
+/* Each frame is asked for once, also when it comes to be handled in several turns. */
+static bool remote_admitted(struct remote_link *remote, const struct quire_frame *frame) {
+    if (!remote->admitted) {
+        remote->admitted = net_admits(remote->link.session, frame);
+        remote->link.session->held = !remote->admitted;
+    }
+    return remote->admitted;
 }
 
 static void remote_turn(struct link *link, uint64_t read_ns) {
@@ -102,6 +112,9 @@ static void remote_turn(struct link *link, uint64_t read_ns) {
             return;
         }
         const struct exchange_msg *msg = remote->head;
+        if (!remote_admitted(remote, &msg->frame)) {
+            return;
+        }
         if (msg->frame.bulk_bytes > 0 && !remote->bulk_here) {
             remote_place(remote, msg);
             return;

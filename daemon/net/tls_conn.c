@@ -409,6 +409,7 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
     case EXCHANGE_PLACE:
         conn->place = msg->place;
         conn->awaits_place = false;
+        conn->frame_ns = rail_of(conn)->now_ns; /* so far it was not read */
         exchange_msg_free(msg);
         if (conn->state == TLS_OPEN) {
             read_some(conn);

@@ -1,6 +1,7 @@
 #include "daemon/net/tokens.h"
 
 #include "proto/base/base.h"
+#include "proto/base/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -73,12 +74,33 @@ static bool parse_rights(const char *text, uint32_t *rights) {
     return *rights != 0;
 }
 
+/* "requests_per_s=100" */
+static const char *parse_limit(const char *word, struct rate_limits *limits) {
+    static const char requests[] = "requests_per_s=", bytes[] = "bytes_per_s=";
+    if (strncmp(word, requests, strlen(requests)) == 0) {
+        bool good = quire_parse_count(word + strlen(requests), false, &limits->requests_per_s) == QUIRE_OK && limits->requests_per_s > 0 &&
+                    limits->requests_per_s <= TOKEN_MOST_PER_S;
+        return good ? NULL : "requests_per_s is a whole number, 1 at least";
+    }
+    if (strncmp(word, bytes, strlen(bytes)) == 0) {
+        bool good = quire_parse_size(word + strlen(bytes), &limits->bytes_per_s) == QUIRE_OK &&
+                    limits->bytes_per_s >= TOKEN_LEAST_BYTES_PER_S && limits->bytes_per_s <= TOKEN_MOST_PER_S;
+        return good ? NULL : "bytes_per_s is a size such as 200MiB, 64KiB at least";
+    }
+    return "a line is: name secret rights namespaces [requests_per_s=NUMBER] [bytes_per_s=SIZE]";
+}
+
 /* NULL when it is good; else what is wrong with it. */
 static const char *parse_line(char *line, struct token *token) {
     char *rest = NULL, *name = strtok_r(line, " \t\r", &rest), *secret = strtok_r(NULL, " \t\r", &rest);
     const char *rights = strtok_r(NULL, " \t\r", &rest), *namespaces = strtok_r(NULL, " \t\r", &rest);
-    if (namespaces == NULL || strtok_r(NULL, " \t\r", &rest) != NULL) {
+    if (namespaces == NULL) {
         return "a line is: name secret rights namespaces";
+    }
+    for (const char *word = strtok_r(NULL, " \t\r", &rest), *wrong; word != NULL; word = strtok_r(NULL, " \t\r", &rest)) {
+        if ((wrong = parse_limit(word, &token->limits)) != NULL) {
+            return wrong;
+        }
     }
     if (strlen(name) >= sizeof token->name || strlen(namespaces) >= sizeof token->namespaces) {
         return "a name is too long";

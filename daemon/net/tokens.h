@@ -1,11 +1,12 @@
 /*
  * Tokens: who may come over a wire, and what for. A file of the operator's, a line a token:
  *
- *   # name     secret (16 to 128 characters)        rights        namespaces
- *   worker     kJ9vYpZk2rQ0bTtS6mWc                 read,write    llama-*,smol
+ *   # name     secret (16 to 128 characters)        rights        namespaces      limits, if any
+ *   worker     kJ9vYpZk2rQ0bTtS6mWc                 read,write    llama-*,smol    requests_per_s=1000 bytes_per_s=200MiB
  *   operator   9f2c1d7e55aa4b0f8f13c2a4d1e0b7aa     admin,read    *
  *
  * Names may come more than once: an old and a new secret are both good while they are being changed. A namespace is named or matched (`*`, `?`).
+ * Limits are for all sessions of a name together (daemon/net/rates.h).
  * A file that others may read or write is refused. Loop thread only; a loaded table does not change.
  */
 #ifndef DAEMON_NET_TOKENS_H
@@ -20,14 +21,22 @@
 #define TOKEN_SECRET_MIN 16
 #define TOKEN_SECRET_MAX 128
 #define TOKEN_NAMES_BYTES 256
+#define TOKEN_LEAST_BYTES_PER_S (64u << 10) /* less would keep a single answer waiting for longer than any caller does */
+#define TOKEN_MOST_PER_S (1ull << 44)
 
 enum token_right { TOKEN_READ = 1, TOKEN_WRITE = 2, TOKEN_ADMIN = 4 };
+
+/* 0: none. */
+struct rate_limits {
+    uint64_t requests_per_s, bytes_per_s;
+};
 
 struct token {
     char name[QUIRE_MAX_NAME + 1];
     char secret[TOKEN_SECRET_MAX + 1];
     uint32_t rights;                    /* enum token_right */
     char namespaces[TOKEN_NAMES_BYTES]; /* patterns, separated by commas */
+    struct rate_limits limits;
 };
 
 struct tokens {
@@ -42,7 +51,7 @@ void tokens_free(struct tokens **tokens);
 /* The token of this name whose secret makes this proof of the nonce; NULL: none does. Takes as long for a name that there is not. */
 const struct token *tokens_prove(const struct tokens *tokens, const char *name, const uint8_t nonce[QUIRE_NONCE_BYTES],
                                  const uint8_t *proof, size_t proof_bytes);
-/* The same token, with the same secret and rights, is there. */
+/* The same token, with the same secret and rights, is there; its limits may be others. */
 bool tokens_have(const struct tokens *tokens, const struct token *token);
 /* What a token may do in a namespace: bits of enum token_right. */
 uint32_t token_rights(const struct token *token, const char *ns);

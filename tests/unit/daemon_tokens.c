@@ -51,6 +51,38 @@ Test(tokens, a_file_is_read) {
     cr_assert_null(tokens);
 }
 
+/* Limits are of a name; a token with others is the same token. */
+Test(tokens, limits) {
+    struct tokens *tokens;
+    cr_assert_eq(
+        load("worker " SECRET " read * requests_per_s=100 bytes_per_s=200MiB\nboss " OTHER " admin *\tbytes_per_s=64KiB\n", &tokens),
+        QUIRE_OK, "%s", why);
+    cr_assert_eq(tokens->tokens[0].limits.requests_per_s, 100);
+    cr_assert_eq(tokens->tokens[0].limits.bytes_per_s, 200u << 20);
+    cr_assert_eq(tokens->tokens[1].limits.requests_per_s, 0);
+    cr_assert_eq(tokens->tokens[1].limits.bytes_per_s, 64u << 10);
+    struct token other = tokens->tokens[0];
+    other.limits.bytes_per_s = 1u << 20;
+    cr_assert(tokens_have(tokens, &other));
+    tokens_free(&tokens);
+    static const char *const wrong[] = {"requests_per_s=0",
+                                        "requests_per_s=-1",
+                                        "requests_per_s=",
+                                        "bytes_per_s=1KiB",
+                                        "bytes_per_s=0",
+                                        "bytes_per_s=17TiB",
+                                        "bytes=1MiB",
+                                        "requests_per_s=1x",
+                                        "more",
+                                        "requests_per_s=99999999999999999999"};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(wrong); i++) {
+        char line[128];
+        snprintf(line, sizeof line, "worker " SECRET " read * %s\n", wrong[i]);
+        cr_assert_eq(load(line, &tokens), QUIRE_INVALID, "%s", wrong[i]);
+        cr_assert_not_null(strstr(why, "_per_s"), "%s", why);
+    }
+}
+
 /* What is wrong is told with its line. */
 Test(tokens, wrong_lines_are_refused) {
     static const struct {
