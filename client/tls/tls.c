@@ -1,17 +1,14 @@
 /*
  * TLS for libquire, an object of its own that is loaded when a "tls://host:port" is opened: TCP, and proto/tls over it.
- *
- * The address is looked up once, when the client is opened; attempts to connect go through what was found, one after the other.
  */
 #include "proto/tls/tls.h"
 #include "client/transport.h"
+#include "proto/base/address.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 struct tls_transport {
@@ -34,76 +31,19 @@ __attribute__((format(printf, 3, 4))) static enum quire_status say(struct transp
     return status;
 }
 
-/* ---- addresses: "host port number number…" ---------------------------------------------------------------------------------- */
-static bool split(const char *address, char host[256], char port[16]) {
-    const char *colon = strrchr(address, ':');
-    size_t length = colon != NULL ? (size_t)(colon - address) : 0;
-    bool bracketed = length > 2 && address[0] == '[' && address[length - 1] == ']';
-    if (bracketed) {
-        address++;
-        length -= 2;
-    }
-    if (length == 0 || length >= 256 || strlen(colon + 1) >= 16 || colon[1] == '\0' || colon[1 + strspn(colon + 1, "0123456789")] != '\0') {
-        return false;
-    }
-    memcpy(host, address, length);
-    host[length] = '\0';
-    strcpy(port, colon + 1);
-    return strchr(host, ' ') == NULL;
-}
-
 static enum quire_status tls_resolve(const char *address, char *full, struct transport_why why) {
-    char host[256], port[16], number[64];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found = NULL;
-    if (!split(address, host, port)) {
-        return say(why, QUIRE_INVALID, "it is not tls://host:port");
-    }
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0) {
-        return say(why, QUIRE_NOT_FOUND, "%s", gai_strerror(rc));
-    }
-    size_t used = (size_t)snprintf(full, TRANSPORT_ADDRESS_MAX, "%s %s", host, port);
-    for (const struct addrinfo *at = found; at != NULL && used < TRANSPORT_ADDRESS_MAX; at = at->ai_next) {
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, number, sizeof number, NULL, 0, NI_NUMERICHOST) == 0 &&
-            used + strlen(number) + 1 < TRANSPORT_ADDRESS_MAX) {
-            used += (size_t)snprintf(full + used, TRANSPORT_ADDRESS_MAX - used, " %s", number);
-        }
-    }
-    freeaddrinfo(found);
-    return used < TRANSPORT_ADDRESS_MAX ? QUIRE_OK : say(why, QUIRE_TOO_LARGE, "the host's name is too long");
-}
-
-/* The number for this attempt. */
-static bool choose(const char *full, uint32_t attempt, char host[256], char port[16], char number[64]) {
-    char text[TRANSPORT_ADDRESS_MAX], *rest = NULL, *numbers[16];
-    uint32_t n = 0;
-    snprintf(text, sizeof text, "%s", full);
-    const char *first = strtok_r(text, " ", &rest), *second = strtok_r(NULL, " ", &rest);
-    while (n < 16 && (numbers[n] = strtok_r(NULL, " ", &rest)) != NULL) {
-        n++;
-    }
-    if (n == 0) {
-        return false;
-    }
-    snprintf(host, 256, "%s", first);
-    snprintf(port, 16, "%s", second);
-    snprintf(number, 64, "%s", numbers[attempt % n]);
-    return true;
+    const char *text = "";
+    enum quire_status status = quire_address_resolve(address, full, TRANSPORT_ADDRESS_MAX, &text);
+    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "%s", text);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------- */
-static enum quire_status dial(struct tls_transport *tls, const char *number, const char *port, struct transport_why why) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV}, *at = NULL;
-    if (getaddrinfo(number, port, &hints, &at) != 0) {
-        return say(why, QUIRE_INVALID, "%s is no address", tls->peer);
-    }
-    tls->transport.fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int rc = tls->transport.fd >= 0 ? connect(tls->transport.fd, at->ai_addr, at->ai_addrlen) : -1;
-    int error = errno;
-    freeaddrinfo(at);
-    if (rc != 0 && error != EINPROGRESS) {
+static enum quire_status dial(struct tls_transport *tls, const struct quire_address *to, struct transport_why why) {
+    tls->transport.fd = socket(to->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = tls->transport.fd >= 0 ? connect(tls->transport.fd, (const struct sockaddr *)&to->at, to->at_bytes) : -1;
+    if (rc != 0 && errno != EINPROGRESS) {
         return say(why, tls->transport.fd < 0 ? QUIRE_SYSTEM : QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer,
-                   strerrordesc_np(error));
+                   strerrordesc_np(errno));
     }
     quire_tls_prepare_socket(tls->transport.fd);
     return QUIRE_OK;
@@ -138,17 +78,18 @@ static void tls_close(struct transport *transport, bool forked) {
 
 static enum quire_status tls_connect(const char *full, const struct transport_settings *settings, uint32_t attempt, struct transport **out,
                                      struct transport_why why) {
-    char host[256], port[16], number[64];
+    struct quire_address to;
     struct tls_transport *tls = calloc(1, sizeof *tls);
-    if (tls == NULL || !choose(full, attempt, host, port, number)) {
+    enum quire_status status = tls != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
+    if (status != QUIRE_OK) {
         free(tls);
-        return say(why, QUIRE_NO_MEMORY, "out of memory for a connection");
+        return say(why, status, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "it has no address");
     }
     tls->transport.ops = &tls_ops;
     tls->transport.fd = -1;
-    snprintf(tls->peer, sizeof tls->peer, "%.40s:%s", host, port);
-    enum quire_status status = dial(tls, number, port, why);
-    status = status == QUIRE_OK ? prepare(tls, host, settings, why) : status;
+    snprintf(tls->peer, sizeof tls->peer, "%.40s:%s", to.host, to.port);
+    status = dial(tls, &to, why);
+    status = status == QUIRE_OK ? prepare(tls, to.host, settings, why) : status;
     if (status != QUIRE_OK) {
         tls_close(&tls->transport, true);
         return status;

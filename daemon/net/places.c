@@ -1,5 +1,7 @@
 #include "daemon/net/places.h"
 
+#include "proto/base/address.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -17,29 +19,11 @@ enum quire_status places_next(const char *option, const char **list, char addres
     return length > 0 ? QUIRE_OK : QUIRE_NOT_FOUND;
 }
 
-/* "host:port" or "[v6]:port", in place. */
-static bool split_address(char *address, char **host, char **port) {
-    char *colon = strrchr(address, ':');
-    if (colon == NULL || colon == address || colon[1] == '\0') {
-        return false;
-    }
-    *colon = '\0';
-    *port = colon + 1;
-    *host = address;
-    size_t length = strlen(address);
-    if (address[0] == '[' && address[length - 1] == ']') {
-        address[length - 1] = '\0';
-        *host = address + 1;
-    }
-    return true;
-}
-
 enum quire_status places_find(const char *option, const char *address, struct addrinfo **found, char *why, size_t why_bytes) {
-    char buffer[PLACE_ADDRESS_BYTES], *host, *port;
+    char host[QUIRE_HOST_BYTES], port[QUIRE_PORT_BYTES];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     *found = NULL;
-    snprintf(buffer, sizeof buffer, "%s", address);
-    if (!split_address(buffer, &host, &port)) {
+    if (!quire_address_split(address, host, port)) {
         snprintf(why, why_bytes, "%s: '%s' is not host:port", option, address);
         return QUIRE_INVALID;
     }

@@ -61,8 +61,9 @@ struct rail {
     bool has_thread;
     _Atomic bool stopping;
     uint64_t now_ns;
-    bool more;         /* `turn` has something to do */
-    struct rail *next; /* the core's list */
+    bool more;                /* `turn` has something to do */
+    uint64_t gathering_bytes; /* of frames that are being gathered (inlet.h) */
+    struct rail *next;        /* the core's list */
 };
 
 /* Fills what all rails have. `taken` is called on the core's loop when messages are there. */

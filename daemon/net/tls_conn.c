@@ -16,14 +16,8 @@
 static struct rail *rail_of(const struct tls_conn *conn) { return &conn->tls_rail->rail; }
 
 /* ---- what it waits for -------------------------------------------------------------------------------------------------------- */
-/* Bulk bytes have their place already; another frame needs room with the core. */
-static bool may_take(const struct tls_conn *conn) {
-    bool credit = conn->held_frames < WIRE_CREDIT_FRAMES && conn->held_bytes < WIRE_CREDIT_BYTES;
-    return !conn->awaits_place && (credit || conn->bulk_left > 0);
-}
-
 static bool reads(const struct tls_conn *conn) {
-    return conn->state == TLS_HANDSHAKE || conn->state == TLS_LINGERING || (conn->state == TLS_OPEN && may_take(conn));
+    return conn->state == TLS_HANDSHAKE || conn->state == TLS_LINGERING || (conn->state == TLS_OPEN && inlet_takes(&conn->inlet));
 }
 
 static void watch(struct tls_conn *conn) {
@@ -40,12 +34,6 @@ static void turn_again(struct tls_conn *conn) {
 }
 
 /* ---- the end ------------------------------------------------------------------------------------------------------------------ */
-/* The rail's books of what is being gathered. */
-static void note_gathering(struct tls_conn *conn, uint64_t bytes) {
-    conn->tls_rail->gathering_bytes += bytes - conn->gathering_bytes;
-    conn->gathering_bytes = bytes;
-}
-
 static void drop_replies(struct tls_conn *conn) {
     while (conn->tx_head != NULL) {
         struct exchange_msg *msg = conn->tx_head;
@@ -56,8 +44,7 @@ static void drop_replies(struct tls_conn *conn) {
 }
 
 static void drop_stream(struct tls_conn *conn) {
-    note_gathering(conn, 0);
-    quire_decoder_free(&conn->decoder);
+    inlet_drop(&conn->inlet);
     free(conn->stash);
     conn->stash = NULL;
     drop_replies(conn);
@@ -129,84 +116,16 @@ static void give_wire_back(struct tls_conn *conn) {
     struct wire *wire = conn->wire;
     drop_replies(conn); /* they come before the last word */
     conn->wire = NULL;
-    conn->place = NULL;
     wire->conn = NULL;
     exchange_post(&rail_of(conn)->out, wire->closed);
 }
 
 /* ---- in ----------------------------------------------------------------------------------------------------------------------- */
-static bool hand_over(struct tls_conn *conn) {
-    const struct quire_frame *frame = &conn->decoder.frame;
-    if (!conn->known && (frame->body_bytes > TLS_FRESH_BODY_BYTES || frame->bulk_bytes > 0)) {
-        conn_gone(conn, QUIRE_TOO_LARGE, "a first frame larger than a greeting");
-        return false;
-    }
-    struct exchange_msg *msg = exchange_msg_create(conn->wire, EXCHANGE_FRAME, frame->body_bytes);
-    if (msg == NULL) {
-        conn_gone(conn, QUIRE_NO_MEMORY, "no memory for a request");
-        return false;
-    }
-    msg->frame = *frame;
-    if (frame->body_bytes > 0) {
-        memcpy(msg->body, quire_decoder_body(&conn->decoder), frame->body_bytes);
-    }
-    conn->held_frames++;
-    conn->held_bytes += frame->body_bytes;
-    conn->bulk_left = frame->bulk_bytes;
-    conn->awaits_place = frame->bulk_bytes > 0;
-    conn->frame_ns = conn->awaits_place ? rail_of(conn)->now_ns : 0;
-    quire_decoder_next(&conn->decoder);
-    exchange_post(&rail_of(conn)->out, msg);
-    return true;
-}
-
-static void bulk_came(struct tls_conn *conn, uint64_t bytes) {
-    conn->place = conn->place != NULL ? conn->place + bytes : NULL;
-    conn->bulk_left -= bytes;
-    conn->frame_ns = rail_of(conn)->now_ns;
-    if (conn->bulk_left == 0) {
-        conn->place = NULL;
-        conn->frame_ns = 0;
-        exchange_post(&rail_of(conn)->out, conn->wire->bulk);
-    }
-}
-
-/* Keeps the books of the frame that is being gathered. Too much in all: this one goes; an honest one takes no time. */
-static void note_frame(struct tls_conn *conn) {
-    struct rail *rail = rail_of(conn);
-    bool unfinished = conn->decoder.have_bytes > 0;
-    note_gathering(conn, unfinished ? conn->decoder.capacity_bytes : 0);
-    if (conn->bulk_left == 0) {
-        conn->frame_ns = !unfinished ? 0 : conn->frame_ns != 0 ? conn->frame_ns : rail->now_ns;
-    }
-    if (!conn->known && conn->decoder.have_frame && conn->decoder.frame.body_bytes > TLS_FRESH_BODY_BYTES) {
-        conn_gone(conn, QUIRE_TOO_LARGE, "a first frame larger than a greeting");
-    } else if (conn->tls_rail->gathering_bytes > rail->limits.unfinished_bytes) {
-        conn_gone(conn, QUIRE_RETRY, "too many unfinished requests");
-    }
-}
-
 /* Takes bytes for as long as frames may be handed over; how many were. */
 static size_t take(struct tls_conn *conn, const uint8_t *bytes, size_t size) {
-    size_t used = 0;
-    while (used < size && conn->state == TLS_OPEN && may_take(conn)) {
-        size_t n = 0;
-        if (conn->bulk_left > 0) {
-            n = (size_t)quire_min_u64(size - used, conn->bulk_left);
-            if (conn->place != NULL) {
-                memcpy(conn->place, bytes + used, n);
-            }
-            used += n;
-            bulk_came(conn, n);
-            continue;
-        }
-        enum quire_status status = quire_decoder_feed(&conn->decoder, bytes + used, size - used, &n);
-        used += n;
-        if (status != QUIRE_OK && status != QUIRE_PENDING) {
-            conn_gone(conn, status, status == QUIRE_VERSION ? "another version of the protocol" : "what came is no frame");
-        } else if (status == QUIRE_OK && !hand_over(conn)) {
-            break;
-        }
+    size_t used = inlet_take(&conn->inlet, bytes, size);
+    if (conn->inlet.failed != QUIRE_OK) {
+        conn_gone(conn, conn->inlet.failed, conn->inlet.why);
     }
     return used;
 }
@@ -243,12 +162,13 @@ static bool take_stash(struct tls_conn *conn) {
 }
 
 static void read_some(struct tls_conn *conn) {
+    struct inlet *inlet = &conn->inlet;
     uint64_t done_bytes = 0;
     conn->more = false;
-    while (take_stash(conn) && conn->state == TLS_OPEN && may_take(conn)) {
-        bool direct = conn->bulk_left > 0 && conn->place != NULL;
-        uint8_t *to = direct ? conn->place : conn->tls_rail->rx;
-        size_t got = 0, size = direct ? (size_t)quire_min_u64(conn->bulk_left, TURN_BYTES) : TLS_RX_BYTES;
+    while (take_stash(conn) && conn->state == TLS_OPEN && inlet_takes(inlet)) {
+        bool direct = inlet->bulk_left > 0 && inlet->place != NULL;
+        uint8_t *to = direct ? inlet->place : conn->tls_rail->rx;
+        size_t got = 0, size = direct ? (size_t)quire_min_u64(inlet->bulk_left, TURN_BYTES) : TLS_RX_BYTES;
         enum quire_status status = quire_tls_read(conn->tls, to, size, &got);
         if (status == QUIRE_PENDING) {
             break;
@@ -258,7 +178,7 @@ static void read_some(struct tls_conn *conn) {
             return;
         }
         if (direct) {
-            bulk_came(conn, got);
+            inlet_bulk_came(inlet, got);
         } else {
             size_t used = take(conn, to, got);
             keep(conn, to + used, got - used);
@@ -268,9 +188,6 @@ static void read_some(struct tls_conn *conn) {
             turn_again(conn);
             break;
         }
-    }
-    if (conn->state == TLS_OPEN) {
-        note_frame(conn);
     }
 }
 
@@ -395,22 +312,9 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
         write_some(conn);
         break;
     case EXCHANGE_KNOWN:
-        conn->known = true;
-        exchange_msg_free(msg);
-        return;
     case EXCHANGE_TAKEN:
-        conn->held_frames -= msg->frames;
-        conn->held_bytes -= msg->bytes;
-        exchange_msg_free(msg);
-        if (conn->state == TLS_OPEN) {
-            read_some(conn);
-        }
-        break;
     case EXCHANGE_PLACE:
-        conn->place = msg->place;
-        conn->awaits_place = false;
-        conn->frame_ns = rail_of(conn)->now_ns; /* so far it was not read */
-        exchange_msg_free(msg);
+        inlet_message(&conn->inlet, msg);
         if (conn->state == TLS_OPEN) {
             read_some(conn);
         }
@@ -440,7 +344,7 @@ void tls_conn_check(struct tls_conn *conn, uint64_t now_ns) {
         conn_refuse(conn, QUIRE_TIMEOUT, "no handshake in time");
     } else if (conn->state == TLS_LINGERING && now_ns > conn->began_ns + LINGER_NS) {
         conn_free(conn);
-    } else if (conn->state == TLS_OPEN && conn->frame_ns != 0 && may_take(conn) && now_ns > conn->frame_ns + limits->frame_ns) {
+    } else if (conn->state == TLS_OPEN && inlet_is_late(&conn->inlet, now_ns)) {
         conn_gone(conn, QUIRE_TIMEOUT, "a request was begun and not completed in time");
     }
 }
@@ -492,6 +396,7 @@ void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_st
     quire_tls_prepare_socket(fd);
     set_peer(conn, from, from_bytes);
     conn->tls_rail = tls_rail;
+    inlet_init(&conn->inlet, rail, conn->wire);
     conn->tx_tail = &conn->tx_head;
     conn->began_ns = rail->now_ns;
     conn->next = tls_rail->conns;

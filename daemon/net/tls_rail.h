@@ -2,17 +2,14 @@
  * The rail for TLS: listeners on TCP, TLS 1.3 (proto/tls/tls.h), and the byte stream of proto/frame.h inside it. Bulk bytes are read straight to
  * where the core says.
  *
- * A stranger costs little: handshakes are bounded in number and time, and until its HELLO was accepted a client may send frames of
- * TLS_FRESH_BODY_BYTES and no bulk bytes. Everything that a client may not do ends its connection, counted and logged with its address, at most
- * some lines a second.
+ * A stranger costs little: handshakes are bounded in number and time, and see inlet.h. Everything that a client may not do ends its connection,
+ * counted and logged with its address, at most some lines a second.
  */
 #ifndef DAEMON_NET_TLS_RAIL_H
 #define DAEMON_NET_TLS_RAIL_H
 
 #include "daemon/net/rail.h"
 #include "proto/tls/tls.h"
-
-#define TLS_FRESH_BODY_BYTES 4096
 
 /* Binds every "host:port" of the list (separated by commas) and prepares the rail; nobody can connect before rail_start. On failure `why` tells
    which, and what to do. */

@@ -2,6 +2,7 @@
 #ifndef DAEMON_NET_TLS_RAIL_INTERNAL_H
 #define DAEMON_NET_TLS_RAIL_INTERNAL_H
 
+#include "daemon/net/inlet.h"
 #include "daemon/net/tls_rail.h"
 
 #include <sys/socket.h>
@@ -33,19 +34,11 @@ struct tls_conn {
     struct loop_source source;
     struct quire_tls *tls;
     char peer[WIRE_PEER_BYTES];
-    bool more;                /* bytes were left over from the last turn */
-    bool known;               /* it has proven who it is: no stranger any more */
-    uint64_t began_ns;        /* handshake or lingering */
-    uint64_t frame_ns;        /* since when a frame is unfinished, or its bulk bytes have not moved; 0: none is */
-    uint64_t gathering_bytes; /* its buffer, in the rail's books */
-    struct quire_decoder decoder;
+    bool more;         /* bytes were left over from the last turn */
+    uint64_t began_ns; /* handshake or lingering */
+    struct inlet inlet;
     uint8_t *stash; /* came, and is not decoded yet */
     size_t stash_bytes, stash_at;
-    bool awaits_place;
-    uint8_t *place;
-    uint64_t bulk_left;
-    uint32_t held_frames; /* with the core */
-    uint64_t held_bytes;
     struct exchange_msg *tx_head, **tx_tail;
 };
 
@@ -57,7 +50,6 @@ struct tls_rail {
     struct quire_tls_settings *settings;
     struct tls_conn *conns;
     uint32_t n_conns, n_handshakes;
-    uint64_t gathering_bytes;
     uint8_t rx[TLS_RX_BYTES];
     uint8_t record[TLS_RECORD_BYTES]; /* small parts of a reply, put together */
 };
