@@ -335,10 +335,19 @@ bool copies_take(struct job *job, struct landed *landed) {
     return false;
 }
 
+/* The bytes on their way come to nowhere from here on. */
+static void let_go(quire_client *client) {
+    struct transport *transport = client->conn.transport;
+    client->conn.bulk = (struct bulk){0};
+    if (transport != NULL && transport->ops->let_go != NULL) {
+        transport->ops->let_go(transport);
+    }
+}
+
 void copies_abandon(quire_client *client, struct job *job) {
     for (const struct slice *slice = job->u.fetch.slices; slice != NULL; slice = slice->next) {
         if (client->conn.bulk.slice == slice) {
-            client->conn.bulk = (struct bulk){0};
+            let_go(client);
         }
         request_abandon(client, slice->request);
     }

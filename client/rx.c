@@ -3,16 +3,6 @@
 
 #include <stdlib.h>
 
-/* Its memory is free when it is answered: not before the last of its bytes went out. */
-static bool too_early(quire_client *client, const struct request *request) {
-    const struct chunk *chunk = request->chunk;
-    if (chunk == NULL || !tx_bulk_waits(&client->conn, chunk->window->base + chunk->offset, chunk->bytes)) {
-        return false;
-    }
-    conn_down(client, QUIRE_CORRUPT, "quired answered a put whose bytes it does not have yet");
-    return true;
-}
-
 static void on_error(quire_client *client, uint64_t id, const uint8_t *body, size_t size) {
     Quire__Wire__Error *error = quire__wire__error__unpack(NULL, size, body);
     if (error == NULL) {
@@ -24,7 +14,7 @@ static void on_error(quire_client *client, uint64_t id, const uint8_t *body, siz
     struct request *request = request_find(client, id);
     if (id == 0 || client->conn.state == CONN_HELLO) {
         conn_down(client, status, "quired: %.150s", error->text);
-    } else if (request != NULL && !too_early(client, request)) {
+    } else if (request != NULL) {
         struct request was = *request;
         request_free(client, request);
         if (was.chunk != NULL) {
@@ -101,9 +91,6 @@ static void on_answer(quire_client *client, const struct quire_frame *frame, con
         }
         known = true;
         if (request != NULL && answers[i].asked == request->type) {
-            if (too_early(client, request)) {
-                return;
-            }
             was = *request;
             request_free(client, request);
             answers[i].take(client, &was, frame, body);
@@ -205,30 +192,56 @@ static void take_at_place(quire_client *client, size_t size) {
     }
 }
 
+/* What moves bulk bytes apart from the stream is given their places. */
+static enum quire_status read_bulk(quire_client *client, struct transport_why why) {
+    struct conn *conn = &client->conn;
+    struct iovec places[TRANSPORT_PLACES_MAX];
+    size_t n = conn->bulk.slice != NULL ? copies_bulk_places(&conn->bulk, places, QUIRE_ARRAY_LEN(places)) : 0, got = 0;
+    QUIRE_FORWARD(conn->transport->ops->receive_bulk(conn->transport, places, n, conn->bulk_left, &got, why));
+    conn->heartbeat.heard = true;
+    if (conn->bulk.slice != NULL) {
+        copies_on_bulk_placed(&conn->bulk, got);
+    }
+    conn->bulk_left -= got;
+    if (conn->bulk_left == 0) {
+        end_of_bulk(client);
+    }
+    return QUIRE_OK;
+}
+
+static enum quire_status read_some(quire_client *client, bool *all, struct transport_why why) {
+    struct conn *conn = &client->conn;
+    if (conn->bulk_left > 0 && conn->transport->ops->receive_bulk != NULL) {
+        return read_bulk(client, why);
+    }
+    size_t size, got = 0;
+    uint8_t *place = next_place(conn, &size);
+    QUIRE_FORWARD(conn->transport->ops->receive(conn->transport, place, size, &got, why));
+    *all = got < size && !conn->transport->more;
+    conn->heartbeat.heard = true;
+    if (place == conn->rx) {
+        take_bytes(client, place, got);
+    } else {
+        take_at_place(client, got);
+    }
+    return QUIRE_OK;
+}
+
 void rx_read(quire_client *client) {
     struct conn *conn = &client->conn;
     uint64_t serial = conn->serial;
-    for (int reads = 0; reads < RX_READS_MAX && conn->transport != NULL && conn->serial == serial; reads++) {
-        size_t size, got = 0;
-        uint8_t *place = next_place(conn, &size);
+    bool all = false; /* that was there; more makes the transport readable again */
+    for (int reads = 0; reads < RX_READS_MAX && !all && conn->transport != NULL && conn->serial == serial; reads++) {
         char why[JOB_TEXT_BYTES] = "";
-        enum quire_status status =
-            conn->transport->ops->receive(conn->transport, place, size, &got, (struct transport_why){why, sizeof(why)});
+        enum quire_status status = read_some(client, &all, (struct transport_why){why, sizeof(why)});
         if (status == QUIRE_PENDING) {
+            conn->heartbeat.heard = conn->heartbeat.heard || conn->transport->moved;
+            conn->transport->moved = false;
             return;
         }
         if (status != QUIRE_OK) {
             conn_down(client, status, "%s", why);
             return;
-        }
-        conn->heartbeat.heard = true;
-        if (place == conn->rx) {
-            take_bytes(client, place, got);
-        } else {
-            take_at_place(client, got);
-        }
-        if (got < size) {
-            return; /* all that was there; more makes the transport readable again */
         }
     }
 }

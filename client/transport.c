@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 static enum quire_status unknown(const char *address) {
-    return error_set(QUIRE_INVALID, "address '%.64s' is none of unix:///path, a plain path, tls://host:port", address);
+    return error_set(QUIRE_INVALID, "address '%.64s' is none of unix:///path, a plain path, tls://host:port, ucx://host:port", address);
 }
 
 /* By its name alone: found beside libquire (its run path) or where the system looks. It stays loaded. */
@@ -37,6 +37,9 @@ enum quire_status transport_find(const char *address, const struct transport_ops
     }
     if (strncmp(address, "tls://", 6) == 0) {
         return load("tls", ops);
+    }
+    if (strncmp(address, "ucx://", 6) == 0) {
+        return load("ucx", ops);
     }
     return strncmp(address, "unix:///", 8) == 0 ? QUIRE_OK : unknown(address);
 }

@@ -2,7 +2,8 @@
  * What carries the bytes of one connection between this process and a daemon: the local socket, or a wire. A way to carry them is one file
  * that ends in a const struct transport_ops; frames, requests and jobs do not know which it is.
  *
- * A transport is a stream of bytes with a descriptor to poll. Nothing here blocks, and the client's lock is held around every call but poll itself:
+ * A transport is a stream of bytes with a descriptor to poll. One that can move bulk bytes without buffers carries them apart from the stream of frames
+ * (`receive_bulk`, `send_bulk`): then the stream stops where they belong. Nothing here blocks, and the client's lock is held around every call but poll itself:
  * a transport needs no lock of its own. A failure is final: its connection is closed, and another one is made.
  */
 #ifndef CLIENT_TRANSPORT_H
@@ -11,9 +12,11 @@
 #include "proto/base/base.h"
 
 #include <sys/types.h>
+#include <sys/uio.h>
 
-#define TRANSPORT_VERSION 1u
+#define TRANSPORT_VERSION 2u
 #define TRANSPORT_FDS_MAX 4
+#define TRANSPORT_PLACES_MAX 192  /* of bulk bytes in one call */
 #define TRANSPORT_ADDRESS_MAX 320 /* of an address without its scheme, with the 0 at its end */
 
 struct transport_ops;
@@ -22,7 +25,8 @@ struct transport {
     const struct transport_ops *ops;
     int fd;         /* readable when `receive` may have something */
     bool wants_out; /* it has something of its own to send, and waits for the descriptor to take it */
-    bool more;      /* it holds bytes that came: `receive` has something, though the descriptor is not readable */
+    bool more;      /* it may hold bytes that came: `receive` is to be called, though the descriptor is not readable */
+    bool moved;     /* bytes went or came that no call has told of yet: the other end lives; whoever reads it clears it */
     uint32_t n_fds;
     int fds[TRANSPORT_FDS_MAX]; /* descriptors that came with the bytes, oldest first; whoever takes them closes them */
 };
@@ -54,6 +58,18 @@ struct transport_ops {
     enum quire_status (*receive)(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why);
     /* Sends what can be sent at once. OK: *sent is not 0. PENDING: nothing could; the descriptor will be writable when more can. */
     enum quire_status (*send)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
+    /* NULL: bulk bytes are in the stream, and so for the three below. Receives the next of `left` bulk bytes into places, in order: all that there
+       are, or TRANSPORT_PLACES_MAX; none: they are dropped. OK: *got have come. PENDING: they come; the places are the transport's until the same
+       call says OK, or let_go or stop was called. */
+    enum quire_status (*receive_bulk)(struct transport *transport, const struct iovec *places, size_t n_places, uint64_t left, size_t *got,
+                                      struct transport_why why);
+    /* Nothing is written to places any more when it returns; what comes for them is dropped. May wait some milliseconds, and end the connection. */
+    void (*let_go)(struct transport *transport);
+    /* Takes bulk bytes that stay as they are until the daemon has answered, or the connection was stopped. OK: *sent of them. PENDING. */
+    enum quire_status (*send_bulk)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
+    /* The connection is over: no memory of the caller's is read or written any more; only the descriptor stays. Comes before close, unless
+       `forked`. NULL: there never is any. */
+    void (*stop)(struct transport *transport);
     /* Ends it and frees it, with descriptors that were not taken. `forked`: in a forked child, whose parent goes on using the connection:
        nothing is told to the daemon. */
     void (*close)(struct transport *transport, bool forked);

@@ -16,14 +16,6 @@ struct tx_bulk {
 
 bool tx_waits(const struct conn *conn) { return conn->tx_start < conn->tx_end || conn->bulks != NULL; }
 
-bool tx_bulk_waits(const struct conn *conn, const uint8_t *from, uint64_t bytes) {
-    const struct tx_bulk *bulk = conn->bulks;
-    while (bulk != NULL && !(bulk->bytes >= from && bulk->bytes < from + bytes)) {
-        bulk = bulk->next;
-    }
-    return bulk != NULL;
-}
-
 bool tx_full(const quire_client *client) {
     const struct conn *conn = &client->conn;
     return conn->tx_end - conn->tx_start + conn->bulks_bytes > TX_BACKLOG_MAX;
@@ -110,10 +102,11 @@ enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t r
 }
 
 /* What goes out next: raw bytes whose frame has gone, or frames up to the next raw bytes. */
-static size_t next_bytes(const struct conn *conn, const uint8_t **bytes) {
+static size_t next_bytes(const struct conn *conn, const uint8_t **bytes, bool *is_bulk) {
     const struct tx_bulk *bulk = conn->bulks;
     if (bulk != NULL && bulk->after_bytes == conn->tx_sent_bytes) {
         *bytes = bulk->bytes;
+        *is_bulk = true;
         return bulk->left_bytes;
     }
     size_t size = conn->tx_end - conn->tx_start;
@@ -147,9 +140,12 @@ void tx_flush(quire_client *client) {
     while (conn->transport != NULL && tx_waits(conn)) {
         char why[JOB_TEXT_BYTES] = "";
         const uint8_t *bytes;
-        size_t sent = 0, size = next_bytes(conn, &bytes);
-        enum quire_status status =
-            conn->transport->ops->send(conn->transport, bytes, size, &sent, (struct transport_why){why, sizeof(why)});
+        size_t sent = 0;
+        bool bulk = false;
+        size_t size = next_bytes(conn, &bytes, &bulk);
+        const struct transport_ops *ops = conn->transport->ops;
+        enum quire_status status = (bulk && ops->send_bulk != NULL ? ops->send_bulk : ops->send)(conn->transport, bytes, size, &sent,
+                                                                                                 (struct transport_why){why, sizeof(why)});
         if (status == QUIRE_PENDING) {
             progress_kick(client); /* the leader is to poll for writability */
             return;

@@ -58,9 +58,11 @@ struct config_disk {
 /* Which threads carry the addresses: daemon/net/places.h. */
 enum config_rails { CONFIG_RAILS_AUTO, CONFIG_RAILS_ONE, CONFIG_RAILS_EACH };
 
-/* Where other hosts may connect, and what they must show. All need `tls` (or another transport) to be of use. */
+/* Where other hosts may connect, and what they must show. */
 struct config_listen {
-    char tls[512]; /* "host:port", several separated by commas; "": no other host may connect */
+    char tls[512]; /* "host:port", several separated by commas; "": nowhere */
+    char ucx[512]; /* likewise */
+    bool trusted_fabric;
     char tls_certificate[CONFIG_FILE_PATH_MAX], tls_key[CONFIG_FILE_PATH_MAX], tls_authorities[CONFIG_FILE_PATH_MAX];
     char token_file[CONFIG_FILE_PATH_MAX];
     char domain[QUIRE_MAX_NAME + 1]; /* the trust domain that they are guests of; "": the first */

@@ -68,6 +68,12 @@
     X(tls, TEXT, false, 0, 0, true,                                                                                                        \
       "Where other hosts connect by TLS: host:port, [v6]:port, several separated by commas; empty: nowhere.\n"                             \
       "Needs tls_certificate, tls_key and token_file")                                                                                     \
+    X(ucx, TEXT, false, 0, 0, true,                                                                                                        \
+      "Where other hosts connect by UCX (RDMA where there is some, else TCP): host:port, several separated by commas;\n"                   \
+      "empty: nowhere. Needs token_file, and beyond this host trusted_fabric")                                                             \
+    X(trusted_fabric, BOOL, false, 0, 0, true,                                                                                             \
+      "Every host that can reach the addresses of ucx is trusted: UCX neither encrypts nor authenticates, and whoever is on\n"             \
+      "its network may read and change what it carries")                                                                                   \
     X(tls_certificate, TEXT, false, 0, 0, true, "PEM file with this daemon's certificate and those between it and its authority")          \
     X(tls_key, TEXT, false, 0, 0, true, "PEM file with its private key; empty: it is in the certificate's file")                           \
     X(tls_authorities, TEXT, false, 0, 0, true,                                                                                            \

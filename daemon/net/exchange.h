@@ -59,6 +59,8 @@ struct exchange_msg {
     uint64_t bytes;           /* TAKEN: of their bodies; PLACE: how many belong there; SEND, SENT: of the message */
     uint64_t sent_bytes;      /* SEND: of them the rail has sent */
     uint8_t *place;           /* PLACE */
+    uint32_t under_way;       /* SEND: parts of it that are with the transport */
+    bool in_line, given_up;   /* SEND: not all of it is with the transport yet; it will not be sent */
     struct link_tx *tx;       /* SEND, SENT, DROPPED: the bytes are there instead of in the body */
     uint8_t body[];           /* FRAME: the body; SEND: the bytes */
 };

@@ -3,6 +3,7 @@
 #include "daemon/core_internal.h"
 #include "daemon/net/remote_link.h"
 #include "daemon/net/tls_rail.h"
+#include "daemon/net/ucx_rail.h"
 #include "proto/status.h"
 
 #include <stdio.h>
@@ -205,7 +206,7 @@ static enum quire_status net_check(const struct config_listen *listen, char *why
         snprintf(why, why_bytes, "listen: other hosts may connect only with a token: name a file of them as listen.token_file");
         return QUIRE_INVALID;
     }
-    if (listen->tls_certificate[0] == '\0') {
+    if (listen->tls[0] != '\0' && listen->tls_certificate[0] == '\0') {
         snprintf(why, why_bytes,
                  "listen.tls: TLS needs a certificate: name its file as listen.tls_certificate, and its key's as listen.tls_key");
         return QUIRE_INVALID;
@@ -225,14 +226,18 @@ static enum quire_status net_find_domain(struct core *core, char *why, size_t wh
     return QUIRE_INVALID;
 }
 
-/* One a place, in the order of the addresses. */
+static struct rail_limits net_limits(const struct core *core) {
+    return (struct rail_limits){.wires = core->config.max_sessions + HANDSHAKES,
+                                .handshakes = HANDSHAKES,
+                                .handshake_ns = core->hello_ns,
+                                .frame_ns = core->frame_ns};
+}
+
+/* One a place, in the order of the addresses; behind those that there are. */
 static enum quire_status net_create_tls(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
     const struct quire_tls_files files = net_files(listen);
-    struct rail_limits limits = {.wires = core->config.max_sessions + HANDSHAKES,
-                                 .handshakes = HANDSHAKES,
-                                 .handshake_ns = core->hello_ns,
-                                 .frame_ns = core->frame_ns};
+    struct rail_limits limits = net_limits(core);
     struct rail **tail = &core->net.rails;
     struct place places[PLACES_MAX];
     uint32_t n;
@@ -246,17 +251,41 @@ static enum quire_status net_create_tls(struct core *core, char *why, size_t why
     return QUIRE_OK;
 }
 
+static enum quire_status net_create_ucx(struct core *core, char *why, size_t why_bytes) {
+    const struct config_listen *listen = &core->config.listen;
+    struct rail_limits limits = net_limits(core);
+    struct rail **tail = &core->net.rails;
+    struct place places[PLACES_MAX];
+    uint32_t n;
+    bool loopback;
+    QUIRE_FORWARD(ucx_rail_reach(listen->ucx, listen->trusted_fabric, &loopback, why, why_bytes));
+    QUIRE_FORWARD(places_here("listen.ucx", listen->ucx, listen, places, &n, why, why_bytes));
+    limits.unfinished_bytes = core->unfinished_max_bytes / quire_max_u64(n, 1);
+    while (*tail != NULL) {
+        tail = &(*tail)->next;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        QUIRE_FORWARD(ucx_rail_create(core, places[i].addresses, loopback, &limits, net_woken, tail, why, why_bytes));
+        (*tail)->place = places[i];
+        tail = &(*tail)->next;
+    }
+    return QUIRE_OK;
+}
+
 enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
     rates_init(&core->net.rates);
-    if (listen->tls[0] == '\0') {
+    if (listen->tls[0] == '\0' && listen->ucx[0] == '\0') {
         return QUIRE_OK;
     }
     QUIRE_FORWARD(net_check(listen, why, why_bytes));
     QUIRE_FORWARD(net_find_domain(core, why, why_bytes));
     QUIRE_FORWARD(tokens_load(listen->token_file, &core->net.tokens, why, why_bytes));
     rates_renew(&core->net.rates, core->net.tokens);
-    return net_create_tls(core, why, why_bytes);
+    if (listen->tls[0] != '\0') {
+        QUIRE_FORWARD(net_create_tls(core, why, why_bytes));
+    }
+    return listen->ucx[0] != '\0' ? net_create_ucx(core, why, why_bytes) : QUIRE_OK;
 }
 
 enum quire_status net_start(struct core *core, char *why, size_t why_bytes) {

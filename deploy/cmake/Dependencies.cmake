@@ -8,6 +8,7 @@ pkg_check_modules(NCURSES REQUIRED IMPORTED_TARGET ncursesw)
 pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
 pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
 find_package(OpenSSL REQUIRED COMPONENTS SSL Crypto)
+pkg_check_modules(UCX REQUIRED IMPORTED_TARGET ucx)
 
 # xxhash is used as a header only (XXH_INLINE_ALL).
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)

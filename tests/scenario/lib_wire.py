@@ -156,10 +156,17 @@ LISTEN = """listen:
 """
 
 
+LISTEN_UCX = """listen:
+  ucx: "ADDRESS"
+  token_file: FOLDER/tokens
+"""
+
+
 class Host(Daemon):
     """A daemon that other hosts reach at `wire`."""
 
     def __init__(self, yaml="", address="127.0.0.1:0", listen=LISTEN, scheme="tls", **options):
+        listen = LISTEN_UCX if scheme == "ucx" and listen is LISTEN else listen
         super().__init__(yaml=yaml + listen.replace("ADDRESS", address), prepare=prepare, **options)
         ports = re.findall(rf"{scheme}: listening on (\S+)", self.log())
         check(ports, "the log tells where other hosts connect")

@@ -1,0 +1,304 @@
+/*
+ * UCX for libquire, an object of its own that is loaded when a "ucx://host:port" is opened: proto/ucx, one port a connection.
+ *
+ * Frames go and come as messages, which the client sees as a stream; bulk bytes go from the caller's memory, and come to where they belong.
+ */
+#include "proto/ucx/ucx.h"
+#include "client/transport.h"
+#include "proto/base/address.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define LET_GO_NS (100 * QUIRE_NS_PER_MS)
+
+struct ucx_transport {
+    struct transport transport; /* first */
+    struct quire_ucx_port *port;
+    struct quire_ucx_wire *wire; /* NULL: stopped */
+    size_t receiving;            /* bulk bytes that are on their way */
+    uint8_t *spill;              /* they go here: they have more places than one call takes */
+    size_t spill_at, spill_left; /* of them, when they are here */
+    char peer[128];              /* for people */
+};
+
+static const struct transport_ops ucx_ops;
+
+static uint64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * QUIRE_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static struct ucx_transport *ucx_of(struct transport *transport) { return (struct ucx_transport *)(void *)transport; }
+
+__attribute__((format(printf, 3, 4))) static enum quire_status say(struct transport_why why, enum quire_status status, const char *format,
+                                                                   ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why.text, why.bytes, format, args);
+    va_end(args);
+    return status;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+static enum quire_status ucx_resolve(const char *address, char *full, struct transport_why why) {
+    const char *text = "";
+    enum quire_status status = quire_address_resolve(address, full, TRANSPORT_ADDRESS_MAX, &text);
+    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "%s", text);
+}
+
+static void ucx_stop(struct transport *transport) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    if (ucx->wire == NULL) {
+        return;
+    }
+    quire_ucx_close(ucx->wire);
+    while (!quire_ucx_closed(ucx->wire)) { /* what is under way is cancelled: UCX lets go of it in some turns */
+        quire_ucx_progress(ucx->port);
+    }
+    quire_ucx_free(&ucx->wire);
+}
+
+static void ucx_close(struct transport *transport, bool forked) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    if (ucx->port != NULL && forked) {
+        quire_ucx_port_forget(&ucx->port);
+    } else if (ucx->port != NULL) {
+        ucx_stop(transport);
+        quire_ucx_port_destroy(&ucx->port);
+    }
+    free(ucx->spill);
+    free(ucx);
+}
+
+static enum quire_status ucx_connect(const char *full, const struct transport_settings *settings, uint32_t attempt, struct transport **out,
+                                     struct transport_why why) {
+    char text[QUIRE_UCX_WHY_BYTES] = "out of memory for a connection";
+    struct quire_address to;
+    struct ucx_transport *ucx = calloc(1, sizeof *ucx);
+    (void)settings;
+    enum quire_status status = ucx != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
+    bool here = status == QUIRE_OK && quire_ucx_is_loopback((const struct sockaddr *)&to.at);
+    status = status == QUIRE_OK ? quire_ucx_port_create(here ? QUIRE_UCX_LOOPBACK : 0, &ucx->port, text) : status;
+    status =
+        status == QUIRE_OK ? quire_ucx_connect(ucx->port, (const struct sockaddr *)&to.at, to.at_bytes, ucx, &ucx->wire, text) : status;
+    if (status != QUIRE_OK) {
+        if (ucx != NULL) {
+            ucx_close(&ucx->transport, false);
+        }
+        return say(why, status, "%s", text);
+    }
+    ucx->transport.ops = &ucx_ops;
+    ucx->transport.fd = quire_ucx_fd(ucx->port);
+    ucx->transport.more = true; /* its descriptor tells nothing before the first turn */
+    snprintf(ucx->peer, sizeof ucx->peer, "%.40s:%s", to.host, to.port);
+    *out = &ucx->transport;
+    return QUIRE_OK;
+}
+
+/* ---- what comes --------------------------------------------------------------------------------------------------------------- */
+static void turn(struct ucx_transport *ucx) {
+    ucx->transport.moved = quire_ucx_progress(ucx->port) || ucx->transport.moved;
+    while (quire_ucx_ready(ucx->port) != NULL) {
+    }
+}
+
+/* Nothing is there: the descriptor tells, unless something came in this moment. */
+static bool sleeps(struct ucx_transport *ucx) {
+    bool armed = quire_ucx_arm(ucx->port);
+    ucx->transport.more = !armed;
+    return armed;
+}
+
+static enum quire_status failed(const struct ucx_transport *ucx, struct transport_why why) {
+    const char *text = "the connection was ended";
+    enum quire_status status = ucx->wire != NULL ? quire_ucx_status(ucx->wire, &text) : QUIRE_DISCONNECTED;
+    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "quired at %s: %s", ucx->peer, text);
+}
+
+static enum quire_status not_awaited(const struct ucx_transport *ucx, struct transport_why why) {
+    return say(why, QUIRE_CORRUPT, "quired at %s: bulk bytes and frames came in disorder", ucx->peer);
+}
+
+static enum quire_status ucx_receive(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    bool turned = false;
+    while (ucx->wire != NULL) {
+        const uint8_t *from;
+        size_t came;
+        enum quire_ucx_kind kind = quire_ucx_peek(ucx->wire, &from, &came);
+        if (kind == QUIRE_UCX_FRAMES) {
+            *got = quire_min_u64(size, came);
+            memcpy(bytes, from, *got);
+            quire_ucx_take(ucx->wire, *got);
+            transport->more = true;
+            return QUIRE_OK;
+        }
+        if (kind == QUIRE_UCX_BULK) {
+            return not_awaited(ucx, why);
+        }
+        QUIRE_FORWARD(failed(ucx, why));
+        if (turned && sleeps(ucx)) {
+            return QUIRE_PENDING;
+        }
+        turn(ucx);
+        turned = true;
+    }
+    return failed(ucx, why);
+}
+
+/* The places for exactly so many bytes; 0: they hold less. */
+static size_t cut(const struct iovec *places, size_t n, size_t bytes, struct iovec *to) {
+    size_t used = 0;
+    while (used < n && bytes > 0) {
+        to[used] = (struct iovec){.iov_base = places[used].iov_base, .iov_len = quire_min_u64(places[used].iov_len, bytes)};
+        bytes -= to[used++].iov_len;
+    }
+    return bytes == 0 ? used : 0;
+}
+
+static void drop_spill(struct ucx_transport *ucx) {
+    free(ucx->spill);
+    ucx->spill = NULL;
+    ucx->spill_left = ucx->spill_at = 0;
+}
+
+/* Some of what is kept goes to its places, or nowhere. */
+static size_t take_spill(struct ucx_transport *ucx, const struct iovec *places, size_t n) {
+    size_t got = n == 0 ? ucx->spill_left : 0;
+    for (size_t i = 0; i < n && got < ucx->spill_left; i++) {
+        size_t here = quire_min_u64(places[i].iov_len, ucx->spill_left - got);
+        memcpy(places[i].iov_base, ucx->spill + ucx->spill_at + got, here);
+        got += here;
+    }
+    ucx->spill_at += got;
+    ucx->spill_left -= got;
+    if (ucx->spill_left == 0) {
+        drop_spill(ucx);
+    }
+    return got;
+}
+
+static enum quire_status bulk_came(struct ucx_transport *ucx, const struct iovec *places, size_t n, size_t *got) {
+    *got = ucx->receiving;
+    ucx->transport.more = true;
+    if (ucx->spill != NULL) {
+        ucx->spill_left = ucx->receiving;
+        *got = take_spill(ucx, places, n);
+    }
+    ucx->receiving = 0;
+    return QUIRE_OK;
+}
+
+static enum quire_status begin_bulk(struct ucx_transport *ucx, const struct iovec *places, size_t n_places, size_t came,
+                                    struct transport_why why) {
+    struct iovec to[TRANSPORT_PLACES_MAX];
+    if (n_places > TRANSPORT_PLACES_MAX) {
+        return say(why, QUIRE_INVALID, "too many places for one call");
+    }
+    size_t n = cut(places, n_places, came, to);
+    ucx->receiving = came;
+    if (n_places == 0) {
+        quire_ucx_drop(ucx->wire);
+        return QUIRE_OK;
+    }
+    if (n == 0) {
+        ucx->spill = malloc(came);
+        if (ucx->spill == NULL) {
+            return say(why, QUIRE_NO_MEMORY, "out of memory for what came");
+        }
+        to[0] = (struct iovec){.iov_base = ucx->spill, .iov_len = came};
+        n = 1;
+    }
+    quire_ucx_receive(ucx->wire, to, n);
+    return QUIRE_OK;
+}
+
+static enum quire_status ucx_receive_bulk(struct transport *transport, const struct iovec *places, size_t n_places, uint64_t left,
+                                          size_t *got, struct transport_why why) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    bool turned = false;
+    while (ucx->wire != NULL) {
+        const uint8_t *from;
+        size_t came;
+        if (ucx->spill_left > 0) {
+            *got = take_spill(ucx, places, n_places);
+            return QUIRE_OK;
+        }
+        if (ucx->receiving > 0 && !quire_ucx_receiving(ucx->wire) && quire_ucx_received(ucx->wire) == QUIRE_OK) {
+            return bulk_came(ucx, places, n_places, got);
+        }
+        enum quire_ucx_kind kind = ucx->receiving > 0 ? QUIRE_UCX_NOTHING : quire_ucx_peek(ucx->wire, &from, &came);
+        if (kind == QUIRE_UCX_FRAMES || (kind == QUIRE_UCX_BULK && came > left)) {
+            return not_awaited(ucx, why);
+        }
+        if (kind == QUIRE_UCX_BULK) {
+            QUIRE_FORWARD(begin_bulk(ucx, places, n_places, came, why));
+            continue;
+        }
+        QUIRE_FORWARD(failed(ucx, why));
+        if (turned && sleeps(ucx)) {
+            return QUIRE_PENDING;
+        }
+        turn(ucx);
+        turned = true;
+    }
+    return failed(ucx, why);
+}
+
+static void ucx_let_go(struct transport *transport) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    uint64_t until_ns = now_ns() + LET_GO_NS;
+    while (ucx->wire != NULL && quire_ucx_receiving(ucx->wire)) {
+        turn(ucx);
+        if (now_ns() > until_ns) {
+            ucx_stop(transport);
+        }
+    }
+    transport->more = true;
+}
+
+/* ---- what goes ------------------------------------------------------------------------------------------------------------------ */
+static enum quire_status ucx_send(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    QUIRE_FORWARD(failed(ucx, why));
+    *sent = quire_min_u64(size, QUIRE_UCX_FRAMES_BYTES);
+    void *copy = malloc(*sent);
+    if (copy == NULL) {
+        return say(why, QUIRE_NO_MEMORY, "out of memory for a request");
+    }
+    memcpy(copy, bytes, *sent);
+    enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_FRAMES, copy, *sent, free, copy);
+    if (status != QUIRE_OK) {
+        free(copy);
+    }
+    return status == QUIRE_OK || status == QUIRE_PENDING ? status : failed(ucx, why);
+}
+
+static enum quire_status ucx_send_bulk(struct transport *transport, const void *bytes, size_t size, size_t *sent,
+                                       struct transport_why why) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    QUIRE_FORWARD(failed(ucx, why));
+    *sent = quire_min_u64(size, QUIRE_UCX_BULK_BYTES);
+    enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_BULK, bytes, *sent, NULL, NULL);
+    return status == QUIRE_OK || status == QUIRE_PENDING ? status : failed(ucx, why);
+}
+
+static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
+                                             .scheme = "ucx",
+                                             .wire = true,
+                                             .resolve = ucx_resolve,
+                                             .connect = ucx_connect,
+                                             .receive = ucx_receive,
+                                             .send = ucx_send,
+                                             .receive_bulk = ucx_receive_bulk,
+                                             .let_go = ucx_let_go,
+                                             .send_bulk = ucx_send_bulk,
+                                             .stop = ucx_stop,
+                                             .close = ucx_close};
+
+__attribute__((visibility("default"))) const struct transport_ops *quire_transport(void);
+const struct transport_ops *quire_transport(void) { return &ucx_ops; }

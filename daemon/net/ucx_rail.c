@@ -1,0 +1,177 @@
+#include "daemon/net/ucx_rail_internal.h"
+
+#include "daemon/core_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STOP_NS (2 * QUIRE_NS_PER_S)
+
+static struct ucx_rail *ucx_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct ucx_rail, rail); }
+
+/* ---- listeners ------------------------------------------------------------------------------------------------------------------ */
+static enum quire_status listen_on(struct ucx_rail *ucx_rail, const char *address, const struct addrinfo *at, char *why, size_t why_bytes) {
+    char told[QUIRE_UCX_PEER_BYTES], text[QUIRE_UCX_WHY_BYTES];
+    enum quire_status status = quire_ucx_listen(ucx_rail->port, at->ai_addr, at->ai_addrlen, told, text);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "listen.ucx: %s: %s", address, text);
+        return status;
+    }
+    log_info("listening", "ucx: listening on %s", told);
+    return QUIRE_OK;
+}
+
+static enum quire_status listen_at(struct ucx_rail *ucx_rail, const char *address, char *why, size_t why_bytes) {
+    struct addrinfo *found;
+    enum quire_status status = places_find("listen.ucx", address, &found, why, why_bytes);
+    for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
+        status = listen_on(ucx_rail, address, at, why, why_bytes);
+    }
+    if (found != NULL) {
+        freeaddrinfo(found);
+    }
+    return status;
+}
+
+static enum quire_status listen_all(struct ucx_rail *ucx_rail, const char *addresses, char *why, size_t why_bytes) {
+    char address[PLACE_ADDRESS_BYTES];
+    enum quire_status status;
+    while ((status = places_next("listen.ucx", &addresses, address, why, why_bytes)) == QUIRE_OK) {
+        QUIRE_FORWARD(listen_at(ucx_rail, address, why, why_bytes));
+    }
+    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
+}
+
+enum quire_status ucx_rail_reach(const char *addresses, bool trusted, bool *loopback, char *why, size_t why_bytes) {
+    char address[PLACE_ADDRESS_BYTES];
+    enum quire_status status;
+    *loopback = true;
+    while ((status = places_next("listen.ucx", &addresses, address, why, why_bytes)) == QUIRE_OK) {
+        struct addrinfo *found;
+        QUIRE_FORWARD(places_find("listen.ucx", address, &found, why, why_bytes));
+        bool here = true;
+        for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
+            here = here && quire_ucx_is_loopback(at->ai_addr);
+        }
+        freeaddrinfo(found);
+        if (!here && !trusted) {
+            snprintf(why, why_bytes,
+                     "listen.ucx: %.80s can be reached by other hosts, and UCX protects nothing. Where every host of that network is "
+                     "trusted, say so "
+                     "by listen.trusted_fabric: true; else use listen.tls",
+                     address);
+            return QUIRE_DENIED;
+        }
+        *loopback = *loopback && here;
+    }
+    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
+}
+
+static void let_in(struct ucx_rail *ucx_rail) {
+    struct rail *rail = &ucx_rail->rail;
+    struct quire_ucx_ask ask;
+    while (quire_ucx_asked(ucx_rail->port, &ask)) {
+        if (ucx_rail->n_conns < rail->limits.wires) {
+            ucx_conn_create(ucx_rail, &ask);
+            continue;
+        }
+        atomic_fetch_add(&rail->counters.refused, 1);
+        log_warn("remote_refused", "ucx %s: there are as many connections as may be", ask.peer);
+        quire_ucx_refuse(&ask);
+    }
+}
+
+/* ---- the rail ------------------------------------------------------------------------------------------------------------------- */
+static void ucx_message(struct rail *rail, struct exchange_msg *msg) {
+    (void)rail;
+    ucx_conn_message(msg->wire->conn, msg);
+}
+
+static bool ucx_turn(struct rail *rail) {
+    struct ucx_rail *ucx_rail = ucx_of(rail);
+    struct quire_ucx_wire *ucx;
+    quire_ucx_progress(ucx_rail->port);
+    let_in(ucx_rail);
+    while ((ucx = quire_ucx_ready(ucx_rail->port)) != NULL) {
+        ucx_conn_turn(quire_ucx_user(ucx));
+    }
+    return !quire_ucx_arm(ucx_rail->port);
+}
+
+static void ucx_tick(struct rail *rail, uint64_t now_ns) {
+    for (struct ucx_conn *conn = ucx_of(rail)->conns, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        ucx_conn_check(conn, now_ns);
+    }
+}
+
+/* Its turn makes progress; the descriptor only wakes the loop. */
+static void ucx_readable(struct loop_source *source, uint32_t events) {
+    (void)source;
+    (void)events;
+}
+
+static void ucx_stop(struct rail *rail) {
+    struct ucx_rail *ucx_rail = ucx_of(rail);
+    for (struct exchange_msg *msg = exchange_take(&rail->in), *next; msg != NULL; msg = next) {
+        next = msg->next;
+        ucx_message(rail, msg);
+    }
+    for (struct ucx_conn *conn = ucx_rail->conns, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        ucx_conn_end(conn);
+    }
+    uint64_t until_ns = loop_now_ns() + STOP_NS;
+    while (ucx_rail->conns != NULL && loop_now_ns() < until_ns) {
+        ucx_turn(rail); /* until UCX has let go of all that it reads and writes */
+    }
+    if (ucx_rail->source.fd >= 0) {
+        loop_remove(rail->loop, &ucx_rail->source);
+    }
+    quire_ucx_port_destroy(&ucx_rail->port); /* now it has in any case */
+    while (ucx_rail->conns != NULL) {
+        ucx_conn_lost(ucx_rail->conns);
+    }
+}
+
+static void ucx_free(struct rail *rail) { free(ucx_of(rail)); }
+
+static const struct rail_ops ucx_rail_ops = {
+    .scheme = "ucx", .message = ucx_message, .turn = ucx_turn, .tick = ucx_tick, .stop = ucx_stop, .free = ucx_free};
+
+enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
+                                  void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why, size_t why_bytes) {
+    char text[QUIRE_UCX_WHY_BYTES];
+    struct ucx_rail *ucx_rail = calloc(1, sizeof *ucx_rail);
+    *out = NULL;
+    if (ucx_rail == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    enum quire_status status = quire_ucx_port_create(loopback ? QUIRE_UCX_LOOPBACK : 0, &ucx_rail->port, text);
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "listen.ucx: %s", text);
+        free(ucx_rail);
+        return status;
+    }
+    struct rail *rail = &ucx_rail->rail;
+    status = rail_init(rail, &ucx_rail_ops, core, limits, taken);
+    if (status != QUIRE_OK) {
+        quire_ucx_port_destroy(&ucx_rail->port);
+        free(ucx_rail);
+        return status;
+    }
+    ucx_rail->source = (struct loop_source){.fd = quire_ucx_fd(ucx_rail->port), .events = EPOLLIN, .ready = ucx_readable};
+    if (loop_add(rail->loop, &ucx_rail->source) != QUIRE_OK) {
+        ucx_rail->source.fd = -1;
+        status = QUIRE_NO_MEMORY;
+    }
+    status = status == QUIRE_OK ? listen_all(ucx_rail, addresses, why, why_bytes) : status;
+    if (status != QUIRE_OK) {
+        rail_stop(rail);
+        rail_destroy(&rail);
+        return status;
+    }
+    rail->more = true; /* its descriptor tells nothing before the first turn */
+    *out = rail;
+    return QUIRE_OK;
+}

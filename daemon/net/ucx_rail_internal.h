@@ -1,0 +1,47 @@
+/* Shared by the files of the UCX rail: ucx_rail.c (life, listeners, turns), ucx_conn.c (a connection). All on the rail's thread. */
+#ifndef DAEMON_NET_UCX_RAIL_INTERNAL_H
+#define DAEMON_NET_UCX_RAIL_INTERNAL_H
+
+#include "daemon/net/inlet.h"
+#include "daemon/net/ucx_rail.h"
+#include "proto/ucx/ucx.h"
+
+struct ucx_rail {
+    struct rail rail;
+    struct quire_ucx_port *port;
+    struct loop_source source;
+    struct ucx_conn *conns;
+    uint32_t n_conns;
+};
+
+enum ucx_state {
+    UCX_OPEN,
+    UCX_GONE,      /* the wire is of no use; the core has been told and says CLOSE */
+    UCX_LINGERING, /* the core has said CLOSE; what was said last is still on its way */
+    UCX_CLOSING    /* UCX is letting go of what it reads and writes */
+};
+
+struct ucx_conn {
+    struct ucx_conn *prev, *next;
+    struct ucx_rail *ucx_rail;
+    enum ucx_state state;
+    struct wire *wire; /* until CLOSED was said */
+    struct quire_ucx_wire *ucx;
+    struct inlet inlet;
+    uint64_t receiving;                      /* bulk bytes that UCX is writing at the inlet's place */
+    struct exchange_msg *tx_head, **tx_tail; /* not all with UCX yet */
+    uint64_t linger_until_ns;
+};
+
+/* ucx_conn.c */
+void ucx_conn_create(struct ucx_rail *ucx_rail, const struct quire_ucx_ask *ask);
+void ucx_conn_message(struct ucx_conn *conn, struct exchange_msg *msg);
+/* Something came, went, failed or is closed. The connection may be no more afterwards. */
+void ucx_conn_turn(struct ucx_conn *conn);
+void ucx_conn_check(struct ucx_conn *conn, uint64_t now_ns);
+/* The rail ends: it is closed, and freed in a turn to come, with a last word to the core. */
+void ucx_conn_end(struct ucx_conn *conn);
+/* The port is no more. */
+void ucx_conn_lost(struct ucx_conn *conn);
+
+#endif

@@ -1,0 +1,215 @@
+/* What comes on a wire. All of it hostile: no message is believed about its kind, its order or how much of it there may be. */
+#include "proto/ucx/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Further ahead than a window of messages that cost the least cannot be. */
+#define AHEAD_MAX (QUIRE_UCX_WINDOW_BYTES / UCX_OVERHEAD_BYTES)
+
+static size_t cost_of(const struct ucx_arrival *arrival) { return UCX_OVERHEAD_BYTES + (arrival->waits ? 0 : arrival->size); }
+
+static void give_data_back(const struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
+    if (arrival->owned) {
+        ucp_am_data_release(wire->port->worker, arrival->data);
+        arrival->owned = false;
+    }
+}
+
+static void first_taken(struct quire_ucx_wire *wire) {
+    struct ucx_arrival *first = wire->arrivals;
+    wire->arrivals = first->next;
+    wire->next_in++;
+    wire->taken_bytes += cost_of(first);
+    give_data_back(wire, first);
+    free(first);
+    ucx_credit(wire);
+}
+
+void ucx_drop_arrivals(struct quire_ucx_wire *wire) {
+    while (wire->arrivals != NULL) {
+        struct ucx_arrival *first = wire->arrivals;
+        wire->arrivals = first->next;
+        if (wire->receiving && wire->receiving_of == first) {
+            wire->receiving_of = NULL; /* its data is UCX's */
+        }
+        give_data_back(wire, first);
+        free(first);
+    }
+}
+
+/* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
+static void insert(struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
+    struct ucx_arrival **at = &wire->arrivals;
+    while (*at != NULL && (*at)->sequence < arrival->sequence) {
+        at = &(*at)->next;
+    }
+    arrival->next = *at;
+    *at = arrival;
+}
+
+static bool is_there(const struct quire_ucx_wire *wire, uint64_t sequence) {
+    const struct ucx_arrival *at = wire->arrivals;
+    while (at != NULL && at->sequence < sequence) {
+        at = at->next;
+    }
+    return at != NULL && at->sequence == sequence;
+}
+
+static bool credit_is_sane(const struct quire_ucx_wire *wire, uint64_t taken_bytes) { return taken_bytes <= wire->sent_bytes; }
+
+static const char *wrong_with(const struct quire_ucx_wire *wire, const struct ucx_head *head, size_t length, bool waits) {
+    if (head->message != UCX_FRAMES && head->message != UCX_BULK) {
+        return "a message of no known kind";
+    }
+    if (head->sequence < wire->next_in || head->sequence - wire->next_in > AHEAD_MAX || is_there(wire, head->sequence)) {
+        return "a message out of any order";
+    }
+    if (length == 0 || (head->message == UCX_FRAMES && (waits || length > QUIRE_UCX_FRAMES_BYTES)) ||
+        length > (waits ? QUIRE_UCX_BULK_BYTES : QUIRE_UCX_EAGER_BYTES)) {
+        return "a message of a size that none has";
+    }
+    return NULL;
+}
+
+static void note_credit(struct quire_ucx_wire *wire, uint64_t taken_bytes) {
+    if (taken_bytes > wire->peer_taken_bytes) { /* they, too, may come in another order */
+        wire->peer_taken_bytes = taken_bytes;
+        if (wire->wants_room) {
+            wire->wants_room = false;
+            ucx_wire_ready(wire);
+        }
+    }
+}
+
+static ucs_status_t keep(struct quire_ucx_wire *wire, const struct ucx_head *head, void *data, size_t length, bool waits) {
+    struct ucx_arrival *arrival = malloc(sizeof *arrival);
+    if (arrival == NULL) {
+        ucx_wire_fail(wire, QUIRE_NO_MEMORY, "no memory for a message");
+        return UCS_OK;
+    }
+    *arrival = (struct ucx_arrival){.message = (enum ucx_message)head->message,
+                                    .sequence = head->sequence,
+                                    .data = data,
+                                    .size = length,
+                                    .waits = waits,
+                                    .owned = true};
+    wire->came_bytes += cost_of(arrival);
+    insert(wire, arrival);
+    if (wire->came_bytes - wire->taken_bytes > wire->window_bytes) {
+        ucx_wire_fail(wire, QUIRE_TOO_LARGE, "it sent more than it was allowed to");
+    }
+    ucx_wire_ready(wire);
+    return UCS_INPROGRESS; /* the data stays until it is given back */
+}
+
+ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void *data, size_t length, const ucp_am_recv_param_t *param) {
+    const struct quire_ucx_port *port = arg;
+    struct ucx_head head;
+    bool waits = (param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0;
+    struct quire_ucx_wire *wire = (param->recv_attr & UCP_AM_RECV_ATTR_FIELD_REPLY_EP) != 0 ? ucx_wire_of(port, param->reply_ep) : NULL;
+    if (wire == NULL || wire->status != QUIRE_OK) {
+        return UCS_OK;
+    }
+    if (header_length != sizeof head) {
+        ucx_wire_fail(wire, QUIRE_CORRUPT, "what came is no message of Quire's");
+        return UCS_OK;
+    }
+    memcpy(&head, header, sizeof head);
+    if (head.magic != UCX_HEAD_MAGIC || !credit_is_sane(wire, head.taken_bytes)) {
+        ucx_wire_fail(wire, QUIRE_CORRUPT, "what came is no message of Quire's");
+        return UCS_OK;
+    }
+    note_credit(wire, head.taken_bytes);
+    if (head.message == UCX_CREDIT) {
+        return UCS_OK;
+    }
+    const char *wrong = wrong_with(wire, &head, length, waits);
+    if (wrong != NULL) {
+        ucx_wire_fail(wire, QUIRE_CORRUPT, wrong);
+        return UCS_OK;
+    }
+    return keep(wire, &head, data, length, waits);
+}
+
+/* ---- taking -------------------------------------------------------------------------------------------------------------------------- */
+enum quire_ucx_kind quire_ucx_peek(const struct quire_ucx_wire *wire, const uint8_t **bytes, size_t *size) {
+    const struct ucx_arrival *first = wire->arrivals;
+    if (first == NULL || first->sequence != wire->next_in || wire->receiving) {
+        return QUIRE_UCX_NOTHING;
+    }
+    *bytes = first->message == UCX_FRAMES ? (const uint8_t *)first->data + first->at : NULL;
+    *size = first->size - first->at;
+    return (enum quire_ucx_kind)first->message;
+}
+
+void quire_ucx_take(struct quire_ucx_wire *wire, size_t size) {
+    struct ucx_arrival *first = wire->arrivals;
+    first->at += size;
+    if (first->at == first->size) {
+        first_taken(wire);
+    }
+}
+
+void quire_ucx_drop(struct quire_ucx_wire *wire) {
+    first_taken(wire);
+    wire->received = QUIRE_OK;
+}
+
+static enum quire_status receive_here(struct quire_ucx_wire *wire, const struct iovec *places, size_t n) {
+    const uint8_t *from = wire->arrivals->data;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(places[i].iov_base, from, places[i].iov_len);
+        from += places[i].iov_len;
+    }
+    first_taken(wire);
+    wire->received = QUIRE_OK;
+    return QUIRE_OK;
+}
+
+static void receive_end(struct quire_ucx_wire *wire, ucs_status_t status) {
+    wire->receiving = false;
+    wire->received = status == UCS_OK ? QUIRE_OK : QUIRE_DISCONNECTED;
+    if (status != UCS_OK && !wire->closing) {
+        ucx_wire_fail(wire, QUIRE_DISCONNECTED, ucs_status_string(status));
+    }
+    if (wire->receiving_of != NULL) {
+        wire->receiving_of = NULL;
+        first_taken(wire);
+    }
+    ucx_wire_ready(wire);
+}
+
+static void on_received(void *request, ucs_status_t status, size_t length, void *arg) {
+    (void)length;
+    receive_end(arg, status);
+    ucp_request_free(request);
+}
+
+enum quire_status quire_ucx_receive(struct quire_ucx_wire *wire, const struct iovec *places, size_t n) {
+    struct ucx_arrival *first = wire->arrivals;
+    if (!first->waits) {
+        return receive_here(wire, places, n);
+    }
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_DATATYPE,
+                                 .cb.recv_am = on_received,
+                                 .datatype = n == 1 ? ucp_dt_make_contig(1) : ucp_dt_make_iov(),
+                                 .user_data = wire};
+    for (size_t i = 0; n > 1 && i < n; i++) {
+        wire->places[i] = (ucp_dt_iov_t){.buffer = places[i].iov_base, .length = places[i].iov_len};
+    }
+    wire->receiving = true;
+    wire->received = QUIRE_PENDING;
+    wire->receiving_of = first;
+    first->owned = false; /* from here on it is UCX's */
+    void *request = ucp_am_recv_data_nbx(wire->port->worker, first->data, n == 1 ? places[0].iov_base : (void *)wire->places,
+                                         n == 1 ? places[0].iov_len : n, &param);
+    if (!UCS_PTR_IS_PTR(request)) {
+        receive_end(wire, UCS_PTR_STATUS(request));
+    }
+    return wire->received;
+}
+
+bool quire_ucx_receiving(const struct quire_ucx_wire *wire) { return wire->receiving; }
+
+enum quire_status quire_ucx_received(struct quire_ucx_wire *wire) { return wire->received; }

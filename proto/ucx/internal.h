@@ -1,0 +1,97 @@
+/* Shared by the files of proto/ucx: port.c (worker, listeners), wire.c (life of an endpoint, what goes out), in.c (what comes). */
+#ifndef QUIRE_UCX_INTERNAL_H
+#define QUIRE_UCX_INTERNAL_H
+
+#include "proto/ucx/ucx.h"
+
+#include <ucp/api/ucp.h>
+
+#define UCX_AM_ID 11
+#define UCX_HEAD_MAGIC 0x31585551u /* "QUX1" */
+#define UCX_OVERHEAD_BYTES 64      /* what a message costs of the window beside its bytes */
+#define UCX_ASKS_MAX 64
+#define UCX_BUCKETS 256 /* of endpoints, by address */
+
+enum ucx_message { UCX_FRAMES = QUIRE_UCX_FRAMES, UCX_BULK = QUIRE_UCX_BULK, UCX_CREDIT };
+
+/* Goes in front of each message. */
+struct ucx_head {
+    uint32_t magic;
+    uint32_t message;
+    uint64_t sequence;    /* FRAMES and BULK count from 0: lanes may bring them in another order */
+    uint64_t taken_bytes; /* of the other end's messages, overhead included, so many have been taken in all */
+};
+_Static_assert(sizeof(struct ucx_head) == 24, "the head's size is the wire's");
+
+/* Came, and was not taken yet. */
+struct ucx_arrival {
+    struct ucx_arrival *next;
+    enum ucx_message message;
+    uint64_t sequence;
+    void *data; /* UCX's: the bytes, or what stands for those that wait at the sender */
+    size_t size, at;
+    bool waits; /* at the sender */
+    bool owned; /* data is to be given back to UCX */
+};
+
+/* A message that goes out; its head stays valid until it has gone. */
+struct ucx_post {
+    struct ucx_head head;
+    struct quire_ucx_wire *wire;
+    quire_ucx_done *done;
+    void *arg;
+};
+
+struct quire_ucx_wire {
+    struct quire_ucx_port *port;
+    void *user;
+    ucp_ep_h ep; /* NULL: being closed, or closed */
+    struct quire_ucx_wire *bucket_next, *ready_next;
+    struct quire_ucx_wire *prev, *next; /* of the port */
+    bool is_ready;
+    enum quire_status status;
+    char why[QUIRE_UCX_WHY_BYTES];
+    /* in */
+    struct ucx_arrival *arrivals; /* by sequence */
+    uint64_t next_in;             /* sequence that is to be taken next */
+    uint64_t came_bytes, taken_bytes, told_bytes, window_bytes;
+    bool receiving;
+    enum quire_status received;
+    struct ucx_arrival *receiving_of;
+    ucp_dt_iov_t places[QUIRE_UCX_MAX_PLACES];
+    /* out */
+    uint64_t next_out, sent_bytes, peer_taken_bytes;
+    bool wants_room;
+    uint32_t sending; /* posts that have not gone, credits among them */
+    /* end */
+    bool closing, closed;
+    void *close_request;
+};
+
+struct quire_ucx_port {
+    ucp_context_h context;
+    ucp_worker_h worker;
+    int fd;
+    ucp_listener_h listeners[QUIRE_UCX_MAX_LISTENERS];
+    uint32_t n_listeners;
+    struct quire_ucx_ask asks[UCX_ASKS_MAX];
+    uint32_t first_ask, n_asks;
+    struct quire_ucx_wire *buckets[UCX_BUCKETS];
+    struct quire_ucx_wire *wires;
+    struct quire_ucx_wire *ready, **ready_tail;
+};
+
+void ucx_wire_ready(struct quire_ucx_wire *wire);
+/* The first failure stays. */
+void ucx_wire_fail(struct quire_ucx_wire *wire, enum quire_status status, const char *why);
+struct quire_ucx_wire *ucx_wire_of(const struct quire_ucx_port *port, ucp_ep_h ep);
+enum quire_status ucx_wire_create(struct quire_ucx_port *port, ucp_ep_params_t *params, void *user, struct quire_ucx_wire **wire);
+/* Goes on with closing; sets `closed` when nothing of it is with UCX any more. */
+void ucx_wire_close_on(struct quire_ucx_wire *wire);
+/* Tells the other end what was taken. */
+void ucx_credit(struct quire_ucx_wire *wire);
+void ucx_drop_arrivals(struct quire_ucx_wire *wire);
+/* The handler of every message; arg is the port. */
+ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void *data, size_t length, const ucp_am_recv_param_t *param);
+
+#endif

@@ -1,0 +1,58 @@
+"""The same over UCX: two processes that share nothing but a wire. It listens only where no stranger can come from, unless the operator says that there is
+none, and asks for a token in any case."""
+
+from lib_story import Actor, Daemon, check
+from lib_wire import SECRETS, Guest, Host, prepare
+
+host = Host(scheme="ucx")
+writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
+check(writer.ask("info")[2] == "0", "there is no zero-copy over a wire")
+writer.ask("store 0 300")
+check(reader.ask("lookup 0 0 300")[0] == "300", "another one sees them")
+check(reader.ask("fetch 0") == ["300"], "and fetches them, bit-equal")
+check(local.ask("lookup 0 0 300")[0] == "300", "so does a local one")
+check(local.ask("fetch 0") == ["300"], "from the same pool")
+local.ask("store 300 50")
+check(writer.ask("lookup 1 300 50")[0] == "50", "and what that one stores is there for them")
+check(writer.ask("fetch 1 lanes=1,2,0,1") == ["50"], "also a part of each block")
+reader.ask("store 1000 1", fails="DENIED")
+check(writer.ask("delete 0 1") == ["OK"], "who may write may delete")
+listed = {one["token"]: one for one in host.ctl("session", "list")[1]["sessions"] if one.get("token")}
+check({"worker", "reader"} <= set(listed) and listed["worker"]["peer"].startswith("127.0.0.1:"), f"{listed}")
+
+# Blocks of megabytes, which are fetched from where they lie and received where they belong.
+large = Guest(host, ns=None)
+large.ask(f"open {host.wire} large")
+large.ask("ns story-large 16 8 64 64")
+large.ask("store 0 8")
+check(large.ask("lookup 0 0 8")[0] == "8" and large.ask("fetch 0") == ["8"], "large blocks come over the wire bit-equal")
+
+# A wrong secret, and one that goes away without a word.
+stranger = Guest(host, ns=None)
+with open(f"{host.folder}/token.worker", "w", encoding="utf-8") as file:
+    file.write(f"worker {SECRETS['worker'][:-1]}x\n")
+stranger.ask(f"open {host.wire} stranger", fails="DENIED")
+check(host.counters()["quire_tokens_refused_total"] == 1, "a wrong secret is counted")
+writer.process.kill()
+writer.process.wait()
+check(reader.ask("lookup 2 1 299")[0] == "299", "and the others go on")
+host.stop()
+
+
+def refused(listen, *words):
+    daemon = Daemon(yaml=f"listen:\n{listen}", prepare=prepare, wait=False)
+    code = daemon.process.wait(timeout=60)
+    check(code == 1, f"{listen!r} starts: {code}\n{daemon.log()}")
+    check(all(word in daemon.log() for word in words), f"what to do is told: {daemon.log()}")
+
+
+refused("  ucx: \"0.0.0.0:0\"\n  token_file: FOLDER/tokens\n", "listen.ucx", "trusted_fabric: true", "listen.tls")
+refused("  ucx: \"127.0.0.1:0\"\n", "token_file")
+refused("  tls: \"127.0.0.1:0\"\n  token_file: FOLDER/tokens\n", "tls_certificate")
+
+trusting = Host(scheme="ucx", listen="listen:\n  ucx: \"0.0.0.0:0\"\n  trusted_fabric: true\n  token_file: FOLDER/tokens\n")
+trusting.wire = trusting.wire.replace("0.0.0.0", "127.0.0.1")
+friend = Guest(trusting)
+friend.ask("store 0 10")
+check(friend.ask("lookup 0 0 10")[0] == "10" and friend.ask("fetch 0") == ["10"], "a trusted fabric is listened on")
+trusting.stop()
