@@ -1,8 +1,8 @@
 /* Latencies: one 64 KiB block, and a lookup of 1,250 keys among a million blocks, against what the machine can do at all. */
-#include "pager/index.h"
 #include "proto/base/base.h"
 #include "tests/bench/fixture.h"
 #include "tests/bench/local.h"
+#include "tests/bench/million.h"
 #include "tests/bench/pingpong.h"
 
 #include <stdlib.h>
@@ -90,94 +90,42 @@ int local_fetch_64kib(const struct bench_options *options, const struct bench_ca
 
 /* ---- 1,250 keys among a million ---------------------------------------------------------------------------------------------- */
 
-enum { MILLION = 1000000, KEYS = 1250, LOOKUP_ROUNDS = 60, PUT_BATCH = 4096 };
-
-static int store_million(const struct bench_case *c, struct fixture *fixture, const quire_key *keys) {
-    static quire_source sources[PUT_BATCH];
-    static const uint8_t byte = 0x5A;
-    for (uint32_t done = 0; done < MILLION;) {
-        uint32_t n = (uint32_t)quire_min_u64(PUT_BATCH, MILLION - done);
-        for (uint32_t i = 0; i < n; i++) {
-            sources[i] = (quire_source){.key = keys[done + i],
-                                        .parent = (done + i) % KEYS == 0 ? (quire_key){{0}} : keys[done + i - 1],
-                                        .n_tokens = 16,
-                                        .opaque = &byte,
-                                        .opaque_bytes = 1};
-        }
-        if (quire_store(fixture->ns, sources, n, NULL, 20000, NULL) != QUIRE_OK) {
-            return bench_fail(c, "store after %u blocks: %s", done, quire_last_error());
-        }
-        done += n;
-    }
-    return 0;
-}
-
-/* The same keys in an index of the same kind, in this process. */
-static struct pager_index *bare_index(const struct bench_case *c, const quire_key *keys) {
-    struct pager_index *index = NULL;
-    uint32_t block;
-    if (pager_index_create(2 * MILLION, 42, &index) != QUIRE_OK) {
-        bench_fail(c, "no memory for the index");
-        return NULL;
-    }
-    for (uint32_t i = 0; i < MILLION; i++) {
-        if (pager_index_insert(index, 1, &keys[i], &block) != QUIRE_OK) {
-            bench_fail(c, "index full after %u", i);
-            pager_index_destroy(&index);
-            return NULL;
-        }
-    }
-    return index;
-}
+enum { LOOKUP_ROUNDS = 60 };
 
 struct lookup_times {
     double ours[LOOKUP_ROUNDS], probe[LOOKUP_ROUNDS], ping[LOOKUP_ROUNDS], ratio[LOOKUP_ROUNDS];
 };
 
-static int lookup_round(const struct bench_case *c, struct fixture *fixture, struct pingpong *pingpong, struct pager_index *index,
-                        const quire_key *keys, uint64_t *seed, uint32_t round, struct lookup_times *times) {
-    static uint32_t found[KEYS];
-    quire_lookup_args args = {.keys = keys + bench_random(seed) % (MILLION / KEYS) * KEYS, .n_keys = KEYS};
-    quire_lookup_result result;
-    bench_cold_caches();
-    uint64_t start = bench_now_ns();
-    if (quire_lookup(fixture->ns, &args, NULL, &result) != QUIRE_OK || result.hits != KEYS) {
-        return bench_fail(c, "lookup: %u hits, %s", result.hits, quire_last_error());
+static int lookup_round(const struct bench_case *c, struct fixture *fixture, struct pingpong *pingpong, struct million *million,
+                        uint32_t round, struct lookup_times *times) {
+    if (million_lookup(c, million, fixture->ns, &times->ours[round]) != 0 || million_probe(c, million, &times->probe[round]) != 0) {
+        return 1;
     }
-    times->ours[round] = (double)(bench_now_ns() - start) / 1e9;
-    quire_release(&result.lease);
-    const quire_key *others = keys + bench_random(seed) % (MILLION / KEYS) * KEYS;
-    bench_cold_caches();
-    start = bench_now_ns();
-    pager_index_find_batch(index, 1, others->b, KEYS, found);
-    times->probe[round] = (double)(bench_now_ns() - start) / 1e9;
     bench_cold_caches();
     times->ping[round] = pingpong_round(pingpong, ASK_BYTES, ANSWER_BYTES);
     times->ratio[round] = times->ours[round] / (times->probe[round] + times->ping[round]);
-    return found[0] == PAGER_NO_BLOCK ? bench_fail(c, "the bare probe found nothing") : 0;
+    return 0;
 }
 
 static void report_hashing(const struct bench_options *options, struct fixture *fixture) {
-    static uint32_t tokens[KEYS * 16];
-    static quire_key keys[KEYS];
+    static uint32_t tokens[MILLION_KEYS * 16];
+    static quire_key keys[MILLION_KEYS];
     double seconds[9];
     size_t n = 0;
     for (uint32_t round = 0; round < 9; round++) {
         uint64_t start = bench_now_ns();
-        quire_chain(fixture->ns, tokens, KEYS * 16, NULL, 0, false, keys, KEYS, &n);
+        quire_chain(fixture->ns, tokens, MILLION_KEYS * 16, NULL, 0, false, keys, MILLION_KEYS, &n);
         seconds[round] = (double)(bench_now_ns() - start) / 1e9;
     }
     bench_note(options, "hashing 20,000 tokens into %zu keys, apart: %.0f us", n, bench_median(seconds, 9) * 1e6);
 }
 
 static int lookup_measure(const struct bench_options *options, const struct bench_case *self, struct fixture *fixture,
-                          struct pingpong *pingpong, const quire_key *keys) {
+                          struct pingpong *pingpong, struct million *million) {
     static struct lookup_times times;
-    struct pager_index *index = bare_index(self, keys);
-    uint64_t seed = 5;
-    int failed = index == NULL;
+    int failed = 0;
     for (uint32_t round = 0; failed == 0 && round < LOOKUP_ROUNDS; round++) {
-        failed = lookup_round(self, fixture, pingpong, index, keys, &seed, round, &times);
+        failed = lookup_round(self, fixture, pingpong, million, round, &times);
     }
     if (failed == 0) {
         double ours = bench_median(times.ours, LOOKUP_ROUNDS) * 1e6, probe = bench_median(times.probe, LOOKUP_ROUNDS) * 1e6;
@@ -186,30 +134,25 @@ static int lookup_measure(const struct bench_options *options, const struct benc
         bench_note(options, "bare probe %.0f us, ping-pong %.0f us", probe, ping);
         report_hashing(options, fixture);
     }
-    pager_index_destroy(&index);
     return failed;
 }
 
 int local_lookup(const struct bench_options *options, const struct bench_case *self) {
     struct fixture fixture;
     struct pingpong pingpong;
+    struct million million;
     quire_layout layout;
     fixture_opaque_layout(&layout);
-    quire_key *keys = malloc(MILLION * sizeof *keys);
-    if (keys == NULL || pingpong_start(&pingpong, ASK_BYTES, ANSWER_BYTES) != 0) {
-        free(keys);
+    if (million_start(self, &million) != 0 || pingpong_start(&pingpong, ASK_BYTES, ANSWER_BYTES) != 0) {
+        million_stop(&million);
         return bench_fail(self, "cannot start");
     }
-    for (uint32_t i = 0; i < MILLION; i++) {
-        keys[i] = fixture_key(i);
-    }
-    static const char yaml[] = "record_slots: 1100000\ndomains:\n  - name: default\n    pool_bytes: 1200MiB\n";
-    int failed = fixture_start(options, self, yaml, &fixture);
+    int failed = fixture_start(options, self, MILLION_YAML "domains:\n  - name: default\n    pool_bytes: " MILLION_POOL "\n", &fixture);
     failed = failed != 0 ? failed : fixture_open_ns(self, &fixture, "bench", &layout);
-    failed = failed != 0 ? failed : store_million(self, &fixture, keys);
-    failed = failed != 0 ? failed : lookup_measure(options, self, &fixture, &pingpong, keys);
+    failed = failed != 0 ? failed : million_store(self, &million, fixture.ns);
+    failed = failed != 0 ? failed : lookup_measure(options, self, &fixture, &pingpong, &million);
     fixture_stop(&fixture);
     pingpong_stop(&pingpong);
-    free(keys);
+    million_stop(&million);
     return failed;
 }
