@@ -13,13 +13,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SESSIONS = 64, ROUNDS = 3, ALONE_MS = 400, TOGETHER_MS = 2000, MOST_LAYERS = 32, MOST_AT_ONCE = 32 };
+enum { SESSIONS = 64, ROUNDS = 3, ALONE_MS = 400, TOGETHER_MS = 2000, MOST_LAYERS = 32, MOST_AT_ONCE = 32, KINDS = 3 };
 
 static const struct kind {
     const char *name;              /* of its namespace */
     uint32_t block_bytes, at_once; /* blocks a fetch */
     uint16_t layers, heads;
-} kinds[] = {{"small", 64u << 10, 32, 8, 1}, {"middle", 512u << 10, 8, 16, 4}, {"large", 2u << 20, 4, 32, 8}};
+} kinds[KINDS] = {{"small", 64u << 10, 32, 8, 1}, {"middle", 512u << 10, 8, 16, 4}, {"large", 2u << 20, 4, 32, 8}};
 
 /* What a session is told, and what it tells: 0 bytes is that it failed. */
 struct task {
@@ -136,7 +136,7 @@ static int spawn_all(const struct bench_case *c, struct sessions *sessions) {
         sessions->pids[i] = good ? fork() : -1;
         if (sessions->pids[i] == 0) {
             prctl(PR_SET_PDEATHSIG, SIGKILL);
-            work(c, &sessions->net, &kinds[i % QUIRE_ARRAY_LEN(kinds)], fds[1]);
+            work(c, &sessions->net, &kinds[i % KINDS], fds[1]);
         }
         if (good) {
             close(fds[1]);
@@ -180,12 +180,13 @@ static int run_some(const struct bench_case *c, const struct sessions *sessions,
 }
 
 /* One alone, as much of each size as of another: so that a fair share of all sizes compares with it. */
-static int run_alone(const struct bench_case *c, const struct sessions *sessions, double *rate) {
+static int run_alone(const struct bench_options *options, const struct bench_case *c, const struct sessions *sessions, double *rate) {
     double each, seconds_a_byte = 0;
     int failed = 0;
-    for (uint32_t i = 0; failed == 0 && i < QUIRE_ARRAY_LEN(kinds); i++) {
+    for (uint32_t i = 0; failed == 0 && i < KINDS; i++) {
         failed = run_some(c, sessions, i, 1, ALONE_MS, &each);
-        seconds_a_byte += 1 / each / QUIRE_ARRAY_LEN(kinds);
+        bench_trace(options, "alone, %s: %.3f GB/s", kinds[i].name, each / 1e9);
+        seconds_a_byte += 1 / each / KINDS;
     }
     *rate = 1 / seconds_a_byte;
     return failed;
@@ -195,11 +196,11 @@ static int measure(const struct bench_options *options, const struct bench_case 
     double alone[ROUNDS], total[ROUNDS], ratio[ROUNDS], slowest[ROUNDS], rates[SESSIONS];
     int failed = 0;
     for (uint32_t round = 0; failed == 0 && round < ROUNDS; round++) {
-        failed = run_alone(c, sessions, &alone[round]) != 0 || run_some(c, sessions, 0, SESSIONS, TOGETHER_MS, rates) != 0;
+        failed = run_alone(options, c, sessions, &alone[round]) != 0 || run_some(c, sessions, 0, SESSIONS, TOGETHER_MS, rates) != 0;
         total[round] = 0;
         for (uint32_t i = 0; failed == 0 && i < SESSIONS; i++) {
             total[round] += rates[i] / 1e9;
-            bench_trace(options, "session %u, %s: %.3f GB/s", i, kinds[i % QUIRE_ARRAY_LEN(kinds)].name, rates[i] / 1e9);
+            bench_trace(options, "session %u, %s: %.3f GB/s", i, kinds[i % KINDS].name, rates[i] / 1e9);
         }
         alone[round] /= 1e9;
         ratio[round] = total[round] / alone[round];
@@ -215,7 +216,7 @@ static int measure(const struct bench_options *options, const struct bench_case 
 
 static int fill(const struct bench_case *c, struct net *net) {
     bool good = true;
-    for (size_t i = 0; good && i < QUIRE_ARRAY_LEN(kinds); i++) {
+    for (size_t i = 0; good && i < KINDS; i++) {
         struct worker worker = {.client = net->fixture.client}; /* beside the daemon: quicker, and nothing of the wire's */
         good = worker_open(c, &kinds[i], &worker) && worker_store(c, &worker);
         worker_close(&worker);
