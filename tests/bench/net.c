@@ -1,6 +1,7 @@
 #include "tests/bench/net.h"
 
 #include "proto/base/base.h"
+#include "tests/bench/net_am.h"
 #include "tests/certificate.h"
 
 #include <arpa/inet.h>
@@ -10,14 +11,24 @@
 #include <unistd.h>
 
 static const struct bench_case cases[] = {
-    {"fetch_64_sessions_tls", "64 sessions over TLS with blocks of 64 KiB to 2 MiB, bytes a second of all; ceiling: one session alone",
-     "none", net_sessions_tls},
+    {"fetch_2MiB_tcp",
+     "2 MiB blocks over UCX on TCP loopback into the caller's memory; ceiling: bare active messages that the receiver hashes", ">= 0.90",
+     net_fetch_tcp},
+    {"store_2MiB_tcp", "2 MiB blocks stored over UCX; the same ceiling", ">= 0.80", net_store_tcp},
+    {"fetch_64KiB_tcp_p50", "median of one leased block over UCX; ceiling: a ping-pong of active messages with as large an answer",
+     "<= 1.5", net_small_tcp},
+    {"lookup_1250_tcp", "1,250 keys among 1 million blocks over UCX; ceiling: bare batched probe and a ping-pong with the same bytes",
+     "<= 2", net_lookup_tcp},
+    {"fetch_64_sessions_tcp", "64 sessions over UCX with blocks of 64 KiB to 2 MiB, bytes a second of all; ceiling: one session alone",
+     ">= 0.9", net_sessions_tcp},
+    {"fetch_64_sessions_tls", "the same over TLS", "none", net_sessions_tls},
     {"fetch_2MiB_tls",
      "2 MiB blocks over TLS on loopback into the caller's memory; ceiling: an SSL_write/SSL_read loop with the same cipher", ">= 0.85",
      net_fetch_tls},
     {"store_2MiB_tls", "2 MiB blocks stored over TLS; the same ceiling", "none", net_store_tls},
     {"idle_100_sessions", "processor time of quired with 100 sessions over TLS that ask nothing, per cent of one processor", "<= 1 %",
      net_idle},
+    {"idle_100_sessions_ucx", "the same over UCX", "<= 1 %", net_idle_ucx},
 };
 
 const struct bench_subject bench_net = {"net", "another host, over a wire", cases, QUIRE_ARRAY_LEN(cases)};
@@ -56,31 +67,40 @@ static bool make_files(struct net *net) {
            write_private(net->token, "bench " SECRET "\n");
 }
 
+static const char *const schemes[] = {[NET_TLS] = "tls", [NET_UCX] = "ucx"}; /* and keys of the daemon's `listen` */
+
 int net_open(const struct bench_case *c, const struct net *net, quire_client **client) {
     char address[64];
-    snprintf(address, sizeof address, "tls://127.0.0.1:%u", net->port);
+    snprintf(address, sizeof address, "%s://127.0.0.1:%u", schemes[net->wire], net->port);
     const quire_options options = {.address = address,
                                    .client_name = "quire-bench",
                                    .default_deadline_ms = 20000,
                                    .token_file = net->token,
                                    .tls_authorities = net->certificate};
-    return quire_open(&options, client) == QUIRE_OK ? 0 : bench_fail(c, "no connection over TLS: %s", quire_last_error());
+    return quire_open(&options, client) == QUIRE_OK ? 0 : bench_fail(c, "no connection to %s: %s", address, quire_last_error());
 }
 
-int net_serve(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
-    char yaml[512];
+int net_serve(const struct bench_options *options, const struct bench_case *c, enum net_wire wire, const char *pool, const char *more,
+              struct net *net) {
+    char yaml[1024], certificate[128] = "";
     memset(net, 0, sizeof *net);
+    net->wire = wire;
     if (!make_files(net)) {
         return bench_fail(c, "cannot make a certificate and tokens below /tmp");
     }
-    snprintf(yaml, sizeof yaml,
-             "domains:\n  - name: default\n    pool_bytes: %s\nlisten:\n  tls: \"127.0.0.1:%u\"\n  tls_certificate: %s\n  token_file: %s\n",
-             pool, net->port, net->certificate, net->tokens);
+    if (wire == NET_TLS) {
+        snprintf(certificate, sizeof certificate, "  tls_certificate: %s\n", net->certificate);
+    } else {
+        net_am_environment();
+    }
+    snprintf(yaml, sizeof yaml, "%sdomains:\n  - name: default\n    pool_bytes: %s\nlisten:\n  %s: \"127.0.0.1:%u\"\n%s  token_file: %s\n",
+             more, pool, schemes[wire], net->port, certificate, net->tokens);
     return fixture_start(options, c, yaml, &net->fixture);
 }
 
-int net_start(const struct bench_options *options, const struct bench_case *c, const char *pool, struct net *net) {
-    int failed = net_serve(options, c, pool, net);
+int net_start(const struct bench_options *options, const struct bench_case *c, enum net_wire wire, const char *pool, const char *more,
+              struct net *net) {
+    int failed = net_serve(options, c, wire, pool, more, net);
     return failed != 0 ? failed : net_open(c, net, &net->client);
 }
 

@@ -38,6 +38,7 @@ def write_trace(path):
 measure("rss_100_sessions")
 measure("fetch_64KiB_p50")
 measure("fetch_2MiB_tls", subject="net")
+measure("fetch_2MiB_tcp", subject="net", also=[f"fetch_2MiB_tcp_{what}" for what in ("polled", "unhashed", "stream")])
 check("rss_100_sessions" in bench("--help"), "the cases are not listed")
 bench("local", "--case", "no-such-case", code=2)
 bench("no-such-subject", code=2)
