@@ -19,6 +19,7 @@ void config_default(struct config *config) {
         .metrics_port = 9470,
         .max_sessions = 1024,
         .max_session_memory_bytes = 4u << 20,
+        .max_remote_read_bytes = 64u << 20,
         .ingest_bytes = 64u << 20,
         .ingest_window_bytes = 16u << 20,
         .ingest_idle_ms = 2000,

@@ -31,6 +31,8 @@
       "Sessions at once; more are refused with a retry hint, but for four places where quirectl of root or the daemon's user gets in")     \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
       "Bytes of records on their way to one guest, or session of another host, at once. Requests and other replies have fixed limits")     \
+    X(max_remote_read_bytes, SIZE, true, MIB(1), GIB(64), false,                                                                           \
+      "Likewise to all sessions of other hosts together; when there are as many, each has one piece of a record on its way at a time")     \
     X(idle_timeout_ms, TIME, true, 1000, 720 * HOUR_MS, true,                                                                              \
       "Sessions that ask nothing for so long are ended; 0: they may idle for ever")                                                        \
     X(ingest_bytes, SIZE, true, MIB(1), GIB(64), false, "Memory lent to clients for their stores, all sessions together")                  \

@@ -102,6 +102,7 @@ enum quire_status core_create(const struct config *config, struct core **out, ch
         return QUIRE_NO_MEMORY;
     }
     core->config = *config;
+    flow_setup(&core->flow);
     core->populating = UINT32_MAX;
     core->work_done.source.fd = core->stop.source.fd = -1;
     core->stall_ns = SESSION_STALL_MS * QUIRE_NS_PER_MS;
@@ -264,7 +265,7 @@ static bool core_drained(const struct core *core) {
         return false;
     }
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        if (session->read_bytes > 0 || session->link->tx_bytes > 0) {
+        if (!flow_session_is_idle(session) || session->link->tx_bytes > 0) {
             return false;
         }
     }

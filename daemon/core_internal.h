@@ -11,6 +11,7 @@
 #include "daemon/arena.h"
 #include "daemon/core.h"
 #include "daemon/durable.h"
+#include "daemon/flow.h"
 #include "daemon/ingest.h"
 #include "daemon/loads.h"
 #include "daemon/local.h"
@@ -58,6 +59,7 @@ struct core {
     uint32_t n_sessions;
     struct session *run_head, *run_tail;
     struct quarantine quarantine;
+    struct flow flow;
     struct puts puts;
     struct loads loads;
     struct durable durable;

@@ -1,30 +1,10 @@
 /*
- * Records for those who have no mapping of the pool: guests, and sessions over a wire. They read leased records piece by piece, and each piece is
- * sent straight out of the pool behind a BULK frame. Until the link has let go of it the record is held (pager_hold), so what goes
- * out is the leased record's bytes, whatever becomes of the lease, the block and the session meanwhile.
+ * READs, of those who have no mapping of the pool: guests, and sessions over a wire. They read leased records piece by piece, and each piece is
+ * sent straight out of the pool behind a BULK frame, when its turn comes (daemon/flow.h).
  */
 #include "daemon/core_internal.h"
 
 #include "proto/status.h"
-
-#include <stdlib.h>
-
-/* A piece on its way. */
-struct guest_piece {
-    struct session *session;
-    struct pager_hold hold;
-    uint64_t bytes;
-};
-
-static void guest_release(void *held) {
-    struct guest_piece *piece = held;
-    struct session *session = piece->session;
-    session->read_bytes -= piece->bytes;
-    pager_let_go(session->core->pager, &piece->hold);
-    session_release_hold(session);
-    session_unref(session);
-    free(piece);
-}
 
 static void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
     Quire__Wire__Bulk bulk = QUIRE__WIRE__BULK__INIT;
@@ -64,33 +44,19 @@ static enum quire_status guest_wants(struct core *core, const Quire__Wire__Read 
     return QUIRE_OK;
 }
 
+static enum flow_kind guest_kind(const Quire__Wire__Read *message) { return message->prefetch ? FLOW_PREFETCH : FLOW_FETCH; }
+
 static enum quire_status guest_send(struct session *session, uint64_t request, const Quire__Wire__Read *message, uint64_t offset,
                                     const struct guest_wants *wants) {
-    struct core *core = session->core;
-    const uint8_t *record = core->pools[session->domain]->base + offset;
-    struct guest_piece *piece = malloc(sizeof *piece);
-    struct link_tx *tx = link_tx_create(SESSION_BULK_HEAD_BYTES, wants->n_ranges);
-    enum quire_status status = QUIRE_NO_MEMORY;
-    if (piece != NULL && tx != NULL) {
-        status = pager_hold(core->pager, session->id, message->lease, message->slot, &piece->hold);
-    }
-    if (status != QUIRE_OK) {
-        free(tx);
-        free(piece);
-        return status;
-    }
-    piece->session = session;
-    piece->bytes = wants->bytes;
-    session->read_bytes += wants->bytes;
-    session_ref(session);
+    const uint8_t *record = session->core->pools[session->domain]->base + offset;
+    struct flow_piece *piece;
+    QUIRE_FORWARD(flow_hold(session, message->lease, message->slot, wants->n_ranges, &piece));
     for (uint32_t i = 0; i < wants->n_ranges; i++) {
-        tx->segments[i] = (struct link_segment){.at = record + wants->ranges[i].offset, .bytes = wants->ranges[i].size};
+        piece->tx->segments[i] = (struct link_segment){.at = record + wants->ranges[i].offset, .bytes = wants->ranges[i].size};
     }
-    tx->size_bytes += wants->bytes;
-    tx->release = guest_release;
-    tx->held = piece;
+    piece->tx->size_bytes += wants->bytes;
     net_charge(session, wants->bytes);
-    session_send_bulk(session, request, tx);
+    flow_send(piece, request, guest_kind(message));
     return QUIRE_OK;
 }
 
@@ -101,6 +67,9 @@ static enum quire_status guest_try(struct session *session, const Quire__Wire__R
     struct core *core = session->core;
     struct quire_wire_grant grant;
     struct guest_wants wants;
+    if (!flow_has_room(session, guest_kind(message))) {
+        return QUIRE_PENDING;
+    }
     QUIRE_FORWARD(pager_lease_grant(core->pager, session->id, message->lease, message->slot, &grant));
     if (grant.offset == QUIRE_WIRE_AWAY) {
         *text = "the record is only on disk: LOAD it first";
@@ -114,9 +83,6 @@ static enum quire_status guest_try(struct session *session, const Quire__Wire__R
     if (wants.bytes > guest_read_max_bytes(core)) {
         *text = "read at most half of max_session_memory_bytes at once";
         return QUIRE_TOO_LARGE;
-    }
-    if (session->read_bytes > 0 && session->read_bytes + wants.bytes > core->config.max_session_memory_bytes) {
-        return QUIRE_PENDING;
     }
     return guest_send(session, request, message, grant.offset, &wants);
 }

@@ -34,6 +34,7 @@ struct link_tx {
     void *held;
     int fds[2]; /* its own */
     uint32_t n_fds;
+    bool prefetch; /* nobody waits for it yet: what others wait for goes first */
     uint32_t head_bytes, n_segments;
     uint32_t segment, segment_sent_bytes; /* the first that is not sent, and what of it is */
     struct link_segment *segments;        /* in the same piece of memory */

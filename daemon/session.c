@@ -12,7 +12,7 @@ bool session_stalled(const struct session *session) {
 
 /* Is something under way whose answer it waits for? */
 static bool session_expects(const struct session *session) {
-    return session->put_items > 0 || session->read_bytes > 0 || session->load_items > 0 || session->durable_waits > 0;
+    return session->put_items > 0 || !flow_session_is_idle(session) || session->load_items > 0 || session->durable_waits > 0;
 }
 
 void session_want(struct session *session) {
@@ -65,6 +65,7 @@ enum quire_status session_create(struct core *core, struct link *link, struct se
     session->pidfd = -1;
     session->link = link;
     link->session = session;
+    flow_session_setup(session);
     session_link(core, session);
     core->counters.sessions_opened++;
     *out = session;
@@ -129,6 +130,7 @@ void session_end(struct session *session, enum session_end how) {
     session_unlink(core, session);
     ingest_owner_gone(core->ingest, session);
     net_session_ended(session);
+    flow_session_end(session);
     session_leave_pager(session, how);
     session->link->ops->close(session->link);
     if (session->pidfd >= 0) {

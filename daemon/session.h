@@ -9,6 +9,7 @@
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H
 
+#include "daemon/flow.h"
 #include "daemon/link.h"
 #include "proto/frame.h"
 
@@ -63,11 +64,11 @@ struct session {
     uint32_t put_items;  /* outstanding */
     uint32_t load_items; /* likewise */
     uint32_t durable_waits;
-    bool loads;          /* knows LOAD */
-    bool ranges;         /* asks for no more of what was loaded in part */
-    bool pings;          /* takes a PONG that it did not ask for as a sign of life */
-    uint64_t sign_ns;    /* when it was given one last */
-    uint64_t read_bytes; /* of records, on their way to it and held in the pool until they are sent */
+    bool loads;           /* knows LOAD */
+    bool ranges;          /* asks for no more of what was loaded in part */
+    bool pings;           /* takes a PONG that it did not ask for as a sign of life */
+    uint64_t sign_ns;     /* when it was given one last */
+    struct flow_own flow; /* records on their way to it */
     uint64_t opened_ns, active_ns;
     uint64_t requests;
 };

@@ -156,8 +156,8 @@ Test(daemon_guest, ranges, .init = start) {
 
 static bool bounded(struct core *core, uint64_t most) {
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        cr_assert_leq(session->read_bytes, most);
-        cr_assert_leq(session->link->tx_bulk_bytes, session->read_bytes);
+        cr_assert_leq(session->flow.kind[FLOW_FETCH].bytes, most);
+        cr_assert_leq(session->link->tx_bulk_bytes, session->flow.kind[FLOW_FETCH].bytes);
     }
     return true;
 }
