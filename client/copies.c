@@ -150,9 +150,10 @@ static struct slice *cut_slice(struct parts *parts, uint32_t *first, uint64_t mo
     return slice;
 }
 
-static enum quire_status ask_slice(quire_client *client, struct slice *slice, uint64_t lease, uint32_t slot) {
+static enum quire_status ask_slice(quire_client *client, struct slice *slice, const quire_lease *lease, uint32_t slot) {
     Quire__Wire__Read read = QUIRE__WIRE__READ__INIT;
-    read.lease = lease;
+    read.lease = lease->id;
+    read.prefetch = lease->prefetch;
     read.slot = slot;
     if (slice->n_ranges == 1) {
         read.offset = slice->ranges[0].offset;
@@ -183,7 +184,7 @@ static enum quire_status ask_parts(quire_client *client, struct job *job, struct
         if (slice == NULL) {
             return error_set(QUIRE_NO_MEMORY, "out of memory for a request");
         }
-        enum quire_status status = ask_slice(client, slice, fetch->lease->id, slot);
+        enum quire_status status = ask_slice(client, slice, fetch->lease, slot);
         if (status != QUIRE_OK) {
             free(slice);
             return status;

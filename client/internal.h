@@ -368,6 +368,7 @@ struct quire_lease {
     struct pool *pool; /* NULL for guests and in a forked child */
     uint64_t id, serial, valid_until_ns;
     bool verify;
+    bool prefetch;  /* what is fetched under it is not waited for yet */
     uint64_t bytes; /* of the leased records */
     uint32_t n_keys, n_grants;
     uint32_t n_away; /* grants of records that were only on disk */

@@ -13,7 +13,8 @@ static enum quire_status check(const quire_ns *ns, const quire_lookup_args *args
     if (args->n_keys > QUIRE_MAX_BATCH) {
         return error_set(QUIRE_TOO_LARGE, "%u keys are more than %d in one call", args->n_keys, QUIRE_MAX_BATCH);
     }
-    if ((args->flags & ~(uint32_t)(QUIRE_LOOKUP_EACH | QUIRE_LOOKUP_PROBE | QUIRE_LOOKUP_FLOOR | QUIRE_LOOKUP_FETCH)) != 0) {
+    if ((args->flags &
+         ~(uint32_t)(QUIRE_LOOKUP_EACH | QUIRE_LOOKUP_PROBE | QUIRE_LOOKUP_FLOOR | QUIRE_LOOKUP_FETCH | QUIRE_LOOKUP_PREFETCH)) != 0) {
         return error_set(QUIRE_INVALID, "lookup: unknown flags 0x%x", args->flags);
     }
     return QUIRE_OK;
@@ -172,6 +173,7 @@ static quire_lease *lease_new(quire_client *client, const struct job *job, const
     lease->serial = client->conn.serial;
     lease->valid_until_ns = lease_ms == 0 ? UINT64_MAX : clock_ns() + lease_ms * QUIRE_NS_PER_MS;
     lease->verify = client->conn.verify;
+    lease->prefetch = (args->flags & QUIRE_LOOKUP_PREFETCH) != 0;
     lease->bytes = 0;
     lease->n_keys = args->n_keys;
     lease->keys = (quire_key *)(void *)((uint8_t *)lease->grants + reply->grants.len);

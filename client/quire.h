@@ -208,10 +208,11 @@ enum quire_status quire_seq_set_cost(quire_seq *seq, double us_per_token);
 
 /* ---- lookup and leases ---------------------------------------------------------------------------------------------------- */
 enum quire_lookup_flags {
-    QUIRE_LOOKUP_EACH = 1,  /* each key for itself; default: the longest usable prefix of the chain */
-    QUIRE_LOOKUP_PROBE = 2, /* take no lease: says what is there now, promises nothing */
-    QUIRE_LOOKUP_FLOOR = 4, /* max_error counts: what is stored less faithfully is a miss */
-    QUIRE_LOOKUP_FETCH = 8  /* all of it will be fetched whole, in order: the daemon may begin to read what is on disk */
+    QUIRE_LOOKUP_EACH = 1,     /* each key for itself; default: the longest usable prefix of the chain */
+    QUIRE_LOOKUP_PROBE = 2,    /* take no lease: says what is there now, promises nothing */
+    QUIRE_LOOKUP_FLOOR = 4,    /* max_error counts: what is stored less faithfully is a miss */
+    QUIRE_LOOKUP_FETCH = 8,    /* all of it will be fetched whole, in order: the daemon may begin to read what is on disk */
+    QUIRE_LOOKUP_PREFETCH = 16 /* nobody waits yet for what is fetched under the lease: from another host it comes behind other fetches */
 };
 
 typedef struct quire_lookup_args {
