@@ -24,7 +24,7 @@ static void watch(struct tls_conn *conn) {
     if (conn->source.fd < 0 || conn->state == TLS_GONE) {
         return;
     }
-    bool out = quire_tls_wants_out(conn->tls) || (conn->state == TLS_OPEN && conn->tx_head != NULL);
+    bool out = quire_tls_wants_out(conn->tls) || (conn->state == TLS_OPEN && conn->blocked);
     loop_want(rail_of(conn)->loop, &conn->source, (reads(conn) && !conn->more ? (uint32_t)EPOLLIN : 0) | (out ? (uint32_t)EPOLLOUT : 0));
 }
 
@@ -35,12 +35,10 @@ static void turn_again(struct tls_conn *conn) {
 
 /* ---- the end ------------------------------------------------------------------------------------------------------------------ */
 static void drop_replies(struct tls_conn *conn) {
-    while (conn->tx_head != NULL) {
-        struct exchange_msg *msg = conn->tx_head;
-        conn->tx_head = msg->next;
+    for (struct exchange_msg *msg; (msg = outbox_first(&conn->out)) != NULL; outbox_done(&conn->out)) {
         exchange_send_drop(&rail_of(conn)->out, msg);
     }
-    conn->tx_tail = &conn->tx_head;
+    outbox_leave(&conn->out);
 }
 
 static void drop_stream(struct tls_conn *conn) {
@@ -211,28 +209,42 @@ static struct iovec next_piece(struct tls_conn *conn, struct exchange_msg *msg) 
     return (struct iovec){conn->tls_rail->record, size};
 }
 
-static void write_some(struct tls_conn *conn) {
+/* It has something to send, unless the socket takes nothing: in line for a turn. */
+static void line_up(struct tls_conn *conn) {
+    if (conn->state == TLS_OPEN && !conn->blocked && !outbox_is_empty(&conn->out)) {
+        outbox_join(&conn->tls_rail->line, &conn->out);
+        rail_of(conn)->more = true;
+    }
+}
+
+/* A turn's share, or as much of that as are replies. */
+static void write_some(struct tls_conn *conn, bool replies) {
     struct rail *rail = rail_of(conn);
-    while (conn->state == TLS_OPEN && conn->tx_head != NULL) {
-        struct exchange_msg *msg = conn->tx_head;
+    uint64_t done_bytes = 0;
+    while (conn->state == TLS_OPEN && !conn->blocked && done_bytes < OUTBOX_TURN_BYTES && (!replies || outbox_replies(&conn->out))) {
+        struct exchange_msg *msg = outbox_first(&conn->out);
+        if (msg == NULL) {
+            return;
+        }
         struct iovec piece = next_piece(conn, msg);
         size_t sent = 0;
         enum quire_status status = quire_tls_write(conn->tls, piece.iov_base, piece.iov_len, &sent);
         if (status == QUIRE_PENDING) {
+            conn->blocked = true;
             return;
         }
         if (status != QUIRE_OK) {
             conn_gone(conn, status, quire_tls_why(conn->tls));
             return;
         }
+        done_bytes += sent;
         atomic_store(&conn->wire->moved_ns, rail->now_ns);
         msg->sent_bytes += sent;
         if (msg->tx != NULL) {
             link_tx_sent(msg->tx, sent);
         }
         if (msg->sent_bytes == msg->bytes) {
-            conn->tx_head = msg->next;
-            conn->tx_tail = conn->tx_head == NULL ? &conn->tx_head : conn->tx_tail;
+            outbox_done(&conn->out);
             msg->kind = EXCHANGE_SENT;
             exchange_post(&rail->out, msg);
         }
@@ -281,8 +293,14 @@ void tls_conn_turn(struct tls_conn *conn) {
         linger(conn);
         return;
     }
-    write_some(conn);
     read_some(conn);
+    watch(conn);
+}
+
+void tls_conn_send(struct outbox *outbox) {
+    struct tls_conn *conn = LOOP_CONTAINER(outbox, struct tls_conn, out);
+    write_some(conn, false);
+    line_up(conn);
     watch(conn);
 }
 
@@ -291,6 +309,8 @@ static void ready(struct loop_source *source, uint32_t events) {
     (void)events;
     rail_of(conn)->now_ns = loop_now_ns();
     bool shaking = conn->state == TLS_HANDSHAKE;
+    conn->blocked = false;
+    line_up(conn);
     struct tls_rail *tls_rail = conn->tls_rail;
     uint32_t before = tls_rail->n_conns;
     tls_conn_turn(conn);
@@ -306,10 +326,9 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
             exchange_send_drop(&rail_of(conn)->out, msg);
             return;
         }
-        msg->next = NULL;
-        *conn->tx_tail = msg;
-        conn->tx_tail = &msg->next;
-        write_some(conn);
+        outbox_put(&conn->out, msg);
+        write_some(conn, true);
+        line_up(conn);
         break;
     case EXCHANGE_KNOWN:
     case EXCHANGE_TAKEN:
@@ -321,7 +340,7 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
         break;
     default: /* CLOSE */
         if (conn->state == TLS_OPEN) {
-            quire_tls_destroy(&conn->tls, conn->tx_head != NULL);
+            quire_tls_destroy(&conn->tls, !outbox_is_empty(&conn->out));
         }
         give_wire_back(conn);
         if (conn->state == TLS_GONE) {
@@ -397,7 +416,7 @@ void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_st
     set_peer(conn, from, from_bytes);
     conn->tls_rail = tls_rail;
     inlet_init(&conn->inlet, rail, conn->wire);
-    conn->tx_tail = &conn->tx_head;
+    outbox_setup(&conn->out);
     conn->began_ns = rail->now_ns;
     conn->next = tls_rail->conns;
     if (conn->next != NULL) {

@@ -116,7 +116,11 @@ static bool tls_turn(struct rail *rail) {
             more = true; /* looked at once more: the list has nobody with something left over then */
         }
     }
-    return more;
+    struct outbox *outbox = outbox_next(&tls_of(rail)->line);
+    if (outbox != NULL) {
+        tls_conn_send(outbox); /* one at a time, so that requests are read between two turns */
+    }
+    return more || !outbox_line_is_empty(&tls_of(rail)->line);
 }
 
 static void tls_tick(struct rail *rail, uint64_t now_ns) {
@@ -193,6 +197,7 @@ enum quire_status tls_rail_create(struct core *core, const char *addresses, cons
         return status;
     }
     pthread_mutex_init(&tls_rail->settings_lock, NULL);
+    outbox_line_setup(&tls_rail->line);
     status = rail_init(&tls_rail->rail, &tls_rail_ops, core, limits, taken);
     if (status != QUIRE_OK) {
         tls_free(&tls_rail->rail);

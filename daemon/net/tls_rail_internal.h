@@ -3,6 +3,7 @@
 #define DAEMON_NET_TLS_RAIL_INTERNAL_H
 
 #include "daemon/net/inlet.h"
+#include "daemon/net/outbox.h"
 #include "daemon/net/tls_rail.h"
 
 #include <sys/socket.h>
@@ -39,7 +40,8 @@ struct tls_conn {
     struct inlet inlet;
     uint8_t *stash; /* came, and is not decoded yet */
     size_t stash_bytes, stash_at;
-    struct exchange_msg *tx_head, **tx_tail;
+    struct outbox out;
+    bool blocked; /* the socket takes no more for now */
 };
 
 struct tls_rail {
@@ -49,6 +51,7 @@ struct tls_rail {
     pthread_mutex_t settings_lock; /* around the pointer: the core's thread renews it */
     struct quire_tls_settings *settings;
     struct tls_conn *conns;
+    struct outbox_line line; /* of those that can send */
     uint32_t n_conns, n_handshakes;
     uint8_t rx[TLS_RX_BYTES];
     uint8_t record[TLS_RECORD_BYTES]; /* small parts of a reply, put together */
@@ -59,6 +62,8 @@ struct tls_rail {
 void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_storage *from, socklen_t from_bytes);
 void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg);
 void tls_conn_turn(struct tls_conn *conn);
+/* Sends a turn's share. */
+void tls_conn_send(struct outbox *outbox);
 void tls_conn_check(struct tls_conn *conn, uint64_t now_ns);
 /* The rail ends: CLOSED to the core if it knows it, and freed. */
 void tls_conn_end(struct tls_conn *conn);
