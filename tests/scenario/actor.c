@@ -37,9 +37,12 @@ static const char help_text[] =
     "                                            cost: what a token took, in microseconds; a failure has retry=MILLISECONDS behind its "
     "status\n"
     "part NUMBER PUT_ID LAYER LAYERS HEAD HEADS  one part of a block\n"
-    "lookup SLOT FIRST COUNT [each] [probe]      ok HITS REASONS; with fetch_us: how long it will take to be fetched, behind them\n"
+    "lookup SLOT FIRST COUNT [each] [probe] [prefetch]\n"
+    "                                            ok HITS REASONS; with fetch_us: how long it will take to be fetched, behind them\n"
     "fetch SLOT [HITS]                           copies and compares what the lookup hit\n"
     "fetch SLOT lanes=LAYER,LAYERS,HEAD,HEADS    of each block only these lanes\n"
+    "flood SLOT TIMES                            fetches all that the lookup hit so many times over, at once; ok BLOCKS; a wrong byte ends "
+    "it all\n"
     "view SLOT | viewcheck SLOT | release SLOT   zero-copy: begin, look again (also after the daemon died) and end\n"
     "touch|delete|pin|unpin FIRST COUNT          ok STATUSES\n"
     "hammer MILLISECONDS FIRST COUNT             stores and fetches at random; ok HITS MISSES FAILURES; a wrong byte ends it all\n"
@@ -226,7 +229,8 @@ static void do_lookup(char **words, int n) {
         keys[i] = key_of(first + i);
     }
     quire_lookup_args args = {.keys = keys, .n_keys = count, .deadline_ms = 2000};
-    args.flags = (has_word(words, n, "each") ? QUIRE_LOOKUP_EACH : 0u) | (has_word(words, n, "probe") ? QUIRE_LOOKUP_PROBE : 0u);
+    args.flags = (has_word(words, n, "each") ? QUIRE_LOOKUP_EACH : 0u) | (has_word(words, n, "probe") ? QUIRE_LOOKUP_PROBE : 0u) |
+                 (has_word(words, n, "prefetch") ? QUIRE_LOOKUP_PREFETCH : 0u);
     quire_lookup_result result = {0};
     enum quire_status status = quire_lookup(me.ns, &args, misses, &result);
     if (status != QUIRE_OK) {
@@ -244,6 +248,23 @@ static void do_lookup(char **words, int n) {
     printf("\n");
 }
 
+/* Of a whole block; k and v have room for a pointer a layer. */
+static quire_dest dest_of(uint32_t index, uint8_t *copy, void **k, void **v) {
+    if (me.layout.opaque) {
+        return (quire_dest){.key_index = index, .opaque = copy, .opaque_bytes = me.block_bytes};
+    }
+    lanes(copy, 0, me.layout.n_layers, 0, k, v);
+    return (quire_dest){.key_index = index,
+                        .k_base = k,
+                        .v_base = v,
+                        .k_head_stride = head_stride(),
+                        .v_head_stride = head_stride(),
+                        .k_token_stride = token_stride(),
+                        .v_token_stride = token_stride(),
+                        .region = copy,
+                        .region_bytes = me.block_bytes};
+}
+
 /* Copies key `index` of the lease and compares. STALE, MISS … are the caller's to judge; wrong bytes are not. */
 static enum quire_status fetch_one(quire_lease *lease, uint32_t index, uint32_t number) {
     static uint8_t *copy, *want;
@@ -254,19 +275,7 @@ static enum quire_status fetch_one(quire_lease *lease, uint32_t index, uint32_t 
         have = me.block_bytes;
     }
     void *k[QUIRE_MAX_LAYERS], *v[QUIRE_MAX_LAYERS];
-    quire_dest dest = {.key_index = index, .opaque = copy, .opaque_bytes = me.block_bytes};
-    if (!me.layout.opaque) {
-        lanes(copy, 0, me.layout.n_layers, 0, k, v);
-        dest = (quire_dest){.key_index = index,
-                            .k_base = k,
-                            .v_base = v,
-                            .k_head_stride = head_stride(),
-                            .v_head_stride = head_stride(),
-                            .k_token_stride = token_stride(),
-                            .v_token_stride = token_stride(),
-                            .region = copy,
-                            .region_bytes = me.block_bytes};
-    }
+    quire_dest dest = dest_of(index, copy, k, v);
     enum quire_status status = quire_fetch(lease, &dest, 1, NULL, 2000);
     content(number, want, me.block_bytes);
     if (status == QUIRE_OK && memcmp(copy, want, me.block_bytes) != 0) {
@@ -317,6 +326,43 @@ static void do_fetch(char **words, int n) {
         }
     }
     printf("ok %u\n", count);
+}
+
+static void do_flood(char **words, int n) {
+    const struct held *held = slot_of(words[1]);
+    uint32_t count = held->count * (uint32_t)atoi(words[2]);
+    uint8_t *copies = malloc(count * me.block_bytes);
+    void **bases = calloc(count, 2 * QUIRE_MAX_LAYERS * sizeof *bases);
+    quire_dest *dests = calloc(count, sizeof *dests);
+    quire_job *jobs = calloc(count, sizeof *jobs);
+    enum quire_status status = QUIRE_OK;
+    (void)n;
+    printf("started\n");
+    fflush(stdout);
+    for (uint32_t i = 0; i < count; i++) {
+        void **k = bases + 2ull * i * QUIRE_MAX_LAYERS;
+        dests[i] = dest_of(i % held->count, copies + i * me.block_bytes, k, k + QUIRE_MAX_LAYERS);
+        jobs[i] = quire_submit_fetch(held->lease, &dests[i], 1, NULL, 60000, NULL);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        enum quire_status one = jobs[i] != 0 ? quire_wait(me.client, jobs[i], 60000) : QUIRE_RETRY;
+        status = status == QUIRE_OK ? one : status;
+        content(held->first + i % held->count, me.bytes, me.block_bytes);
+        if (one == QUIRE_OK && memcmp(copies + i * me.block_bytes, me.bytes, me.block_bytes) != 0) {
+            printf("WRONG BYTES in block %u\n", held->first + i % held->count);
+            fflush(stdout);
+            abort();
+        }
+    }
+    free(copies);
+    free(bases);
+    free(dests);
+    free(jobs);
+    if (status == QUIRE_OK) {
+        printf("ok %u\n", count);
+    } else {
+        answer_status(status);
+    }
 }
 
 /* Whether the viewed lanes hold the block's content. */
@@ -618,11 +664,27 @@ static const struct {
     int words; /* at least */
     void (*run)(char **words, int n);
 } commands[] = {
-    {"open", 2, do_open},       {"ns", 3, do_ns},         {"store", 3, do_store}, {"part", 7, do_part},
-    {"lookup", 4, do_lookup},   {"fetch", 2, do_fetch},   {"view", 2, do_view},   {"viewcheck", 2, do_viewcheck},
-    {"release", 2, do_release}, {"touch", 3, do_keys},    {"delete", 3, do_keys}, {"pin", 3, do_keys},
-    {"unpin", 3, do_keys},      {"hammer", 4, do_hammer}, {"fork", 3, do_fork},   {"sessions", 3, do_sessions},
-    {"crowd", 3, do_crowd},     {"info", 1, do_info},     {"close", 1, do_close}, {"read", 3, do_read},
+    {"open", 2, do_open},
+    {"ns", 3, do_ns},
+    {"store", 3, do_store},
+    {"part", 7, do_part},
+    {"lookup", 4, do_lookup},
+    {"fetch", 2, do_fetch},
+    {"flood", 3, do_flood},
+    {"view", 2, do_view},
+    {"viewcheck", 2, do_viewcheck},
+    {"release", 2, do_release},
+    {"touch", 3, do_keys},
+    {"delete", 3, do_keys},
+    {"pin", 3, do_keys},
+    {"unpin", 3, do_keys},
+    {"hammer", 4, do_hammer},
+    {"fork", 3, do_fork},
+    {"sessions", 3, do_sessions},
+    {"crowd", 3, do_crowd},
+    {"info", 1, do_info},
+    {"close", 1, do_close},
+    {"read", 3, do_read},
     {"sum", 4, do_sum},
 };
 
