@@ -10,9 +10,12 @@
 
 static const char *const level_names[] = {"ok", "warn", "fail"};
 
+struct replies {
+    Quire__Wire__AdminReply *status, *counters, *config;
+};
+
 /* What connecting has to say is a finding here, not an error. */
-static enum cli_exit ask_quietly(struct cli *cli, struct doctor_view *view, Quire__Wire__AdminReply **status,
-                                 Quire__Wire__AdminReply **counters, char **told) {
+static enum cli_exit ask_quietly(struct cli *cli, struct doctor_view *view, struct replies *replies, char **told) {
     size_t bytes = 0;
     FILE *real = cli->err, *memory = open_memstream(told, &bytes);
     bool json = cli->json;
@@ -21,9 +24,11 @@ static enum cli_exit ask_quietly(struct cli *cli, struct doctor_view *view, Quir
     }
     cli->err = memory;
     cli->json = false; /* the sentence, not an object */
-    if (cli_ask(cli, QUIRE_ADMIN_STATUS, status) != CLI_OK || (*status)->daemon == NULL ||
-        cli_ask(cli, QUIRE_ADMIN_COUNTERS, counters) != CLI_OK) {
-        cli_free_reply(status);
+    if (cli_ask(cli, QUIRE_ADMIN_STATUS, &replies->status) != CLI_OK || replies->status->daemon == NULL ||
+        cli_ask(cli, QUIRE_ADMIN_COUNTERS, &replies->counters) != CLI_OK) {
+        cli_free_reply(&replies->status);
+    } else {
+        cli_ask(cli, QUIRE_ADMIN_CONFIG, &replies->config);
     }
     cli->err = real;
     cli->json = json;
@@ -31,8 +36,9 @@ static enum cli_exit ask_quietly(struct cli *cli, struct doctor_view *view, Quir
     (*told)[strcspn(*told, "\n")] = '\0';
     static const char prefix[] = "quirectl: ";
     view->connect_error = strncmp(*told, prefix, sizeof prefix - 1) == 0 ? *told + sizeof prefix - 1 : *told;
-    view->status = *status;
-    view->counters = *counters;
+    view->status = replies->status;
+    view->counters = replies->counters;
+    view->config = replies->config != NULL ? replies->config->config : NULL;
     return CLI_OK;
 }
 
@@ -78,18 +84,19 @@ static enum cli_exit run_checks(struct cli *cli, const struct doctor_view *view)
 
 enum cli_exit cmd_doctor(struct cli *cli, int argc, char **argv) {
     struct doctor_view view = {.root = "/"};
-    Quire__Wire__AdminReply *status = NULL, *counters = NULL;
+    struct replies replies = {NULL, NULL, NULL};
     struct args_list words;
     char *told = NULL;
     enum cli_exit result = args_parse(cli, argc, argv, NULL, 0, "word", 0, 0, &words);
     if (result == CLI_OK) {
-        result = ask_quietly(cli, &view, &status, &counters, &told);
+        result = ask_quietly(cli, &view, &replies, &told);
     }
     if (result == CLI_OK) {
         result = run_checks(cli, &view);
     }
-    cli_free_reply(&status);
-    cli_free_reply(&counters);
+    cli_free_reply(&replies.status);
+    cli_free_reply(&replies.counters);
+    cli_free_reply(&replies.config);
     free(told);
     return result;
 }

@@ -513,6 +513,7 @@ const struct doctor_entry doctor_entries[] = {
     {"pidfd", check_pidfd},
     {"io_uring", check_io_uring},
     {"/dev/shm", check_shm},
+    {"ucx", doctor_check_ucx},
     {"processor", check_kernels},
 };
 const unsigned doctor_n_entries = QUIRE_ARRAY_LEN(doctor_entries);

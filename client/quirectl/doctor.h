@@ -20,6 +20,7 @@ struct doctor_view {
     const char *root;          /* "/" but in tests: where /proc and /sys are read */
     const char *connect_error; /* why there is no daemon */
     const Quire__Wire__AdminReply *status, *counters;
+    const char *config; /* as quired prints it; NULL: it does not, to this user */
 };
 
 typedef void doctor_check(const struct doctor_view *view, struct doctor_finding *finding);
@@ -31,5 +32,8 @@ struct doctor_entry {
 };
 extern const struct doctor_entry doctor_entries[];
 extern const unsigned doctor_n_entries;
+
+/* doctor_ucx.c */
+doctor_check doctor_check_ucx;
 
 #endif
