@@ -109,10 +109,13 @@ void inlet_message(struct inlet *inlet, struct exchange_msg *msg) {
         inlet->place = msg->place;
         inlet->awaits_place = false;
         inlet->frame_ns = inlet->rail->now_ns; /* so far it was not read */
+        inlet->bulk_until_ns = inlet->frame_ns + inlet->rail->limits.frame_ns + inlet->bulk_left * QUIRE_NS_PER_S / RAIL_BULK_BYTES_PER_S;
     }
     exchange_msg_free(msg);
 }
 
 bool inlet_is_late(const struct inlet *inlet, uint64_t now_ns) {
-    return inlet->frame_ns != 0 && inlet_takes(inlet) && now_ns > inlet->frame_ns + inlet->rail->limits.frame_ns;
+    bool stands_still = now_ns > inlet->frame_ns + inlet->rail->limits.frame_ns;
+    bool trickles = inlet->bulk_left > 0 && now_ns > inlet->bulk_until_ns;
+    return inlet->frame_ns != 0 && inlet_takes(inlet) && (stands_still || trickles);
 }

@@ -21,7 +21,8 @@ struct inlet {
     bool awaits_place;        /* the core has not said where the bulk bytes of the last frame go */
     uint8_t *place;           /* where the next of them goes; NULL: nowhere */
     uint64_t bulk_left;
-    uint32_t held_frames; /* with the core */
+    uint64_t bulk_until_ns; /* when the last of them must be there, however they trickle */
+    uint32_t held_frames;   /* with the core */
     uint64_t held_bytes;
     enum quire_status failed; /* what ends the wire, and why, for people */
     const char *why;

@@ -16,6 +16,7 @@
 
 #define RAIL_TICK_NS (250 * QUIRE_NS_PER_MS)
 #define RAIL_WHY_BYTES 512
+#define RAIL_BULK_BYTES_PER_S (256u << 10) /* bulk bytes that come more slowly hold a window for nothing */
 
 struct core;
 struct quire_tls_files;
@@ -29,7 +30,7 @@ struct rail_limits {
     uint32_t wires;            /* connections at once, handshakes among them */
     uint32_t handshakes;       /* of which so many may be unfinished */
     uint64_t handshake_ns;     /* to finish one */
-    uint64_t frame_ns;         /* to complete a frame that was begun, or its bulk bytes */
+    uint64_t frame_ns;         /* to complete a frame, or go on with its bulk bytes; these take so much and their share in all */
     uint64_t unfinished_bytes; /* of frames that are being gathered, all wires together */
 };
 

@@ -46,6 +46,53 @@ Test(daemon_remote, nothing_comes_before_hello, .init = start, .fini = stop, .ti
     free(name);
 }
 
+/* A client of another version is told which one it meets, before its token matters. */
+Test(daemon_remote, another_version, .init = start, .fini = stop, .timeout = 60) {
+    Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    hello.major = QUIRE_PROTO_MAJOR + 1;
+    remote_open(&client);
+    remote_challenged(&client);
+    remote_send(&client, QUIRE_MSG_HELLO, &hello.base, 0);
+    remote_expect_refusal(&client, QUIRE_VERSION);
+    cr_assert(core_counters(daemon_.core)->sessions_refused == 1 && core_counters(daemon_.core)->tokens_refused == 0);
+    remote_close(&client);
+}
+
+/* ---- bytes that trickle --------------------------------------------------------------------------------------------------------- */
+static void be_impatient(struct core *core, void *arg) {
+    (void)arg;
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        rail->limits.frame_ns = 500 * QUIRE_NS_PER_MS;
+    }
+}
+
+/* True when the daemon has hung up; the bytes come one at a time, so that something always moves. */
+static bool trickle(struct remote_client *self, const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        if (!remote_write(self, bytes + i, 1)) {
+            return true;
+        }
+        usleep(20000);
+    }
+    return false;
+}
+
+/* However busy it looks: a frame has its bound, and so have the bytes behind one, which hold an ingest window that others wait for. */
+Test(daemon_remote, a_trickle_is_ended, .init = start, .fini = stop, .timeout = 60) {
+    static uint8_t bytes[FRAMES_WAIT_MS / 20];
+    cr_assert_eq(core_call(daemon_.core, be_impatient, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    struct quire_frame frame = {.type = QUIRE_MSG_KEYS, .body_bytes = sizeof bytes - QUIRE_FRAME_BYTES};
+    quire_frame_encode(&frame, bytes + QUIRE_FRAME_BYTES, bytes);
+    remote_begin(&client);
+    cr_assert(trickle(&client, bytes, sizeof bytes), "a frame trickled for as long as it liked");
+    remote_close(&client);
+    cr_assert(frames_until(&daemon_, frames_n_sessions, 1));
+    remote_begin(&client);
+    remote_put(&client, remote_window(&client, 65536), 0, 65536);
+    cr_assert(trickle(&client, bytes, sizeof bytes), "the bytes of a store trickled for as long as they liked");
+    remote_close(&client);
+}
+
 /* ---- bulk bytes ----------------------------------------------------------------------------------------------------------------- */
 /* They have a place in the session's own window, or there are none. */
 Test(daemon_remote, bulk_bytes_stay_in_the_window, .init = start, .fini = stop, .timeout = 60) {
