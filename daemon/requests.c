@@ -1,5 +1,6 @@
 /* One function a message type. Each unpacks into the core's arena, checks what the client says, asks the pager and answers. */
 #include "daemon/core_internal.h"
+#include "daemon/net/remote_link.h"
 
 #include "pager/disk.h"
 #include "proto/base/units.h"
@@ -67,6 +68,9 @@ static enum session_verdict request_hello(struct session *session, const struct 
     }
     request_set_client(session, hello->client);
     if (hello->major != QUIRE_PROTO_MAJOR) {
+        log_warn("session_refused", "%s (%s) speaks protocol %u.%u, this quired %d.%d", session->client,
+                 session->remote != NULL ? remote_link_peer(session->link) : "on this host", hello->major, hello->minor, QUIRE_PROTO_MAJOR,
+                 QUIRE_PROTO_MINOR);
         session_fail(session, frame->request_id, QUIRE_VERSION, 0,
                      "this quired speaks protocol %d.%d, the client %u.%u: install matching versions", QUIRE_PROTO_MAJOR, QUIRE_PROTO_MINOR,
                      hello->major, hello->minor);

@@ -103,6 +103,11 @@ static enum quire_status broken(struct quire_tls *tls) {
         snprintf(tls->why, sizeof tls->why, "the other end's certificate is not accepted: %s", X509_verify_cert_error_string(verified));
         return QUIRE_DENIED;
     }
+    if (reason == SSL_R_NO_APPLICATION_PROTOCOL || reason == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL) {
+        ERR_clear_error();
+        return say(tls, QUIRE_VERSION,
+                   "the other end does not speak " QUIRE_TLS_ALPN ": it is of another version, which must match, or not of Quire");
+    }
     quire_tls_complaint(tls->why, sizeof tls->why);
     return is_refusal(reason) ? QUIRE_DENIED : QUIRE_CORRUPT;
 }

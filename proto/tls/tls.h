@@ -44,7 +44,7 @@ enum quire_status quire_tls_create(struct quire_tls_settings *settings, int fd, 
 /* Frees it; a word of goodbye goes out first when it can be sent at once, unless `silent`. */
 void quire_tls_destroy(struct quire_tls **tls, bool silent);
 
-/* Goes on with the handshake: OK: it is done. PENDING. DENIED: a certificate was not accepted. DISCONNECTED, CORRUPT. */
+/* Goes on with the handshake: OK: it is done. PENDING. DENIED: a certificate was not accepted. VERSION, DISCONNECTED, CORRUPT. */
 enum quire_status quire_tls_handshake(struct quire_tls *tls);
 /* As much as came, at most size bytes: *got > 0 with OK. PENDING, DISCONNECTED (also an orderly end), CORRUPT (tampered with), DENIED. */
 enum quire_status quire_tls_read(struct quire_tls *tls, void *bytes, size_t size, size_t *got);

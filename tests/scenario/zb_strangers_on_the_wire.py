@@ -3,12 +3,15 @@ told or hung up on, logged, counted, and leaves nothing behind, while a client t
 import os
 import socket
 import ssl
+import struct
+import threading
 
 from lib_story import check, until
-from lib_wire import Guest, Host, make_authority, settled, write_private
+from lib_wire import Guest, Host, held, holds_no_more_than, make_authority, write_private
 
 host = Host(address="127.0.0.1:0,127.0.0.2:0")
 ADDRESS = (host.wires[0].split(":")[0], int(host.wires[0].split(":")[1]))
+before = held(host)
 guest = Guest(host)
 guest.ask("store 0 20")
 
@@ -50,13 +53,39 @@ for noise in (os.urandom(3000), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03
 until(lambda: count("remote_refused") >= 33, 20, "each was counted")
 undisturbed()
 
-# TLS of another kind: 1.2, and another protocol inside.
-for how in ({"maximum_version": ssl.TLSVersion.TLSv1_2}, {"alpn": "h2"}):
+# TLS of another kind: 1.2, another protocol inside, and one that will come.
+for how in ({"maximum_version": ssl.TLSVersion.TLSv1_2}, {"alpn": "h2"}, {"alpn": "quire/2"}):
     try:
         tls(**how).close()
         check(False, f"{how} was let in")
     except (ssl.SSLError, ConnectionResetError):
         pass
+check("it is of another version" in host.log(), "another version is named")
+
+
+def later_daemon(listener):
+    """Refuses our protocol's version, as a daemon of another one does: by TLS' own alert."""
+    with listener.accept()[0] as connection:
+        connection.recv(4096)
+        connection.sendall(b"\x15\x03\x03\x00\x02\x02\x78")
+        connection.recv(4096)
+
+
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    thread = threading.Thread(target=later_daemon, args=[listener], daemon=True)
+    thread.start()
+    words = " ".join(Guest(host, ns=None).ask(f"open tls://127.0.0.1:{listener.getsockname()[1]}", fails="VERSION"))
+    check("another version" in words, words)
+    thread.join()
+
+# A great scan: many at once, half of which are reset.
+refused = count("remote_refused")
+many = [socket.create_connection(ADDRESS) for _ in range(200)]
+for index, one in enumerate(many):
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", index % 2, 0))
+    one.close()
+until(lambda: count("remote_refused") >= refused + 200, 30, "each was counted")
+undisturbed()
 
 # Slow ones: nothing at all; a handshake and nothing; half a frame. All are gone after a bounded time.
 slow = [socket.create_connection(ADDRESS), tls(), tls()]
@@ -108,5 +137,5 @@ check(count("tokens_refused") >= 6, "and it was counted")
 check("token_refused" in host.log() and "remote_refused" in host.log(), "and logged")
 guest.ask("close")
 late.ask("close")
-settled(host)
+holds_no_more_than(host, before)
 host.stop()
