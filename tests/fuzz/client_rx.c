@@ -1,11 +1,11 @@
 /*
  * Anything that a daemon may say, against a real client with a lookup, a touch, a store and (once there is a lease) a fetch and a view under way.
  * The input is a list of (type, how, size, body); frames get right headers and sums, so that what is tried is what lies behind them, unless
- * `how` asks for raw bytes. The first byte chooses: greeted as a member, as a guest, or not at all. When the daemon has hung up nothing
- * may be held. There is no thread but this one: the client advances in quire_drain.
+ * `how` asks for raw bytes. The first byte chooses: greeted as a member ('m'), as a guest ('g'), over a wire, where a challenge comes first ('w'), or
+ * not at all, there ('c') or here; over a wire the second byte is the size of the pieces in which bytes come. When the daemon has hung up
+ * nothing may be held. There is no thread but this one: the client advances in quire_drain.
  */
-#include "client/internal.h"
-#include "tests/unit/client_double.h"
+#include "tests/unit/client_wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,6 +25,8 @@ static struct twin twin;
 static quire_client *client;
 static quire_ns *ns;
 static int fds[2];
+static size_t piece_bytes; /* of what comes over a wire */
+static bool dry;           /* nothing more had come */
 
 static struct {
     quire_job jobs[JOBS]; /* the last one is the fetch */
@@ -50,6 +52,22 @@ static void leave(void) {
     unlink(twin.path);
 }
 
+static enum quire_status receive_piece(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why) {
+    enum quire_status status = transport_unix.receive(transport, bytes, quire_min_u64(size, piece_bytes), got, why);
+    dry = status != QUIRE_OK;
+    return status;
+}
+
+static void prepare_wire(void) {
+    wire_ops = transport_unix;
+    wire_ops.scheme = "double";
+    wire_ops.wire = true;
+    wire_ops.connect = wire_connect;
+    wire_ops.receive = receive_piece;
+    strcpy(client->token.name, "worker");
+    strcpy(client->token.secret, "0123456789abcdef");
+}
+
 /* A double opens the namespace truthfully, once; from then on this file is the daemon. */
 static void start(void) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -66,6 +84,7 @@ static void start(void) {
         k_base[layer] = cache[0][layer];
         v_base[layer] = cache[1][layer];
     }
+    prepare_wire();
     require(atexit(leave) == 0);
 }
 
@@ -83,10 +102,17 @@ static void use_lease(void) {
     call.jobs[JOBS - 1] = quire_submit_fetch(call.found.lease, &call.dest, 1, NULL, 60000, NULL);
 }
 
+static void drain(void) {
+    do {
+        dry = true;
+        quire_drain(client, NULL, 0);
+    } while (!dry); /* a piece leaves the rest where it is */
+}
+
 static void advance(void) {
-    quire_drain(client, NULL, 0);
+    drain();
     use_lease();
-    quire_drain(client, NULL, 0);
+    drain();
 }
 
 static void submit(void) {
@@ -120,8 +146,21 @@ static uint64_t answered(uint16_t type, bool any, uint8_t how) {
     return 0;
 }
 
-static void greet(int fd, bool member) {
+static void challenge(int fd) {
+    uint8_t nonce[QUIRE_NONCE_BYTES] = {1};
+    Quire__Wire__Challenge body = QUIRE__WIRE__CHALLENGE__INIT;
+    body.major = QUIRE_PROTO_MAJOR;
+    body.nonce = (ProtobufCBinaryData){.len = sizeof(nonce), .data = nonce};
+    twin_send(fd, QUIRE_MSG_CHALLENGE, 0, &body.base, 0, NULL, 0);
+    advance();
+    require(client->conn.state == CONN_HELLO && client->conn.challenged);
+}
+
+static void greet(int fd, bool member, bool wire_too) {
     uint8_t wire[QUIRE_LAYOUT_WIRE_MAX], root[QUIRE_KEY_BYTES];
+    if (wire_too) {
+        challenge(fd);
+    }
     if (member) {
         twin_hello(&twin, fd);
     } else {
@@ -215,14 +254,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) {
         return 0;
     }
+    bool wire = size > 1 && (data[0] == 'w' || data[0] == 'c');
+    piece_bytes = wire && data[1] != 0 ? data[1] : SIZE_MAX;
+    client->transport = client->routes[0].ops = wire ? &wire_ops : &transport_unix;
     client->conn.next_attempt_ns = 0; /* no back-off between inputs */
     submit();
     int fd = accept4(twin.listener, NULL, NULL, SOCK_CLOEXEC);
     require(fd >= 0);
-    if (data[0] == 'm' || data[0] == 'g') {
-        greet(fd, data[0] == 'm');
+    if (data[0] == 'm' || data[0] == 'g' || (wire && data[0] == 'w')) {
+        greet(fd, data[0] == 'm', wire);
     }
-    converse(fd, data + 1, size - 1);
+    converse(fd, data + 1 + wire, size - 1 - wire);
     hang_up(fd);
     finish();
     return 0;
