@@ -114,12 +114,13 @@ enum quire_open_flags {
 };
 
 typedef struct quire_options {
-    const char *address;          /* "unix:///path" or a path, made absolute by quire_open; "tls://host:port" of another host; NULL:
-                                     $QUIRE_SOCKET, else $XDG_RUNTIME_DIR/quire/quired.sock, /run/quire/quired.sock or
-                                     /tmp/quire-UID/quired.sock, the first that is there. Several of one daemon, separated by commas:
-                                     "tls://10.0.0.1:7070,10.1.0.1:7070": the nearest is tried first (the local socket; then those on a
-                                     network of this host's, by an interface at the caller's NUMA node before others; else in order), the
-                                     next when it leads nowhere; what led nowhere waits half a minute behind the others */
+    const char *address;          /* "unix:///path" or a path, made absolute by quire_open; of another host "tls://host:port", or on a
+                                     network whose hosts are trusted "ucx://host:port"; NULL: $QUIRE_SOCKET, else
+                                     $XDG_RUNTIME_DIR/quire/quired.sock, /run/quire/quired.sock or /tmp/quire-UID/quired.sock, the first
+                                     that is there. Several of one daemon, separated by commas: "tls://10.0.0.1:7070,10.1.0.1:7070":
+                                     the nearest is tried first (the local socket; then those on a network of this host's, by an
+                                     interface at the caller's NUMA node before others; else in order), the next when it leads nowhere;
+                                     what led nowhere waits half a minute behind the others */
     const char *client_name;      /* for people, in `quirectl session list`; NULL: the program's name */
     uint32_t flags;               /* enum quire_open_flags */
     uint32_t connect_timeout_ms;  /* of all addresses together; 0: 2000 */

@@ -141,13 +141,13 @@ static bool host(const struct parse *parse) {
 
 /* A relative path is the shell's; libquire wants to know exactly. Another host's address is for libquire to look at. */
 static bool socket_path(const struct parse *parse) {
-    static const char scheme[] = "unix://", wire[] = "tls://";
+    static const char scheme[] = "unix://";
     char here[PATH_MAX] = "";
     const bool named = strncmp(optarg, scheme, strlen(scheme)) == 0;
     const char *path = named ? optarg + strlen(scheme) : optarg;
-    const bool remote = strncmp(optarg, wire, strlen(wire)) == 0, relative = path[0] != '/' && !remote;
+    const bool remote = strncmp(optarg, "tls://", 6) == 0 || strncmp(optarg, "ucx://", 6) == 0, relative = path[0] != '/' && !remote;
     if (path[0] == '\0' || (strstr(path, "://") != NULL && !remote) || (named && relative)) {
-        snprintf(parse->why, parse->why_bytes, "--socket %s: must be a path, unix:///path or tls://host:port", optarg);
+        snprintf(parse->why, parse->why_bytes, "--socket %s: must be a path, unix:///path, tls://host:port or ucx://host:port", optarg);
         return false;
     }
     if (relative && getcwd(here, sizeof(here)) == NULL) {

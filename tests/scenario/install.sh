@@ -8,7 +8,7 @@ trap 'rm -rf "$prefix"' EXIT
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 
 cmake --install "$build" --prefix "$prefix" >"$prefix/install.log"
-files=(bin/quired bin/quirectl bin/quire-bench lib/libquire.so lib/libquire.so.0 lib/libquire_tls.so.0 include/quire.h include/quire_types.h lib/pkgconfig/quire.pc \
+files=(bin/quired bin/quirectl bin/quire-bench lib/libquire.so lib/libquire.so.0 lib/libquire_tls.so.0 lib/libquire_ucx.so.0 include/quire.h include/quire_types.h lib/pkgconfig/quire.pc \
   share/man/man1/quired.1 share/man/man1/quirectl.1 share/man/man1/quire-bench.1 share/bash-completion/completions/quirectl
   lib/systemd/system/quired.service share/doc/quire/quired.yaml share/doc/quire/ucx.env)
 [ ! -x "$QUIRE_BIN/quire-llama" ] || files+=(bin/quire-llama share/man/man1/quire-llama.1)

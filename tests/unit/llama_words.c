@@ -81,7 +81,7 @@ Test(llama_words, command_line) {
     }
 }
 
-/* A socket is where the user's shell says, also for libquire, which knows only absolute paths. */
+/* A socket is where the user's shell says, also for libquire, which knows only absolute paths; another host's address stays as it is. */
 Test(llama_words, where_the_socket_is) {
     struct options options;
     char why[256];
@@ -90,7 +90,9 @@ Test(llama_words, where_the_socket_is) {
                                              {"unix:///run/s", "/run/s"},
                                              {"s", "/tmp/s"},
                                              {"./there/s", "/tmp/./there/s"},
-                                             {"tls://host:1", "tls://host:1"}};
+                                             {"tls://host:1", "tls://host:1"},
+                                             {"tls://10.0.0.1:7070,10.1.0.1:7070", "tls://10.0.0.1:7070,10.1.0.1:7070"},
+                                             {"ucx://10.0.0.1:7070", "ucx://10.0.0.1:7070"}};
     for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]); i++) {
         char line[128];
         snprintf(line, sizeof(line), "serve --model m --socket %s", sockets[i][0]);
