@@ -73,8 +73,20 @@ static bool another_route(quire_client *client, enum quire_status status) {
     return conn->state != CONN_UP && conn->route != NULL && nobody && routes_failed(client, conn->route, clock_ns());
 }
 
+/* They were between two frames: what is left of them goes by another connection. */
+static void move_stores(quire_client *client, struct link *list, const char *text) {
+    for (struct link *at = list->next, *next; at != list; at = next) {
+        struct job *job = LINK_OWNER(at, struct job, link);
+        next = at->next;
+        if (job->kind == JOB_STORE) {
+            store_broke(client, job, true, text);
+        }
+    }
+}
+
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) {
     struct conn *conn = &client->conn;
+    bool again = conn->state == CONN_UP && status != QUIRE_CORRUPT && status != QUIRE_VERSION; /* what was under way is sent again */
     struct job *cut_off = slice_job(conn->bulk.slice);
     bool another = another_route(client, status);
     char text[JOB_TEXT_BYTES];
@@ -92,7 +104,11 @@ void conn_down(quire_client *client, enum quire_status status, const char *forma
     conn_reset_buffers(client);
     pool_unref(&conn->pool);
     ingest_drop(client);
-    request_fail_all(client, QUIRE_DISCONNECTED, text);
+    if (again) {
+        move_stores(client, &client->stalled_conn, text);
+        move_stores(client, &client->stalled_space, text);
+    }
+    request_fail_all(client, QUIRE_DISCONNECTED, again, text);
     if (cut_off != NULL) {
         job_abort(client, cut_off, QUIRE_DISCONNECTED, text); /* in the middle of what it waited for */
     }
@@ -175,6 +191,16 @@ enum quire_status conn_need(quire_client *client, uint64_t now_ns) {
     conn->attempts_end_ns = now_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
     routes_begin(client);
     return conn_connect(client, now_ns);
+}
+
+enum quire_status conn_need_again(quire_client *client, uint64_t now_ns) {
+    struct conn *conn = &client->conn;
+    if (conn->state != CONN_DOWN || now_ns >= conn->next_attempt_ns || !list_empty(&client->stalled_conn)) {
+        return conn_need(client, now_ns);
+    }
+    conn->attempts_end_ns = conn->next_attempt_ns + client->options.connect_timeout_ms * QUIRE_NS_PER_MS;
+    routes_begin(client);
+    return QUIRE_PENDING;
 }
 
 static void conn_up(quire_client *client) {

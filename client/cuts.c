@@ -94,6 +94,7 @@ bool cut_next(struct job_store *store, const struct cut *cut, uint64_t window_by
 }
 
 void cut_sent(struct cut *cut, const struct chunk_item *item) {
+    cut->begun = true;
     cut->n_sent += mark(cut->sent, item->rect.first_layer - cut->rect.first_layer, item->rect.n_layers, true);
 }
 
@@ -152,6 +153,7 @@ static void lose(struct job_store *store, struct cut *cut) {
     memset(cut->sent, 0, sizeof(cut->sent));
     memset(cut->taken, 0, sizeof(cut->taken));
     cut->n_sent = cut->n_taken = 0;
+    cut->begun = false;
     cut->put_id = fresh_put_id(store);
     source->status = QUIRE_RETRY;
     store->retry = true;
@@ -159,7 +161,9 @@ static void lose(struct job_store *store, struct cut *cut) {
 
 void cuts_lost(struct job_store *store) {
     for (struct cut *cut = store->cuts; cut != NULL; cut = cut->next) {
-        if (is_open(store, cut) && cut->n_taken > 0) {
+        if (is_open(store, cut) &&
+            (cut->ours ? cut->begun
+                       : cut->n_taken > 0)) { /* what was under way may have arrived: another put_id, or it would be there twice */
             lose(store, cut);
         }
     }

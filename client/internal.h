@@ -119,7 +119,8 @@ struct job_store {
     bool progress;    /* something was taken since it was sent again last */
     uint32_t in_vain; /* so many times before, nothing was */
     uint64_t retry_at_ns;
-    uint64_t serial; /* of the connection on which parts were put */
+    uint64_t serial; /* of the connection on which it puts */
+    uint32_t breaks; /* connections that broke under it */
     float ancestry_error;
     quire_seq *seq;     /* NULL, or whose cost it is */
     float us_per_token; /* for the next frame to tell; 0: nothing, or told */
@@ -134,6 +135,7 @@ struct cut {
     bool ours; /* the put_id: nobody else puts parts under it */
     uint64_t put_id;
     quire_rect rect;
+    bool begun;                                                         /* something went out under the put_id */
     uint32_t n_sent, n_taken;                                           /* layers; sent: taken or under way */
     uint64_t sent[QUIRE_MAX_LAYERS / 64], taken[QUIRE_MAX_LAYERS / 64]; /* from the rectangle's first */
 };
@@ -439,6 +441,8 @@ struct route *routes_choose(quire_client *client, const struct routes_host *host
 /* ---- conn.c, rx.c, tx.c --------------------------------------------------------------------------------------------------- */
 /* Makes sure that a connection exists or is being made. OK: up. PENDING: wait. Else why there is none. */
 enum quire_status conn_need(quire_client *client, uint64_t now_ns);
+/* Likewise for a job whose connection broke: also during the back-off it waits, for one attempt. */
+enum quire_status conn_need_again(quire_client *client, uint64_t now_ns);
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Over a wire the daemon speaks first. */
 void conn_on_challenge(quire_client *client, const uint8_t *body, size_t size);
@@ -461,6 +465,8 @@ enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint6
                                 const uint8_t *bulk, uint64_t bulk_bytes);
 /* Something waits to be sent. */
 bool tx_waits(const struct conn *conn);
+/* Raw bytes from there wait to be sent. */
+bool tx_bulk_waits(const struct conn *conn, const uint8_t *from, uint64_t bytes);
 void tx_drop(struct conn *conn);
 void tx_flush(quire_client *client);
 
@@ -481,8 +487,8 @@ void request_free(quire_client *client, struct request *request);
 void request_abandon(quire_client *client, uint64_t id);
 /* Sends the one request of a job and remembers it. The job waits, or has failed. */
 void request_send(quire_client *client, struct job *job, enum quire_msg type, const ProtobufCMessage *body);
-/* The connection is gone: forgets all. Jobs that waited for an answer end. */
-void request_fail_all(quire_client *client, enum quire_status status, const char *text);
+/* The connection is gone: forgets all. Jobs that waited for an answer end; stores may send `again` what was under way. */
+void request_fail_all(quire_client *client, enum quire_status status, bool again, const char *text);
 
 /* ---- job.c ---------------------------------------------------------------------------------------------------------------- */
 void job_init(struct job *job, enum job_kind kind, uint64_t deadline_ns);
@@ -640,6 +646,14 @@ struct job *slice_job(const struct slice *slice);
 /* Nobody waits any more for what is on its way; then copies_drop. */
 void copies_abandon(quire_client *client, struct job *job);
 void copies_drop(struct job *job);
+
+/* ---- store_again.c -------------------------------------------------------------------------------------------------------- */
+/* The connection broke; a put that was under way may have arrived or not. The store goes on by another connection, or ends. */
+void store_on_break(quire_client *client, struct chunk *chunk, bool again, const char *text);
+/* The same for one that has nothing under way, or notices it by itself. */
+void store_broke(quire_client *client, struct job *job, bool again, const char *text);
+/* Its connection is not the one on which it put before, or there is none. */
+bool store_is_cut_off(const quire_client *client, const struct job_store *store);
 
 void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size);
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms);

@@ -83,22 +83,21 @@ void request_send(quire_client *client, struct job *job, enum quire_msg type, co
     tx_flush(client);
 }
 
-void request_fail_all(quire_client *client, enum quire_status status, const char *text) {
+void request_fail_all(quire_client *client, enum quire_status status, bool again, const char *text) {
     for (uint32_t i = 0; i < client->n_requests; i++) {
         struct request *request = &client->requests[i];
         if (request->id == 0) {
             continue;
         }
         struct job *job = request->job;
-        if (request->chunk != NULL) {
-            job = request->chunk->job;
-            chunk_free(client, request->chunk);
-        }
+        struct chunk *chunk = request->chunk;
         if (request->ns != NULL) {
             request->ns->reopening = false;
         }
         request_free(client, request);
-        if (job != NULL && !job->done) {
+        if (chunk != NULL) {
+            store_on_break(client, chunk, again, text);
+        } else if (job != NULL && !job->done) {
             job_abort(client, job, status, text);
         }
     }

@@ -3,6 +3,16 @@
 
 #include <stdlib.h>
 
+/* Its memory is free when it is answered: not before the last of its bytes went out. */
+static bool too_early(quire_client *client, const struct request *request) {
+    const struct chunk *chunk = request->chunk;
+    if (chunk == NULL || !tx_bulk_waits(&client->conn, chunk->window->base + chunk->offset, chunk->bytes)) {
+        return false;
+    }
+    conn_down(client, QUIRE_CORRUPT, "quired answered a put whose bytes it does not have yet");
+    return true;
+}
+
 static void on_error(quire_client *client, uint64_t id, const uint8_t *body, size_t size) {
     Quire__Wire__Error *error = quire__wire__error__unpack(NULL, size, body);
     if (error == NULL) {
@@ -14,7 +24,7 @@ static void on_error(quire_client *client, uint64_t id, const uint8_t *body, siz
     struct request *request = request_find(client, id);
     if (id == 0 || client->conn.state == CONN_HELLO) {
         conn_down(client, status, "quired: %.150s", error->text);
-    } else if (request != NULL) {
+    } else if (request != NULL && !too_early(client, request)) {
         struct request was = *request;
         request_free(client, request);
         if (was.chunk != NULL) {
@@ -91,6 +101,9 @@ static void on_answer(quire_client *client, const struct quire_frame *frame, con
         }
         known = true;
         if (request != NULL && answers[i].asked == request->type) {
+            if (too_early(client, request)) {
+                return;
+            }
             was = *request;
             request_free(client, request);
             answers[i].take(client, &was, frame, body);

@@ -339,11 +339,17 @@ static bool put_next(quire_client *client, struct job *job) {
         status = fill_item(store, chunk, i);
     }
     client_lock(client);
-    if (status != QUIRE_OK || job->abort != QUIRE_OK || client->conn.state != CONN_UP || window->serial != client->conn.serial) {
+    bool cut_off = window->serial != client->conn.serial || store_is_cut_off(client, store);
+    if (status != QUIRE_OK || job->abort != QUIRE_OK || cut_off) {
+        if (cut_off) {
+            unplan(store, chunk);
+            store->next = quire_min_u64(store->next, next);
+        }
         chunk_free(client, chunk);
-        if (job->abort == QUIRE_OK) {
-            job_abort(client, job, status != QUIRE_OK ? status : QUIRE_DISCONNECTED,
-                      status != QUIRE_OK ? "the block could not be gathered" : client->conn.why);
+        if (job->abort == QUIRE_OK && status != QUIRE_OK) {
+            job_abort(client, job, status, "the block could not be gathered");
+        } else if (job->abort == QUIRE_OK) {
+            store_broke(client, job, true, client->conn.why);
         }
         return false;
     }
@@ -390,6 +396,10 @@ static void put_all(quire_client *client, struct job *job) {
         if (job->abort != QUIRE_OK) {
             return;
         }
+        if (store_is_cut_off(client, store)) {
+            store_broke(client, job, true, client->conn.why);
+            return;
+        }
         if (status == QUIRE_PENDING || tx_full(client)) {
             job_stall(job, status == QUIRE_PENDING ? &client->stalled_space : &client->stalled_conn);
         } else if (status != QUIRE_OK) {
@@ -403,7 +413,7 @@ static void put_all(quire_client *client, struct job *job) {
 void store_advance(quire_client *client, struct job *job) {
     struct job_store *store = &job->u.store;
     uint64_t now_ns = clock_ns();
-    enum quire_status status = conn_need(client, now_ns);
+    enum quire_status status = store->breaks > 0 ? conn_need_again(client, now_ns) : conn_need(client, now_ns);
     if (status == QUIRE_PENDING) {
         job_stall(job, &client->stalled_conn);
         return;

@@ -16,6 +16,14 @@ struct tx_bulk {
 
 bool tx_waits(const struct conn *conn) { return conn->tx_start < conn->tx_end || conn->bulks != NULL; }
 
+bool tx_bulk_waits(const struct conn *conn, const uint8_t *from, uint64_t bytes) {
+    const struct tx_bulk *bulk = conn->bulks;
+    while (bulk != NULL && !(bulk->bytes >= from && bulk->bytes < from + bytes)) {
+        bulk = bulk->next;
+    }
+    return bulk != NULL;
+}
+
 bool tx_full(const quire_client *client) {
     const struct conn *conn = &client->conn;
     return conn->tx_end - conn->tx_start + conn->bulks_bytes > TX_BACKLOG_MAX;

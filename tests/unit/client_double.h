@@ -39,12 +39,18 @@ struct twin {
     _Atomic uint64_t dropped;                                           /* put_id that a CANCEL named last */
     bool mute;                                                          /* does not even answer HELLO */
     bool guest;                                                         /* the client hears that it is no member */
-    bool wire;                   /* it is reached over one (client_wire.h): a challenge comes first, a PUT has its bytes behind it */
-    uint64_t features;           /* of HELLO_ACK */
-    atomic_uint pings, puts;     /* frames of that kind */
-    _Atomic uint64_t bulk_bytes; /* that came behind frames */
-    bool unsealed;               /* its pool could shrink under the client */
-    bool small;                  /* its pool is smaller than it says */
+    bool wire;               /* it is reached over one (client_wire.h): a challenge comes first, a PUT has its bytes behind it */
+    uint64_t ingest_bytes;   /* what a window may have; 0: 1 MiB */
+    uint64_t features;       /* of HELLO_ACK */
+    atomic_uint pings, puts; /* frames of that kind */
+    bool hasty;              /* the script sees a frame before the bytes behind it came */
+    atomic_bool paused;      /* it does not read */
+    struct quire_frame held; /* its bytes are coming */
+    uint8_t *held_body;
+    void (*bulk)(struct twin *twin, const uint8_t *bytes, size_t size); /* sees those bytes; may be NULL */
+    _Atomic uint64_t bulk_bytes;                                        /* that came behind frames */
+    bool unsealed;                                                      /* its pool could shrink under the client */
+    bool small;                                                         /* its pool is smaller than it says */
     uint32_t hello_major;
     uint32_t ns_status;   /* what NS_OPEN is refused with; 0: it is not */
     bool ns_error;        /* ... as an ERROR */
@@ -101,7 +107,7 @@ static inline void twin_hello(struct twin *twin, int fd) {
     ack.pool_bytes = DOUBLE_POOL_BYTES;
     ack.generation_slots = DOUBLE_SLOTS;
     ack.lease_ms = 30000;
-    ack.ingest_max_bytes = 1u << 20;
+    ack.ingest_max_bytes = twin->ingest_bytes != 0 ? twin->ingest_bytes : 1u << 20;
     ack.features = twin->features;
     int fds[2] = {twin_memory(twin->small ? 4096 : DOUBLE_POOL_BYTES, !twin->unsealed), twin_memory(DOUBLE_SLOTS * 4, true)};
     if (twin->fill != NULL) {
@@ -168,17 +174,33 @@ static inline void twin_challenge(int fd) {
     twin_send(fd, QUIRE_MSG_CHALLENGE, 0, &challenge.base, 0, NULL, 0);
 }
 
-/* Bytes behind a frame are counted and thrown away, before the next frame. */
+static inline void twin_take_bulk(struct twin *twin, int fd, uint64_t *bulk_left, const uint8_t *bytes, size_t size) {
+    *bulk_left -= size;
+    atomic_fetch_add(&twin->bulk_bytes, size);
+    if (twin->bulk != NULL) {
+        twin->bulk(twin, bytes, size);
+    }
+    if (*bulk_left == 0 && !twin->hasty) {
+        twin_frame(twin, fd, &twin->held, twin->held_body);
+    }
+}
+
+/* A frame, or bytes behind one; how many were taken. */
 static inline size_t twin_take(struct twin *twin, int fd, struct quire_decoder *decoder, uint64_t *bulk_left, const uint8_t *bytes,
                                size_t size) {
     size_t used = 0;
     if (*bulk_left > 0) {
         used = size < *bulk_left ? size : (size_t)*bulk_left;
-        *bulk_left -= used;
-        atomic_fetch_add(&twin->bulk_bytes, used);
+        twin_take_bulk(twin, fd, bulk_left, bytes, used);
     } else if (quire_decoder_feed(decoder, bytes, size, &used) == QUIRE_OK) {
         *bulk_left = decoder->frame.bulk_bytes;
-        twin_frame(twin, fd, &decoder->frame, quire_decoder_body(decoder));
+        if (*bulk_left == 0 || twin->hasty) {
+            twin_frame(twin, fd, &decoder->frame, quire_decoder_body(decoder));
+        } else {
+            twin->held = decoder->frame;
+            twin->held_body = realloc(twin->held_body, decoder->frame.body_bytes + 1);
+            memcpy(twin->held_body, quire_decoder_body(decoder), decoder->frame.body_bytes);
+        }
         quire_decoder_next(decoder);
     }
     return used;
@@ -192,7 +214,7 @@ static inline void twin_serve(struct twin *twin, int fd) {
         twin_challenge(fd);
     }
     while (!atomic_load(&twin->stop)) {
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        struct pollfd ready = {.fd = atomic_load(&twin->paused) ? -1 : fd, .events = POLLIN};
         if (poll(&ready, 1, 20) <= 0) {
             continue;
         }
@@ -240,6 +262,7 @@ static inline void twin_stop(struct twin *twin) {
     pthread_join(twin->thread, NULL);
     close(twin->listener);
     unlink(twin->path);
+    free(twin->held_body);
 }
 
 /* A client of the double with a namespace of two layers. */

@@ -286,7 +286,7 @@ Test(client_heartbeat, an_answer_that_trickles_in, .timeout = 120) {
     cr_assert_eq(quire_lookup(ns, &args, NULL, &found), QUIRE_OK, "%s", quire_last_error());
     cr_assert_eq(quire_fetch(found.lease, &dest, 1, NULL, LONG_MS), QUIRE_CORRUPT, "zeroes are no record: %s", quire_last_error());
     cr_assert_eq(atomic_load(&twin.connections), 1u);
-    cr_assert_eq(twin.arg, 512, "not all of it came");
+    cr_assert_geq(twin.arg, 512, "not all of it came");
     quire_release(&found.lease);
     stop();
 }
