@@ -43,6 +43,8 @@ void conn_reset_buffers(quire_client *client) {
     conn->busy = false;
     conn->bulk_left = 0;
     conn->bulk = (struct bulk){0};
+    conn->afar = false;
+    conn->afar_reads = 0;
     conn->pings = false;
     conn->heartbeat = (struct heartbeat){0};
 }
@@ -275,6 +277,10 @@ void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {
         conn->ranges = (ack->features & QUIRE_FEATURE_RANGES) != 0;
         conn->pings = client->transport->wire && (ack->features & QUIRE_FEATURE_PING) != 0;
         snprintf(conn->version, sizeof(conn->version), "%s", ack->version != NULL ? ack->version : "");
+        if (!afar_attach(client, ack)) {
+            quire__wire__hello_ack__free_unpacked(ack, NULL);
+            return;
+        }
         conn->state = CONN_REOPENING;
         conn->reopening = 1;
         ns_reopen_all(client);

@@ -24,8 +24,9 @@ struct slice {
     struct slice *next;
     struct job *job;
     struct copy *copy;
-    uint64_t request;
+    uint64_t request; /* 0: none is outstanding, or it is read from afar */
     uint64_t bytes;
+    struct afar afar;
     uint32_t n_ranges;
     struct quire_wire_range ranges[];
 };
@@ -176,15 +177,38 @@ static enum quire_status ask_slice(quire_client *client, struct slice *slice, co
     return QUIRE_OK;
 }
 
+static uint8_t *bulk_place(struct bulk *bulk, uint32_t *size);
+static void step_over(struct bulk *bulk, uint32_t size);
+
+static void on_afar(quire_client *client, void *arg, enum quire_status status) {
+    struct slice *slice = arg;
+    slice->copy->failed = slice->copy->failed != QUIRE_OK ? slice->copy->failed : status;
+    copies_on_bulk_end(client, slice);
+}
+
+/* From the daemon's memory into each place, without its doing anything. */
+static void read_afar(quire_client *client, struct slice *slice, const struct quire_wire_grant *grant) {
+    struct bulk ahead = {.slice = slice};
+    uint8_t *place;
+    uint32_t size;
+    afar_begin(client, &slice->afar, grant, on_afar, slice);
+    while ((place = bulk_place(&ahead, &size)) != NULL) {
+        afar_read(&slice->afar, slice->ranges[ahead.range].offset + ahead.at, place, size);
+        step_over(&ahead, size);
+    }
+    afar_end(&slice->afar);
+}
+
 /* What of it could be asked for is awaited, whatever failed after that. */
-static enum quire_status ask_parts(quire_client *client, struct job *job, struct copy *copy, struct parts *parts, uint32_t slot) {
+static enum quire_status ask_parts(quire_client *client, struct job *job, struct copy *copy, struct parts *parts,
+                                   const struct quire_wire_grant *grant) {
     struct job_fetch *fetch = &job->u.fetch;
     for (uint32_t first = 0; first < parts->n;) {
         struct slice *slice = cut_slice(parts, &first, client->conn.slice_bytes, job, copy);
         if (slice == NULL) {
             return error_set(QUIRE_NO_MEMORY, "out of memory for a request");
         }
-        enum quire_status status = ask_slice(client, slice, fetch->lease, slot);
+        enum quire_status status = client->conn.afar ? QUIRE_OK : ask_slice(client, slice, fetch->lease, grant->slot);
         if (status != QUIRE_OK) {
             free(slice);
             return status;
@@ -193,6 +217,9 @@ static enum quire_status ask_parts(quire_client *client, struct job *job, struct
         fetch->slices = slice;
         copy->awaited_bytes += slice->bytes;
         fetch->awaited_bytes += slice->bytes;
+        if (client->conn.afar) {
+            read_afar(client, slice, grant);
+        }
     }
     return QUIRE_OK;
 }
@@ -223,7 +250,7 @@ enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t d
     }
     copy->dest = dest;
     copy->size_bytes = grant->size;
-    copy->failed = ask_parts(client, job, copy, &parts, grant->slot);
+    copy->failed = ask_parts(client, job, copy, &parts, grant);
     free(parts.ranges);
     struct copy **at = &fetch->copies;
     while (*at != NULL) {
@@ -346,6 +373,9 @@ static void let_go(quire_client *client) {
 }
 
 void copies_abandon(quire_client *client, struct job *job) {
+    if (client->conn.afar_reads > 0 && job->u.fetch.slices != NULL) {
+        let_go(client); /* afterwards no slice is being read */
+    }
     for (const struct slice *slice = job->u.fetch.slices; slice != NULL; slice = slice->next) {
         if (client->conn.bulk.slice == slice) {
             let_go(client);

@@ -8,7 +8,8 @@
 
 static bool waits(const quire_client *client) {
     const struct conn *conn = &client->conn;
-    return conn->pings && conn->state == CONN_UP && (client->live_requests > 0 || conn->bulk_left > 0 || conn->heartbeat.pinged);
+    return conn->pings && conn->state == CONN_UP &&
+           (client->live_requests > 0 || conn->bulk_left > 0 || conn->afar_reads > 0 || conn->heartbeat.pinged);
 }
 
 /* Bytes in front of the PING are still going out: it cannot be answered yet, and somebody takes them. */

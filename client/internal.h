@@ -227,6 +227,18 @@ struct bulk {
     uint32_t range, at, place;
 };
 
+/* A record that is being read from the daemon's memory (afar.c). */
+struct afar {
+    quire_client *client;
+    void (*over)(quire_client *client, void *arg, enum quire_status status);
+    void *arg;
+    uint32_t left; /* reads under way, and the caller's hand on it */
+    enum quire_status failed;
+    uint64_t record; /* where it is in the pool */
+    uint32_t slot, expected, generation;
+    bool checking;
+};
+
 /* Whether the other end of a wire lives, as far as we were there to hear it. */
 struct heartbeat {
     bool heard, moved, pinged; /* since we looked last: bytes came, bytes went; since something was heard last: it was asked */
@@ -251,6 +263,8 @@ struct conn {
     uint64_t epoch, session, pool_bytes, ingest_max_bytes;
     uint64_t slice_bytes; /* of a copy: what one READ asks for */
     uint32_t lease_ms;
+    bool afar;           /* records are read from the daemon's memory */
+    uint32_t afar_reads; /* of them under way */
     bool member, verify, admin, ranges, challenged;
     char version[64];
     struct pool *pool;
@@ -304,6 +318,7 @@ struct quire_client {
     uint32_t n_routes;
     char name[64];
     struct transport_settings settings; /* strings of its own */
+    uint32_t fetch_path;                /* enum quire_fetch_path */
     struct client_token {
         char name[QUIRE_MAX_NAME + 1], secret[TOKEN_SECRET_MAX + 1];
     } token; /* what is proven over a wire */
@@ -629,6 +644,14 @@ struct landed {
 /* As much is on its way as may be. */
 bool copies_full(const struct job *job);
 /* Asks for what a destination wants of its record. What fails later is told by copies_take. */
+/* May the daemon's memory be read, and is that wanted? False: it is not to be had though it was asked for; the connection is down. */
+bool afar_attach(quire_client *client, const Quire__Wire__HelloAck *ack);
+/* `over` is called once, when all that was begun up to afar_end has ended: OK, STALE (another record is there by now), DISCONNECTED. Perhaps
+   in afar_end, but not before it. */
+void afar_begin(quire_client *client, struct afar *afar, const struct quire_wire_grant *grant,
+                void (*over)(quire_client *client, void *arg, enum quire_status status), void *arg);
+void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size);
+void afar_end(struct afar *afar);
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
 bool copies_take(struct job *job, struct landed *landed);
 void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body);

@@ -113,6 +113,12 @@ enum quire_open_flags {
     QUIRE_OPEN_LAZY = 2             /* do not fail when the daemon is not there: connect later */
 };
 
+/*
+ * How records come over ucx://. RMA: read from the daemon's memory by the network's cards, where the daemon's trust domain allows it and the token has the
+ * right `rma`. AUTO does so where there are such cards; RMA asks for it in any case, and a daemon that does not allow it is UNSUPPORTED.
+ */
+enum quire_fetch_path { QUIRE_FETCH_AUTO = 1, QUIRE_FETCH_AM = 2, QUIRE_FETCH_RMA = 3 };
+
 typedef struct quire_options {
     const char *address;          /* "unix:///path" or a path, made absolute by quire_open; of another host "tls://host:port", or on a
                                      network whose hosts are trusted "ucx://host:port"; NULL: $QUIRE_SOCKET, else
@@ -132,6 +138,7 @@ typedef struct quire_options {
     const char *tls_authorities; /* PEM file: whose certificates to believe; NULL: $QUIRE_TLS_AUTHORITIES, else the system's */
     const char *tls_certificate; /* PEM files, where the daemon asks for a certificate; NULL: $QUIRE_TLS_CERTIFICATE, $QUIRE_TLS_KEY, */
     const char *tls_key;         /* else none; the key may be in the certificate's file */
+    uint32_t fetch_path;         /* enum quire_fetch_path; 0: $QUIRE_FETCH_PATH ("auto", "am", "rma"), else auto */
 } quire_options;
 
 /*

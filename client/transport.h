@@ -40,7 +40,17 @@ struct transport_why {
 /* What a wire needs to know beside its address; NULL where the caller said nothing. */
 struct transport_settings {
     const char *tls_authorities, *tls_certificate, *tls_key;
+    bool may_attach; /* the daemon's memory may be read from afar */
 };
+
+/* Memory of the daemon's, and what opens it. */
+struct transport_region {
+    uint64_t address, bytes;
+    const void *key;
+    size_t key_bytes;
+};
+enum transport_regions { TRANSPORT_POOL, TRANSPORT_GENERATIONS, TRANSPORT_REGIONS };
+typedef void transport_got(void *arg, enum quire_status status);
 
 struct transport_ops {
     uint32_t version;   /* TRANSPORT_VERSION: of this table, which may come from a plug-in object of another build */
@@ -63,10 +73,16 @@ struct transport_ops {
        call says OK, or let_go or stop was called. */
     enum quire_status (*receive_bulk)(struct transport *transport, const struct iovec *places, size_t n_places, uint64_t left, size_t *got,
                                       struct transport_why why);
-    /* Nothing is written to places any more when it returns; what comes for them is dropped. May wait some milliseconds, and end the connection. */
+    /* Nothing is written to places of bulk bytes or of gets any more when it returns; what comes for them is dropped. May wait some milliseconds, and
+       end the connection. */
     void (*let_go)(struct transport *transport);
     /* Takes bulk bytes that stay as they are until the daemon has answered, or the connection was stopped. OK: *sent of them. PENDING. */
     enum quire_status (*send_bulk)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
+    /* NULL: the daemon's memory cannot be read from here. OK: it can. `asked`: the caller wants it so; else only where cards do it, UNSUPPORTED. */
+    enum quire_status (*attach)(struct transport *transport, const struct transport_region regions[TRANSPORT_REGIONS], bool asked);
+    /* Reads the daemon's memory. OK: `got` is called once, in this call, in another one, or in stop; until then `to` is the transport's. */
+    enum quire_status (*get)(struct transport *transport, enum transport_regions region, uint64_t offset, void *to, size_t size,
+                             transport_got *got, void *arg);
     /* The connection is over: no memory of the caller's is read or written any more; only the descriptor stays. Comes before close, unless
        `forked`. NULL: there never is any. */
     void (*stop)(struct transport *transport);

@@ -122,9 +122,8 @@ static size_t next_bytes(const struct conn *conn, const uint8_t **bytes, bool *i
     if (bulk != NULL) {
         return (size_t)quire_min_u64(size, bulk->after_bytes - conn->tx_sent_bytes);
     }
-    /* A long request's first bytes go ahead: the daemon wakes while the kernel still copies the rest. Over a wire it would wake for nothing. */
-    bool ahead = conn->tx_start == 0 && size >= TX_LONG_BYTES && !conn->transport->ops->wire;
-    return ahead ? TX_AHEAD_BYTES : size;
+    /* A long request's first bytes go ahead: the daemon wakes while the kernel still copies the rest. */
+    return conn->tx_start == 0 && size >= TX_LONG_BYTES ? TX_AHEAD_BYTES : size;
 }
 
 static void note_sent(struct conn *conn, size_t bytes) {

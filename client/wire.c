@@ -59,8 +59,24 @@ static enum quire_status take(const char *option, const char *variable, const ch
     return value == NULL || value[0] == '\0' || *to != NULL ? QUIRE_OK : error_set(QUIRE_NO_MEMORY, "out of memory for an option");
 }
 
+static enum quire_status take_fetch_path(const quire_options *options, uint32_t *path) {
+    static const char *const words[] = {[QUIRE_FETCH_AUTO] = "auto", [QUIRE_FETCH_AM] = "am", [QUIRE_FETCH_RMA] = "rma"};
+    const char *word = secure_getenv("QUIRE_FETCH_PATH");
+    *path = options->fetch_path;
+    for (uint32_t i = QUIRE_FETCH_AUTO; *path == 0 && word != NULL && i < QUIRE_ARRAY_LEN(words); i++) {
+        *path = strcmp(word, words[i]) == 0 ? i : 0;
+    }
+    if (*path == 0 && (word == NULL || word[0] == '\0')) {
+        *path = QUIRE_FETCH_AUTO;
+    }
+    return *path >= QUIRE_FETCH_AUTO && *path <= QUIRE_FETCH_RMA ? QUIRE_OK
+                                                                 : error_set(QUIRE_INVALID, "fetch_path is none of auto, am and rma");
+}
+
 enum quire_status wire_settings(quire_client *client, const quire_options *options) {
     struct transport_settings *settings = &client->settings;
+    QUIRE_FORWARD(take_fetch_path(options, &client->fetch_path));
+    settings->may_attach = client->fetch_path != QUIRE_FETCH_AM;
     const char *file = options->token_file != NULL ? options->token_file : secure_getenv("QUIRE_TOKEN_FILE");
     if (file == NULL || file[0] == '\0') {
         return error_set(QUIRE_INVALID, "another host's quired wants a token: name its file as token_file, or in $QUIRE_TOKEN_FILE");

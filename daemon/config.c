@@ -111,6 +111,12 @@ static enum quire_status take_domain(const struct config_yaml_domain *from, stru
         *option = "pool_bytes";
         QUIRE_FORWARD(take_pool(from->pool_bytes, &to->pool_bytes, what, what_bytes));
     }
+    if (from->rma != NULL && strcmp(from->rma, "true") != 0 && strcmp(from->rma, "false") != 0) {
+        *option = "rma";
+        snprintf(what, what_bytes, "rma: '%.16s' is neither true nor false", from->rma);
+        return QUIRE_INVALID;
+    }
+    to->rma = from->rma != NULL && strcmp(from->rma, "true") == 0;
     *option = "members";
     QUIRE_FORWARD(take_ids(from->members, from->members_count, to->members, &to->n_members, what, what_bytes));
     *option = "guests";
@@ -371,13 +377,16 @@ static void print_domains(const struct config *config, FILE *to) {
     fprintf(to,
             "\n# Trust domains: each has a pool of its own. Members see each other's memory and read without a copy, guests get copies,\n"
             "# everybody else is refused. Users by number or name; no members and no guests: the user that runs quired.\n"
+            "# rma: whoever comes over UCX with a token that has the right rma reads the pool's memory from afar, where the network's "
+            "cards can, and is\n"
+            "# trusted with all of it: UCX may let them write there, too. Default false.\n"
             "# pool_bytes: default 0, a quarter of what the cgroup or the host allows, shared evenly by the domains that say 0;\n"
             "# 0, or 1MiB to 16TiB. Needs a restart.\n"
             "domains:\n");
     for (uint32_t i = 0; i < config->n_domains; i++) {
         const struct config_domain *domain = &config->domains[i];
         quire_exact_size(domain->pool_bytes, size, sizeof size);
-        fprintf(to, "  - name: \"%s\"\n    pool_bytes: %s\n", domain->name, size);
+        fprintf(to, "  - name: \"%s\"\n    pool_bytes: %s\n    rma: %s\n", domain->name, size, domain->rma ? "true" : "false");
         print_ids("members", domain->members, domain->n_members, to);
         print_ids("guests", domain->guests, domain->n_guests, to);
     }

@@ -30,6 +30,7 @@ struct config_domain {
     uint32_t n_members;
     uid_t guests[CONFIG_MAX_IDS];
     uint32_t n_guests;
+    bool rma; /* who comes over UCX with a token that has the right may read its memory from afar, and is trusted with it */
 };
 
 struct config_salt {

@@ -16,6 +16,7 @@ static const cyaml_schema_value_t text_entry = {CYAML_VALUE_STRING(CYAML_FLAG_PO
 static const cyaml_schema_field_t domain_fields[] = {
     CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct config_yaml_domain, name, 0, 4096),
     CYAML_FIELD_STRING_PTR("pool_bytes", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_domain, pool_bytes, 0, 4096),
+    CYAML_FIELD_STRING_PTR("rma", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_domain, rma, 0, 16),
     CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_domain, members, &text_entry, 0,
                          CONFIG_MAX_IDS),
     CYAML_FIELD_SEQUENCE("guests", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_yaml_domain, guests, &text_entry, 0,

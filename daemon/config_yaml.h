@@ -7,7 +7,7 @@
 #define CONFIG_YAML_OPTIONS CONFIG_OPTIONS_MAX
 
 struct config_yaml_domain {
-    char *name, *pool_bytes;
+    char *name, *pool_bytes, *rma;
     char **members, **guests;
     uint32_t members_count, guests_count;
 };

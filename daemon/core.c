@@ -107,6 +107,7 @@ enum quire_status core_create(const struct config *config, struct core **out, ch
     core->work_done.source.fd = core->stop.source.fd = -1;
     core->stall_ns = SESSION_STALL_MS * QUIRE_NS_PER_MS;
     core->hello_ns = SESSION_HELLO_MS * QUIRE_NS_PER_MS;
+    core->afar_quarantine_ns = QUARANTINE_AFAR_NS;
     core->frame_ns = SESSION_FRAME_MS * QUIRE_NS_PER_MS;
     core->unfinished_max_bytes = SESSION_UNFINISHED_BYTES;
     core->started_ns = core->now_ns = loop_now_ns();

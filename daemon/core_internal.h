@@ -74,7 +74,7 @@ struct core {
     uint64_t drain_until_ns;
     _Atomic uint64_t heartbeat_ns;
     uint64_t next_check_ns;
-    uint64_t stall_ns, hello_ns, frame_ns; /* bounds that tests shorten */
+    uint64_t stall_ns, hello_ns, frame_ns, afar_quarantine_ns; /* bounds that tests shorten */
     uint64_t unfinished_bytes, unfinished_max_bytes;
     char metrics_address[64];
     core_reload *reload;

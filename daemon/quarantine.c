@@ -16,7 +16,8 @@ struct quarantine_entry {
     struct core *core;
     uint64_t session;
     pid_t pid;
-    int pidfd; /* −1: not known */
+    int pidfd;         /* −1: not known */
+    uint64_t until_ns; /* of one that read from afar; 0: until its process is gone */
     bool watched;
     struct loop_source source;
 };
@@ -40,8 +41,13 @@ static void quarantine_remove(struct quarantine_entry *entry) {
 
 static void quarantine_gone(struct quarantine_entry *entry) {
     struct core *core = entry->core;
-    log_info("quarantine_ended", "session %llu: process %d is gone, its leased memory is free", (unsigned long long)entry->session,
-             (int)entry->pid);
+    if (entry->until_ns != 0) {
+        log_info("quarantine_ended", "session %llu: nothing reads its leased memory from afar any more",
+                 (unsigned long long)entry->session);
+    } else {
+        log_info("quarantine_ended", "session %llu: process %d is gone, its leased memory is free", (unsigned long long)entry->session,
+                 (int)entry->pid);
+    }
     pager_session_gone(core->pager, entry->session);
     quarantine_remove(entry);
     events_pump(core);
@@ -106,10 +112,26 @@ bool quarantine_admits(const struct core *core, pid_t pid) {
     return count < QUARANTINE_PER_PROCESS;
 }
 
+void quarantine_add_afar(struct core *core, uint64_t session) {
+    struct quarantine_entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL) {
+        log_error("quarantine_leak", "session %llu: no memory to tell when its leased memory is free", (unsigned long long)session);
+        return;
+    }
+    *entry = (struct quarantine_entry){.core = core,
+                                       .session = session,
+                                       .pidfd = -1,
+                                       .until_ns = core->now_ns + core->afar_quarantine_ns,
+                                       .next = core->quarantine.entries};
+    core->quarantine.entries = entry;
+    core->quarantine.count++;
+}
+
 void quarantine_check(struct core *core) {
     for (struct quarantine_entry *entry = core->quarantine.entries, *next; entry != NULL; entry = next) {
         next = entry->next;
-        if (!entry->watched && !quarantine_watch(entry)) {
+        bool over = entry->until_ns != 0 ? core->now_ns >= entry->until_ns : !entry->watched && !quarantine_watch(entry);
+        if (over) {
             quarantine_gone(entry);
         }
     }

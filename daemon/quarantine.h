@@ -2,6 +2,7 @@
  * The quarantine: members that were kicked while they held leases. Their process still maps the pool and may be reading, so the leased bytes
  * stay untouched until the process is gone, which its pidfd tells. They do not count against max_sessions, but a process with
  * QUARANTINE_PER_PROCESS of them gets no further session, and with max_sessions of them nobody does who does not come to operate.
+ * Whoever read the pool from afar and is gone without a goodbye has no process that could be watched: what it had leased waits for some time.
  */
 #ifndef DAEMON_QUARANTINE_H
 #define DAEMON_QUARANTINE_H
@@ -11,6 +12,7 @@
 #include <sys/types.h>
 
 #define QUARANTINE_PER_PROCESS 2
+#define QUARANTINE_AFAR_NS (30 * QUIRE_NS_PER_S) /* a client gives a read up, and its connection with it, after 5 s (client/heartbeat.c) */
 
 struct core;
 struct quarantine_entry;
@@ -23,6 +25,8 @@ struct quarantine {
 int quarantine_pidfd(pid_t pid, int socket_fd);
 /* Takes over a session that the pager has closed with quarantine, and its pidfd, which may be −1. */
 void quarantine_add(struct core *core, uint64_t session, pid_t pid, int pidfd);
+/* Likewise, of one that may still be reading from afar: for QUARANTINE_AFAR_NS, which is longer than any client waits for such a read. */
+void quarantine_add_afar(struct core *core, uint64_t session);
 /* The process may open another session. */
 bool quarantine_admits(const struct core *core, pid_t pid);
 /* Tries again for entries whose process could not be watched. */

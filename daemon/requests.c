@@ -46,11 +46,13 @@ static void request_welcome(struct session *session, uint64_t request) {
     ack.member = session->member;
     ack.pool_bytes = pool->size_bytes;
     ack.generation_slots = pool->n_slots;
-    ack.verify_always = core->config.verify_always;
+    ack.verify_always = core->config.verify_always || core->config.domains[session->domain].rma; /* others could have written there */
     ack.lease_ms = core->config.pager.lease_ms;
     ack.ingest_max_bytes = quire_min_u64(core->config.ingest_window_bytes, core->config.ingest_bytes);
     ack.admin = session->admin;
     ack.read_max_bytes = guest_read_max_bytes(core);
+    Quire__Wire__Afar afar;
+    ack.afar = net_afar(session, &afar) ? &afar : NULL;
     const int fds[2] = {pool->fd, pool->generations_fd};
     session_send(session, QUIRE_MSG_HELLO_ACK, request, &ack.base, fds, session->member ? 2 : 0);
 }

@@ -103,17 +103,20 @@ static void session_count_end(struct core *core, enum session_end how) {
     }
 }
 
-/* A kicked member may still be reading what it leased: those bytes wait for its process to go. */
+/* A kicked member may still be reading what it leased, and so may one that read from afar and is lost: those bytes wait. */
 static void session_leave_pager(struct session *session, enum session_end how) {
     struct core *core = session->core;
     struct pager_session_info info = {0};
     if (session->id == 0) {
         return;
     }
-    bool quarantine =
-        how == SESSION_END_KICKED && session->member && pager_session_info(core->pager, session->id, &info) == QUIRE_OK && info.leases > 0;
+    bool afar = session->remote != NULL && session->remote->afar && how != SESSION_END_GOODBYE;
+    bool quarantine = (afar || (how == SESSION_END_KICKED && session->member)) &&
+                      pager_session_info(core->pager, session->id, &info) == QUIRE_OK && info.leases > 0;
     pager_session_close(core->pager, session->id, quarantine);
-    if (quarantine) {
+    if (quarantine && afar) {
+        quarantine_add_afar(core, session->id);
+    } else if (quarantine) {
         quarantine_add(core, session->id, session->pid, session->pidfd);
         session->pidfd = -1;
     }

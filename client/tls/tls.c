@@ -132,7 +132,7 @@ static enum quire_status tls_send(struct transport *transport, const void *bytes
     struct tls_transport *tls = tls_of(transport);
     QUIRE_FORWARD(stand(tls, why));
     bool more = transport->more;
-    enum quire_status status = settle(tls, quire_tls_write(tls->tls, bytes, size, false, sent), why);
+    enum quire_status status = settle(tls, quire_tls_write(tls->tls, bytes, size, sent), why);
     transport->more = more; /* sending takes nothing of what came */
     return status;
 }

@@ -18,6 +18,8 @@ struct ucx_transport {
     struct transport transport; /* first */
     struct quire_ucx_port *port;
     struct quire_ucx_wire *wire; /* NULL: stopped */
+    struct quire_ucx_remote regions[TRANSPORT_REGIONS];
+    uint32_t gets;               /* that are under way */
     size_t receiving;            /* bulk bytes that are on their way */
     uint8_t *spill;              /* they go here: they have more places than one call takes */
     size_t spill_at, spill_left; /* of them, when they are here */
@@ -55,6 +57,9 @@ static void ucx_stop(struct transport *transport) {
     if (ucx->wire == NULL) {
         return;
     }
+    for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
+        quire_ucx_leave(&ucx->regions[i]);
+    }
     quire_ucx_close(ucx->wire);
     while (!quire_ucx_closed(ucx->wire)) { /* what is under way is cancelled: UCX lets go of it in some turns */
         quire_ucx_progress(ucx->port);
@@ -79,10 +84,11 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
     char text[QUIRE_UCX_WHY_BYTES] = "out of memory for a connection";
     struct quire_address to;
     struct ucx_transport *ucx = calloc(1, sizeof *ucx);
-    (void)settings;
     enum quire_status status = ucx != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
     bool here = status == QUIRE_OK && quire_ucx_is_loopback((const struct sockaddr *)&to.at);
-    status = status == QUIRE_OK ? quire_ucx_port_create(here ? QUIRE_UCX_LOOPBACK : 0, &ucx->port, text) : status;
+    status = status == QUIRE_OK
+                 ? quire_ucx_port_create((here ? QUIRE_UCX_LOOPBACK : 0) | (settings->may_attach ? QUIRE_UCX_RMA : 0), &ucx->port, text)
+                 : status;
     status =
         status == QUIRE_OK ? quire_ucx_connect(ucx->port, (const struct sockaddr *)&to.at, to.at_bytes, ucx, &ucx->wire, text) : status;
     if (status != QUIRE_OK) {
@@ -252,7 +258,7 @@ static enum quire_status ucx_receive_bulk(struct transport *transport, const str
 static void ucx_let_go(struct transport *transport) {
     struct ucx_transport *ucx = ucx_of(transport);
     uint64_t until_ns = now_ns() + LET_GO_NS;
-    while (ucx->wire != NULL && quire_ucx_receiving(ucx->wire)) {
+    while (ucx->wire != NULL && (quire_ucx_receiving(ucx->wire) || ucx->gets > 0)) {
         turn(ucx);
         if (now_ns() > until_ns) {
             ucx_stop(transport);
@@ -287,6 +293,53 @@ static enum quire_status ucx_send_bulk(struct transport *transport, const void *
     return status == QUIRE_OK || status == QUIRE_PENDING ? status : failed(ucx, why);
 }
 
+/* ---- the daemon's memory -------------------------------------------------------------------------------------------------------- */
+static enum quire_status ucx_attach(struct transport *transport, const struct transport_region regions[TRANSPORT_REGIONS], bool asked) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    if (ucx->wire == NULL || (!asked && !quire_ucx_has_rdma(ucx->wire))) {
+        return QUIRE_UNSUPPORTED;
+    }
+    for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
+        QUIRE_FORWARD(quire_ucx_reach(ucx->wire, regions[i].key, regions[i].address, regions[i].bytes, &ucx->regions[i]));
+    }
+    return QUIRE_OK;
+}
+
+/* One that is under way. */
+struct ucx_got {
+    struct ucx_transport *ucx;
+    transport_got *got;
+    void *arg;
+};
+
+static void get_ended(void *arg, enum quire_status status) {
+    struct ucx_got ended = *(struct ucx_got *)arg;
+    free(arg);
+    ended.ucx->gets--;
+    ended.ucx->transport.more = true;
+    ended.got(ended.arg, status);
+}
+
+static enum quire_status ucx_get(struct transport *transport, enum transport_regions region, uint64_t offset, void *to, size_t size,
+                                 transport_got *got, void *arg) {
+    struct ucx_transport *ucx = ucx_of(transport);
+    if (ucx->wire == NULL || ucx->regions[region].wire == NULL) {
+        return QUIRE_DISCONNECTED;
+    }
+    struct ucx_got *begun = malloc(sizeof *begun);
+    if (begun == NULL) {
+        return QUIRE_NO_MEMORY;
+    }
+    *begun = (struct ucx_got){.ucx = ucx, .got = got, .arg = arg};
+    ucx->gets++;
+    enum quire_status status = quire_ucx_get(&ucx->regions[region], offset, to, size, get_ended, begun);
+    if (status != QUIRE_OK) {
+        ucx->gets--;
+        free(begun);
+    }
+    return status;
+}
+
 static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .scheme = "ucx",
                                              .wire = true,
@@ -297,6 +350,8 @@ static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .receive_bulk = ucx_receive_bulk,
                                              .let_go = ucx_let_go,
                                              .send_bulk = ucx_send_bulk,
+                                             .attach = ucx_attach,
+                                             .get = ucx_get,
                                              .stop = ucx_stop,
                                              .close = ucx_close};
 

@@ -147,8 +147,24 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
     remote->tenant = rates_find(&core->net.rates, token->name);
     remote->waiter.owner = session;
     session->admin = (token->rights & TOKEN_ADMIN) != 0;
+    remote->afar = (token->rights & TOKEN_RMA) != 0 && remote_link_memory(session->link) != NULL;
     remote_link_known(session->link);
     return session->state == SESSION_ENDED ? QUIRE_NO_MEMORY : QUIRE_OK;
+}
+
+bool net_afar(const struct session *session, Quire__Wire__Afar *afar) {
+    if (session->remote == NULL || !session->remote->afar) {
+        return false;
+    }
+    const struct rail_memory *memory = remote_link_memory(session->link);
+    const struct pool *pool = session->core->pools[session->domain];
+    quire__wire__afar__init(afar);
+    afar->pool = (uintptr_t)pool->base;
+    afar->pool_key = (ProtobufCBinaryData){.len = memory->pool_key_bytes, .data = (uint8_t *)(uintptr_t)memory->pool_key};
+    afar->generations = (uintptr_t)pool->generations;
+    afar->generations_key =
+        (ProtobufCBinaryData){.len = memory->generations_key_bytes, .data = (uint8_t *)(uintptr_t)memory->generations_key};
+    return true;
 }
 
 void net_session_gone(struct session *session) {

@@ -12,6 +12,7 @@
 #include "daemon/net/rail.h"
 #include "daemon/net/rates.h"
 #include "daemon/net/tokens.h"
+#include "proto/quire.pb-c.h"
 
 struct session;
 
@@ -26,6 +27,7 @@ struct net {
 struct remote {
     uint8_t nonce[QUIRE_NONCE_BYTES];
     bool challenged;
+    bool afar;             /* it may read the pool's memory */
     struct token token;    /* name "" before HELLO */
     struct tenant *tenant; /* NULL before HELLO */
     struct rate_waiter waiter;
@@ -36,6 +38,8 @@ enum quire_status net_create(struct core *core, char *why, size_t why_bytes);
 enum quire_status net_start(struct core *core, char *why, size_t why_bytes);
 /* Brings the core's counters up to what the rails have counted. */
 void net_count(struct core *core);
+/* Fills what a client needs to read the pool's memory from afar; false: it may not. Good until its session ends. */
+bool net_afar(const struct session *session, Quire__Wire__Afar *afar);
 /* After every session has ended. */
 void net_destroy(struct core *core);
 /* Tokens and certificates are read anew; what is wrong with them is logged, and the old ones stay. */

@@ -34,6 +34,12 @@ struct rail_limits {
     uint64_t unfinished_bytes; /* of frames that are being gathered, all wires together */
 };
 
+/* A domain's pool, and its generations, as its clients may reach them. */
+struct rail_memory {
+    const void *pool_key, *generations_key;
+    size_t pool_key_bytes, generations_key_bytes;
+};
+
 struct rail_ops {
     const char *scheme;
     /* A message of the core's, one of KNOWN, SEND, TAKEN, PLACE, CLOSE; it is the rail's from now on. */
@@ -57,7 +63,8 @@ struct rail {
     struct exchange in, out; /* to the rail, to the core */
     struct rail_limits limits;
     struct rail_counters counters;
-    struct place place; /* set before rail_start, which pins the thread there */
+    const struct rail_memory *memory; /* NULL: nobody reads from afar */
+    struct place place;               /* set before rail_start, which pins the thread there */
     pthread_t thread;
     bool has_thread;
     _Atomic bool stopping;

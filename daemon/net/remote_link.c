@@ -265,6 +265,10 @@ void remote_link_known(struct link *link) {
     }
 }
 
+const struct rail_memory *remote_link_memory(const struct link *link) {
+    return ((const struct remote_link *)(const void *)link)->wire->rail->memory;
+}
+
 const char *remote_link_peer(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->peer; }
 const struct rail *remote_link_rail(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->rail; }
 

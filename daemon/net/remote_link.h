@@ -11,6 +11,7 @@
 #include "daemon/net/exchange.h"
 
 struct core;
+struct rail_memory;
 
 /* For a wire that was OPENED. */
 enum quire_status remote_link_create(struct core *core, struct wire *wire, struct link **link);
@@ -23,6 +24,8 @@ void remote_link_gone(struct link *link);
 void remote_link_closed(struct link *link);
 /* It has proven who it is: said before its greeting is answered, so that what it sends next is no stranger's. */
 void remote_link_known(struct link *link);
+/* What its client may read from afar, if it may. */
+const struct rail_memory *remote_link_memory(const struct link *link);
 /* Where its client is, for people. */
 const char *remote_link_peer(const struct link *link);
 const struct rail *remote_link_rail(const struct link *link);

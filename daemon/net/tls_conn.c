@@ -227,11 +227,8 @@ static void write_some(struct tls_conn *conn, bool replies) {
             return;
         }
         struct iovec piece = next_piece(conn, msg);
-        uint64_t rest = OUTBOX_TURN_BYTES - done_bytes; /* what waits for another turn does not keep anything back */
-        bool more = piece.iov_len < rest && (msg->next != NULL || msg->bytes - msg->sent_bytes > piece.iov_len);
         size_t sent = 0;
-        piece.iov_len = (size_t)quire_min_u64(piece.iov_len, rest);
-        enum quire_status status = quire_tls_write(conn->tls, piece.iov_base, piece.iov_len, more, &sent);
+        enum quire_status status = quire_tls_write(conn->tls, piece.iov_base, piece.iov_len, &sent);
         if (status == QUIRE_PENDING) {
             conn->blocked = true;
             return;

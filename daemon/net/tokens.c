@@ -56,7 +56,7 @@ static bool parse_rights(const char *text, uint32_t *rights) {
     static const struct {
         const char *word;
         uint32_t bit;
-    } words[] = {{"read", TOKEN_READ}, {"write", TOKEN_WRITE}, {"admin", TOKEN_ADMIN}};
+    } words[] = {{"read", TOKEN_READ}, {"write", TOKEN_WRITE}, {"admin", TOKEN_ADMIN}, {"rma", TOKEN_RMA}};
     *rights = 0;
     while (*text != '\0') {
         size_t length = strcspn(text, ","), known = 0;
@@ -109,7 +109,7 @@ static const char *parse_line(char *line, struct token *token) {
         return "a secret has 16 to 128 characters: `openssl rand -hex 32` makes one";
     }
     if (!parse_rights(rights, &token->rights)) {
-        return "rights are read, write and admin, separated by commas";
+        return "rights are read, write, admin and rma, separated by commas";
     }
     strcpy(token->name, name);
     strcpy(token->secret, secret);

@@ -24,7 +24,7 @@
 #define TOKEN_LEAST_BYTES_PER_S (64u << 10) /* less would keep a single answer waiting for longer than any caller does */
 #define TOKEN_MOST_PER_S (1ull << 44)
 
-enum token_right { TOKEN_READ = 1, TOKEN_WRITE = 2, TOKEN_ADMIN = 4 };
+enum token_right { TOKEN_READ = 1, TOKEN_WRITE = 2, TOKEN_ADMIN = 4, TOKEN_RMA = 8 };
 
 /* 0: none. */
 struct rate_limits {

@@ -128,6 +128,8 @@ static void ucx_stop(struct rail *rail) {
     if (ucx_rail->source.fd >= 0) {
         loop_remove(rail->loop, &ucx_rail->source);
     }
+    quire_ucx_conceal(&ucx_rail->generations);
+    quire_ucx_conceal(&ucx_rail->pool);
     quire_ucx_port_destroy(&ucx_rail->port); /* now it has in any case */
     while (ucx_rail->conns != NULL) {
         ucx_conn_lost(ucx_rail->conns);
@@ -139,6 +141,29 @@ static void ucx_free(struct rail *rail) { free(ucx_of(rail)); }
 static const struct rail_ops ucx_rail_ops = {
     .scheme = "ucx", .message = ucx_message, .turn = ucx_turn, .tick = ucx_tick, .stop = ucx_stop, .free = ucx_free};
 
+/* The remote domain's pool, to those who have the right. */
+static enum quire_status expose(struct ucx_rail *ucx_rail, char *why, size_t why_bytes) {
+    const struct core *core = ucx_rail->rail.core;
+    struct rail_memory *memory = &ucx_rail->memory;
+    struct pool *pool = core->pools[core->remote_domain];
+    char text[QUIRE_UCX_WHY_BYTES];
+    if (!core->config.domains[core->remote_domain].rma) {
+        return QUIRE_OK;
+    }
+    enum quire_status status = quire_ucx_expose(ucx_rail->port, pool->base, pool->size_bytes, &ucx_rail->pool, text);
+    if (status == QUIRE_OK) {
+        status = quire_ucx_expose(ucx_rail->port, pool->generations, pool->generations_bytes, &ucx_rail->generations, text);
+    }
+    if (status != QUIRE_OK) {
+        snprintf(why, why_bytes, "domains: rma: %s", text);
+        return status;
+    }
+    memory->pool_key = quire_ucx_key(ucx_rail->pool, &memory->pool_key_bytes);
+    memory->generations_key = quire_ucx_key(ucx_rail->generations, &memory->generations_key_bytes);
+    ucx_rail->rail.memory = memory;
+    return QUIRE_OK;
+}
+
 enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
                                   void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why, size_t why_bytes) {
     char text[QUIRE_UCX_WHY_BYTES];
@@ -147,7 +172,8 @@ enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool
     if (ucx_rail == NULL) {
         return QUIRE_NO_MEMORY;
     }
-    enum quire_status status = quire_ucx_port_create(loopback ? QUIRE_UCX_LOOPBACK : 0, &ucx_rail->port, text);
+    enum quire_status status = quire_ucx_port_create(
+        (loopback ? QUIRE_UCX_LOOPBACK : 0) | (core->config.domains[core->remote_domain].rma ? QUIRE_UCX_RMA : 0), &ucx_rail->port, text);
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "listen.ucx: %s", text);
         free(ucx_rail);
@@ -165,6 +191,7 @@ enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool
         ucx_rail->source.fd = -1;
         status = QUIRE_NO_MEMORY;
     }
+    status = status == QUIRE_OK ? expose(ucx_rail, why, why_bytes) : status;
     status = status == QUIRE_OK ? listen_all(ucx_rail, addresses, why, why_bytes) : status;
     if (status != QUIRE_OK) {
         rail_stop(rail);

@@ -10,6 +10,8 @@ struct ucx_rail {
     struct rail rail;
     struct quire_ucx_port *port;
     struct loop_source source;
+    struct quire_ucx_memory *pool, *generations; /* NULL: nobody reads from afar */
+    struct rail_memory memory;
     struct ucx_conn *conns;
     uint32_t n_conns;
 };

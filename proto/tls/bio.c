@@ -4,34 +4,22 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 static BIO_METHOD *method;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static struct quire_tls_socket *socket_of(BIO *bio) { return BIO_get_data(bio); }
-
-/* What was to follow at once cannot be sent yet: the system need not wait for it. */
-static void push(struct quire_tls_socket *socket) {
-    const int on = 1;
-    if (socket->held) {
-        setsockopt(socket->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* also sends what is kept */
-        socket->held = false;
-    }
-}
+static int fd_of(BIO *bio) { return (int)(intptr_t)BIO_get_data(bio); }
 
 static int bio_write(BIO *bio, const char *bytes, int size) {
-    struct quire_tls_socket *socket = socket_of(bio);
     ssize_t sent;
     BIO_clear_retry_flags(bio);
     do {
-        sent = send(socket->fd, bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT | (socket->more ? MSG_MORE : 0));
+        sent = send(fd_of(bio), bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) {
-        socket->held = socket->more;
-    } else if (errno == EAGAIN) {
+    if (sent < 0 && errno == EAGAIN) {
         BIO_set_retry_write(bio);
-        push(socket);
     }
     return (int)sent;
 }
@@ -40,7 +28,7 @@ static int bio_read(BIO *bio, char *bytes, int size) {
     ssize_t got;
     BIO_clear_retry_flags(bio);
     do {
-        got = recv(socket_of(bio)->fd, bytes, (size_t)size, MSG_DONTWAIT);
+        got = recv(fd_of(bio), bytes, (size_t)size, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && errno == EAGAIN) {
         BIO_set_retry_read(bio);

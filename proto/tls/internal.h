@@ -15,13 +15,6 @@ struct quire_tls_settings {
 /* What OpenSSL complained of last, for people. */
 void quire_tls_complaint(char *text, size_t bytes);
 
-/* What a stream's BIO has for its data. */
-struct quire_tls_socket {
-    int fd;
-    bool more; /* what is sent now goes out with what follows at once */
-    bool held; /* the system may keep some of what was sent for that */
-};
-
 /* A socket that sends without SIGPIPE: a library must not end its host program because a daemon went away. NULL: no memory. */
 const BIO_METHOD *quire_tls_bio_method(void);
 

@@ -2,17 +2,14 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Whole records of the largest size: OpenSSL fetches the rest of a record that was read in part by itself. A daemon has many connections. */
-#define RECORD_BYTES (SSL3_RT_HEADER_LENGTH + SSL3_RT_MAX_PLAIN_LENGTH + 1 + EVP_GCM_TLS_TAG_LEN)
-#define READ_AHEAD_RECORDS_DAEMON 4
-#define READ_AHEAD_RECORDS_CLIENT 8
+#define READ_AHEAD_BYTES (64u << 10)
 
 struct quire_tls {
-    struct quire_tls_socket socket;
     SSL *ssl;
     bool wants_out, more;
     char why[QUIRE_TLS_WHY_BYTES];
@@ -41,12 +38,11 @@ enum quire_status quire_tls_create(struct quire_tls_settings *settings, int fd, 
         free(tls);
         return QUIRE_NO_MEMORY;
     }
-    tls->socket.fd = fd;
-    BIO_set_data(bio, &tls->socket);
+    BIO_set_data(bio, (void *)(intptr_t)fd);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_read_ahead(ssl, 1); /* a system call brings several records */
-    SSL_set_default_read_buffer_len(ssl, RECORD_BYTES * (settings->daemon ? READ_AHEAD_RECORDS_DAEMON : READ_AHEAD_RECORDS_CLIENT));
+    SSL_set_default_read_buffer_len(ssl, READ_AHEAD_BYTES);
     if (settings->daemon) {
         SSL_set_accept_state(ssl);
     } else {
@@ -164,11 +160,9 @@ enum quire_status quire_tls_read(struct quire_tls *tls, void *bytes, size_t size
     return QUIRE_OK;
 }
 
-enum quire_status quire_tls_write(struct quire_tls *tls, const void *bytes, size_t size, bool more, size_t *sent) {
+enum quire_status quire_tls_write(struct quire_tls *tls, const void *bytes, size_t size, size_t *sent) {
     ERR_clear_error();
-    tls->socket.more = more || size > SSL3_RT_MAX_PLAIN_LENGTH;
     int rc = SSL_write_ex(tls->ssl, bytes, size, sent);
-    tls->socket.more = false;
     if (rc != 1) {
         return outcome(tls, rc);
     }

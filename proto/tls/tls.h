@@ -48,11 +48,8 @@ void quire_tls_destroy(struct quire_tls **tls, bool silent);
 enum quire_status quire_tls_handshake(struct quire_tls *tls);
 /* As much as came, at most size bytes: *got > 0 with OK. PENDING, DISCONNECTED (also an orderly end), CORRUPT (tampered with), DENIED. */
 enum quire_status quire_tls_read(struct quire_tls *tls, void *bytes, size_t size, size_t *got);
-/*
- * What can be sent at once: *sent > 0 with OK. After PENDING the same bytes come first in the next call, at whatever address. `more`: others follow at
- * once; the system then sends it all in as few pieces as it can.
- */
-enum quire_status quire_tls_write(struct quire_tls *tls, const void *bytes, size_t size, bool more, size_t *sent);
+/* What can be sent at once: *sent > 0 with OK. After PENDING the same bytes come first in the next call, at whatever address. */
+enum quire_status quire_tls_write(struct quire_tls *tls, const void *bytes, size_t size, size_t *sent);
 
 /* What the last PENDING waits for: the socket to become writable; else readable. */
 bool quire_tls_wants_out(const struct quire_tls *tls);

@@ -120,6 +120,7 @@ ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void 
         ucx_wire_fail(wire, QUIRE_CORRUPT, "what came is no message of Quire's");
         return UCS_OK;
     }
+    ucx_greeted(wire);
     note_credit(wire, head.taken_bytes);
     if (head.message == UCX_CREDIT) {
         return UCS_OK;

@@ -51,6 +51,9 @@ struct quire_ucx_wire {
     bool is_ready;
     enum quire_status status;
     char why[QUIRE_UCX_WHY_BYTES];
+    /* How it began: see ucx_greet. */
+    bool asks, stands;
+    uint32_t greeted;
     /* in */
     struct ucx_arrival *arrivals; /* by sequence */
     uint64_t next_in;             /* sequence that is to be taken next */
@@ -88,6 +91,12 @@ struct quire_ucx_wire *ucx_wire_of(const struct quire_ucx_port *port, ucp_ep_h e
 enum quire_status ucx_wire_create(struct quire_ucx_port *port, ucp_ep_params_t *params, void *user, struct quire_ucx_wire **wire);
 /* Goes on with closing; sets `closed` when nothing of it is with UCX any more. */
 void ucx_wire_close_on(struct quire_ucx_wire *wire);
+/*
+ * A message without bytes each way, and one more: whoever asked for the connection greets, is greeted, and says that it was. Until then nothing else is
+ * sent: UCX 1.13 plans what waits for a connection for lanes that are not those that it gets, and fails at those that are narrower.
+ */
+void ucx_greet(struct quire_ucx_wire *wire);
+void ucx_greeted(struct quire_ucx_wire *wire);
 /* Tells the other end what was taken. */
 void ucx_credit(struct quire_ucx_wire *wire);
 void ucx_drop_arrivals(struct quire_ucx_wire *wire);

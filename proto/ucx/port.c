@@ -215,6 +215,8 @@ enum quire_status quire_ucx_connect(struct quire_ucx_port *port, const struct so
     enum quire_status status = ucx_wire_create(port, &params, user, wire);
     if (status != QUIRE_OK) {
         snprintf(why, QUIRE_UCX_WHY_BYTES, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "UCX cannot connect there");
+    } else {
+        ucx_greet(*wire);
     }
     return status;
 }

@@ -152,7 +152,9 @@ static struct ucx_post *post_create(struct quire_ucx_wire *wire, enum ucx_messag
 static enum quire_status hand_to_ucx(struct ucx_post *post, const void *bytes, size_t size) {
     struct quire_ucx_wire *wire = post->wire;
     uint32_t how = size > QUIRE_UCX_EAGER_BYTES ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER;
-    const ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS,
+    /* NO_IMM_CMPL: UCX 1.13's shortest way does not count the room that heads need on lanes of shared memory, and fails the connection. */
+    const ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS |
+                                                       UCP_OP_ATTR_FLAG_NO_IMM_CMPL,
                                        .flags = UCP_AM_SEND_FLAG_REPLY | how,
                                        .cb.send = on_gone,
                                        .user_data = post};
@@ -179,7 +181,7 @@ enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kin
         return wire->status != QUIRE_OK ? wire->status : QUIRE_DISCONNECTED;
     }
     uint64_t cost = cost_of(size);
-    if (wire->sent_bytes + cost - wire->peer_taken_bytes > QUIRE_UCX_WINDOW_BYTES) {
+    if (!wire->stands || wire->sent_bytes + cost - wire->peer_taken_bytes > QUIRE_UCX_WINDOW_BYTES) {
         wire->wants_room = true;
         return QUIRE_PENDING;
     }
@@ -193,13 +195,36 @@ enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kin
 }
 
 /* Lost for want of memory, it goes with the next one. */
-void ucx_credit(struct quire_ucx_wire *wire) {
-    if (wire->taken_bytes - wire->told_bytes < QUIRE_UCX_WINDOW_BYTES / 4 || wire->status != QUIRE_OK || wire->ep == NULL) {
-        return;
-    }
-    struct ucx_post *post = post_create(wire, UCX_CREDIT, NULL, NULL);
+static void post_credit(struct quire_ucx_wire *wire) {
+    struct ucx_post *post = wire->status == QUIRE_OK && wire->ep != NULL ? post_create(wire, UCX_CREDIT, NULL, NULL) : NULL;
     if (post != NULL) {
         hand_to_ucx(post, NULL, 0);
+    }
+}
+
+void ucx_credit(struct quire_ucx_wire *wire) {
+    if (wire->taken_bytes - wire->told_bytes >= QUIRE_UCX_WINDOW_BYTES / 4) {
+        post_credit(wire);
+    }
+}
+
+void ucx_greet(struct quire_ucx_wire *wire) {
+    wire->asks = true;
+    post_credit(wire);
+}
+
+void ucx_greeted(struct quire_ucx_wire *wire) {
+    if (wire->stands) {
+        return;
+    }
+    bool first = wire->greeted++ == 0;
+    wire->stands = wire->asks || !first;
+    if (first) {
+        post_credit(wire);
+    }
+    if (wire->stands) {
+        wire->wants_room = false;
+        ucx_wire_ready(wire);
     }
 }
 

@@ -200,7 +200,7 @@ Test(daemon_remote, replies_that_are_not_taken, .init = start, .fini = stop, .ti
     size_t size = frames_pack(&frame, &status.base, &bytes), sent;
     enum quire_status said = QUIRE_OK;
     for (int i = 0; i < 20000 && (said == QUIRE_OK || said == QUIRE_PENDING); i++) { /* more than all buffers hold, unless it is read */
-        said = quire_tls_write(client.tls, bytes, size, false, &sent);
+        said = quire_tls_write(client.tls, bytes, size, &sent);
         if (said == QUIRE_PENDING) {
             break;
         }

@@ -91,8 +91,8 @@ Test(tokens, wrong_lines_are_refused) {
                  {"\nworker " SECRET " read\n", ":2:"},
                  {"worker " SECRET " read * more\n", ":1:"},
                  {"worker short read *\n", "16 to 128"},
-                 {"worker " SECRET " read,dance *\n", "read, write and admin"},
-                 {"worker " SECRET " , *\n", "read, write and admin"}};
+                 {"worker " SECRET " read,dance *\n", "read, write, admin and rma"},
+                 {"worker " SECRET " , *\n", "read, write, admin and rma"}};
     for (size_t i = 0; i < QUIRE_ARRAY_LEN(cases); i++) {
         struct tokens *tokens;
         cr_assert_eq(load(cases[i].text, &tokens), QUIRE_INVALID, "%s", cases[i].text);

@@ -107,7 +107,7 @@ FRAMES_UNUSED static void remote_close(struct remote_client *self) {
 /* False when the daemon has hung up. */
 FRAMES_UNUSED static bool remote_write(struct remote_client *self, const void *bytes, size_t size) {
     for (size_t done = 0, sent = 0; done < size; done += sent) {
-        enum quire_status status = quire_tls_write(self->tls, (const uint8_t *)bytes + done, size - done, false, &sent);
+        enum quire_status status = quire_tls_write(self->tls, (const uint8_t *)bytes + done, size - done, &sent);
         if (status == QUIRE_PENDING) {
             sent = 0;
             wait_for(self);

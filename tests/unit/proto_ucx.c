@@ -50,6 +50,7 @@ static void open_ends_with(struct ends *ends, uint32_t flags) {
     cr_assert_eq(quire_ucx_connect(ends->client, (struct sockaddr *)&at, sizeof at, ends, &ends->here, why), QUIRE_OK, "%s", why);
     UNTIL(ends, quire_ucx_asked(ends->server, &ask));
     cr_assert_eq(quire_ucx_accept(ends->server, &ask, ends, &ends->there), QUIRE_OK);
+    UNTIL(ends, ends->here->stands && ends->there->stands);
 }
 
 static void open_ends(struct ends *ends) { open_ends_with(ends, QUIRE_UCX_LOOPBACK); }
@@ -352,6 +353,27 @@ Test(proto_ucx, takes_messages_by_their_numbers) {
         cr_assert_eq(size, 1);
         cr_assert_eq(*bytes, letters[i]);
         quire_ucx_take(ends.there, 1);
+    }
+    close_ends(&ends);
+}
+
+/* Messages of every small size come, over shared memory, too, whose lanes are narrow. */
+Test(proto_ucx, carries_messages_of_every_small_size) {
+    struct ends ends;
+    static uint8_t sent[600], came[600];
+    setenv("UCX_TLS", "posix,cma,self,tcp", 1);
+    setenv("UCX_MM_ERROR_HANDLING", "y", 1);
+    open_ends_with(&ends, 0);
+    for (size_t size = 1; size < sizeof sent; size++) {
+        const uint8_t *bytes;
+        size_t n, got = 0;
+        fill(sent, size, (uint32_t)size);
+        UNTIL(&ends, quire_ucx_send(ends.here, QUIRE_UCX_FRAMES, sent, size, NULL, NULL) == QUIRE_OK);
+        UNTIL(&ends, quire_ucx_peek(ends.there, &bytes, &n) == QUIRE_UCX_FRAMES);
+        cr_assert_eq(n, size);
+        memcpy(came + got, bytes, n);
+        quire_ucx_take(ends.there, n);
+        cr_assert_eq(memcmp(sent, came, size), 0);
     }
     close_ends(&ends);
 }
