@@ -109,6 +109,8 @@ void events_populate(struct core *core);
 /* What one READ may ask for. */
 uint64_t guest_read_max_bytes(const struct core *core);
 enum session_verdict guest_read(struct session *session, const struct quire_frame *frame, const uint8_t *body);
+/* A READ whose bytes still wait is answered with CANCELLED; one that is on its way comes. */
+void guest_cancel(struct session *session, uint64_t request);
 
 /* ingest_requests.c */
 enum session_verdict ingest_request_get(struct session *session, const struct quire_frame *frame, const uint8_t *body);

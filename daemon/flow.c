@@ -61,17 +61,25 @@ static void account(struct session *session, const struct flow_piece *piece, boo
     session->core->flow.bytes += session->remote != NULL ? bytes : 0;
 }
 
-/* The first that waits goes out. */
-static void send_first(struct session *session, enum flow_kind kind) {
-    struct flow_piece *piece = session->flow.kind[kind].head;
-    struct link_tx *tx = piece->tx;
-    session->flow.kind[kind].head = piece->next;
+/* It waits no more. */
+static struct flow_piece *take_out(struct session *session, enum flow_kind kind, struct flow_piece **at) {
+    struct flow_piece *piece = *at;
+    *at = piece->next;
     if (piece->next == NULL) {
-        session->flow.kind[kind].tail = &session->flow.kind[kind].head;
+        session->flow.kind[kind].tail = at;
+    }
+    if (session->flow.kind[kind].head == NULL) {
         line_leave(session, kind);
     }
     session->flow.kind[kind].n_waiting--;
-    session->flow.kind[kind].waiting_segments -= tx->n_segments;
+    session->flow.kind[kind].waiting_segments -= piece->tx->n_segments;
+    return piece;
+}
+
+/* The first that waits goes out. */
+static void send_first(struct session *session, enum flow_kind kind) {
+    struct flow_piece *piece = take_out(session, kind, &session->flow.kind[kind].head);
+    struct link_tx *tx = piece->tx;
     piece->tx = NULL;
     account(session, piece, true);
     session_send_bulk(session, piece->request, tx); /* the piece may be no more */
@@ -167,6 +175,19 @@ void flow_send(struct flow_piece *piece, uint64_t request, enum flow_kind kind) 
     counters->reads_waited += waits && !in_line;
     counters->reads_waited_all += waits && in_line;
     session_unref(session);
+}
+
+bool flow_cancel(struct session *session, uint64_t request) {
+    for (uint32_t kind = 0; kind < FLOW_KINDS; kind++) {
+        for (struct flow_piece **at = &session->flow.kind[kind].head; *at != NULL; at = &(*at)->next) {
+            if ((*at)->request == request) {
+                struct link_tx *tx = take_out(session, (enum flow_kind)kind, at)->tx;
+                link_tx_free(tx); /* and the piece */
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------------------- */

@@ -69,5 +69,7 @@ bool flow_has_room(const struct session *session, enum flow_kind kind);
 enum quire_status flow_hold(struct session *session, uint64_t lease, uint32_t slot, uint32_t n_segments, struct flow_piece **piece);
 /* Sends it, now or when there is room. */
 void flow_send(struct flow_piece *piece, uint64_t request, enum flow_kind kind);
+/* Drops what waits for an answer to this request. True: it did, and nothing of it will be sent. */
+bool flow_cancel(struct session *session, uint64_t request);
 
 #endif

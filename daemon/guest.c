@@ -6,12 +6,22 @@
 
 #include "proto/status.h"
 
-static void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
+static void guest_say(struct session *session, uint64_t request, enum quire_status status, const char *text) {
     Quire__Wire__Bulk bulk = QUIRE__WIRE__BULK__INIT;
     bulk.status = status;
     bulk.text = (char *)text;
-    session->core->counters.requests_failed++;
     session_send(session, QUIRE_MSG_BULK, request, &bulk.base, NULL, 0);
+}
+
+static void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
+    session->core->counters.requests_failed++;
+    guest_say(session, request, status, text);
+}
+
+void guest_cancel(struct session *session, uint64_t request) {
+    if (flow_cancel(session, request)) {
+        guest_say(session, request, QUIRE_CANCELLED, quire_status_text(QUIRE_CANCELLED));
+    }
 }
 
 /* What a READ asks for, in the core's arena; there is at least one range. `bytes`: of all. */

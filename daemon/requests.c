@@ -490,7 +490,7 @@ static void request_cancel_puts(struct session *session, const Quire__Wire__Canc
     }
 }
 
-/* Waiting for an ingest window and for records from disk can be called off, and what was put of a block; all else ends soon by itself. */
+/* Waiting for an ingest window, for records from disk and for a turn to be sent can be called off, and what was put of a block; all else ends soon. */
 static enum session_verdict request_cancel(struct session *session, const struct quire_frame *frame, const uint8_t *body,
                                            uint64_t read_ns) {
     (void)read_ns;
@@ -500,6 +500,7 @@ static enum session_verdict request_cancel(struct session *session, const struct
     }
     ingest_cancel(session->core->ingest, session, cancel->request);
     loads_cancel(session, cancel->request);
+    guest_cancel(session, cancel->request);
     request_cancel_puts(session, cancel);
     return SESSION_DONE;
 }

@@ -76,16 +76,21 @@ static void reader_bytes(struct reader *reader, uint8_t *to, uint64_t size) {
     }
 }
 
-/* The next answer, whose bytes must be the record's. Whose it is. */
-static uint64_t reader_take(struct reader *reader) {
+/* The bytes behind an answer must be the record's. */
+static void reader_compare(struct reader *reader, const struct frames_answer *answer) {
     static uint8_t bytes[16384];
-    struct frames_answer answer = remote_expect(&reader->client, QUIRE_MSG_BULK);
-    uint64_t id = answer.frame.request_id;
-    cr_assert(answer.frame.bulk_bytes > 0 && answer.frame.bulk_bytes % reader->grant.size == 0, "a READ was refused");
-    for (uint64_t left = answer.frame.bulk_bytes; left > 0; left -= reader->grant.size) {
+    cr_assert(answer->frame.bulk_bytes > 0 && answer->frame.bulk_bytes % reader->grant.size == 0, "a READ was refused");
+    for (uint64_t left = answer->frame.bulk_bytes; left > 0; left -= reader->grant.size) {
         reader_bytes(reader, bytes, reader->grant.size);
         cr_assert_eq(memcmp(bytes, record, reader->grant.size), 0, "these are not the record's bytes");
     }
+}
+
+/* The next answer. Whose it is. */
+static uint64_t reader_take(struct reader *reader) {
+    struct frames_answer answer = remote_expect(&reader->client, QUIRE_MSG_BULK);
+    uint64_t id = answer.frame.request_id;
+    reader_compare(reader, &answer);
     frames_answer_free(&answer);
     return id;
 }
@@ -260,6 +265,48 @@ Test(daemon_flow, a_fetch_passes_prefetches, .timeout = 120) {
     cr_assert_leq(before, N / 2, "%u of %u prefetches came before it", before, (unsigned)N);
     for (uint32_t i = before; i < N; i++) {
         reader_take(&readers[0]);
+    }
+    remote_close(&readers[0].client);
+    end();
+}
+
+static bool waits(struct core *core, uint64_t n) {
+    for (const struct session *session = core->sessions; session != NULL; session = session->next) {
+        if (session->flow.kind[FLOW_FETCH].n_waiting >= n) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What was asked for and is needed no more is called off while it waits: nothing of it is sent, and the rest comes in its order. */
+Test(daemon_flow, what_waits_can_be_called_off, .timeout = 120) {
+    enum { N = 9 };
+    Quire__Wire__Cancel cancel = QUIRE__WIRE__CANCEL__INIT;
+    begin(4 << 20, 64 << 20);
+    uint64_t ids[N];
+    for (uint32_t i = 0; i < N; i++) {
+        ids[i] = reader_ask(&readers[0], RANGES, false);
+    }
+    cr_assert(frames_until(&daemon_, waits, 3));
+    for (uint32_t i = 1; i <= 2; i++) { /* the last and the one before it */
+        cancel.request = ids[N - i];
+        remote_send(&readers[0].client, QUIRE_MSG_CANCEL, &cancel.base, 0);
+    }
+    for (uint32_t next = 0, called_off = 0; next + called_off < N;) {
+        struct frames_answer answer = remote_expect(&readers[0].client, QUIRE_MSG_BULK);
+        Quire__Wire__Bulk *bulk = quire__wire__bulk__unpack(NULL, answer.frame.body_bytes, answer.body);
+        if (bulk->status == QUIRE_CANCELLED) {
+            cr_assert_eq(answer.frame.bulk_bytes, 0);
+            cr_assert_eq(answer.frame.request_id, ids[N - 1 - called_off]);
+            called_off++;
+        } else {
+            cr_assert(next < N - 2, "it was sent all the same");
+            cr_assert_eq(answer.frame.request_id, ids[next++]);
+            reader_compare(&readers[0], &answer);
+        }
+        quire__wire__bulk__free_unpacked(bulk, NULL);
+        frames_answer_free(&answer);
     }
     remote_close(&readers[0].client);
     end();
