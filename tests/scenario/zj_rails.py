@@ -4,7 +4,7 @@ import glob
 import os
 
 from lib_story import check
-from lib_wire import LISTEN, Guest, Host, make_certificate, settled
+from lib_wire import LISTEN, LISTEN_UCX, Guest, Host, make_certificate, settled
 
 CPU = str(min(os.sched_getaffinity(0)))
 
@@ -52,6 +52,17 @@ guests = [Guest(host, wire=f"tls://{wire}") for wire in host.wires]
 guests[0].ask("store 0 5")
 for guest in guests:
     check(guest.ask("lookup 0 0 5")[0] == "5", "found by every rail")
+for guest in guests:
+    guest.quit()
+settled(host)
+host.stop()
+
+# UCX has rails by the same rules, and a client that knows several addresses passes over one where nobody is.
+host = Host(scheme="ucx", address="127.0.0.1:0,127.0.0.1:0", listen=LISTEN_UCX + "  rails: each\n")
+check(len(rails(host)) == 2, rails(host))
+guests = [Guest(host, wire=f"ucx://127.0.0.1:1,{wire}") for wire in host.wires]
+guests[0].ask("store 0 5")
+check(guests[1].ask("lookup 0 0 5")[0] == "5" and guests[1].ask("fetch 0") == ["5"], "found by the other rail")
 for guest in guests:
     guest.quit()
 settled(host)
