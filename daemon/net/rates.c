@@ -50,9 +50,9 @@ void rates_renew(struct rates *rates, const struct tokens *tokens) {
     }
     for (uint32_t i = 0; i < tokens->n; i++) {
         struct tenant *tenant = find_or_add(rates, tokens->tokens[i].name);
-        const struct rate_limits *limits = &last_of(tokens, tenant->name)->limits;
-        if (memcmp(&tenant->limits, limits, sizeof *limits) != 0) {
-            tenant->limits = *limits;
+        const struct token *last = last_of(tokens, tenant->name);
+        if (tenant->limits.requests_per_s != last->limits.requests_per_s || tenant->limits.bytes_per_s != last->limits.bytes_per_s) {
+            tenant->limits = last->limits;
             tenant->requests_ns = tenant->bytes_ns = 0;
         }
     }
