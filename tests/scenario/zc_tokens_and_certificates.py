@@ -27,7 +27,7 @@ refused(LISTEN.replace("daemon.pem", "tokens"), ["is no certificate"])
 refused(LISTEN.replace("ADDRESS", "nonsense"), ["not host:port"])
 refused(LISTEN + "  domain: elsewhere\n", ["listen.domain", "elsewhere"])
 for text, words in (("worker short read *\n", ["tokens:1", "16 to 128"]), ("# a comment\nworker\n", ["tokens:2", "name secret rights namespaces"]),
-                    (f"worker {SECRETS['worker']} sing *\n", ["read, write and admin"])):
+                    (f"worker {SECRETS['worker']} sing *\n", ["read, write, admin and rma"])):
     write_private(f"{host.folder}/tokens", text)
     refused(LISTEN, words)
 write_private(f"{host.folder}/tokens", TOKENS)
