@@ -5,6 +5,8 @@
  * took too much is waited for afterwards, so that large answers need no large burst. Whoever may not go on waits in line, one request at a
  * time, so that a tenant's sessions come to their turns alike. Nothing is dropped: who is not read fills its own buffers.
  *
+ * What members of a domain read by RMA takes nothing here: nobody of ours sees it.
+ *
  * Deterministic, time is given. Loop thread only.
  */
 #ifndef DAEMON_NET_RATES_H
