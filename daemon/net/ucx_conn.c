@@ -146,13 +146,11 @@ static void msg_end(struct exchange_msg *msg) {
 }
 
 static void drop_tx(struct ucx_conn *conn) {
-    while (conn->tx_head != NULL) {
-        struct exchange_msg *msg = conn->tx_head;
-        conn->tx_head = msg->next;
+    for (struct exchange_msg *msg; (msg = outbox_first(&conn->out)) != NULL;) {
+        outbox_done(&conn->out);
         msg->given_up = true;
         msg_end(msg);
     }
-    conn->tx_tail = &conn->tx_head;
 }
 
 static void piece_gone(void *arg) {
@@ -214,8 +212,8 @@ static enum quire_status send_piece(struct ucx_conn *conn, struct exchange_msg *
 }
 
 static void write_some(struct ucx_conn *conn) {
-    while ((conn->state == UCX_OPEN || conn->state == UCX_LINGERING) && conn->tx_head != NULL) {
-        struct exchange_msg *msg = conn->tx_head;
+    struct exchange_msg *msg;
+    while ((conn->state == UCX_OPEN || conn->state == UCX_LINGERING) && (msg = outbox_first(&conn->out)) != NULL) {
         enum quire_status status = send_piece(conn, msg);
         if (status == QUIRE_PENDING) {
             return;
@@ -225,8 +223,7 @@ static void write_some(struct ucx_conn *conn) {
             return;
         }
         if (msg->sent_bytes == msg->bytes) {
-            conn->tx_head = msg->next;
-            conn->tx_tail = conn->tx_head == NULL ? &conn->tx_head : conn->tx_tail;
+            outbox_done(&conn->out);
             msg->in_line = false;
             msg_end(msg);
         }
@@ -250,7 +247,7 @@ void ucx_conn_turn(struct ucx_conn *conn) {
     enum quire_status status = quire_ucx_status(conn->ucx, &why);
     if (status != QUIRE_OK) {
         conn_gone(conn, status, why);
-    } else if (conn->state == UCX_LINGERING && conn->tx_head == NULL && quire_ucx_sending(conn->ucx) == 0) {
+    } else if (conn->state == UCX_LINGERING && outbox_is_empty(&conn->out) && quire_ucx_sending(conn->ucx) == 0) {
         close_wire(conn);
     }
 }
@@ -268,10 +265,8 @@ static void conn_close(struct ucx_conn *conn) {
 void ucx_conn_message(struct ucx_conn *conn, struct exchange_msg *msg) {
     switch (msg->kind) {
     case EXCHANGE_SEND:
-        msg->next = NULL;
         msg->in_line = true;
-        *conn->tx_tail = msg;
-        conn->tx_tail = &msg->next;
+        outbox_put(&conn->out, msg);
         if (conn->state == UCX_OPEN) {
             write_some(conn);
         } else {
@@ -335,7 +330,7 @@ void ucx_conn_create(struct ucx_rail *ucx_rail, const struct quire_ucx_ask *ask)
     snprintf(wire->peer, sizeof wire->peer, "%s", ask->peer);
     conn->ucx_rail = ucx_rail;
     conn->wire = wire;
-    conn->tx_tail = &conn->tx_head;
+    outbox_setup(&conn->out);
     inlet_init(&conn->inlet, rail, wire);
     quire_ucx_allow(conn->ucx, STRANGER_BYTES);
     conn->next = ucx_rail->conns;

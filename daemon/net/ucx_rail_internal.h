@@ -3,6 +3,7 @@
 #define DAEMON_NET_UCX_RAIL_INTERNAL_H
 
 #include "daemon/net/inlet.h"
+#include "daemon/net/outbox.h"
 #include "daemon/net/ucx_rail.h"
 #include "proto/ucx/ucx.h"
 
@@ -30,8 +31,8 @@ struct ucx_conn {
     struct wire *wire; /* until CLOSED was said */
     struct quire_ucx_wire *ucx;
     struct inlet inlet;
-    uint64_t receiving;                      /* bulk bytes that UCX is writing at the inlet's place */
-    struct exchange_msg *tx_head, **tx_tail; /* not all with UCX yet */
+    uint64_t receiving; /* bulk bytes that UCX is writing at the inlet's place */
+    struct outbox out;  /* not all with UCX yet */
     uint64_t linger_until_ns;
 };
 
