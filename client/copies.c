@@ -239,10 +239,10 @@ enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t d
     struct parts parts = {0};
     QUIRE_FORWARD(find_wanted(client, fetch->lease, &fetch->dests[dest], grant, &wanted));
     struct copy *copy = calloc(1, sizeof(*copy));
-    enum quire_status status = copy == NULL ? QUIRE_NO_MEMORY
-                               : wanted.shaped && !fetch->staged
-                                   ? dest_places_find(&copy->places, &fetch->dests[dest], &wanted.shape, &wanted.rect, wanted.bytes)
-                                   : dest_places_own(&copy->places, grant->size);
+    enum quire_status status = copy == NULL                      ? QUIRE_NO_MEMORY
+                               : wanted.shaped && !fetch->staged ? dest_places_find(&copy->places, &fetch->dests[dest], &wanted.shape,
+                                                                                    &wanted.rect, wanted.bytes, &fetch->spare)
+                                                                 : dest_places_own(&copy->places, grant->size, &fetch->spare);
     status = status == QUIRE_OK ? find_parts(&wanted, grant->size, &parts) : status;
     if (status != QUIRE_OK) {
         free_copy(copy);
@@ -352,6 +352,7 @@ bool copies_take(struct job *job, struct landed *landed) {
         if (copy->awaited_bytes == 0) {
             *landed = (struct landed){.dest = copy->dest,
                                       .bytes = copy->places.own,
+                                      .own_bytes = copy->places.own_bytes,
                                       .size_bytes = copy->size_bytes,
                                       .status = copy->failed,
                                       .payload_offset = copy->places.payload_offset};
@@ -361,6 +362,17 @@ bool copies_take(struct job *job, struct landed *landed) {
         }
     }
     return false;
+}
+
+void copies_give_back(struct job *job, struct landed *landed) {
+    struct spare *spare = &job->u.fetch.spare;
+    if (landed->own_bytes > spare->size_bytes) {
+        free(spare->bytes);
+        *spare = (struct spare){.bytes = landed->bytes, .size_bytes = landed->own_bytes};
+    } else {
+        free(landed->bytes);
+    }
+    landed->bytes = NULL;
 }
 
 /* The bytes on their way come to nowhere from here on. */
@@ -391,4 +403,6 @@ void copies_drop(struct job *job) {
     while (job->u.fetch.copies != NULL) {
         drop_copy(job, &job->u.fetch.copies);
     }
+    free(job->u.fetch.spare.bytes);
+    job->u.fetch.spare = (struct spare){0};
 }

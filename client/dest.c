@@ -47,19 +47,23 @@ static uint64_t sum(const struct dest_places *places) {
 }
 
 /* What lies between the places, and is not padding, stays in memory of ours. */
-static enum quire_status add_rest(struct dest_places *places, uint32_t own_bytes) {
-    places->own = malloc(own_bytes == 0 ? 1 : own_bytes);
+static enum quire_status add_rest(struct dest_places *places, uint32_t own_bytes, struct spare *spare) {
+    bool fits = spare->bytes != NULL && spare->size_bytes >= own_bytes;
+    places->own = fits ? spare->bytes : malloc(own_bytes == 0 ? 1 : own_bytes);
     places->own_bytes = own_bytes;
+    if (fits) {
+        *spare = (struct spare){0};
+    }
     return places->own != NULL ? QUIRE_OK : QUIRE_NO_MEMORY;
 }
 
-enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes) {
+enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes, struct spare *spare) {
     *places = (struct dest_places){0};
-    return add_rest(places, size_bytes);
+    return add_rest(places, size_bytes, spare);
 }
 
 enum quire_status dest_places_find(struct dest_places *places, const quire_dest *dest, const struct quire_record_shape *shape,
-                                   const quire_rect *rect, uint64_t wanted_bytes) {
+                                   const quire_rect *rect, uint64_t wanted_bytes, struct spare *spare) {
     uint32_t most = shape->opaque ? 1 : 2u * rect->n_layers * rect->n_heads;
     *places = (struct dest_places){.of = malloc(most * sizeof(*places->of))};
     if (places->of == NULL) {
@@ -73,7 +77,7 @@ enum quire_status dest_places_find(struct dest_places *places, const quire_dest 
     }
     places->payload_offset = places->n > 0 ? shape->payload_offset : 0;
     bool all = places->n > 0 && sum(places) == wanted_bytes;
-    return add_rest(places, all ? shape->payload_offset : shape->size_bytes);
+    return add_rest(places, all ? shape->payload_offset : shape->size_bytes, spare);
 }
 
 static bool is_behind(uint32_t offset, const struct quire_record_place *place) {

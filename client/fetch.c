@@ -276,7 +276,7 @@ static void take_copy(quire_client *client, struct job *job, struct landed *land
     client_unlock(client);
     enum quire_status status = scatter_copy(fetch->lease, landed, dest);
     client_lock(client);
-    free(landed->bytes);
+    copies_give_back(job, landed);
     bool again = status == QUIRE_CORRUPT && landed->status == QUIRE_OK && landed->payload_offset > 0 && job->abort == QUIRE_OK &&
                  stands(client, fetch->lease) && locate(fetch->lease, &fetch->load, dest, &grant) == QUIRE_OK;
     fetch->staged |= again;

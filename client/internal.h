@@ -106,6 +106,10 @@ struct job_fetch {
     uint32_t n_copies;
     uint64_t awaited_bytes; /* of all slices */
     bool staged;            /* what was received in its place was not right there: the rest goes through memory of ours */
+    struct spare {
+        uint8_t *bytes;
+        uint32_t size_bytes;
+    } spare; /* memory that a copy is done with, for the next: fresh pages cost more than a copy into them */
 };
 
 struct job_store {
@@ -623,22 +627,23 @@ struct dest_places {
     uint8_t *own;
     uint8_t padding[QUIRE_RECORD_ALIGN];
 };
-/* All of the record in memory of our own. NO_MEMORY. */
-enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes);
+/* All of the record in memory of our own: the spare, if that is large enough. NO_MEMORY. */
+enum quire_status dest_places_own(struct dest_places *places, uint32_t size_bytes, struct spare *spare);
 /* For a destination that was checked. wanted_bytes: of the lanes that will come. NO_MEMORY. */
 enum quire_status dest_places_find(struct dest_places *places, const quire_dest *dest, const struct quire_record_shape *shape,
-                                   const quire_rect *rect, uint64_t wanted_bytes);
+                                   const quire_rect *rect, uint64_t wanted_bytes, struct spare *spare);
 /* Where the record's byte at `offset` goes, and how many of *size go there, too. *next: 0 at first, then as it was left; offsets ascend. */
 uint8_t *dest_places_at(struct dest_places *places, uint32_t *next, uint32_t offset, uint32_t *size);
 void dest_places_free(struct dest_places *places);
 
 /* ---- copies.c: records from a pool that is not mapped ----------------------------------------------------------------------- */
-/* One that is all there, or failed; the bytes are the taker's to free. */
+/* One that is all there, or failed; the bytes are to be given back. */
 struct landed {
     uint32_t dest;
     uint32_t size_bytes;
     enum quire_status status;
     uint8_t *bytes;
+    uint32_t own_bytes;      /* so many of the record are in them */
     uint32_t payload_offset; /* of one whose lanes are in their places, if they have some; 0: all of it is in `bytes` */
 };
 /* As much is on its way as may be. */
@@ -654,6 +659,7 @@ void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size);
 void afar_end(struct afar *afar);
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
 bool copies_take(struct job *job, struct landed *landed);
+void copies_give_back(struct job *job, struct landed *landed);
 void copies_on_bulk(quire_client *client, struct slice *slice, const struct quire_frame *frame, const uint8_t *body);
 void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size);
 /*

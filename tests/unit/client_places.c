@@ -15,6 +15,7 @@ static quire_layout layout;
 static uint8_t memory[2 * LAYERS * (HEADS * LANE + SPARE) * 2];
 static void *k_base[LAYERS], *v_base[LAYERS];
 static struct dest_places places;
+static struct spare spare;
 
 /* Lanes of 192 bytes, which is a multiple of 64: neighbours in the record touch. `dim`: 6 for that. */
 static void shape_start(uint16_t dim) {
@@ -54,7 +55,7 @@ static void find(enum order order, const quire_rect *asked) {
     quire_rect rect = asked != NULL ? *asked : quire_layout_whole(&layout, 0);
     quire_dest dest = dest_of(order, &rect);
     cr_assert_eq(dest_check(&layout, &dest, TOKENS, &rect), QUIRE_OK);
-    cr_assert_eq(dest_places_find(&places, &dest, &shape, &rect, quire_layout_rect_bytes(&layout, 0, &rect, TOKENS)), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &rect, quire_layout_rect_bytes(&layout, 0, &rect, TOKENS), &spare), QUIRE_OK);
 }
 
 /* Each byte of a record by itself: what is at `offset`, wherever that is. */
@@ -171,14 +172,31 @@ Test(client_places, opaque) {
     const quire_layout opaque = {.block_tokens = TOKENS, .opaque = true};
     quire_dest dest = {.opaque = memory, .opaque_bytes = 1000};
     cr_assert_eq(quire_record_shape(&opaque, 0, TOKENS, 1000, &shape), QUIRE_OK);
-    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000, &spare), QUIRE_OK);
     cr_assert_eq(places.own_bytes, shape.payload_offset);
     cr_assert_eq(at(shape.payload_offset), memory);
     cr_assert_eq(pieces(), 2u);
     dest_places_free(&places);
     dest.opaque_bytes = 999;
-    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000), QUIRE_OK);
+    cr_assert_eq(dest_places_find(&places, &dest, &shape, &(quire_rect){0}, 1000, &spare), QUIRE_OK);
     cr_assert_eq(places.n, 0u);
     cr_assert_eq(places.own_bytes, shape.size_bytes);
     dest_places_free(&places);
+}
+
+/* Memory that a copy is done with serves the next one that it is large enough for, and no two at once. */
+Test(client_places, spare) {
+    struct dest_places other;
+    uint8_t *bytes = malloc(1000);
+    spare = (struct spare){.bytes = bytes, .size_bytes = 1000};
+    cr_assert_eq(dest_places_own(&places, 1001, &spare), QUIRE_OK);
+    cr_assert_neq(places.own, bytes, "too small");
+    dest_places_free(&places);
+    cr_assert_eq(dest_places_own(&places, 900, &spare), QUIRE_OK);
+    cr_assert_eq(places.own, bytes);
+    cr_assert_eq(places.own_bytes, 900u);
+    cr_assert_eq(dest_places_own(&other, 900, &spare), QUIRE_OK);
+    cr_assert_neq(other.own, bytes);
+    dest_places_free(&places);
+    dest_places_free(&other);
 }
