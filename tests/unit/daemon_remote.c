@@ -13,6 +13,7 @@ Test(daemon_remote, a_replayed_hello_is_refused, .init = start, .fini = stop, .t
     cr_assert(memcmp(first.nonce, client.nonce, QUIRE_NONCE_BYTES) != 0);
     remote_say_hello(&client, first.nonce);
     remote_expect_refusal(&client, QUIRE_DENIED);
+    cr_assert_eq(core_counters(daemon_.core)->tokens_refused, 1);
     remote_close(&client);
     remote_close(&first);
 }
