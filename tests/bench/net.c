@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct bench_case cases[] = {
@@ -127,4 +128,11 @@ void net_report(const struct bench_options *options, const struct bench_case *c,
     snprintf(name, sizeof name, "%s_%s", c->name, suffix);
     const struct bench_case line = {.name = name, .reach = reach};
     bench_report(options, "net", &line, value, unit, ceiling, ratio);
+}
+
+double net_processor_seconds(pid_t pid) {
+    clockid_t clock;
+    struct timespec spent = {0};
+    bool good = clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &spent) == 0;
+    return good ? (double)spent.tv_sec + (double)spent.tv_nsec / 1e9 : 0;
 }

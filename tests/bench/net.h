@@ -29,6 +29,9 @@ int net_open(const struct bench_case *c, const struct net *net, quire_client **c
 void net_report(const struct bench_options *options, const struct bench_case *c, const char *suffix, const char *reach, double value,
                 const char *unit, double ceiling, double ratio);
 
+/* Of all threads of a process, 0: this one; since it began. */
+double net_processor_seconds(pid_t pid);
+
 /* The ceiling: SSL_write and SSL_read in a loop between two processes over loopback, with the suite that both would choose. */
 struct tls_loop {
     pid_t writer;

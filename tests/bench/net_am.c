@@ -212,6 +212,8 @@ static bool reach(struct end *end, in_port_t port) {
     return end_open(end) && handle(end, ID_ANSWER, on_answer) && ucp_ep_create(end->worker, &params, &end->ep) == UCS_OK;
 }
 
+pid_t net_am_peer(const struct net_am *am) { return am->peer; }
+
 int net_am_run(const struct bench_case *c, struct net_am *am, const struct net_am_order *order, uint8_t *memory, double *seconds) {
     struct end *end = &am->end;
     end->order = *order;

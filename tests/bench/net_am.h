@@ -26,6 +26,7 @@ void net_am_environment(void);
 int net_am_start(const struct bench_case *c, struct net_am **am);
 /* Answers lie in `memory`, NET_AM_PIECES pieces, in turn. */
 int net_am_run(const struct bench_case *c, struct net_am *am, const struct net_am_order *order, uint8_t *memory, double *seconds);
+pid_t net_am_peer(const struct net_am *am);
 /* After orders that polled: the other end sleeps again until it is asked. */
 int net_am_rest(const struct bench_case *c, struct net_am *am);
 /* NULL-safe. */

@@ -121,17 +121,51 @@ static int fetch_batch(const struct bench_case *c, struct bulk *bulk, double *se
 }
 
 /* ---- rounds --------------------------------------------------------------------------------------------------------------------- */
+/* Processor time. */
+struct spent {
+    double from, seconds;
+};
+
+static void spent_begin(struct spent *spent, pid_t pid) { spent->from = net_processor_seconds(pid); }
+static void spent_end(struct spent *spent, pid_t pid) { spent->seconds += net_processor_seconds(pid) - spent->from; }
+
 struct figures {
+    struct spent here, daemon, bare_here, bare_there;
     double ours[ROUNDS], bare[MOST_CEILINGS][ROUNDS], ratio[MOST_CEILINGS][ROUNDS];
 };
+
+static int one_ours(const struct bench_case *self, struct bulk *bulk, bool fetch, uint32_t number, struct figures *figures,
+                    double *seconds) {
+    pid_t daemon = bulk->net.fixture.daemon;
+    spent_begin(&figures->here, 0);
+    spent_begin(&figures->daemon, daemon);
+    int failed = fetch ? fetch_batch(self, bulk, seconds) : store_batch(self, bulk, (uint64_t)number * BATCH, seconds);
+    spent_end(&figures->here, 0);
+    spent_end(&figures->daemon, daemon);
+    return failed;
+}
+
+static int one_bare(const struct bench_case *self, struct bulk *bulk, const struct ceiling *ceiling, struct figures *figures,
+                    double *seconds) {
+    pid_t other = bulk->am != NULL ? net_am_peer(bulk->am) : bulk->tls.writer;
+    bool counts = ceiling->suffix == NULL;
+    spent_begin(&figures->bare_here, 0);
+    spent_begin(&figures->bare_there, other);
+    int failed = ceiling->read(self, bulk, seconds);
+    if (counts) {
+        spent_end(&figures->bare_here, 0);
+        spent_end(&figures->bare_there, other);
+    }
+    return failed;
+}
 
 static int one_round(const struct bench_case *self, struct bulk *bulk, bool fetch, uint32_t number, uint32_t into,
                      struct figures *figures) {
     const struct ceiling *ceiling = ceilings[bulk->net.wire];
     double seconds, ours;
-    int failed = fetch ? fetch_batch(self, bulk, &ours) : store_batch(self, bulk, (uint64_t)number * BATCH, &ours);
+    int failed = one_ours(self, bulk, fetch, number, figures, &ours);
     for (uint32_t i = 0; failed == 0 && ceiling[i].read != NULL; i++) {
-        failed = ceiling[i].read(self, bulk, &seconds);
+        failed = one_bare(self, bulk, &ceiling[i], figures, &seconds);
         figures->ours[into] = (double)BATCH * BLOCK_BYTES / ours / 1e9;
         figures->bare[i][into] = (double)BATCH * BLOCK_BYTES / seconds / 1e9;
         figures->ratio[i][into] = seconds / ours;
@@ -149,10 +183,15 @@ static void report(const struct bench_options *options, const struct bench_case 
             net_report(options, self, ceilings[wire][i].suffix, "none", ours, "GB/s", bare, ratio);
         }
     }
+    const double gigabytes = (double)(WARM_ROUNDS + ROUNDS) * BATCH * BLOCK_BYTES / 1e9;
+    bench_note(options, "processor time a GB: %.2f s here and %.2f s in quired; of the ceiling %.2f s here and %.2f s in the other process",
+               figures->here.seconds / gigabytes, figures->daemon.seconds / gigabytes, figures->bare_here.seconds / gigabytes,
+               figures->bare_there.seconds / gigabytes);
 }
 
 static int rounds(const struct bench_options *options, const struct bench_case *self, struct bulk *bulk, bool fetch) {
     static struct figures figures;
+    figures = (struct figures){0};
     double seconds;
     int failed = store_batch(self, bulk, 0, &seconds);
     for (uint32_t round = 0; failed == 0 && round < WARM_ROUNDS + ROUNDS; round++) {
