@@ -27,7 +27,7 @@ void config_default(struct config *config) {
         .huge_pages = true,
         .domains = {{.name = "default"}},
         .n_domains = 1,
-        .listen = {.pin = "auto"},
+        .listen = {.pin = "auto", .ucx_loops = 1},
     };
 #define X(name, type, value, help) config->pager.name = (value);
     PAGER_OPTIONS(X)

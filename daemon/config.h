@@ -64,6 +64,8 @@ struct config_listen {
     char tls[512]; /* "host:port", several separated by commas; "": nowhere */
     char ucx[512]; /* likewise */
     bool trusted_fabric;
+    uint32_t ucx_loops;        /* threads an address, 1 */
+    uint32_t ucx_busy_poll_us; /* 0: they sleep when there is nothing to do */
     char tls_certificate[CONFIG_FILE_PATH_MAX], tls_key[CONFIG_FILE_PATH_MAX], tls_authorities[CONFIG_FILE_PATH_MAX];
     char token_file[CONFIG_FILE_PATH_MAX];
     char domain[QUIRE_MAX_NAME + 1]; /* the trust domain that they are guests of; "": the first */

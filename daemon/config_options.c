@@ -76,6 +76,11 @@
     X(trusted_fabric, BOOL, false, 0, 0, true,                                                                                             \
       "Every host that can reach the addresses of ucx is trusted: UCX neither encrypts nor authenticates, and whoever is on\n"             \
       "its network may read and change what it carries")                                                                                   \
+    X(ucx_loops, COUNT, false, 1, 64, false,                                                                                               \
+      "Threads that carry the sessions of each rail of ucx. More than one where a card is faster than a processor")                        \
+    X(ucx_busy_poll_us, COUNT, false, 1, 10000, true,                                                                                      \
+      "For so long after something came they look for more without sleeping. Only where there are processors to spare for it:\n"           \
+      "elsewhere it makes everything slower. 0: never")                                                                                    \
     X(tls_certificate, TEXT, false, 0, 0, true, "PEM file with this daemon's certificate and those between it and its authority")          \
     X(tls_key, TEXT, false, 0, 0, true, "PEM file with its private key; empty: it is in the certificate's file")                           \
     X(tls_authorities, TEXT, false, 0, 0, true,                                                                                            \

@@ -276,14 +276,15 @@ static enum quire_status net_create_ucx(struct core *core, char *why, size_t why
     bool loopback;
     QUIRE_FORWARD(ucx_rail_reach(listen->ucx, listen->trusted_fabric, &loopback, why, why_bytes));
     QUIRE_FORWARD(places_here("listen.ucx", listen->ucx, listen, places, &n, why, why_bytes));
-    limits.unfinished_bytes = core->unfinished_max_bytes / quire_max_u64(n, 1);
+    limits.unfinished_bytes = core->unfinished_max_bytes / quire_max_u64((uint64_t)n * listen->ucx_loops, 1);
     while (*tail != NULL) {
         tail = &(*tail)->next;
     }
     for (uint32_t i = 0; i < n; i++) {
         QUIRE_FORWARD(ucx_rail_create(core, places[i].addresses, loopback, &limits, net_woken, tail, why, why_bytes));
-        (*tail)->place = places[i];
-        tail = &(*tail)->next;
+        for (; *tail != NULL; tail = &(*tail)->next) {
+            (*tail)->place = places[i];
+        }
     }
     return QUIRE_OK;
 }

@@ -67,17 +67,55 @@ enum quire_status ucx_rail_reach(const char *addresses, bool trusted, bool *loop
     return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
 }
 
-static void let_in(struct ucx_rail *ucx_rail) {
+/* ---- those who connect ---------------------------------------------------------------------------------------------------------- */
+static void carry(struct ucx_rail *ucx_rail, const struct quire_ucx_ask *ask) {
     struct rail *rail = &ucx_rail->rail;
+    if (ucx_rail->n_conns < rail->limits.wires) {
+        ucx_conn_create(ucx_rail, ask);
+        return;
+    }
+    atomic_fetch_add(&rail->counters.refused, 1);
+    log_warn("remote_refused", "ucx %s: there are as many connections as may be", ask->peer);
+    quire_ucx_refuse(ask);
+}
+
+static bool hand_over(struct ucx_rail *to, const struct quire_ucx_ask *ask) {
+    struct ucx_handed *handed = &to->handed;
+    pthread_mutex_lock(&handed->lock);
+    bool taken = !handed->closed && handed->n < UCX_HANDED_MAX;
+    if (taken) {
+        handed->asks[handed->n++] = *ask;
+    }
+    pthread_mutex_unlock(&handed->lock);
+    if (taken) {
+        loop_wake(&to->rail.in.wakeup);
+    }
+    return taken;
+}
+
+static void take_handed(struct ucx_rail *ucx_rail, bool last) {
+    struct ucx_handed *handed = &ucx_rail->handed;
+    struct quire_ucx_ask asks[UCX_HANDED_MAX];
+    pthread_mutex_lock(&handed->lock);
+    uint32_t n = handed->n;
+    memcpy(asks, handed->asks, n * sizeof asks[0]);
+    handed->n = 0;
+    handed->closed = last;
+    pthread_mutex_unlock(&handed->lock);
+    for (uint32_t i = 0; i < n; i++) {
+        carry(ucx_rail, &asks[i]);
+    }
+}
+
+/* To each in its turn; the one that listens has one, too. */
+static void let_in(struct ucx_rail *ucx_rail) {
     struct quire_ucx_ask ask;
     while (quire_ucx_asked(ucx_rail->port, &ask)) {
-        if (ucx_rail->n_conns < rail->limits.wires) {
-            ucx_conn_create(ucx_rail, &ask);
-            continue;
+        uint32_t turn = ucx_rail->next_beside;
+        ucx_rail->next_beside = (turn + 1) % (ucx_rail->n_beside + 1);
+        if (turn == ucx_rail->n_beside || !hand_over(ucx_rail->beside[turn], &ask)) {
+            carry(ucx_rail, &ask);
         }
-        atomic_fetch_add(&rail->counters.refused, 1);
-        log_warn("remote_refused", "ucx %s: there are as many connections as may be", ask.peer);
-        quire_ucx_refuse(&ask);
     }
 }
 
@@ -90,12 +128,15 @@ static void ucx_message(struct rail *rail, struct exchange_msg *msg) {
 static bool ucx_turn(struct rail *rail) {
     struct ucx_rail *ucx_rail = ucx_of(rail);
     struct quire_ucx_wire *ucx;
-    quire_ucx_progress(ucx_rail->port);
+    bool moved = quire_ucx_progress(ucx_rail->port);
     let_in(ucx_rail);
+    take_handed(ucx_rail, false);
     while ((ucx = quire_ucx_ready(ucx_rail->port)) != NULL) {
         ucx_conn_turn(quire_ucx_user(ucx));
     }
-    return !quire_ucx_arm(ucx_rail->port);
+    ucx_rail->moved_ns = moved ? rail->now_ns : ucx_rail->moved_ns;
+    bool busy = ucx_rail->busy_poll_ns > 0 && rail->now_ns < ucx_rail->moved_ns + ucx_rail->busy_poll_ns;
+    return busy || !quire_ucx_arm(ucx_rail->port);
 }
 
 static void ucx_tick(struct rail *rail, uint64_t now_ns) {
@@ -117,6 +158,7 @@ static void ucx_stop(struct rail *rail) {
         next = msg->next;
         ucx_message(rail, msg);
     }
+    take_handed(ucx_rail, true);
     for (struct ucx_conn *conn = ucx_rail->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
         ucx_conn_end(conn);
@@ -136,7 +178,11 @@ static void ucx_stop(struct rail *rail) {
     }
 }
 
-static void ucx_free(struct rail *rail) { free(ucx_of(rail)); }
+static void ucx_free(struct rail *rail) {
+    struct ucx_rail *ucx_rail = ucx_of(rail);
+    pthread_mutex_destroy(&ucx_rail->handed.lock);
+    free(ucx_rail);
+}
 
 static const struct rail_ops ucx_rail_ops = {
     .scheme = "ucx", .message = ucx_message, .turn = ucx_turn, .tick = ucx_tick, .stop = ucx_stop, .free = ucx_free};
@@ -164,41 +210,77 @@ static enum quire_status expose(struct ucx_rail *ucx_rail, char *why, size_t why
     return QUIRE_OK;
 }
 
-enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
-                                  void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why, size_t why_bytes) {
-    char text[QUIRE_UCX_WHY_BYTES];
+/* With a port, beside another's or of its own. */
+static enum quire_status make(struct core *core, struct ucx_rail *beside, bool loopback, const struct rail_limits *limits,
+                              void (*taken)(struct loop_wakeup *wakeup), struct ucx_rail **out, char *why, size_t why_bytes) {
+    char text[QUIRE_UCX_WHY_BYTES] = "";
+    uint32_t flags = (loopback ? QUIRE_UCX_LOOPBACK : 0) | (core->config.domains[core->remote_domain].rma ? QUIRE_UCX_RMA : 0);
     struct ucx_rail *ucx_rail = calloc(1, sizeof *ucx_rail);
     *out = NULL;
     if (ucx_rail == NULL) {
         return QUIRE_NO_MEMORY;
     }
-    enum quire_status status = quire_ucx_port_create(
-        (loopback ? QUIRE_UCX_LOOPBACK : 0) | (core->config.domains[core->remote_domain].rma ? QUIRE_UCX_RMA : 0), &ucx_rail->port, text);
+    pthread_mutex_init(&ucx_rail->handed.lock, NULL);
+    ucx_rail->busy_poll_ns = core->config.listen.ucx_busy_poll_us * QUIRE_NS_PER_US;
+    enum quire_status status = beside != NULL ? quire_ucx_port_create_beside(beside->port, &ucx_rail->port, text)
+                                              : quire_ucx_port_create(flags, &ucx_rail->port, text);
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "listen.ucx: %s", text);
-        free(ucx_rail);
+        ucx_free(&ucx_rail->rail);
         return status;
     }
-    struct rail *rail = &ucx_rail->rail;
-    status = rail_init(rail, &ucx_rail_ops, core, limits, taken);
+    status = rail_init(&ucx_rail->rail, &ucx_rail_ops, core, limits, taken);
     if (status != QUIRE_OK) {
         quire_ucx_port_destroy(&ucx_rail->port);
-        free(ucx_rail);
+        ucx_free(&ucx_rail->rail);
         return status;
     }
     ucx_rail->source = (struct loop_source){.fd = quire_ucx_fd(ucx_rail->port), .events = EPOLLIN, .ready = ucx_readable};
-    if (loop_add(rail->loop, &ucx_rail->source) != QUIRE_OK) {
+    if (loop_add(ucx_rail->rail.loop, &ucx_rail->source) != QUIRE_OK) {
         ucx_rail->source.fd = -1;
         status = QUIRE_NO_MEMORY;
     }
-    status = status == QUIRE_OK ? expose(ucx_rail, why, why_bytes) : status;
-    status = status == QUIRE_OK ? listen_all(ucx_rail, addresses, why, why_bytes) : status;
+    ucx_rail->rail.more = true; /* its descriptor tells nothing before the first turn */
+    *out = ucx_rail;
+    return status;
+}
+
+static void unmake(struct ucx_rail *ucx_rail) {
+    struct rail *rail = &ucx_rail->rail;
+    rail_stop(rail);
+    rail_destroy(&rail);
+}
+
+enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
+                                  void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why, size_t why_bytes) {
+    struct ucx_rail *listens = NULL;
+    struct rail *list = NULL;
+    enum quire_status status = make(core, NULL, loopback, limits, taken, &listens, why, why_bytes);
+    status = status == QUIRE_OK ? expose(listens, why, why_bytes) : status;
+    for (uint32_t i = 1; i < core->config.listen.ucx_loops && status == QUIRE_OK; i++) {
+        struct ucx_rail *beside = NULL;
+        status = make(core, listens, loopback, limits, taken, &beside, why, why_bytes);
+        if (beside != NULL) {
+            listens->beside[listens->n_beside++] = beside;
+            beside->rail.memory = listens->rail.memory;
+        }
+    }
+    status = status == QUIRE_OK ? listen_all(listens, addresses, why, why_bytes) : status;
+    if (status != QUIRE_OK && listens != NULL) {
+        for (uint32_t i = 0; i < listens->n_beside; i++) {
+            unmake(listens->beside[i]);
+        }
+        unmake(listens);
+    }
     if (status != QUIRE_OK) {
-        rail_stop(rail);
-        rail_destroy(&rail);
         return status;
     }
-    rail->more = true; /* its descriptor tells nothing before the first turn */
-    *out = rail;
+    listens->next_beside = listens->n_beside;
+    list = &listens->rail;
+    for (uint32_t i = 0; i < listens->n_beside; i++) { /* in front of it: they are stopped first */
+        listens->beside[i]->rail.next = list;
+        list = &listens->beside[i]->rail;
+    }
+    *out = list;
     return QUIRE_OK;
 }

@@ -1,5 +1,6 @@
 /*
- * The rail for UCX (proto/ucx/ucx.h): one port, which listens at the rail's addresses. Bulk bytes go straight out of the pool, and are
+ * The rail for UCX (proto/ucx/ucx.h): one port, which listens at the rail's addresses; with listen.ucx_loops there are more, each a rail and a thread, to which
+ * it hands those who connect. Bulk bytes go straight out of the pool, and are
  * received straight into the session's window.
  *
  * UCX has no security. Beyond this host it is for networks that are trusted, which the operator has to say (listen.trusted_fabric); a token is asked for
@@ -14,8 +15,8 @@
    this host can reach them. */
 enum quire_status ucx_rail_reach(const char *addresses, bool trusted, bool *loopback, char *why, size_t why_bytes);
 
-/* Listens at every "host:port" of the list; nobody is let in before rail_start. `loopback`: UCX itself, too, listens on no other interface. On failure
-   `why` tells which, and what to do. */
+/* Listens at every "host:port" of the list; nobody is let in before rail_start. `loopback`: UCX itself, too, listens on no other interface. *rail: a list,
+   which is stopped in its order. On failure `why` tells which, and what to do. */
 enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
                                   void (*taken)(struct loop_wakeup *wakeup), struct rail **rail, char *why, size_t why_bytes);
 

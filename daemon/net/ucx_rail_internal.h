@@ -7,8 +7,24 @@
 #include "daemon/net/ucx_rail.h"
 #include "proto/ucx/ucx.h"
 
+#define UCX_LOOPS_MAX 64
+
+#define UCX_HANDED_MAX 16
+
+/* Connections that one rail took and another is to carry. */
+struct ucx_handed {
+    pthread_mutex_t lock;
+    struct quire_ucx_ask asks[UCX_HANDED_MAX];
+    uint32_t n;
+    bool closed;
+};
+
 struct ucx_rail {
     struct rail rail;
+    struct ucx_rail *beside[UCX_LOOPS_MAX]; /* of the one that listens: those that carry sessions for it; they end before it does */
+    uint32_t n_beside, next_beside;         /* whose turn it is; n_beside: its own */
+    struct ucx_handed handed;               /* to this one */
+    uint64_t busy_poll_ns, moved_ns;
     struct quire_ucx_port *port;
     struct loop_source source;
     struct quire_ucx_memory *pool, *generations; /* NULL: nobody reads from afar */

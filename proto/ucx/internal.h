@@ -4,6 +4,7 @@
 
 #include "proto/ucx/ucx.h"
 
+#include <stdatomic.h>
 #include <ucp/api/ucp.h>
 
 #define UCX_AM_ID 11
@@ -71,7 +72,14 @@ struct quire_ucx_wire {
     void *close_request;
 };
 
+/* What ports beside each other share. */
+struct ucx_shared {
+    ucp_context_h context;
+    _Atomic uint32_t refs;
+};
+
 struct quire_ucx_port {
+    struct ucx_shared *shared;
     ucp_context_h context;
     ucp_worker_h worker;
     int fd;

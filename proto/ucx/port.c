@@ -16,7 +16,7 @@ static enum quire_status say(char why[QUIRE_UCX_WHY_BYTES], const char *what, uc
     return QUIRE_SYSTEM;
 }
 
-static ucs_status_t prepare_context(struct quire_ucx_port *port, uint32_t flags) {
+static ucs_status_t open_context(uint32_t flags, ucp_context_h *context) {
     ucp_config_t *config;
     ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED,
                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | ((flags & QUIRE_UCX_RMA) != 0 ? (uint64_t)UCP_FEATURE_RMA : 0),
@@ -26,10 +26,31 @@ static ucs_status_t prepare_context(struct quire_ucx_port *port, uint32_t flags)
         status = ucp_config_modify(config, "NET_DEVICES", "lo");
     }
     if (status == UCS_OK) {
-        status = ucp_init(&params, config, &port->context);
+        status = ucp_init(&params, config, context);
         ucp_config_release(config);
     }
     return status;
+}
+
+static ucs_status_t prepare_context(struct quire_ucx_port *port, uint32_t flags) {
+    port->shared = calloc(1, sizeof *port->shared);
+    if (port->shared == NULL) {
+        return UCS_ERR_NO_MEMORY;
+    }
+    atomic_store(&port->shared->refs, 1);
+    ucs_status_t status = open_context(flags, &port->shared->context);
+    port->context = port->shared->context;
+    return status;
+}
+
+static void leave_context(struct quire_ucx_port *port) {
+    if (port->shared == NULL || atomic_fetch_sub(&port->shared->refs, 1) > 1) {
+        return;
+    }
+    if (port->shared->context != NULL) {
+        ucp_cleanup(port->shared->context);
+    }
+    free(port->shared);
 }
 
 static ucs_status_t prepare_worker(struct quire_ucx_port *port) {
@@ -48,8 +69,9 @@ static ucs_status_t prepare_worker(struct quire_ucx_port *port) {
     return status == UCS_OK ? ucp_worker_get_efd(port->worker, &port->fd) : status;
 }
 
-enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **out, char why[QUIRE_UCX_WHY_BYTES]) {
+static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, struct quire_ucx_port **out, char why[QUIRE_UCX_WHY_BYTES]) {
     struct quire_ucx_port *port = calloc(1, sizeof *port);
+    ucs_status_t status = UCS_OK;
     *out = NULL;
     if (port == NULL) {
         snprintf(why, QUIRE_UCX_WHY_BYTES, "out of memory");
@@ -57,7 +79,13 @@ enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **
     }
     port->fd = -1;
     port->ready_tail = &port->ready;
-    ucs_status_t status = prepare_context(port, flags);
+    if (beside != NULL) {
+        atomic_fetch_add(&beside->shared->refs, 1);
+        port->shared = beside->shared;
+        port->context = beside->context;
+    } else {
+        status = prepare_context(port, flags);
+    }
     status = status == UCS_OK ? prepare_worker(port) : status;
     if (status != UCS_OK) {
         quire_ucx_port_destroy(&port);
@@ -65,6 +93,14 @@ enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **
     }
     *out = port;
     return QUIRE_OK;
+}
+
+enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]) {
+    return create(NULL, flags, port, why);
+}
+
+enum quire_status quire_ucx_port_create_beside(struct quire_ucx_port *beside, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]) {
+    return create(beside, 0, port, why);
 }
 
 void quire_ucx_port_destroy(struct quire_ucx_port **handle) {
@@ -89,9 +125,7 @@ void quire_ucx_port_destroy(struct quire_ucx_port **handle) {
     if (port->worker != NULL) {
         ucp_worker_destroy(port->worker);
     }
-    if (port->context != NULL) {
-        ucp_cleanup(port->context);
-    }
+    leave_context(port);
     free(port);
 }
 

@@ -38,6 +38,8 @@ bool quire_ucx_is_loopback(const struct sockaddr *at);
 #define QUIRE_UCX_RMA 2u      /* its wires may read remote memory, or have theirs read */
 /* SYSTEM with `why`. What the flags leave open UCX reads from the environment (deploy/ucx.env). */
 enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]);
+/* Another one, for another thread, to which what asks at the first can be handed. Keys of the first's memory are good for its wires, too. */
+enum quire_status quire_ucx_port_create_beside(struct quire_ucx_port *beside, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]);
 /* Closes what is left of its wires, and frees them. */
 void quire_ucx_port_destroy(struct quire_ucx_port **port);
 /* In a forked child: forgets it without touching what the parent goes on using. */
@@ -60,7 +62,7 @@ enum quire_status quire_ucx_listen(struct quire_ucx_port *port, const struct soc
 /* The next one that waits, to be accepted or refused; too many that wait are refused before. */
 bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask);
 struct quire_ucx_wire;
-/* May be another port than the one that was asked, on that port's thread. A failure refuses it. */
+/* May be a port beside the one that was asked, on that port's thread, as long as the one that was asked listens. A failure refuses it. */
 enum quire_status quire_ucx_accept(struct quire_ucx_port *port, const struct quire_ucx_ask *ask, void *user, struct quire_ucx_wire **wire);
 void quire_ucx_refuse(const struct quire_ucx_ask *ask);
 enum quire_status quire_ucx_connect(struct quire_ucx_port *port, const struct sockaddr *to, socklen_t to_bytes, void *user,

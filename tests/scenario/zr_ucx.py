@@ -1,6 +1,9 @@
 """The same over UCX: two processes that share nothing but a wire. It listens only where no stranger can come from, unless the operator says that there is
 none, and asks for a token in any case."""
 
+import os
+import pathlib
+
 from lib_story import Actor, Daemon, check
 from lib_wire import SECRETS, Guest, Host, prepare
 
@@ -49,6 +52,17 @@ def refused(listen, *words):
 refused("  ucx: \"0.0.0.0:0\"\n  token_file: FOLDER/tokens\n", "listen.ucx", "trusted_fabric: true", "listen.tls")
 refused("  ucx: \"127.0.0.1:0\"\n", "token_file")
 refused("  tls: \"127.0.0.1:0\"\n  token_file: FOLDER/tokens\n", "tls_certificate")
+
+# Several threads carry what one address takes.
+wide = Host(scheme="ucx", listen="listen:\n  ucx: \"127.0.0.1:0\"\n  ucx_loops: 3\n  token_file: FOLDER/tokens\n")
+threads = [pathlib.Path(f"/proc/{wide.process.pid}/task/{task}/comm").read_text(encoding="utf-8").strip()
+           for task in os.listdir(f"/proc/{wide.process.pid}/task")]
+check(threads.count("quired-rail") == 3, f"{threads}")
+guests = [Guest(wide) for _ in range(7)]
+guests[0].ask("store 0 50")
+for one in guests:
+    check(one.ask("lookup 0 0 50")[0] == "50" and one.ask("fetch 0") == ["50"], "each of them is served")
+wide.stop()
 
 trusting = Host(scheme="ucx", listen="listen:\n  ucx: \"0.0.0.0:0\"\n  trusted_fabric: true\n  token_file: FOLDER/tokens\n")
 trusting.wire = trusting.wire.replace("0.0.0.0", "127.0.0.1")

@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -252,6 +254,71 @@ Test(proto_ucx, reads_memory_without_the_other_end) {
     setenv("UCX_MM_ERROR_HANDLING", "y", 1);
     open_ends_with(&ends, QUIRE_UCX_RMA);
     read_from_afar(&ends);
+}
+
+/* Who asks at one port may be carried by another beside it, on a thread of its own; the first one's keys are good there. */
+struct carrier {
+    struct quire_ucx_port *port;
+    struct quire_ucx_ask ask;
+    pthread_t thread;
+    _Atomic bool over;
+    size_t came;
+};
+
+static void *carry(void *arg) {
+    struct carrier *carrier = arg;
+    struct quire_ucx_wire *wire;
+    if (quire_ucx_accept(carrier->port, &carrier->ask, carrier, &wire) != QUIRE_OK) {
+        return NULL;
+    }
+    while (!atomic_load(&carrier->over)) {
+        const uint8_t *bytes;
+        size_t size;
+        quire_ucx_progress(carrier->port);
+        while (quire_ucx_ready(carrier->port) != NULL) {
+        }
+        if (quire_ucx_peek(wire, &bytes, &size) == QUIRE_UCX_FRAMES &&
+            quire_ucx_send(wire, QUIRE_UCX_FRAMES, "back", 4, NULL, NULL) == QUIRE_OK) {
+            carrier->came += size;
+            quire_ucx_take(wire, size);
+        }
+    }
+    quire_ucx_port_destroy(&carrier->port);
+    return NULL;
+}
+
+Test(proto_ucx, hands_connections_to_ports_beside) {
+    struct carrier carriers[2] = {0};
+    struct quire_ucx_wire *wires[2];
+    struct ends ends;
+    char why[QUIRE_UCX_WHY_BYTES] = "", told[QUIRE_UCX_PEER_BYTES];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    setenv("UCX_TLS", "tcp,self", 0);
+    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, &ends.server, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, &ends.client, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_listen(ends.server, (struct sockaddr *)&at, sizeof at, told, why), QUIRE_OK, "%s", why);
+    at.sin_port = htons((uint16_t)atoi(strrchr(told, ':') + 1));
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(quire_ucx_port_create_beside(ends.server, &carriers[i].port, why), QUIRE_OK, "%s", why);
+        cr_assert_eq(quire_ucx_connect(ends.client, (struct sockaddr *)&at, sizeof at, NULL, &wires[i], why), QUIRE_OK, "%s", why);
+        UNTIL(&ends, quire_ucx_asked(ends.server, &carriers[i].ask));
+        cr_assert_eq(pthread_create(&carriers[i].thread, NULL, carry, &carriers[i]), 0);
+    }
+    for (int round = 0; round < 100; round++) {
+        const uint8_t *bytes;
+        size_t size;
+        for (int i = 0; i < 2; i++) {
+            UNTIL(&ends, quire_ucx_send(wires[i], QUIRE_UCX_FRAMES, "there", 5, NULL, NULL) == QUIRE_OK);
+            UNTIL(&ends, quire_ucx_peek(wires[i], &bytes, &size) == QUIRE_UCX_FRAMES);
+            quire_ucx_take(wires[i], size);
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&carriers[i].over, true);
+        pthread_join(carriers[i].thread, NULL);
+        cr_assert_eq(carriers[i].came, 500);
+    }
+    close_ends(&ends);
 }
 
 /* ---- strangers ----------------------------------------------------------------------------------------------------------------- */
