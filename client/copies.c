@@ -36,6 +36,7 @@ struct slice {
 struct parts {
     struct quire_wire_range *ranges;
     uint32_t n, capacity;
+    bool apart; /* the first is not one with what follows: they go to different places, and such bulk bytes cost a transport most */
 };
 
 /* Lanes of a rectangle, K and V, and the part before them. */
@@ -44,7 +45,7 @@ static uint32_t most_parts(const quire_rect *rect) { return 1 + 2u * rect->n_lay
 static void add_part(struct parts *parts, uint32_t offset, uint32_t size) {
     struct quire_wire_range *last = parts->n > 0 ? &parts->ranges[parts->n - 1] : NULL;
     uint32_t end = last != NULL ? last->offset + last->size : 0;
-    if (last != NULL && offset - end < QUIRE_RECORD_ALIGN) {
+    if (last != NULL && offset - end < QUIRE_RECORD_ALIGN && !(parts->apart && parts->n == 1)) {
         last->size = offset + size - last->offset; /* lanes are padded: what lies between costs less than a range */
     } else {
         parts->ranges[parts->n++] = (struct quire_wire_range){.offset = offset, .size = size};
@@ -236,7 +237,7 @@ bool copies_full(const struct job *job) { return job->u.fetch.n_copies == COPIES
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant) {
     struct job_fetch *fetch = &job->u.fetch;
     struct wanted wanted;
-    struct parts parts = {0};
+    struct parts parts = {.apart = client->conn.transport != NULL && client->conn.transport->ops->receive_bulk != NULL};
     QUIRE_FORWARD(find_wanted(client, fetch->lease, &fetch->dests[dest], grant, &wanted));
     struct copy *copy = calloc(1, sizeof(*copy));
     enum quire_status status = copy == NULL                      ? QUIRE_NO_MEMORY
