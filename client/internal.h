@@ -648,7 +648,6 @@ struct landed {
 };
 /* As much is on its way as may be. */
 bool copies_full(const struct job *job);
-/* Asks for what a destination wants of its record. What fails later is told by copies_take. */
 /* May the daemon's memory be read, and is that wanted? False: it is not to be had though it was asked for; the connection is down. */
 bool afar_attach(quire_client *client, const Quire__Wire__HelloAck *ack);
 /* `over` is called once, when all that was begun up to afar_end has ended: OK, STALE (another record is there by now), DISCONNECTED. Perhaps
@@ -657,6 +656,7 @@ void afar_begin(quire_client *client, struct afar *afar, const struct quire_wire
                 void (*over)(quire_client *client, void *arg, enum quire_status status), void *arg);
 void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size);
 void afar_end(struct afar *afar);
+/* Asks for what a destination wants of its record. What fails later is told by copies_take. */
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
 bool copies_take(struct job *job, struct landed *landed);
 void copies_give_back(struct job *job, struct landed *landed);
@@ -664,7 +664,7 @@ void copies_on_bulk(quire_client *client, struct slice *slice, const struct quir
 void copies_on_bulk_bytes(struct bulk *bulk, const uint8_t *bytes, size_t size);
 /*
  * Where the rest of them belong, in order: how many places were given, `most` of them if that is not all; 0: nothing is to come, or nobody wants it.
- * Some are the caller's memory: they are good while the client's lock is held. Who writes there later must have let go when conn.bulk is cleared.
+ * Some are the caller's memory: they are good while the client's lock is held, or until a transport that writes there later is told to let go or to stop.
  */
 uint32_t copies_bulk_places(const struct bulk *bulk, struct iovec *places, uint32_t most);
 /* So many of them came, into their places. */
