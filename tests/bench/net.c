@@ -75,6 +75,7 @@ int net_open(const struct bench_case *c, const struct net *net, quire_client **c
     snprintf(address, sizeof address, "%s://127.0.0.1:%u", schemes[net->wire], net->port);
     const quire_options options = {.address = address,
                                    .client_name = "quire-bench",
+                                   .connect_timeout_ms = 20000, /* 64 come at once */
                                    .default_deadline_ms = 20000,
                                    .token_file = net->token,
                                    .tls_authorities = net->certificate};
