@@ -92,6 +92,7 @@ static void start(struct sim *sim, struct sim_task *task) {
 static void die(struct sim *sim) {
     note_counters(sim);
     sim_pins_died(sim);
+    sim_wire_died(sim);
     pager_destroy(&sim->pager);
     sim_agenda_reap(sim);
     sim_executor_reset(sim);
@@ -110,7 +111,7 @@ static bool is_quiet(const struct sim *sim) {
     const struct sim_model *model = &sim->model;
     struct pager_disk_stats stats;
     pager_disk_stats(sim->pager, &stats);
-    return model->open_puts == 0 && model->open_loads == 0 && model->open_barriers == 0 &&
+    return model->open_puts == 0 && model->open_loads == 0 && model->open_barriers == 0 && sim->wire.n_sendings == 0 &&
            sim->executor.in_flight == sim_faults_stuck(sim) && !stats.restoring && (stats.dirty_records == 0 || sim_faults_none_takes(sim));
 }
 
@@ -135,7 +136,7 @@ static bool is_held(const struct sim *sim) {
     for (uint32_t cursor = 0; pager_ns_next(sim->pager, &cursor, &info);) {
         pinned += info.pinned_blocks;
     }
-    return sim->model.n_holds > 0 || pinned > 0;
+    return sim->model.n_holds > 0 || sim->wire.n_sendings > 0 || pinned > 0;
 }
 
 /* Segments emptied, and records let go of, up to now. */
@@ -195,6 +196,7 @@ static void part_from_all(struct sim *sim) {
         sim_clients_gone(sim, i, false);
         sim_clients_gone(sim, i, false);
     }
+    sim_wire_part(sim);
     pump(sim);
 }
 
@@ -345,6 +347,7 @@ static void destroy(struct sim *sim) {
     sim_disk_destroy(&sim->disk);
     sim_snapshot_free(&sim->snapshot);
     sim_ledger_free(&sim->ledger);
+    sim_wire_free(&sim->wire);
     for (uint32_t i = 0; i < SIM_MAX_DOMAINS; i++) {
         free(sim->domains[i].pool);
         free(sim->domains[i].generations);

@@ -8,7 +8,7 @@
  *   sim_content   which bytes a block has     sim_restart   from the disk to a new life     sim_walk      a segment's entries
  *   sim_snapshot  the index as a stop left it sim_scrub     what rests on disk is verified  sim_pins      what is true of pins
  *   sim_faults    what goes wrong with drives     sim_weather   stops while drives take nothing    sim_main      the program
- *   sim_ledger    what was written where          sim           the loop, crashes, quiet times
+ *   sim_ledger    what was written where          sim_wire      slow readers, broken connections   sim      the loop, crashes, quiet times
  */
 #ifndef SIM_H
 #define SIM_H
@@ -25,6 +25,7 @@
 #include "tests/sim/sim_snapshot.h"
 #include "tests/sim/sim_trace.h"
 #include "tests/sim/sim_weather.h"
+#include "tests/sim/sim_wire.h"
 #include "tests/unit/pager_random.h"
 
 #include <stdatomic.h>
@@ -96,6 +97,10 @@ struct sim_domain {
     X(network, dropped)                                                                                                                    \
     X(network, repeated)                                                                                                                   \
     X(network, cut)                                                                                                                        \
+    X(network, broken)                                                                                                                     \
+    X(network, lost_loads)                                                                                                                 \
+    X(network, sent)                                                                                                                       \
+    X(network, sent_again)                                                                                                                 \
     X(asserted, bytes_verified)                                                                                                            \
     X(asserted, believed)                                                                                                                  \
     X(asserted, looks)                                                                                                                     \
@@ -122,6 +127,7 @@ struct sim {
     struct sim_clients clients;
     struct sim_weather weather;
     struct sim_ledger ledger;
+    struct sim_wire wire;
     struct pager *pager; /* NULL: the daemon is down */
     bool calm;           /* no faults, nobody wants anything new */
     bool flushed, restored;

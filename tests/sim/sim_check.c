@@ -33,6 +33,9 @@ static void sum_leased(const struct sim *sim, uint32_t domain, uint64_t *least, 
             *bits |= here;
         }
     }
+    uint64_t unseen, sending = sim_wire_mark(sim, domain, seen, &unseen); /* held, whatever became of its lease */
+    *least += sending;
+    *most += unseen;
     free(seen);
 }
 
@@ -54,6 +57,7 @@ void sim_check(struct sim *sim) {
         return;
     }
     sim_model_watch(sim);
+    sim_wire_check(sim);
     check_leases(sim);
     pager_disk_stats(sim->pager, &stats);
     SIM_REQUIRE(sim, stats.charged_bytes == sim->executor.written_bytes + sim->executor.withheld_bytes); /* every byte */

@@ -90,6 +90,9 @@ static void put_record(struct sim *sim, uint32_t client, uint32_t space, uint32_
     if (s->layout.opaque || sim_chance(sim, 70)) {
         request.rect = s->layout.opaque ? (quire_rect){0} : quire_layout_whole(&s->layout, group);
         request.put_id = sim_chance(sim, 50) ? 0 : request.version;
+        if (request.put_id == 0 && request.put_flags == 0) { /* the others may go only once */
+            sim_wire_asked(sim, client, &request);
+        }
         send(sim, client, &request);
         return;
     }
@@ -115,6 +118,9 @@ static void want_put(struct sim *sim, uint32_t client) {
                 put_record(sim, client, space, path[i], g);
             }
         }
+    }
+    if (sim_chance(sim, 2)) { /* with all of it under way */
+        sim_wire_break(sim, client);
     }
 }
 
@@ -153,6 +159,10 @@ static void want_of_lease(struct sim *sim, uint32_t client, enum sim_request_typ
     if (type == SIM_LOAD && sim_chance(sim, 20)) { /* and thinks better of it */
         request.type = SIM_CANCEL;
         send(sim, client, &request);
+    }
+    if (type == SIM_LOAD && sim_chance(sim, 10)) {
+        sim_wire_break(sim, client);
+        return;
     }
     if (type == SIM_RELEASE) {
         c->leases[i] = c->leases[--c->n_leases];
@@ -228,6 +238,7 @@ static void connect(struct sim *sim, uint32_t client) {
             SIM_REQUIRE(sim, pager_ns_use(sim->pager, c->session, sim_server_space(sim, i)) == QUIRE_OK);
         }
     }
+    sim_wire_again(sim, client, send);
 }
 
 /* ---- thinking ------------------------------------------------------------------------------------------------------------- */
@@ -241,15 +252,19 @@ static void want_something(struct sim *sim, uint32_t client) {
         want_put(sim, client);
     } else if (what < 550) {
         want_lease(sim, client);
-    } else if (what < 710) {
+    } else if (what < 660) {
         want_of_lease(sim, client, SIM_LOAD);
+    } else if (what < 720) {
+        want_of_lease(sim, client, SIM_READ);
     } else if (what < 900) {
         want_of_lease(sim, client, SIM_RELEASE);
     } else if (what < 955) {
         want_keys(sim, client);
     } else if (what < 965) {
         want_gone(sim, client);
-    } else if (what < 978) {
+    } else if (what < 972) {
+        sim_wire_break(sim, client);
+    } else if (what < 979) {
         sim->counts->cut++;
         sim_clients_gone(sim, client, sim_chance(sim, 40));
     } else if (what < 980) {

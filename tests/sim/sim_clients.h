@@ -12,7 +12,7 @@
 #define SIM_KEYS_AT_ONCE 48u
 #define SIM_LEASES 16u
 
-enum sim_request_type { SIM_PUT, SIM_LEASE, SIM_LOAD, SIM_CANCEL, SIM_RELEASE, SIM_KEYS };
+enum sim_request_type { SIM_PUT, SIM_LEASE, SIM_LOAD, SIM_READ, SIM_CANCEL, SIM_RELEASE, SIM_KEYS };
 
 struct sim_request {
     struct sim_task task;
@@ -24,6 +24,7 @@ struct sim_request {
     uint64_t version, put_id;
     quire_rect rect;
     uint32_t put_flags, wait_ms;
+    bool again; /* it was put before, and not answered */
     /* LEASE */
     uint32_t flags, group_mask, lease_ms;
     float floor;

@@ -77,6 +77,7 @@ void sim_config_roll(struct sim *sim) {
     config->n_clients = sim_between(sim, 1, SIM_MAX_CLIENTS);
     config->opaque_most = sim_chance(sim, 15) ? 150000 : 6000;
     config->think_us = ONE_OF(sim, 200, 2000, 20000);
+    config->slow_reader_ms = ONE_OF(sim, 2, 50, 1000, 8000);
     sim_say(sim, "world: unit %u, segments of %u, %u devices (%u, %u, %u), pool %llu, %u spaces of %u keys, %u clients",
             config->shape.geometry.unit_bytes, config->shape.geometry.segment_units, config->shape.n_devices, config->shape.segments[0],
             config->shape.segments[1], config->shape.segments[2], (unsigned long long)config->pool_bytes, config->n_spaces, config->n_keys,

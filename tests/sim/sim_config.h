@@ -33,6 +33,7 @@ struct sim_config {
     bool scrubs;
     bool slow;                               /* now and then the drive takes its time */
     uint32_t hangs_permille, stall_limit_ms; /* one of them takes very long, and is given up after so much of it */
+    uint32_t slow_reader_ms;                 /* clients take so long at most to take a record */
     uint32_t think_us;
 };
 

@@ -249,6 +249,7 @@ void sim_model_watch(struct sim *sim) {
 }
 
 void sim_model_untouched(struct sim *sim, uint32_t domain, uint64_t offset, uint64_t size) {
+    sim_wire_untouched(sim, domain, offset, size);
     for (uint32_t i = 0; i < sim->model.n_holds; i++) {
         const struct sim_hold *hold = &sim->model.holds[i];
         for (uint32_t g = 0; sim->model.spaces[hold->space].domain == domain && g < hold->n; g++) {

@@ -42,6 +42,8 @@ struct sim_version {
 struct sim_put { /* an offer under way, by its cookie */
     uint64_t version;
     quire_rect rect;
+    uint64_t session; /* who offered it */
+    uint32_t client;
     bool open, pins;
 };
 

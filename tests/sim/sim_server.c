@@ -61,16 +61,21 @@ static void put(struct sim *sim, const struct sim_request *request) {
     sim_say(sim, "put: space %u, key %u, group %u, version %llu, id %llu: cookie %llu, status %d", request->space,
             model->versions[request->version - 1].key, item.group, (unsigned long long)request->version, (unsigned long long)item.put_id,
             (unsigned long long)cookie, status);
+    model->puts[cookie - 1].session = request->session;
+    model->puts[cookie - 1].client = request->client;
     if (status == QUIRE_OK) {
         struct sim_version *version = &model->versions[request->version - 1];
         model->puts[cookie - 1].open = true;
         model->puts[cookie - 1].pins = item.flags & QUIRE_WIRE_PUT_PIN;
         model->open_puts++;
+        sim->wire.taken++;
         version->offered = model->moment;
         model->spaces[request->space].keys[version->key].offered[version->group] = model->moment;
         sim->counts->puts++;
     } else { /* INVALID: a part that was repeated, or in whose place another lies; TOO_LARGE: larger than the pool */
         SIM_REQUIRE(sim, status == QUIRE_INVALID || status == QUIRE_TOO_LARGE || status == QUIRE_RETRY || status == QUIRE_FULL);
+        SIM_REQUIRE(sim, !request->again || status != QUIRE_INVALID); /* what was in order once */
+        sim_wire_answered(sim, &model->puts[cookie - 1]);
     }
 }
 
@@ -79,6 +84,7 @@ static void put_done(struct sim *sim, const struct pager_event *event) {
     SIM_REQUIRE(sim, event->cookie > 0 && event->cookie <= sim->model.n_puts && put->open); /* exactly once */
     put->open = false;
     sim->model.open_puts--;
+    sim_wire_answered(sim, put);
     if (put->pins) {
         const struct sim_version *version = &sim->model.versions[put->version - 1];
         sim_pins_pinned(sim, &sim->model.spaces[version->space].keys[version->key]);
@@ -411,12 +417,13 @@ void sim_server_delete_space(struct sim *sim, uint32_t space) {
 /* ---- all of them ---------------------------------------------------------------------------------------------------------- */
 void sim_server_request(struct sim *sim, const struct sim_request *request) {
     static void (*const handlers[])(struct sim *, const struct sim_request *) = {
-        [SIM_PUT] = put, [SIM_LEASE] = lease, [SIM_LOAD] = load, [SIM_CANCEL] = cancel, [SIM_RELEASE] = release, [SIM_KEYS] = by_key};
+        [SIM_PUT] = put,       [SIM_LEASE] = lease,     [SIM_LOAD] = load,  [SIM_READ] = sim_wire_read,
+        [SIM_CANCEL] = cancel, [SIM_RELEASE] = release, [SIM_KEYS] = by_key};
     struct pager_session_info info;
     if (!sim->pager || request->life != sim->life || pager_session_info(sim->pager, request->session, &info) != QUIRE_OK) {
         return; /* its connection is no more */
     }
-    if (is_leaving(sim, request->session)) {
+    if (is_leaving(sim, request->session) || sim_wire_is_deaf(sim, request->session)) {
         return;
     }
     sim->model.moment++;
