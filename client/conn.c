@@ -49,11 +49,16 @@ void conn_reset_buffers(quire_client *client) {
     conn->heartbeat = (struct heartbeat){0};
 }
 
+/* Half of it to one and a half: those who lost a daemon at the same moment do not come back at the same moment. */
+uint64_t conn_wait_ns(quire_client *client) {
+    uint64_t wait_ns = BACKOFF_FIRST_NS << quire_min_u64(client->conn.failures, 16);
+    wait_ns = quire_min_u64(wait_ns, BACKOFF_LAST_NS);
+    return wait_ns / 2 + client_random(client) % wait_ns;
+}
+
 static void back_off(quire_client *client) {
     struct conn *conn = &client->conn;
-    uint64_t wait_ns = BACKOFF_FIRST_NS << (conn->failures < 16 ? conn->failures : 16);
-    wait_ns = quire_min_u64(wait_ns, BACKOFF_LAST_NS);
-    conn->next_attempt_ns = clock_ns() + wait_ns / 2 + client_random(client) % wait_ns;
+    conn->next_attempt_ns = clock_ns() + conn_wait_ns(client);
     conn->failures++;
 }
 

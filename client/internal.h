@@ -463,6 +463,8 @@ enum quire_status conn_need(quire_client *client, uint64_t now_ns);
 /* Likewise for a job whose connection broke: also during the back-off it waits, for one attempt. */
 enum quire_status conn_need_again(quire_client *client, uint64_t now_ns);
 void conn_down(quire_client *client, enum quire_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* How long the back-off lasts after as many failures as there were. */
+uint64_t conn_wait_ns(quire_client *client);
 /* Over a wire the daemon speaks first. */
 void conn_on_challenge(quire_client *client, const uint8_t *body, size_t size);
 void conn_on_hello(quire_client *client, const uint8_t *body, size_t size);

@@ -66,7 +66,8 @@ static void print_people(const struct answers *answers, FILE *to) {
     const Quire__Wire__DaemonInfo *daemon = answers->status->daemon;
     char uptime[QUIRE_UNITS_BYTES];
     quire_human_duration(daemon->uptime_ms, uptime, sizeof uptime);
-    fprintf(to, "quired      %s, %s, process %u, up %s\n", daemon->version, daemon->state, daemon->pid, uptime);
+    fprintf(to, "quired      %s, %s, process %u, up %s, epoch %016llx\n", daemon->version, daemon->state, daemon->pid, uptime,
+            (unsigned long long)daemon->epoch);
     fprintf(to, "build       %s\n", daemon->build);
     fprintf(to, "socket      %s\n", daemon->socket);
     if (daemon->metrics_address[0] != '\0') {
