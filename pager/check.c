@@ -33,7 +33,9 @@ static void count_leases(const struct pager *pager, uint32_t domain, struct tall
 static void count_holds(const struct pager *pager, uint32_t domain, struct tally *tally) {
     for (const struct pager_hold *hold = pager->holds.next; hold != &pager->holds; hold = hold->next) {
         assert(hold->next->prev == hold && hold->slot < pager->domains[hold->domain].slots_touched);
-        tally->refs[hold->slot] += hold->domain == domain;
+        if (hold->domain == domain) { /* the tally has no more slots than this one */
+            tally->refs[hold->slot]++;
+        }
     }
 }
 
