@@ -19,6 +19,7 @@ static void give_data_back(const struct quire_ucx_wire *wire, struct ucx_arrival
 static void first_taken(struct quire_ucx_wire *wire) {
     struct ucx_arrival *first = wire->arrivals;
     wire->arrivals = first->next;
+    wire->last_arrival = wire->arrivals == NULL ? NULL : wire->last_arrival;
     wire->next_in++;
     wire->taken_bytes += cost_of(first);
     give_data_back(wire, first);
@@ -36,29 +37,37 @@ void ucx_drop_arrivals(struct quire_ucx_wire *wire) {
         give_data_back(wire, first);
         free(first);
     }
+    wire->last_arrival = NULL;
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
-static void insert(struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
+/* Where a message of this number belongs; most come in order, behind all others. */
+static struct ucx_arrival **place_of(struct quire_ucx_wire *wire, uint64_t sequence) {
     struct ucx_arrival **at = &wire->arrivals;
-    while (*at != NULL && (*at)->sequence < arrival->sequence) {
+    if (wire->last_arrival != NULL && wire->last_arrival->sequence < sequence) {
+        return &wire->last_arrival->next;
+    }
+    while (*at != NULL && (*at)->sequence < sequence) {
         at = &(*at)->next;
     }
-    arrival->next = *at;
-    *at = arrival;
+    return at;
 }
 
-static bool is_there(const struct quire_ucx_wire *wire, uint64_t sequence) {
-    const struct ucx_arrival *at = wire->arrivals;
-    while (at != NULL && at->sequence < sequence) {
-        at = at->next;
-    }
+static void insert(struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
+    struct ucx_arrival **at = place_of(wire, arrival->sequence);
+    arrival->next = *at;
+    *at = arrival;
+    wire->last_arrival = arrival->next == NULL ? arrival : wire->last_arrival;
+}
+
+static bool is_there(struct quire_ucx_wire *wire, uint64_t sequence) {
+    const struct ucx_arrival *at = *place_of(wire, sequence);
     return at != NULL && at->sequence == sequence;
 }
 
 static bool credit_is_sane(const struct quire_ucx_wire *wire, uint64_t taken_bytes) { return taken_bytes <= wire->sent_bytes; }
 
-static const char *wrong_with(const struct quire_ucx_wire *wire, const struct ucx_head *head, size_t length, bool waits) {
+static const char *wrong_with(struct quire_ucx_wire *wire, const struct ucx_head *head, size_t length, bool waits) {
     if (head->message != UCX_FRAMES && head->message != UCX_BULK) {
         return "a message of no known kind";
     }

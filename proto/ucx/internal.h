@@ -56,8 +56,8 @@ struct quire_ucx_wire {
     bool asks, stands;
     uint32_t greeted;
     /* in */
-    struct ucx_arrival *arrivals; /* by sequence */
-    uint64_t next_in;             /* sequence that is to be taken next */
+    struct ucx_arrival *arrivals, *last_arrival; /* by sequence */
+    uint64_t next_in;                            /* sequence that is to be taken next */
     uint64_t came_bytes, taken_bytes, told_bytes, window_bytes;
     bool receiving;
     enum quire_status received;
