@@ -278,7 +278,8 @@ void conn_on_hello(quire_client *client, const uint8_t *body, size_t size) {
         conn->member = ack->member;
         conn->verify = ack->verify_always;
         conn->admin = ack->admin;
-        conn->slice_bytes = quire_min_u64(READ_SLICE_BYTES, ack->read_max_bytes > 0 ? ack->read_max_bytes : READ_SLICE_BYTES);
+        conn->slice_bytes = conn->transport->ops->receive_bulk != NULL ? READ_MESSAGE_BYTES : READ_SLICE_BYTES;
+        conn->slice_bytes = ack->read_max_bytes > 0 ? quire_min_u64(conn->slice_bytes, ack->read_max_bytes) : conn->slice_bytes;
         conn->ranges = (ack->features & QUIRE_FEATURE_RANGES) != 0;
         conn->pings = client->transport->wire && (ack->features & QUIRE_FEATURE_PING) != 0;
         snprintf(conn->version, sizeof(conn->version), "%s", ack->version != NULL ? ack->version : "");

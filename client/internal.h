@@ -48,6 +48,7 @@
 #define STORE_CHUNKS_IN_FLIGHT 4u
 #define FETCH_STEP_BYTES (16u << 20)  /* copied before other jobs have a turn */
 #define READ_SLICE_BYTES (1u << 20)   /* records are copied in slices */
+#define READ_MESSAGE_BYTES (4u << 20) /* where each is a message: its way costs more than its turn */
 #define COPIES_MOST 16u               /* records on their way to one fetch at once */
 #define COPIES_BYTES (4u << 20)       /* likewise bytes asked for: as many as the daemon keeps in memory for a session */
 #define LOAD_AGAIN_NS QUIRE_NS_PER_MS /* when the socket takes no more */

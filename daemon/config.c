@@ -18,7 +18,7 @@ void config_default(struct config *config) {
         .metrics_address = "127.0.0.1",
         .metrics_port = 9470,
         .max_sessions = 1024,
-        .max_session_memory_bytes = 4u << 20,
+        .max_session_memory_bytes = 16u << 20,
         .max_remote_read_bytes = 64u << 20,
         .ingest_bytes = 64u << 20,
         .ingest_window_bytes = 16u << 20,

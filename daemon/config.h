@@ -83,7 +83,7 @@ struct config {
     uint16_t metrics_port;                            /* 9470; 0: any free port, told in the log and in status */
     uint32_t prefill_tokens_per_s;                    /* prefill where no worker reports what it takes, to tell seconds saved; 0: unknown */
     uint32_t max_sessions;                            /* 1024 */
-    uint32_t max_session_memory_bytes;                /* of records on their way to one guest, 4 MiB */
+    uint32_t max_session_memory_bytes;                /* of records on their way to one guest, 16 MiB */
     uint64_t max_remote_read_bytes;                   /* to all sessions over wires, 64 MiB */
     uint32_t idle_timeout_ms;                         /* 0: sessions may idle for ever */
     uint64_t ingest_bytes;                            /* all ingest windows together, 64 MiB */

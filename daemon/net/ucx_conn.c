@@ -10,6 +10,7 @@
 #define LINGER_NS (2 * QUIRE_NS_PER_S)
 #define STRANGER_BYTES (4 * INLET_FRESH_BODY_BYTES) /* of a client that has not proven who it is */
 #define GATHER_PARTS 32
+#define ALONE_BYTES (8u << 20)
 #define GATHER_BELOW_BYTES (8u << 10) /* shorter segments are copied together: a message costs more */
 
 static struct rail *rail_of(const struct ucx_conn *conn) { return &conn->ucx_rail->rail; }
@@ -128,6 +129,8 @@ static void read_some(struct ucx_conn *conn) {
 /* A part of a reply that is with UCX. */
 struct ucx_piece {
     struct exchange_msg *msg;
+    struct ucx_conn *conn;
+    uint64_t bulk_bytes;
     uint8_t bytes[]; /* gathered from many places, or none */
 };
 
@@ -153,19 +156,31 @@ static void drop_tx(struct ucx_conn *conn) {
     }
 }
 
+static void bulk_moved(struct ucx_conn *conn, uint64_t bytes) {
+    conn->ucx_rail->n_bulk -= conn->bulk_bytes > 0;
+    conn->bulk_bytes += bytes;
+    conn->ucx_rail->n_bulk += conn->bulk_bytes > 0;
+}
+
 static void piece_gone(void *arg) {
     struct ucx_piece *piece = arg;
     struct exchange_msg *msg = piece->msg;
     atomic_store(&msg->wire->moved_ns, msg->wire->rail->now_ns);
     msg->under_way--;
+    bulk_moved(piece->conn, -piece->bulk_bytes);
     free(piece);
     if (!msg->in_line) {
         msg_end(msg);
     }
 }
 
+/* One alone may have much under way. Where several are, each has a turn's bytes, and moves as many as the others however large their pieces are. */
+static uint64_t bulk_limit(const struct ucx_conn *conn) {
+    return conn->ucx_rail->n_bulk > (conn->bulk_bytes > 0) ? OUTBOX_TURN_BYTES : ALONE_BYTES;
+}
+
 /* What goes next of a reply: its head, or a segment as it lies in the pool; short segments are gathered. */
-static struct ucx_piece *next_piece(const struct exchange_msg *msg, enum quire_ucx_kind *kind, struct iovec *what) {
+static struct ucx_piece *next_piece(const struct exchange_msg *msg, uint64_t most_bytes, enum quire_ucx_kind *kind, struct iovec *what) {
     struct iovec parts[GATHER_PARTS] = {
         {.iov_base = (uint8_t *)(uintptr_t)msg->body + msg->sent_bytes, .iov_len = msg->bytes - msg->sent_bytes}};
     uint32_t n = msg->tx != NULL ? link_tx_rest(msg->tx, parts, GATHER_PARTS) : 1;
@@ -174,7 +189,7 @@ static struct ucx_piece *next_piece(const struct exchange_msg *msg, enum quire_u
     uint32_t used = 0;
     *kind = head ? QUIRE_UCX_FRAMES : QUIRE_UCX_BULK;
     *what = parts[0];
-    what->iov_len = quire_min_u64(what->iov_len, head ? QUIRE_UCX_FRAMES_BYTES : QUIRE_UCX_BULK_BYTES);
+    what->iov_len = quire_min_u64(what->iov_len, head ? QUIRE_UCX_FRAMES_BYTES : quire_min_u64(most_bytes, QUIRE_UCX_BULK_BYTES));
     while (!head && used < n && parts[used].iov_len < GATHER_BELOW_BYTES && gathered + parts[used].iov_len <= QUIRE_UCX_EAGER_BYTES) {
         gathered += parts[used++].iov_len;
     }
@@ -192,15 +207,24 @@ static struct ucx_piece *next_piece(const struct exchange_msg *msg, enum quire_u
 static enum quire_status send_piece(struct ucx_conn *conn, struct exchange_msg *msg) {
     enum quire_ucx_kind kind;
     struct iovec what;
-    struct ucx_piece *piece = next_piece(msg, &kind, &what);
+    uint64_t limit = bulk_limit(conn);
+    bool head = msg->tx == NULL || msg->sent_bytes < msg->tx->head_bytes;
+    if (!head && conn->bulk_bytes >= limit) {
+        return QUIRE_PENDING; /* it will be ready when some of it has gone */
+    }
+    struct ucx_piece *piece = next_piece(msg, limit, &kind, &what);
     if (piece == NULL) {
         return QUIRE_NO_MEMORY;
     }
     piece->msg = msg;
+    piece->conn = conn;
+    piece->bulk_bytes = head ? 0 : what.iov_len;
+    bulk_moved(conn, piece->bulk_bytes);
     msg->under_way++;
     enum quire_status status = quire_ucx_send(conn->ucx, kind, what.iov_base, what.iov_len, piece_gone, piece);
     if (status != QUIRE_OK) {
         msg->under_way--;
+        bulk_moved(conn, -piece->bulk_bytes);
         free(piece);
         return status;
     }
