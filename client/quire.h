@@ -18,7 +18,8 @@
  *  - The library has no thread of its own unless QUIRE_OPEN_PROGRESS_THREAD is given: submitted work advances inside quire_drain,
  *    quire_wait and the blocking calls. Poll quire_event_fd() and call quire_drain() when it is readable.
  *  - After fork() the child's handle opens a session of its own on its first call; the parent's jobs, leases and mappings do not
- *    pass to the child. When the daemon goes away, calls miss, and the library reconnects by itself with back-off.
+ *    pass to the child. Not over ucx://: UCX cannot be used in the child of a process that has used it, which then needs another address.
+ *  - When the daemon goes away, calls miss, and the library reconnects by itself with back-off.
  *
  * Example (compiled by the tests as tests/unit/client_example.c; file and documentation are one):
  * @example

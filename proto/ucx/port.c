@@ -4,9 +4,11 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TURN_ROUNDS 64
 #define LAST_ROUNDS 2000000 /* of progress, in the end, until what is under way has been let go */
@@ -69,6 +71,14 @@ static ucs_status_t prepare_worker(struct quire_ucx_port *port) {
     return status == UCS_OK ? ucp_worker_get_efd(port->worker, &port->fd) : status;
 }
 
+/* UCX's thread stays with the parent of a forked child, and so does its epoll set: the child would wait for what nobody tells it, and its descriptors
+   would wake the parent. */
+static bool was_forked(void) {
+    static atomic_int user;
+    int nobody = 0;
+    return !atomic_compare_exchange_strong(&user, &nobody, getpid()) && nobody != getpid();
+}
+
 static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, struct quire_ucx_port **out, char why[QUIRE_UCX_WHY_BYTES]) {
     struct quire_ucx_port *port = calloc(1, sizeof *port);
     ucs_status_t status = UCS_OK;
@@ -76,6 +86,13 @@ static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, s
     if (port == NULL) {
         snprintf(why, QUIRE_UCX_WHY_BYTES, "out of memory");
         return QUIRE_NO_MEMORY;
+    }
+    if (was_forked()) {
+        free(port);
+        snprintf(why, QUIRE_UCX_WHY_BYTES,
+                 "this process was forked from one that uses UCX, which cannot be used here then: begin a program anew (exec), "
+                 "or give an address of tls:// or unix:// as well");
+        return QUIRE_SYSTEM;
     }
     port->fd = -1;
     port->ready_tail = &port->ready;

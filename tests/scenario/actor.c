@@ -521,20 +521,21 @@ static void do_read(char **words, int n) {
     printf("\n");
 }
 
-static int child_story(uint32_t first, uint32_t count) {
+static enum quire_status child_story(uint32_t first, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         quire_key key = key_of(first + i);
         quire_lookup_args args = {.keys = &key, .n_keys = 1, .flags = QUIRE_LOOKUP_EACH, .deadline_ms = 2000};
         quire_lookup_result result = {0};
-        if (quire_lookup(me.ns, &args, NULL, &result) != QUIRE_OK || result.hits != 1) {
-            return 1;
+        enum quire_status status = quire_lookup(me.ns, &args, NULL, &result);
+        if (status == QUIRE_OK) {
+            status = result.hits == 1 ? fetch_one(result.lease, 0, first + i) : QUIRE_MISS;
         }
-        if (fetch_one(result.lease, 0, first + i) != QUIRE_OK) {
-            return 2;
+        if (status != QUIRE_OK) {
+            return status;
         }
         quire_release(&result.lease);
     }
-    return 0;
+    return QUIRE_OK;
 }
 
 static void do_fork(char **words, int n) {
@@ -542,13 +543,13 @@ static void do_fork(char **words, int n) {
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        _exit(child_story((uint32_t)atoi(words[1]), (uint32_t)atoi(words[2])));
+        answer_status(child_story((uint32_t)atoi(words[1]), (uint32_t)atoi(words[2])));
+        fflush(stdout);
+        _exit(0);
     }
     int status = 0;
     waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        printf("ok\n");
-    } else {
+    if (status != 0) {
         printf("err INTERNAL child ended with %x\n", (unsigned)status);
     }
 }
