@@ -48,6 +48,8 @@ def prepare(folder):
 
 
 CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x00020000
+MS_REC_PRIVATE = 0x4000 | 0x40000
 
 
 class Cable:
@@ -68,22 +70,34 @@ class Cable:
             self.ip(side, "link", "set", "lo", "up")
             self.ip(side, "address", "add", f"{address}/24", "dev", "cable")
         self.plug("up")
+        until(lambda: all("state UP" in self.ip(side, "link", "show", "cable") for side in (0, 1)), 10, "the cable carries")  # UCX leaves out what does not
 
     def ip(self, side, *words):
         where = [] if side is None else ["nsenter", "-t", str(self.hosts[side].pid), "-n"]
         done = subprocess.run([*where, "ip", *words], capture_output=True, text=True, check=False)
         check(done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}")
+        return done.stdout
 
     def plug(self, state):
         for side in (0, 1):
             self.ip(side, "link", "set", "cable", state)
 
+    def slow(self, rate):
+        """What takes a while can be cut in two."""
+        for side in (0, 1):
+            done = subprocess.run(["nsenter", "-t", str(self.hosts[side].pid), "-n", "tc", "qdisc", "add", "dev", "cable", "root", "tbf", "rate", rate,
+                                   "burst", "256kb", "latency", "300ms"], capture_output=True, text=True, check=False)
+            check(done.returncode == 0, f"tc: {done.stderr}")
+
     def enter(self, side):
-        """For a child before it runs its program."""
+        """For a child before it runs its program. It sees its own host's interfaces in /sys, too: UCX looks for them there."""
         def go():
             with open(f"/proc/{self.hosts[side].pid}/ns/net", "rb") as file:
                 if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
                     os._exit(99)
+            if (LIBC.unshare(CLONE_NEWNS) != 0 or LIBC.mount(b"none", b"/", None, MS_REC_PRIVATE, None) != 0
+                    or LIBC.mount(b"sysfs", b"/sys", b"sysfs", 0, None) != 0):
+                os._exit(98)
         return go
 
 
@@ -160,6 +174,9 @@ LISTEN_UCX = """listen:
   ucx: "ADDRESS"
   token_file: FOLDER/tokens
 """
+
+
+FABRIC = LISTEN_UCX.replace("  token_file", "  trusted_fabric: true\n  token_file")
 
 
 class Host(Daemon):
