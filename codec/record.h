@@ -123,6 +123,13 @@ uint64_t quire_record_layout_tag(const uint8_t layout_digest[32]);
 /* Compares a lane's payload with its directory sum. */
 enum quire_status quire_record_verify_lane(const struct quire_record *record, uint32_t lane);
 enum quire_status quire_record_verify(const struct quire_record *record);
+/*
+ * For sealed bytes that somebody else may have written to since, or be writing to now, where no layout is at hand: are header and directory what their own sums say,
+ * of this size, group and key (NULL: any), and so every lane that reaches into one of the ranges (n_ranges 0: every lane)? OK or CORRUPT.
+ */
+struct quire_wire_range;
+enum quire_status quire_record_intact(const uint8_t *bytes, uint32_t size_bytes, uint8_t group, const quire_key *key,
+                                      const struct quire_wire_range *ranges, uint32_t n_ranges);
 
 /*
  * Where a reader wants tokens: element (layer, kv, head, token, dim) of the group's wanted rectangle is written to

@@ -106,3 +106,36 @@ enum quire_status quire_record_verify(const struct quire_record *record) {
     }
     return QUIRE_OK;
 }
+
+static bool is_wanted(const struct quire_lane_entry *lane, const struct quire_wire_range *ranges, uint32_t n_ranges) {
+    bool wanted = n_ranges == 0;
+    for (uint32_t i = 0; i < n_ranges && !wanted; i++) {
+        wanted = ranges[i].offset < (uint64_t)lane->offset_bytes + lane->size_bytes &&
+                 lane->offset_bytes < (uint64_t)ranges[i].offset + ranges[i].size;
+    }
+    return wanted;
+}
+
+/* What is looked at is a copy: the bytes may change on the way. */
+enum quire_status quire_record_intact(const uint8_t *bytes, uint32_t size_bytes, uint8_t group, const quire_key *key,
+                                      const struct quire_wire_range *ranges, uint32_t n_ranges) {
+    struct quire_record_header header;
+    if (size_bytes < sizeof(header)) {
+        return QUIRE_CORRUPT;
+    }
+    memcpy(&header, bytes, sizeof(header));
+    if (check_header(&header, size_bytes) != QUIRE_OK || header.size_bytes != size_bytes || header.group != group ||
+        (key != NULL && !quire_key_equal(&header.key, key)) ||
+        header.directory_check != quire_checksum(bytes + sizeof(header), header.n_lane_groups * sizeof(struct quire_lane_entry))) {
+        return QUIRE_CORRUPT;
+    }
+    for (uint32_t i = 0; i < header.n_lane_groups; i++) {
+        struct quire_lane_entry lane;
+        memcpy(&lane, bytes + sizeof(header) + i * sizeof(lane), sizeof(lane));
+        if (!quire_in_range(lane.offset_bytes, lane.size_bytes, size_bytes) ||
+            (is_wanted(&lane, ranges, n_ranges) && quire_checksum(bytes + lane.offset_bytes, lane.size_bytes) != lane.check)) {
+            return QUIRE_CORRUPT;
+        }
+    }
+    return QUIRE_OK;
+}

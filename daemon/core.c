@@ -73,7 +73,7 @@ static enum quire_status core_create_store(struct core *core, char *why, size_t 
                                                         : (uint32_t)(processors < 1   ? 1
                                                                      : processors > 4 ? 4
                                                                                       : processors);
-    QUIRE_FORWARD(workpool_create(core->work_threads, CORE_JOBS + DISK_JOBS, core_work_wake, core, &core->workpool));
+    QUIRE_FORWARD(workpool_create(core->work_threads, CORE_JOBS + DISK_JOBS + RECHECK_JOBS, core_work_wake, core, &core->workpool));
     return core->config.n_files > 0 ? disk_create(core, &core->disk_tier, why, why_bytes) : QUIRE_OK;
 }
 
@@ -129,8 +129,9 @@ void core_destroy(struct core **out) {
     if (core == NULL) {
         return;
     }
-    net_destroy(core);
     workpool_destroy(&core->workpool); /* early: what its jobs read and write is still there */
+    rechecks_teardown(core);
+    net_destroy(core);
     disk_destroy(&core->disk_tier);
     puts_teardown(core);
     loads_teardown(core);

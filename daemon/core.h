@@ -70,6 +70,7 @@ void core_set_reload(struct core *core, core_reload *reload, void *ctx);
     X(bulk_bytes, "bytes of records sent to guests and other hosts")                                                                       \
     X(reads_waited, "READs that waited because their session had as much on its way as it may")                                            \
     X(reads_waited_all, "READs that waited because all sessions of other hosts together had")                                              \
+    X(reads_damaged, "READs answered with a miss, because the record in memory was not what was stored any more (domains: rma)")           \
     X(accept_failures, "accept() failures, descriptor exhaustion among them")                                                              \
     X(disk_header_hits, "reads of a part of a record on disk that found its header and directory in memory")                               \
     X(disk_header_misses, "reads of a part of a record on disk that read its header and directory, too")

@@ -21,6 +21,7 @@
 #include "daemon/pool.h"
 #include "daemon/puts.h"
 #include "daemon/quarantine.h"
+#include "daemon/recheck.h"
 #include "daemon/savings.h"
 #include "daemon/session.h"
 #include "daemon/workpool.h"
@@ -60,6 +61,7 @@ struct core {
     struct session *run_head, *run_tail;
     struct quarantine quarantine;
     struct flow flow;
+    struct rechecks rechecks;
     struct puts puts;
     struct loads loads;
     struct durable durable;
@@ -109,6 +111,8 @@ void events_populate(struct core *core);
 /* What one READ may ask for. */
 uint64_t guest_read_max_bytes(const struct core *core);
 enum session_verdict guest_read(struct session *session, const struct quire_frame *frame, const uint8_t *body);
+/* Answers a READ without bytes. */
+void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text);
 /* A READ whose bytes still wait is answered with CANCELLED; one that is on its way comes. */
 void guest_cancel(struct session *session, uint64_t request);
 

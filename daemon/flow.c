@@ -82,7 +82,11 @@ static void send_first(struct session *session, enum flow_kind kind) {
     struct link_tx *tx = piece->tx;
     piece->tx = NULL;
     account(session, piece, true);
-    session_send_bulk(session, piece->request, tx); /* the piece may be no more */
+    if (piece->recheck != NULL) {
+        recheck_begin(piece->recheck, tx);
+    } else {
+        session_send_bulk(session, piece->request, tx); /* the piece may be no more */
+    }
 }
 
 /* What the session may send. What waits for the bound over all stands in line for it. */
@@ -125,6 +129,7 @@ static void flow_release(void *held) {
     if (piece->tx == NULL) {
         account(session, piece, false);
     }
+    free(piece->recheck);
     free(piece);
     if (session->state != SESSION_ENDED) {
         serve_session(session);

@@ -22,6 +22,7 @@
 #define FLOW_LEAST_BYTES 4096u /* a smaller piece counts for as much: it holds a record, too */
 
 struct core;
+struct recheck;
 struct session;
 
 enum flow_kind { FLOW_FETCH, FLOW_PREFETCH, FLOW_KINDS };
@@ -30,7 +31,8 @@ struct flow_piece {
     struct flow_piece *next;
     struct session *session;
     struct pager_hold hold;
-    struct link_tx *tx; /* while it waits */
+    struct link_tx *tx;      /* while it waits */
+    struct recheck *recheck; /* NULL: nobody could have changed its bytes */
     uint64_t request, bytes;
     enum flow_kind kind;
 };
@@ -67,7 +69,7 @@ bool flow_session_is_idle(const struct session *session);
 bool flow_has_room(const struct session *session, enum flow_kind kind);
 /* The record under this lease: as pager_hold. OK: its segments are the caller's to fill, and size_bytes to add them to. */
 enum quire_status flow_hold(struct session *session, uint64_t lease, uint32_t slot, uint32_t n_segments, struct flow_piece **piece);
-/* Sends it, now or when there is room. */
+/* Sends it, now or when there is room; what others could have written to is looked at first, when its turn has come (daemon/recheck.h). */
 void flow_send(struct flow_piece *piece, uint64_t request, enum flow_kind kind);
 /* Drops what waits for an answer to this request. True: it did, and nothing of it will be sent. */
 bool flow_cancel(struct session *session, uint64_t request);

@@ -13,7 +13,7 @@ static void guest_say(struct session *session, uint64_t request, enum quire_stat
     session_send(session, QUIRE_MSG_BULK, request, &bulk.base, NULL, 0);
 }
 
-static void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
+void guest_refuse(struct session *session, uint64_t request, enum quire_status status, const char *text) {
     session->core->counters.requests_failed++;
     guest_say(session, request, status, text);
 }
@@ -65,6 +65,10 @@ static enum quire_status guest_send(struct session *session, uint64_t request, c
         piece->tx->segments[i] = (struct link_segment){.at = record + wants->ranges[i].offset, .bytes = wants->ranges[i].size};
     }
     piece->tx->size_bytes += wants->bytes;
+    if (session->core->config.domains[session->domain].rma && !recheck_create(piece, wants->ranges, wants->n_ranges)) {
+        link_tx_free(piece->tx); /* and the piece */
+        return QUIRE_NO_MEMORY;
+    }
     net_charge(session, wants->bytes);
     flow_send(piece, request, guest_kind(message));
     return QUIRE_OK;

@@ -114,8 +114,9 @@ struct pager_disk_range {
 #define PAGER_DISK_MAX_RANGES (2u * QUIRE_MAX_LAYERS) /* of one read: K and V of each layer */
 /*
  * How wishes end, beside OK. NO_MEMORY: it could not be asked of the device, which is as it was. FULL (WRITE, SEAL, SYNC): the device takes nothing
- * now, or does not sync; all that it has can be read. Both are tried again, later and later. CORRUPT (WRITE): written, but a record is none;
- * (READ): what is there is not the record. SYSTEM: the device failed; of a WRITE, SEAL or SYNC, it was told lost before.
+ * now, or does not sync; all that it has can be read. Both are tried again, later and later. CORRUPT (WRITE): written, but records whose
+ * entry has a check of 0 are none, or not what was stored: those are given up, the others are written again; (READ): what is there is not the
+ * record. SYSTEM: the device failed; of a WRITE, SEAL or SYNC, it was told lost before.
  */
 struct pager_disk_wish {
     uint32_t device, segment;

@@ -353,6 +353,10 @@ void pager_record_link(struct pager *pager, struct pager_domain *domain, uint32_
 void pager_record_unlink(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 void pager_record_unref(struct pager *pager, struct pager_domain *domain, uint32_t slot);
 
+/* damage.c */
+/* Its bytes are not what was stored: it is given up, as pager_damaged does. */
+bool pager_record_damaged(struct pager *pager, struct pager_domain *domain, uint32_t slot);
+
 /* A record that is only on disk gets a slot, for a lease or a read; NO_RECORD: no slot is free. `loose`: of no block, for those who hold it alone. */
 uint32_t pager_record_take_away(struct pager *pager, struct pager_domain *domain, uint32_t block, uint8_t group, bool loose);
 void pager_record_arrived(struct pager *pager, struct pager_domain *domain, uint32_t slot);

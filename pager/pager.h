@@ -85,6 +85,7 @@ void pager_options_default(struct pager_options *options);
     X(evicted_blocks, "blocks evicted to make room")                                                                                       \
     X(evicted_bytes, "record bytes evicted")                                                                                               \
     X(deleted_blocks, "blocks deleted on request")                                                                                         \
+    X(records_damaged, "records in memory that were not what was stored any more, and were given up (domains: rma)")                       \
     X(moves, "records moved to gather free space")                                                                                         \
     X(moved_bytes, "bytes moved to gather free space")                                                                                     \
     X(moves_abandoned, "moves given up because a reader came")
@@ -184,6 +185,21 @@ struct pager_hold {
 /* Of a record under this session's lease. NOT_FOUND, STALE as pager_lease_grant; MISS: it is not in memory. Else it cannot fail. */
 enum quire_status pager_hold(struct pager *pager, uint64_t session, uint64_t lease, uint32_t slot, struct pager_hold *hold);
 void pager_let_go(struct pager *pager, struct pager_hold *hold);
+/* What a held record was stored as, for who looks whether it still is. */
+struct pager_held {
+    uint64_t offset;
+    uint32_t size_bytes;
+    uint8_t group;
+    bool has_key; /* else it has left its block, and nobody knows any more */
+    quire_key key;
+};
+void pager_held(const struct pager *pager, const struct pager_hold *hold, struct pager_held *held);
+/*
+ * The held record's bytes are not what was stored there: somebody who may read the pool's memory from afar wrote to it. It is given up; who reads from it or
+ * writes it to disk keeps the bytes to the end. A copy on disk stays; where there is none, its group is gone (a miss: CORRUPT), pinned or not.
+ * False: it was given up before.
+ */
+bool pager_damaged(struct pager *pager, uint64_t now_ns, const struct pager_hold *hold);
 
 /* ---- storing -------------------------------------------------------------------------------------------------------------- */
 /*

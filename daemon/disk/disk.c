@@ -297,7 +297,8 @@ static enum quire_status disk_create_parts(struct disk *disk) {
         .segment = disk_segment, .live = disk_live, .damaged = disk_damaged, .read_failed = disk_read_failed, .ctx = disk};
     struct store_pool pools[CONFIG_MAX_DOMAINS];
     for (uint32_t i = 0; i < core->n_pools; i++) {
-        pools[i] = (struct store_pool){.base = core->pools[i]->base, .size_bytes = core->pools[i]->size_bytes};
+        pools[i] = (struct store_pool){
+            .base = core->pools[i]->base, .size_bytes = core->pools[i]->size_bytes, .doubted = core->config.domains[i].rma};
     }
     QUIRE_FORWARD(store_create(&disk->env, pools, core->n_pools, &store_hooks, &disk->store));
     QUIRE_FORWARD(restart_create(&disk->env, &restart_hooks, &disk->restart));

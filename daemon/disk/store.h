@@ -2,7 +2,8 @@
  * The store carries out what the pager wishes of the disk (pager/disk.h): it puts batches together and writes them, reads records into
  * pools and has them verified there, seals segments, syncs devices, tells a segment's entries, writes the metadata.
  *
- *   WRITE    sums into the entries, head, one vectored write: [segment header] head, records straight from the pool
+ *   WRITE    sums into the entries (of a pool that others may have written to, when the work pool has verified the records; one that is
+ *            damaged has none), head, one vectored write: [segment header] head, records straight from the pool
  *   READ     straight into the pool, whole units; then on the work pool: entry, header, directory, and every lane that was asked for
  *   SEAL     sync, footer and trailer, sync: a footer never speaks of records that are not there, and never makes a file long again that was cut short
  *   SYNC     after every write to the device that was asked for before: the batches of a segment are found one behind the other, so one is
@@ -33,6 +34,7 @@ struct store;
 struct store_pool { /* of a domain */
     uint8_t *base;
     uint64_t size_bytes;
+    bool doubted; /* who may read it from afar could have written there: what goes to disk is verified first, down to its lanes */
 };
 
 /*

@@ -1,7 +1,9 @@
 /* What goes to the disk: batches, footers, syncs, the metadata. */
 #include "daemon/disk/store_internal.h"
 
+#include "daemon/log.h"
 #include "daemon/loop.h"
+#include "proto/key.h"
 
 #include <stdlib.h>
 
@@ -9,8 +11,20 @@
 
 static struct store_batch *store_batch_of(const struct store_slot *slot) { return &slot->store->batches[slot - slot->store->slots]; }
 
+static bool store_doubts(const struct store *store, const struct pager_disk_piece *piece) { return store->pools[piece->domain].doubted; }
+
+/* What belongs into a record's entry; 0: it is none, or not what was stored, which of a pool that others may write to is known already. */
+static uint64_t store_check(const struct store *store, const struct pager_disk_piece *piece, const struct quire_log_entry *entry,
+                            const uint8_t *bytes) {
+    uint64_t check = entry->check;
+    if (store_doubts(store, piece)) {
+        return check;
+    }
+    return quire_log_record_check(bytes, entry->size_bytes, &check) == QUIRE_OK ? check : 0;
+}
+
 /*
- * Records go straight from the pool; each one's sum goes into its entry. They lie one behind the other, as the pager placed them. A record that is none
+ * Records go straight from the pool; each one's sum goes into its entry. They lie one behind the other, as the pager placed them. A record without a sum
  * fails the batch, which is written all the same: whatever lies behind it in the segment is found by way of its head.
  */
 static uint32_t store_gather(struct store_slot *slot) {
@@ -24,9 +38,10 @@ static uint32_t store_gather(struct store_slot *slot) {
         }
         uint32_t units;
         assert(piece < wish->n_pieces && entry->at_units == at_units && entry->size_bytes == wish->pieces[piece].size_bytes);
-        uint8_t *bytes = store_piece(slot->store, &wish->pieces[piece++], &units);
-        if (quire_log_record_check(bytes, entry->size_bytes, &entry->check) != QUIRE_OK) {
-            entry->check = 0;
+        const struct pager_disk_piece *of = &wish->pieces[piece++];
+        uint8_t *bytes = store_piece(slot->store, of, &units);
+        entry->check = store_check(slot->store, of, entry, bytes);
+        if (entry->check == 0) {
             slot->status = QUIRE_CORRUPT;
         }
         slot->iov[n_iov++] = (struct iovec){.iov_base = bytes, .iov_len = disk_set_bytes(set, units)};
@@ -36,8 +51,22 @@ static uint32_t store_gather(struct store_slot *slot) {
     return n_iov;
 }
 
+static void store_tell_damaged(const struct store_slot *slot) {
+    for (uint32_t i = 0; i < slot->wish->n; i++) {
+        const struct quire_log_entry *entry = &slot->wish->entries[i];
+        if (entry->kind == QUIRE_LOG_RECORD && entry->check == 0) {
+            char key[65];
+            quire_key_format(&entry->key, key);
+            log_warn("record_damaged", "block %s is not what was stored any more, as was seen before it went to disk: it is given up", key);
+        }
+    }
+}
+
 static void store_batch_end(struct store_slot *slot) {
     struct store *store = slot->store;
+    if (slot->status == QUIRE_CORRUPT) {
+        store_tell_damaged(slot);
+    }
     uint32_t device = slot->wish->device;
     uint64_t order = slot->order;
     store->devices[device].writing--;
@@ -99,9 +128,8 @@ static void store_opened(struct disk_op *op) {
     }
 }
 
-void store_write(struct store_slot *slot) {
+static void store_put(struct store_slot *slot) {
     uint8_t *header = store_batch_of(slot)->memory;
-    slot->store->devices[slot->wish->device].writing++;
     if (!slot->wish->alone) {
         store_append(slot);
         return;
@@ -109,6 +137,50 @@ void store_write(struct store_slot *slot) {
     store_header(slot, header);
     slot->iov[0] = (struct iovec){.iov_base = header, .iov_len = slot->store->env->set.geometry.unit_bytes};
     store_io(slot, 0, DISK_WRITE, 0, slot->iov, 1, store_opened);
+}
+
+/* Its sum, as it is now; what is changed from here on does not agree with it, and is found out by whoever reads it back. */
+static uint64_t store_verified_check(const uint8_t *bytes, const struct quire_log_entry *entry) {
+    uint64_t check;
+    bool good = quire_log_record_check(bytes, entry->size_bytes, &check) == QUIRE_OK &&
+                quire_record_intact(bytes, entry->size_bytes, entry->group, &entry->key, NULL, 0) == QUIRE_OK;
+    return good ? check : 0;
+}
+
+static void store_run_verify_batch(struct work *work) {
+    const struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
+    const struct pager_disk_wish *wish = slot->wish;
+    for (uint32_t i = 0, piece = 0, units; i < wish->n; i++) {
+        struct quire_log_entry *entry = &wish->entries[i];
+        const struct pager_disk_piece *of = entry->kind == QUIRE_LOG_RECORD ? &wish->pieces[piece++] : NULL;
+        if (of != NULL && store_doubts(slot->store, of)) {
+            entry->check = store_verified_check(store_piece(slot->store, of, &units), entry);
+        }
+    }
+}
+
+static void store_batch_verified(struct work *work) {
+    struct store_slot *slot = LOOP_CONTAINER(work, struct store_slot, work);
+    if (slot->store->devices[slot->wish->device].told.lost) {
+        slot->status = QUIRE_SYSTEM;
+        store_batch_end(slot);
+    } else {
+        store_put(slot);
+    }
+}
+
+void store_write(struct store_slot *slot) {
+    const struct pager_disk_wish *wish = slot->wish;
+    bool doubts = false;
+    slot->store->devices[wish->device].writing++;
+    for (uint32_t i = 0; i < wish->n_pieces; i++) {
+        doubts |= store_doubts(slot->store, &wish->pieces[i]);
+    }
+    if (doubts) {
+        store_job(slot, store_run_verify_batch, store_batch_verified);
+    } else {
+        store_put(slot);
+    }
 }
 
 /* ---- syncs ---------------------------------------------------------------------------------------------------------------- */

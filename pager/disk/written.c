@@ -12,18 +12,8 @@ uint64_t pager_op_bytes(const struct pager *pager, const struct pager_op *op) {
     return (units + op->told.first) * geometry->unit_bytes;
 }
 
-/* What became of a record, by the books; its bytes may still be read from. */
-static void written(struct pager *pager, const struct pager_op *op, uint32_t i, bool ok) {
-    const struct pager_carried *carried = &op->batch.carried[i];
-    const struct quire_log_entry *entry = &op->told.entries[i];
-    struct pager_domain *domain = &pager->domains[carried->domain];
-    struct pager_record *record = &domain->records[carried->slot];
-    pager->disk->rewrites_writing -= carried->rewritten;
-    record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
-    record->dirty_next = PAGER_NO_RECORD;
-    if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
-        return;
-    }
+static enum quire_status now_lies_at(struct pager *pager, const struct pager_record *record, const struct pager_op *op,
+                                     const struct quire_log_entry *entry) {
     const struct pager_where where = {
         .segment = op->told.segment,
         .at_units = entry->at_units,
@@ -34,7 +24,23 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         .rung = entry->rung,
         .check = (uint16_t)entry->check,
     };
-    if (ok && pager_where_put(pager, record->block, &where) == QUIRE_OK) {
+    return pager_where_put(pager, record->block, &where);
+}
+
+/* What became of a record, by the books; its bytes may still be read from. */
+static void written(struct pager *pager, const struct pager_op *op, uint32_t i, enum quire_status status) {
+    bool ok = status == QUIRE_OK;
+    const struct pager_carried *carried = &op->batch.carried[i];
+    const struct quire_log_entry *entry = &op->told.entries[i];
+    struct pager_domain *domain = &pager->domains[carried->domain];
+    struct pager_record *record = &domain->records[carried->slot];
+    pager->disk->rewrites_writing -= carried->rewritten;
+    record->flags &= (uint8_t) ~(PAGER_RECORD_WRITING | PAGER_RECORD_REWRITE);
+    record->dirty_next = PAGER_NO_RECORD;
+    if (record->state == PAGER_DOOMED) { /* dropped meanwhile */
+        return;
+    }
+    if (ok && now_lies_at(pager, record, op, entry) == QUIRE_OK) {
         pager_clean_enter(pager, record, op->told.segment);
         *(carried->rewritten ? &pager->disk->counters.disk_rewritten_bytes : &pager->disk->counters.disk_admitted_bytes) +=
             entry->size_bytes;
@@ -44,6 +50,10 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
         return;
     }
     pager_remains_note(pager, entry->ns, &entry->key, op->told.segment); /* it may lie there all the same */
+    if (status == QUIRE_CORRUPT && entry->check == 0) {
+        pager_record_damaged(pager, domain, carried->slot);
+        return;
+    }
     if (pager_devices_in_use(pager->disk) > 0 && !ok) {
         pager_dirty_again(pager, domain, carried->slot, carried->rewritten);
         return;
@@ -51,13 +61,14 @@ static void written(struct pager *pager, const struct pager_op *op, uint32_t i, 
     pager->disk->counters.disk_declined++;
 }
 
-static void batch_leaves_books(struct pager *pager, const struct pager_op *op, bool ok) {
+static void batch_leaves_books(struct pager *pager, const struct pager_op *op, enum quire_status status) {
     struct pager_disk *disk = pager->disk;
+    bool ok = status == QUIRE_OK;
     disk->writes--;
     disk->devices[op->told.device].writes--;
     disk->devices[op->told.device].answered_ns = pager->now_ns;
     disk->writing_bytes -= op->batch.record_bytes;
-    disk->counters.disk_write_errors += !ok;
+    disk->counters.disk_write_errors += !ok && status != QUIRE_CORRUPT; /* which is the pool's fault */
     disk->n_opened -= !ok && op->told.first;
     pager_log_appended(disk->log, &op->batch.place, op->told.entries, op->told.n, ok);
 }
@@ -91,9 +102,9 @@ void pager_write_stuck(struct pager *pager, struct pager_op *op) {
         sync_ended(pager, op, QUIRE_SYSTEM);
         return;
     }
-    batch_leaves_books(pager, op, false);
+    batch_leaves_books(pager, op, QUIRE_SYSTEM);
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
-        written(pager, op, i, false);
+        written(pager, op, i, QUIRE_SYSTEM);
     }
     if (op->batch.buries) {
         pager_bury_written(pager, op, QUIRE_SYSTEM);
@@ -124,12 +135,12 @@ void pager_write_ended(struct pager *pager, struct pager_op *op, enum quire_stat
     bool ok = status == QUIRE_OK;
     assert(pager_log_device_in_use(pager->disk->log, op->told.device));
     pager_rest_note(pager, op->told.device, status, op->told.alone && !ok);
-    batch_leaves_books(pager, op, ok);
+    batch_leaves_books(pager, op, status);
     if (op->told.alone && status == QUIRE_FULL) {
         pager_log_doubt(pager->disk->log, op->told.device); /* it may have been the header's sync */
     }
     for (uint32_t i = 0; i < op->told.n_pieces; i++) {
-        written(pager, op, i, ok);
+        written(pager, op, i, status);
     }
     let_go(pager, op);
     if (op->batch.buries && ok) {

@@ -340,3 +340,45 @@ Test(opaque, round_trip) {
         free(block), free(sent), free(out), free(record_bytes), free(filled);
     }
 }
+
+/*
+ * A record in memory that others may write to: any bit of header, directory or a lane that changes is seen, without a layout. Who sends one lane asks for no other: what is
+ * damaged elsewhere does not keep it from that. Another block's record, another group's, and one that is shorter than it says are not it.
+ */
+Test(record, is_it_intact) {
+    quire_layout layout = sample_layout(1, 2, 4, 2, QUIRE_F16, 4);
+    struct quire_record_shape shape;
+    quire_key key = sample_key();
+    uint8_t *bytes = golden_record(&layout, &shape);
+    uint32_t directory_end = 128 + 4 * 24, seen = 0;
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, NULL, 0), QUIRE_OK);
+    for (uint32_t bit = 0; bit < 8 * shape.size_bytes; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        enum quire_status status = quire_record_intact(bytes, shape.size_bytes, 0, &key, NULL, 0);
+        bool is_padding = bit / 8 >= directory_end;
+        for (uint32_t lane = 0; lane < shape.n_lanes; lane++) {
+            uint32_t from = quire_record_lane_offset(&shape, lane);
+            is_padding &= bit / 8 < from || bit / 8 >= from + quire_record_lane_bytes(&shape, lane);
+        }
+        cr_assert_eq(status, is_padding ? QUIRE_OK : QUIRE_CORRUPT, "bit %u", bit);
+        seen += status == QUIRE_CORRUPT;
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    cr_assert_eq(seen, 8 * (directory_end + 72));
+    uint32_t second = quire_record_lane_offset(&shape, 1);
+    const struct quire_wire_range head = {0, directory_end}, first = {256, 24}, tail = {second + 23, 1}, before = {0, second};
+    bytes[second] ^= 1;
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, &head, 1), QUIRE_OK);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, &first, 1), QUIRE_OK);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, &before, 1), QUIRE_OK);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, &tail, 1), QUIRE_CORRUPT);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, (struct quire_wire_range[]){first, tail}, 2), QUIRE_CORRUPT);
+    bytes[second] ^= 1;
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 1, &key, NULL, 0), QUIRE_CORRUPT);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes - 1, 0, &key, NULL, 0), QUIRE_CORRUPT);
+    cr_assert_eq(quire_record_intact(bytes, 127, 0, &key, NULL, 0), QUIRE_CORRUPT);
+    key.b[31] ^= 1;
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, &key, NULL, 0), QUIRE_CORRUPT);
+    cr_assert_eq(quire_record_intact(bytes, shape.size_bytes, 0, NULL, NULL, 0), QUIRE_OK, "nobody knows whose it is");
+    free(bytes);
+}

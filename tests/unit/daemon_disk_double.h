@@ -119,7 +119,8 @@ struct double_tier {
     uint32_t pool_used;
     quire_layout layout;
     bool no_layout;
-    bool hangs; /* file 0, from the moment on at which its reads are put off */
+    bool doubted; /* the pool */
+    bool hangs;   /* file 0, from the moment on at which its reads are put off */
     struct store *store;
     int statuses[DOUBLE_TICKETS]; /* by ticket */
     uint32_t completed[DOUBLE_TICKETS];
@@ -220,7 +221,7 @@ static inline void double_open_store(struct double_tier *tier) {
                                 .meta_save = double_save,
                                 .meta_saved = double_saved,
                                 .ctx = tier};
-    struct store_pool pool = {.base = tier->pool, .size_bytes = DOUBLE_POOL_BYTES};
+    struct store_pool pool = {.base = tier->pool, .size_bytes = DOUBLE_POOL_BYTES, .doubted = tier->doubted};
     cr_assert_eq(store_create(&tier->env, &pool, 1, &hooks, &tier->store), QUIRE_OK);
 }
 

@@ -800,3 +800,40 @@ static void full_house(const struct disk_io_ops *ops) {
 
 Test(daemon_disk_store, full_house_with_threads) { full_house(&disk_io_threads); }
 Test(daemon_disk_store, full_house_with_io_uring) { full_house(&disk_io_uring); }
+
+/*
+ * A pool that others may write to. One of a batch's records was written over, in a lane, its header, or as a whole by another block's: the batch tells which by a sum
+ * of 0, and is written all the same; the others are what they were. A pool that nobody else writes to is not looked at: that costs nothing.
+ */
+Test(daemon_disk_store, a_pool_that_others_write_to) {
+    struct dice dice = dice_printed("store doubted");
+    for (uint32_t how = 0; how < 4; how++) {
+        struct double_tier *tier = double_tier_open();
+        uint8_t *at;
+        store_destroy(&tier->store);
+        tier->doubted = how < 3;
+        double_open_store(tier);
+        struct double_batch *batch = double_batch(tier, &dice, 0, 1, 1, 4, 0); /* its job has not run yet */
+        const struct pager_disk_piece *bad = &batch->pieces[2];
+        uint8_t *record = tier->pool + bad->offset;
+        if (how == 0 || how == 3) {
+            record[bad->size_bytes - 1] ^= 1;
+        } else if (how == 1) {
+            record[offsetof(struct quire_record_header, sequence)] ^= 1;
+        } else {
+            batch->entries[2].key.b[0] ^= 1; /* what lies there is not this block's */
+        }
+        double_turn(tier);
+        cr_assert_eq(tier->statuses[batch->ticket], how < 3 ? QUIRE_CORRUPT : QUIRE_OK, "way %u", how);
+        cr_assert_eq(tier->io.n_writes, 1);
+        for (uint32_t i = 0; i < 4; i++) {
+            cr_assert_eq(batch->entries[i].check == 0, i == 2 && how < 3, "way %u, record %u", how, i);
+            if (i != 2) {
+                cr_assert_eq(read_back(tier, batch, i, &at), QUIRE_OK);
+            }
+        }
+        cr_assert_eq(tier->lost[0], 0, "the drive is not to blame");
+        free(batch);
+        double_tier_close(tier);
+    }
+}

@@ -25,6 +25,7 @@ struct rig_disk {
     bool held;        /* reads wait for the story */
     uint32_t hanging; /* devices, a bit each: whatever is asked of them waits */
     uint32_t full;    /* likewise: they take no write */
+    uint32_t damaged; /* this block is not what was stored when it is written; 0: none is */
     enum quire_status read_status, write_status, sync_status, meta_status, seal_status, entries_status;
     struct pager_event waiting[256];
     uint32_t n_waiting;
@@ -61,6 +62,19 @@ static inline void disk_wrote(struct rig_disk *disk, const struct pager_disk_wis
 }
 
 /* Is what lies there what the reader knows of it? Of a place that the story made up itself nothing lies anywhere. */
+/* Somebody wrote over a record in memory. */
+static inline enum quire_status disk_damages(const struct rig_disk *disk, const struct pager_disk_wish *told) {
+    const quire_key key = rig_key(disk->damaged);
+    enum quire_status status = QUIRE_OK;
+    for (uint32_t i = 0; i < told->n && disk->damaged > 0; i++) {
+        if (told->entries[i].kind == QUIRE_LOG_RECORD && quire_key_equal(&told->entries[i].key, &key)) {
+            told->entries[i].check = 0;
+            status = QUIRE_CORRUPT;
+        }
+    }
+    return status;
+}
+
 static inline enum quire_status disk_compare(const struct rig_disk *disk, const struct pager_disk_wish *told) {
     const struct rig_segment *segment = &disk->segments[told->segment];
     for (uint32_t i = 0; i < segment->n; i++) {
@@ -91,6 +105,7 @@ static inline void disk_do(struct rig *rig, const struct pager_event *event) {
         if (status == QUIRE_OK) {
             disk->wrote = true;
             disk_wrote(disk, told);
+            status = disk_damages(disk, told);
         }
         break;
     case PAGER_DISK_READ:
