@@ -172,14 +172,19 @@ static void drop_spill(struct ucx_transport *ucx) {
     ucx->spill_left = ucx->spill_at = 0;
 }
 
-/* Some of what is kept goes to its places, or nowhere. */
-static size_t take_spill(struct ucx_transport *ucx, const struct iovec *places, size_t n) {
-    size_t got = n == 0 ? ucx->spill_left : 0;
-    for (size_t i = 0; i < n && got < ucx->spill_left; i++) {
-        size_t here = quire_min_u64(places[i].iov_len, ucx->spill_left - got);
-        memcpy(places[i].iov_base, ucx->spill + ucx->spill_at + got, here);
-        got += here;
+/* Into the places in order, as far as they reach, or nowhere; how many. */
+static size_t pour(const struct iovec *places, size_t n, const uint8_t *from, size_t size) {
+    size_t poured = n == 0 ? size : 0;
+    for (size_t i = 0; i < n && poured < size; i++) {
+        size_t here = quire_min_u64(places[i].iov_len, size - poured);
+        memcpy(places[i].iov_base, from + poured, here);
+        poured += here;
     }
+    return poured;
+}
+
+static size_t take_spill(struct ucx_transport *ucx, const struct iovec *places, size_t n) {
+    size_t got = pour(places, n, ucx->spill + ucx->spill_at, ucx->spill_left);
     ucx->spill_at += got;
     ucx->spill_left -= got;
     if (ucx->spill_left == 0) {
@@ -238,8 +243,14 @@ static enum quire_status ucx_receive_bulk(struct transport *transport, const str
             return bulk_came(ucx, places, n_places, got);
         }
         enum quire_ucx_kind kind = ucx->receiving > 0 ? QUIRE_UCX_NOTHING : quire_ucx_peek(ucx->wire, &from, &came);
-        if (kind == QUIRE_UCX_FRAMES || (kind == QUIRE_UCX_BULK && came > left)) {
+        if (kind == QUIRE_UCX_BULK && came > left) {
             return not_awaited(ucx, why);
+        }
+        if (kind == QUIRE_UCX_FRAMES) { /* some come with them */
+            *got = pour(places, n_places, from, quire_min_u64(came, left));
+            quire_ucx_take(ucx->wire, *got);
+            transport->more = true;
+            return *got > 0 ? QUIRE_OK : not_awaited(ucx, why);
         }
         if (kind == QUIRE_UCX_BULK) {
             QUIRE_FORWARD(begin_bulk(ucx, places, n_places, came, why));

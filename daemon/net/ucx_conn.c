@@ -74,12 +74,7 @@ static void conn_gone(struct ucx_conn *conn, enum quire_status status, const cha
 
 /* ---- in ----------------------------------------------------------------------------------------------------------------------- */
 static void take_frames(struct ucx_conn *conn, const uint8_t *bytes, size_t size) {
-    if (conn->inlet.bulk_left > 0) {
-        conn_gone(conn, QUIRE_CORRUPT, "frames came where bulk bytes belong");
-        return;
-    }
-    size_t used = inlet_take(&conn->inlet, bytes, size);
-    quire_ucx_take(conn->ucx, used);
+    quire_ucx_take(conn->ucx, inlet_take(&conn->inlet, bytes, size));
 }
 
 static void take_bulk(struct ucx_conn *conn, size_t size) {
@@ -204,33 +199,63 @@ static struct ucx_piece *next_piece(const struct exchange_msg *msg, uint64_t mos
     return piece;
 }
 
-static enum quire_status send_piece(struct ucx_conn *conn, struct exchange_msg *msg) {
-    enum quire_ucx_kind kind;
-    struct iovec what;
-    uint64_t limit = bulk_limit(conn);
-    bool head = msg->tx == NULL || msg->sent_bytes < msg->tx->head_bytes;
-    if (!head && conn->bulk_bytes >= limit) {
-        return QUIRE_PENDING; /* it will be ready when some of it has gone */
+/*
+ * What goes in front of bulk bytes in their message: a reply's frame, and a first segment that is short (a record's head), when what follows is long: 0
+ * where it does not fit. A message of its own would be another wake-up at the other end.
+ */
+static size_t gather_front(const struct exchange_msg *msg, uint8_t front[QUIRE_UCX_HEAD_BYTES], struct iovec *bulk) {
+    struct iovec parts[3];
+    uint32_t n = msg->tx != NULL && msg->sent_bytes == 0 ? link_tx_rest(msg->tx, parts, 3) : 0, i = 0;
+    size_t used = 0;
+    for (; i + 1 < n && (i == 0 || parts[i].iov_len < GATHER_BELOW_BYTES) && parts[i].iov_len <= QUIRE_UCX_HEAD_BYTES - used; i++) {
+        memcpy(front + used, parts[i].iov_base, parts[i].iov_len);
+        used += parts[i].iov_len;
     }
-    struct ucx_piece *piece = next_piece(msg, limit, &kind, &what);
+    if (i == 0 || parts[i].iov_len < GATHER_BELOW_BYTES) {
+        return 0;
+    }
+    *bulk = parts[i];
+    return used;
+}
+
+static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *msg, uint64_t limit, size_t *sent) {
+    uint8_t front[QUIRE_UCX_HEAD_BYTES];
+    enum quire_ucx_kind kind = QUIRE_UCX_BULK;
+    struct iovec what;
+    size_t n_front = gather_front(msg, front, &what);
+    struct ucx_piece *piece = n_front > 0 ? malloc(sizeof *piece) : next_piece(msg, limit, &kind, &what);
     if (piece == NULL) {
         return QUIRE_NO_MEMORY;
     }
+    if (n_front > 0) {
+        what.iov_len = quire_min_u64(what.iov_len, quire_min_u64(limit, QUIRE_UCX_BULK_BYTES));
+    }
     piece->msg = msg;
     piece->conn = conn;
-    piece->bulk_bytes = head ? 0 : what.iov_len;
+    piece->bulk_bytes = kind == QUIRE_UCX_BULK ? what.iov_len : 0;
     bulk_moved(conn, piece->bulk_bytes);
     msg->under_way++;
-    enum quire_status status = quire_ucx_send(conn->ucx, kind, what.iov_base, what.iov_len, piece_gone, piece);
+    enum quire_status status = n_front > 0 ? quire_ucx_send_with(conn->ucx, front, n_front, what.iov_base, what.iov_len, piece_gone, piece)
+                                           : quire_ucx_send(conn->ucx, kind, what.iov_base, what.iov_len, piece_gone, piece);
     if (status != QUIRE_OK) {
         msg->under_way--;
         bulk_moved(conn, -piece->bulk_bytes);
         free(piece);
-        return status;
     }
-    msg->sent_bytes += what.iov_len;
+    *sent = n_front + what.iov_len;
+    return status;
+}
+
+static enum quire_status send_piece(struct ucx_conn *conn, struct exchange_msg *msg) {
+    uint64_t limit = bulk_limit(conn);
+    size_t sent = 0;
+    if (msg->tx != NULL && msg->tx->n_segments > 0 && conn->bulk_bytes >= limit) {
+        return QUIRE_PENDING; /* it will be ready when some of it has gone */
+    }
+    QUIRE_FORWARD(post_piece(conn, msg, limit, &sent));
+    msg->sent_bytes += sent;
     if (msg->tx != NULL) {
-        link_tx_sent(msg->tx, what.iov_len);
+        link_tx_sent(msg->tx, sent);
     }
     return QUIRE_OK;
 }

@@ -7,7 +7,9 @@
 /* Further ahead than a window of messages that cost the least cannot be. */
 #define AHEAD_MAX (QUIRE_UCX_WINDOW_BYTES / UCX_OVERHEAD_BYTES)
 
-static size_t cost_of(const struct ucx_arrival *arrival) { return UCX_OVERHEAD_BYTES + (arrival->waits ? 0 : arrival->size); }
+static size_t cost_of(const struct ucx_arrival *arrival) {
+    return UCX_OVERHEAD_BYTES + arrival->n_frames + (arrival->waits ? 0 : arrival->size);
+}
 
 static void give_data_back(const struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
     if (arrival->owned) {
@@ -67,14 +69,14 @@ static bool is_there(struct quire_ucx_wire *wire, uint64_t sequence) {
 
 static bool credit_is_sane(const struct quire_ucx_wire *wire, uint64_t taken_bytes) { return taken_bytes <= wire->sent_bytes; }
 
-static const char *wrong_with(struct quire_ucx_wire *wire, const struct ucx_head *head, size_t length, bool waits) {
+static const char *wrong_with(struct quire_ucx_wire *wire, const struct ucx_head *head, size_t n_frames, size_t length, bool waits) {
     if (head->message != UCX_FRAMES && head->message != UCX_BULK) {
         return "a message of no known kind";
     }
     if (head->sequence < wire->next_in || head->sequence - wire->next_in > AHEAD_MAX || is_there(wire, head->sequence)) {
         return "a message out of any order";
     }
-    if (length == 0 || (head->message == UCX_FRAMES && (waits || length > QUIRE_UCX_FRAMES_BYTES)) ||
+    if (length == 0 || (head->message == UCX_FRAMES && (n_frames > 0 || waits || length > QUIRE_UCX_FRAMES_BYTES)) ||
         length > (waits ? QUIRE_UCX_BULK_BYTES : QUIRE_UCX_EAGER_BYTES)) {
         return "a message of a size that none has";
     }
@@ -91,8 +93,9 @@ static void note_credit(struct quire_ucx_wire *wire, uint64_t taken_bytes) {
     }
 }
 
-static ucs_status_t keep(struct quire_ucx_wire *wire, const struct ucx_head *head, void *data, size_t length, bool waits) {
-    struct ucx_arrival *arrival = malloc(sizeof *arrival);
+static ucs_status_t keep(struct quire_ucx_wire *wire, const struct ucx_head *head, const uint8_t *frames, size_t n_frames, void *data,
+                         size_t length, bool waits) {
+    struct ucx_arrival *arrival = malloc(sizeof *arrival + n_frames);
     if (arrival == NULL) {
         ucx_wire_fail(wire, QUIRE_NO_MEMORY, "no memory for a message");
         return UCS_OK;
@@ -102,7 +105,9 @@ static ucs_status_t keep(struct quire_ucx_wire *wire, const struct ucx_head *hea
                                     .data = data,
                                     .size = length,
                                     .waits = waits,
-                                    .owned = true};
+                                    .owned = true,
+                                    .n_frames = (uint32_t)n_frames};
+    memcpy(arrival->frames, frames, n_frames);
     wire->came_bytes += cost_of(arrival);
     insert(wire, arrival);
     if (wire->came_bytes - wire->taken_bytes > wire->window_bytes) {
@@ -120,7 +125,7 @@ ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void 
     if (wire == NULL || wire->status != QUIRE_OK) {
         return UCS_OK;
     }
-    if (header_length != sizeof head) {
+    if (header_length < sizeof head || header_length > sizeof head + QUIRE_UCX_HEAD_BYTES) {
         ucx_wire_fail(wire, QUIRE_CORRUPT, "what came is no message of Quire's");
         return UCS_OK;
     }
@@ -134,12 +139,13 @@ ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void 
     if (head.message == UCX_CREDIT) {
         return UCS_OK;
     }
-    const char *wrong = wrong_with(wire, &head, length, waits);
+    size_t n_frames = header_length - sizeof head;
+    const char *wrong = wrong_with(wire, &head, n_frames, length, waits);
     if (wrong != NULL) {
         ucx_wire_fail(wire, QUIRE_CORRUPT, wrong);
         return UCS_OK;
     }
-    return keep(wire, &head, data, length, waits);
+    return keep(wire, &head, (const uint8_t *)header + sizeof head, n_frames, data, length, waits);
 }
 
 /* ---- taking -------------------------------------------------------------------------------------------------------------------------- */
@@ -148,6 +154,11 @@ enum quire_ucx_kind quire_ucx_peek(const struct quire_ucx_wire *wire, const uint
     if (first == NULL || first->sequence != wire->next_in || wire->receiving) {
         return QUIRE_UCX_NOTHING;
     }
+    if (first->frames_at < first->n_frames) {
+        *bytes = first->frames + first->frames_at;
+        *size = first->n_frames - first->frames_at;
+        return QUIRE_UCX_FRAMES;
+    }
     *bytes = first->message == UCX_FRAMES ? (const uint8_t *)first->data + first->at : NULL;
     *size = first->size - first->at;
     return (enum quire_ucx_kind)first->message;
@@ -155,6 +166,10 @@ enum quire_ucx_kind quire_ucx_peek(const struct quire_ucx_wire *wire, const uint
 
 void quire_ucx_take(struct quire_ucx_wire *wire, size_t size) {
     struct ucx_arrival *first = wire->arrivals;
+    if (first->frames_at < first->n_frames) {
+        first->frames_at += (uint32_t)size;
+        return;
+    }
     first->at += size;
     if (first->at == first->size) {
         first_taken(wire);

@@ -33,15 +33,19 @@ struct ucx_arrival {
     size_t size, at;
     bool waits; /* at the sender */
     bool owned; /* data is to be given back to UCX */
+    uint32_t n_frames, frames_at;
+    uint8_t frames[]; /* in front of bulk bytes */
 };
 
 /* A message that goes out; its head stays valid until it has gone. */
 struct ucx_post {
-    struct ucx_head head;
     struct quire_ucx_wire *wire;
     quire_ucx_done *done;
     void *arg;
+    struct ucx_head head;
+    uint8_t frames[]; /* behind the head: UCX takes both as one */
 };
+_Static_assert(offsetof(struct ucx_post, frames) == offsetof(struct ucx_post, head) + sizeof(struct ucx_head), "nothing lies between");
 
 struct quire_ucx_wire {
     struct quire_ucx_port *port;

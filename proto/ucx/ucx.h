@@ -24,6 +24,7 @@
 /* Longer bulk bytes wait at the sender until they have a place: three more ways over the wire, each with a wake-up, pay only for these. */
 #define QUIRE_UCX_EAGER_BYTES (256u << 10)
 #define QUIRE_UCX_FRAMES_BYTES (64u << 10) /* of frames in one message, at most */
+#define QUIRE_UCX_HEAD_BYTES 2048          /* of frames in front of bulk bytes in the same message, at most */
 #define QUIRE_UCX_BULK_BYTES (4u << 20)    /* of bulk bytes in one message, at most: longer ones go in several */
 #define QUIRE_UCX_MAX_PLACES 192
 #define QUIRE_UCX_MAX_LISTENERS 16
@@ -95,6 +96,9 @@ typedef void quire_ucx_done(void *arg);
    be ready. Else `done` will not be called. */
 enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kind kind, const void *bytes, size_t size,
                                  quire_ucx_done *done, void *arg);
+/* FRAMES and BULK in one message: `head`, of at most QUIRE_UCX_HEAD_BYTES, is copied. */
+enum quire_status quire_ucx_send_with(struct quire_ucx_wire *wire, const void *head, size_t head_bytes, const void *bulk, size_t size,
+                                      quire_ucx_done *done, void *arg);
 /* Messages whose bytes are not free yet. */
 uint32_t quire_ucx_sending(const struct quire_ucx_wire *wire);
 

@@ -136,20 +136,24 @@ static void on_gone(void *request, ucs_status_t status, void *arg) {
     ucp_request_free(request);
 }
 
-static struct ucx_post *post_create(struct quire_ucx_wire *wire, enum ucx_message message, quire_ucx_done *done, void *arg) {
-    struct ucx_post *post = malloc(sizeof *post);
+static struct ucx_post *post_create(struct quire_ucx_wire *wire, enum ucx_message message, const void *frames, size_t n_frames,
+                                    quire_ucx_done *done, void *arg) {
+    struct ucx_post *post = malloc(sizeof *post + n_frames);
     if (post != NULL) {
         *post = (struct ucx_post){
             .head = {.magic = UCX_HEAD_MAGIC, .message = message, .sequence = wire->next_out, .taken_bytes = wire->taken_bytes},
             .wire = wire,
             .done = done,
             .arg = arg};
+        if (n_frames > 0) {
+            memcpy(post->frames, frames, n_frames);
+        }
     }
     return post;
 }
 
 /* The post is over, or with UCX. */
-static enum quire_status hand_to_ucx(struct ucx_post *post, const void *bytes, size_t size) {
+static enum quire_status hand_to_ucx(struct ucx_post *post, size_t n_frames, const void *bytes, size_t size) {
     struct quire_ucx_wire *wire = post->wire;
     uint32_t how = size > QUIRE_UCX_EAGER_BYTES ? UCP_AM_SEND_FLAG_RNDV : UCP_AM_SEND_FLAG_EAGER;
     /* NO_IMM_CMPL: UCX 1.13's shortest way does not count the room that heads need on lanes of shared memory, and fails the connection. */
@@ -160,7 +164,7 @@ static enum quire_status hand_to_ucx(struct ucx_post *post, const void *bytes, s
                                        .user_data = post};
     wire->told_bytes = wire->taken_bytes;
     wire->sending++;
-    void *request = ucp_am_send_nbx(wire->ep, UCX_AM_ID, &post->head, sizeof post->head, bytes, size, &param);
+    void *request = ucp_am_send_nbx(wire->ep, UCX_AM_ID, &post->head, sizeof post->head + n_frames, bytes, size, &param);
     if (UCS_PTR_IS_ERR(request)) {
         wire->sending--;
         free(post);
@@ -173,32 +177,43 @@ static enum quire_status hand_to_ucx(struct ucx_post *post, const void *bytes, s
     return QUIRE_OK;
 }
 
-static uint64_t cost_of(size_t size) { return UCX_OVERHEAD_BYTES + (size > QUIRE_UCX_EAGER_BYTES ? 0 : size); }
-
-enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kind kind, const void *bytes, size_t size,
-                                 quire_ucx_done *done, void *arg) {
+static enum quire_status send_message(struct quire_ucx_wire *wire, enum ucx_message message, const void *frames, size_t n_frames,
+                                      const void *bytes, size_t size, quire_ucx_done *done, void *arg) {
     if (wire->status != QUIRE_OK || wire->ep == NULL) {
         return wire->status != QUIRE_OK ? wire->status : QUIRE_DISCONNECTED;
     }
-    uint64_t cost = cost_of(size);
+    uint64_t cost = UCX_OVERHEAD_BYTES + n_frames + (size > QUIRE_UCX_EAGER_BYTES ? 0 : size);
     if (!wire->stands || wire->sent_bytes + cost - wire->peer_taken_bytes > QUIRE_UCX_WINDOW_BYTES) {
         wire->wants_room = true;
         return QUIRE_PENDING;
     }
-    struct ucx_post *post = post_create(wire, (enum ucx_message)kind, done, arg);
+    struct ucx_post *post = post_create(wire, message, frames, n_frames, done, arg);
     if (post == NULL) {
         return QUIRE_NO_MEMORY;
     }
     wire->next_out++;
     wire->sent_bytes += cost;
-    return hand_to_ucx(post, bytes, size);
+    return hand_to_ucx(post, n_frames, bytes, size);
+}
+
+enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kind kind, const void *bytes, size_t size,
+                                 quire_ucx_done *done, void *arg) {
+    return send_message(wire, (enum ucx_message)kind, NULL, 0, bytes, size, done, arg);
+}
+
+enum quire_status quire_ucx_send_with(struct quire_ucx_wire *wire, const void *head, size_t head_bytes, const void *bulk, size_t size,
+                                      quire_ucx_done *done, void *arg) {
+    if (head_bytes > QUIRE_UCX_HEAD_BYTES) {
+        return QUIRE_TOO_LARGE;
+    }
+    return send_message(wire, UCX_BULK, head, head_bytes, bulk, size, done, arg);
 }
 
 /* Lost for want of memory, it goes with the next one. */
 static void post_credit(struct quire_ucx_wire *wire) {
-    struct ucx_post *post = wire->status == QUIRE_OK && wire->ep != NULL ? post_create(wire, UCX_CREDIT, NULL, NULL) : NULL;
+    struct ucx_post *post = wire->status == QUIRE_OK && wire->ep != NULL ? post_create(wire, UCX_CREDIT, NULL, 0, NULL, NULL) : NULL;
     if (post != NULL) {
-        hand_to_ucx(post, NULL, 0);
+        hand_to_ucx(post, 0, NULL, 0);
     }
 }
 

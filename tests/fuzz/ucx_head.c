@@ -107,8 +107,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (uint64_t sequence = 0; size >= 2 + sizeof(struct ucx_head); sequence++) {
         uint8_t how = data[0];
         size_t bytes = (size_t)data[1] << 10 | (how >> 3);
+        struct {
+            struct ucx_head head;
+            uint8_t frames[32];
+        } front;
         struct ucx_head head;
         memcpy(&head, data + 2, sizeof head);
+        memset(front.frames, 7, sizeof front.frames);
         if ((how & 2) == 0) {
             head.magic = UCX_HEAD_MAGIC;
             head.message = UCX_FRAMES + head.message % 3; /* one that carries, or a credit */
@@ -121,7 +126,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                            .reply_ep = wire.ep};
         kept++;
         kept_bytes += message->waits ? 0 : bytes;
-        if (ucx_came(&port, &head, sizeof head, message->body, bytes, &param) == UCS_OK) {
+        front.head = head;
+        if (ucx_came(&port, &front, sizeof head + (how >> 3), message->body, bytes, &param) == UCS_OK) {
             ucp_am_data_release(NULL, message->body);
         }
         require(kept_bytes <= QUIRE_UCX_WINDOW_BYTES + QUIRE_UCX_EAGER_BYTES); /* one too many is the last */

@@ -136,6 +136,38 @@ Test(proto_ucx, brings_bulk_bytes_to_their_places) {
     close_ends(&ends);
 }
 
+/* Frames may go in front of bulk bytes in the same message, short or long. */
+Test(proto_ucx, brings_frames_in_front_of_bulk_bytes) {
+    static const size_t sizes[] = {1, 60000, QUIRE_UCX_EAGER_BYTES + 1, 2u << 20};
+    static uint8_t sent[QUIRE_UCX_BULK_BYTES], came[QUIRE_UCX_BULK_BYTES], front[QUIRE_UCX_HEAD_BYTES];
+    struct ends ends;
+    open_ends(&ends);
+    fill(front, sizeof front, 5);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(sizes); i++) {
+        const uint8_t *bytes;
+        size_t n;
+        int gone = 0;
+        fill(sent, sizes[i], (uint32_t)i);
+        cr_assert_eq(quire_ucx_send_with(ends.here, front, sizeof front, sent, sizes[i], count, &gone), QUIRE_OK);
+        UNTIL(&ends, quire_ucx_peek(ends.there, &bytes, &n) == QUIRE_UCX_FRAMES);
+        cr_assert_eq(n, sizeof front);
+        cr_assert_eq(memcmp(bytes, front, n), 0);
+        quire_ucx_take(ends.there, 100);
+        cr_assert_eq(quire_ucx_peek(ends.there, &bytes, &n), QUIRE_UCX_FRAMES, "the rest of them");
+        cr_assert_eq(memcmp(bytes, front + 100, n), 0);
+        quire_ucx_take(ends.there, n);
+        cr_assert_eq(quire_ucx_peek(ends.there, &bytes, &n), QUIRE_UCX_BULK);
+        cr_assert_eq(n, sizes[i]);
+        const struct iovec place = {came, n};
+        quire_ucx_receive(ends.there, &place, 1);
+        UNTIL(&ends, quire_ucx_received(ends.there) == QUIRE_OK);
+        cr_assert_eq(memcmp(came, sent, sizes[i]), 0);
+        UNTIL(&ends, gone == 1);
+    }
+    cr_assert_eq(quire_ucx_send_with(ends.here, sent, sizeof front + 1, sent, 1, NULL, NULL), QUIRE_TOO_LARGE);
+    close_ends(&ends);
+}
+
 /* What nobody wants is dropped without being fetched, and its sender gets its bytes back. */
 Test(proto_ucx, drops_bulk_bytes) {
     static uint8_t sent[1u << 20];
@@ -344,27 +376,37 @@ Test(proto_ucx, hangs_up_on_messages_that_no_wire_sends) {
     const struct {
         const char *what;
         struct ucx_head head;
+        uint64_t behind;
         size_t head_bytes, size;
         uint32_t flags;
     } strange[] = {
-        {"a head too short", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, 8, 10, UCP_AM_SEND_FLAG_EAGER},
-        {"another protocol", {.magic = 77, .message = UCX_FRAMES}, sizeof(struct ucx_head), 10, UCP_AM_SEND_FLAG_EAGER},
-        {"an unknown kind", {.magic = UCX_HEAD_MAGIC, .message = 9}, sizeof(struct ucx_head), 10, UCP_AM_SEND_FLAG_EAGER},
-        {"nothing in it", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, sizeof(struct ucx_head), 0, UCP_AM_SEND_FLAG_EAGER},
+        {"frames in front of frames",
+         {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES},
+         0,
+         sizeof(struct ucx_head) + 8,
+         10,
+         UCP_AM_SEND_FLAG_EAGER},
+        {"a head too short", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, 0, 8, 10, UCP_AM_SEND_FLAG_EAGER},
+        {"another protocol", {.magic = 77, .message = UCX_FRAMES}, 0, sizeof(struct ucx_head), 10, UCP_AM_SEND_FLAG_EAGER},
+        {"an unknown kind", {.magic = UCX_HEAD_MAGIC, .message = 9}, 0, sizeof(struct ucx_head), 10, UCP_AM_SEND_FLAG_EAGER},
+        {"nothing in it", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, 0, sizeof(struct ucx_head), 0, UCP_AM_SEND_FLAG_EAGER},
         {"far ahead",
          {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES, .sequence = 1ull << 40},
+         0,
          sizeof(struct ucx_head),
          10,
          UCP_AM_SEND_FLAG_EAGER},
-        {"taken what was never sent", {.magic = UCX_HEAD_MAGIC, .message = UCX_CREDIT, .taken_bytes = 1}, sizeof(struct ucx_head), 0, 0},
-        {"frames that wait", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, sizeof(struct ucx_head), 100, UCP_AM_SEND_FLAG_RNDV},
+        {"taken what was never sent", {.magic = UCX_HEAD_MAGIC, .message = UCX_CREDIT, .taken_bytes = 1}, 0, sizeof(struct ucx_head), 0, 0},
+        {"frames that wait", {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES}, 0, sizeof(struct ucx_head), 100, UCP_AM_SEND_FLAG_RNDV},
         {"long frames",
          {.magic = UCX_HEAD_MAGIC, .message = UCX_FRAMES},
+         0,
          sizeof(struct ucx_head),
          QUIRE_UCX_FRAMES_BYTES + 1,
          UCP_AM_SEND_FLAG_EAGER},
         {"long bulk bytes at once",
          {.magic = UCX_HEAD_MAGIC, .message = UCX_BULK},
+         0,
          sizeof(struct ucx_head),
          sizeof bytes,
          UCP_AM_SEND_FLAG_EAGER},
