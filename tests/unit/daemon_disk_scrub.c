@@ -28,7 +28,7 @@ static bool pager_live(void *ctx, uint32_t segment, uint64_t epoch, const struct
     cr_assert(epoch != 0 && segment < DOUBLE_FILES * DOUBLE_SEGMENTS);
     return pager->dead == NULL || memcmp(pager->dead, entry, sizeof *entry) != 0;
 }
-static bool pager_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry, enum quire_status why) {
+static bool pager_found_damaged(void *ctx, uint32_t segment, uint64_t epoch, const struct quire_log_entry *entry, enum quire_status why) {
     struct pager_double *pager = ctx;
     cr_assert(why == QUIRE_CORRUPT || why == QUIRE_SYSTEM);
     cr_assert_eq(epoch, pager->segments[segment].epoch);
@@ -46,7 +46,7 @@ static void pager_failed(void *ctx, uint32_t device, int error, uint64_t now_ns)
 static struct scrub *scrub_over(struct double_tier *tier, struct pager_double *pager) {
     struct scrub *scrub;
     struct scrub_hooks hooks = {
-        .segment = pager_segment, .live = pager_live, .damaged = pager_damaged, .read_failed = pager_failed, .ctx = pager};
+        .segment = pager_segment, .live = pager_live, .damaged = pager_found_damaged, .read_failed = pager_failed, .ctx = pager};
     pager->io = &tier->io;
     cr_assert_eq(scrub_create(&tier->env, &hooks, &scrub), QUIRE_OK);
     cr_assert_eq(scrub_deadline(scrub), UINT64_MAX);
