@@ -253,7 +253,11 @@ bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask) {
 
 enum quire_status quire_ucx_accept(struct quire_ucx_port *port, const struct quire_ucx_ask *ask, void *user, struct quire_ucx_wire **wire) {
     ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST, .conn_request = ask->request};
-    return ucx_wire_create(port, &params, user, wire);
+    enum quire_status status = ucx_wire_create(port, &params, user, wire);
+    if (status == QUIRE_NO_MEMORY || status == QUIRE_UNSUPPORTED) {
+        quire_ucx_refuse(ask); /* UCX 1.13 refuses by itself all but what it cannot make sense of at all */
+    }
+    return status;
 }
 
 void quire_ucx_refuse(const struct quire_ucx_ask *ask) { ucp_listener_reject(ask->listener, ask->request); }
@@ -264,10 +268,10 @@ enum quire_status quire_ucx_connect(struct quire_ucx_port *port, const struct so
                               .flags = UCP_EP_PARAMS_FLAGS_CLIENT_SERVER,
                               .sockaddr = {.addr = to, .addrlen = to_bytes}};
     enum quire_status status = ucx_wire_create(port, &params, user, wire);
-    if (status != QUIRE_OK) {
-        snprintf(why, QUIRE_UCX_WHY_BYTES, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "UCX cannot connect there");
-    } else {
+    if (status == QUIRE_OK) {
         ucx_greet(*wire);
+        return QUIRE_OK;
     }
-    return status;
+    snprintf(why, QUIRE_UCX_WHY_BYTES, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "UCX cannot connect there");
+    return status == QUIRE_NO_MEMORY ? status : QUIRE_DISCONNECTED;
 }

@@ -90,9 +90,10 @@ enum quire_status ucx_wire_create(struct quire_ucx_port *port, ucp_ep_params_t *
     params->field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
     params->err_mode = UCP_ERR_HANDLING_MODE_PEER;
     params->err_handler = (ucp_err_handler_t){.cb = on_failure, .arg = wire};
-    if (ucp_ep_create(port->worker, params, &wire->ep) != UCS_OK) {
+    ucs_status_t status = ucp_ep_create(port->worker, params, &wire->ep);
+    if (status != UCS_OK) {
         free(wire);
-        return QUIRE_DISCONNECTED;
+        return status == UCS_ERR_UNSUPPORTED ? QUIRE_UNSUPPORTED : QUIRE_DISCONNECTED;
     }
     struct quire_ucx_wire **bucket = bucket_of(port, wire->ep);
     wire->bucket_next = *bucket;

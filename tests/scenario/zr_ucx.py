@@ -4,8 +4,11 @@ none, and asks for a token in any case."""
 import os
 import pathlib
 
+import socket
+import struct
+
 from lib_story import Actor, Daemon, check
-from lib_wire import SECRETS, Guest, Host, prepare
+from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, prepare
 
 host = Host(scheme="ucx")
 writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
@@ -39,6 +42,25 @@ check(host.counters()["quire_tokens_refused_total"] == 1, "a wrong secret is cou
 writer.process.kill()
 writer.process.wait()
 check(reader.ask("lookup 2 1 299")[0] == "299", "and the others go on")
+
+# What only looks like a connection of UCX's is refused, and nothing is left of it.
+def hung_up(connection):
+    try:
+        while connection.recv(64):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+before = held(host)
+for _ in range(10):
+    with socket.create_connection(host.wires[0].split(":"), timeout=20) as nonsense:
+        nonsense.sendall(struct.pack("<QQ", 24, 0) + bytes(24))
+        check(hung_up(nonsense), "who talks nonsense is hung up on")
+holds_no_more_than(host, before)
 host.stop()
 
 
