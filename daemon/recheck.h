@@ -2,7 +2,8 @@
  * Rechecks: in a domain whose pool trusted clients reach from afar (domains: rma) a record may have been written to since it was sealed. So what is
  * sent of one to those who have no mapping of the pool is looked at each time, on the work pool, when its turn to be sent has come: header, directory and the lanes
  * that are sent. What is damaged is given up (pager_damaged) and answered with MISS. RECHECK_JOBS at once, others wait in order; there are no more
- * of them than flow lets be on their way. Loop thread only, but for the work itself.
+ * of them than flow lets be on their way. Answers may overtake each other. Loop
+ * thread only, but for the work itself.
  */
 #ifndef DAEMON_RECHECK_H
 #define DAEMON_RECHECK_H
