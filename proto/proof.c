@@ -27,6 +27,8 @@ static void hmac_init(struct hmac *hmac, const void *key, size_t key_bytes) {
     }
     quire_sha256_init(&hmac->outer);
     quire_sha256_update(&hmac->outer, pad, sizeof pad);
+    explicit_bzero(padded, sizeof padded);
+    explicit_bzero(pad, sizeof pad);
 }
 
 static void hmac_final(struct hmac *hmac, uint8_t mac[32]) {
@@ -34,6 +36,8 @@ static void hmac_final(struct hmac *hmac, uint8_t mac[32]) {
     quire_sha256_final(&hmac->inner, digest);
     quire_sha256_update(&hmac->outer, digest, sizeof digest);
     quire_sha256_final(&hmac->outer, mac);
+    explicit_bzero(hmac, sizeof *hmac); /* it was made of the secret */
+    explicit_bzero(digest, sizeof digest);
 }
 
 void quire_hmac_sha256(const void *key, size_t key_bytes, const void *data, size_t size, uint8_t mac[32]) {

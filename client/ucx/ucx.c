@@ -7,12 +7,15 @@
 #include "client/transport.h"
 #include "proto/base/address.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LET_GO_NS (100 * QUIRE_NS_PER_MS)
+#define STOP_NS (2 * QUIRE_NS_PER_S)
 
 struct ucx_transport {
     struct transport transport; /* first */
@@ -52,19 +55,33 @@ static enum quire_status ucx_resolve(const char *address, char *full, struct tra
     return status == QUIRE_OK ? QUIRE_OK : say(why, status, "%s", text);
 }
 
+/* Keys go when nothing uses them any more, and before what they are for, if the other end lives: else that is ended first. */
+static void leave_regions(struct ucx_transport *ucx) {
+    for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
+        quire_ucx_leave(&ucx->regions[i]);
+    }
+}
+
+/* What is under way is cancelled: UCX lets go of it in some turns; if it does not, it ends with its port. */
 static void ucx_stop(struct transport *transport) {
     struct ucx_transport *ucx = ucx_of(transport);
     if (ucx->wire == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
-        quire_ucx_leave(&ucx->regions[i]);
+    if (ucx->gets == 0) {
+        leave_regions(ucx);
     }
     quire_ucx_close(ucx->wire);
-    while (!quire_ucx_closed(ucx->wire)) { /* what is under way is cancelled: UCX lets go of it in some turns */
+    for (uint64_t until_ns = now_ns() + STOP_NS; !quire_ucx_closed(ucx->wire) && now_ns() < until_ns;) {
         quire_ucx_progress(ucx->port);
     }
-    quire_ucx_free(&ucx->wire);
+    leave_regions(ucx);
+    if (quire_ucx_closed(ucx->wire)) {
+        quire_ucx_free(&ucx->wire);
+    } else {
+        ucx->wire = NULL;
+        quire_ucx_port_destroy(&ucx->port);
+    }
 }
 
 static void ucx_close(struct transport *transport, bool forked) {
@@ -75,6 +92,9 @@ static void ucx_close(struct transport *transport, bool forked) {
         ucx_stop(transport);
         quire_ucx_port_destroy(&ucx->port);
     }
+    if (ucx->transport.fd >= 0) {
+        close(ucx->transport.fd);
+    }
     free(ucx->spill);
     free(ucx);
 }
@@ -84,6 +104,9 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
     char text[QUIRE_UCX_WHY_BYTES] = "out of memory for a connection";
     struct quire_address to;
     struct ucx_transport *ucx = calloc(1, sizeof *ucx);
+    if (ucx != NULL) {
+        ucx->transport.fd = -1;
+    }
     enum quire_status status = ucx != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
     bool here = status == QUIRE_OK && quire_ucx_is_loopback((const struct sockaddr *)&to.at);
     status = status == QUIRE_OK
@@ -91,6 +114,10 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
                  : status;
     status =
         status == QUIRE_OK ? quire_ucx_connect(ucx->port, (const struct sockaddr *)&to.at, to.at_bytes, ucx, &ucx->wire, text) : status;
+    if (status == QUIRE_OK) {
+        ucx->transport.fd = fcntl(quire_ucx_fd(ucx->port), F_DUPFD_CLOEXEC, 0); /* somebody may poll it while the port ends */
+        status = ucx->transport.fd >= 0 ? QUIRE_OK : QUIRE_SYSTEM;
+    }
     if (status != QUIRE_OK) {
         if (ucx != NULL) {
             ucx_close(&ucx->transport, false);
@@ -98,7 +125,6 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
         return say(why, status, "%s", text);
     }
     ucx->transport.ops = &ucx_ops;
-    ucx->transport.fd = quire_ucx_fd(ucx->port);
     ucx->transport.more = true; /* its descriptor tells nothing before the first turn */
     snprintf(ucx->peer, sizeof ucx->peer, "%.40s:%s", to.host, to.port);
     *out = &ucx->transport;
@@ -311,7 +337,8 @@ static enum quire_status ucx_attach(struct transport *transport, const struct tr
         return QUIRE_UNSUPPORTED;
     }
     for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
-        QUIRE_FORWARD(quire_ucx_reach(ucx->wire, regions[i].key, regions[i].address, regions[i].bytes, &ucx->regions[i]));
+        QUIRE_FORWARD(
+            quire_ucx_reach(ucx->wire, regions[i].key, regions[i].key_bytes, regions[i].address, regions[i].bytes, &ucx->regions[i]));
     }
     return QUIRE_OK;
 }

@@ -330,10 +330,12 @@ void net_count(struct core *core) {
 }
 
 void net_destroy(struct core *core) {
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        rail_stop(rail); /* all of them before any is freed: they hand connections to each other */
+    }
     while (core->net.rails != NULL) {
         struct rail *rail = core->net.rails;
         core->net.rails = rail->next;
-        rail_stop(rail);
         net_take(rail);
         rail_destroy(&rail);
     }

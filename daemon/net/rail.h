@@ -1,7 +1,7 @@
 /*
  * A rail: a thread with a loop of its own that carries sessions of other hosts. It takes connections from its listeners, has them prove what the
  * transport can prove, brings frames to the core and takes replies back; the core's side of a wire is a link (daemon/net/remote_link.h).
- * What a rail runs on (TLS over TCP) is a const struct rail_ops; threads, lists and messages are the same for all. A transport may have several
+ * What a rail runs on (TLS over TCP, UCX) is a const struct rail_ops; threads, lists and messages are the same for all. A transport may have several
  * rails, each with some of its addresses (daemon/net/places.h).
  *
  * rail_create, rail_start and rail_stop are for the core's thread; what is in rail_ops runs on the rail's, where nothing else is said.

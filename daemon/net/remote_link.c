@@ -272,7 +272,7 @@ const struct rail_memory *remote_link_memory(const struct link *link) {
 const char *remote_link_peer(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->peer; }
 const struct rail *remote_link_rail(const struct link *link) { return ((const struct remote_link *)(const void *)link)->wire->rail; }
 
-static const struct link_ops remote_link_ops = {.name = "tls",
+static const struct link_ops remote_link_ops = {.name = "wire",
                                                 .turn = remote_turn,
                                                 .want = remote_want,
                                                 .send = remote_send,

@@ -147,6 +147,7 @@ static void drop_tx(struct ucx_conn *conn) {
     for (struct exchange_msg *msg; (msg = outbox_first(&conn->out)) != NULL;) {
         outbox_done(&conn->out);
         msg->given_up = true;
+        msg->in_line = false; /* if a part of it is with UCX, it ends when that is gone */
         msg_end(msg);
     }
 }
@@ -352,6 +353,10 @@ void ucx_conn_end(struct ucx_conn *conn) {
     if (conn->state != UCX_CLOSING) {
         close_wire(conn);
     }
+}
+
+bool ucx_conn_sends(const struct ucx_conn *conn) {
+    return conn->state != UCX_CLOSING && conn->state != UCX_GONE && (!outbox_is_empty(&conn->out) || quire_ucx_sending(conn->ucx) > 0);
 }
 
 void ucx_conn_lost(struct ucx_conn *conn) { conn_free(conn); }

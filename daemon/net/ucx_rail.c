@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define STOP_NS (2 * QUIRE_NS_PER_S)
+#define LAST_WORDS_NS (200 * QUIRE_NS_PER_MS)
 
 static struct ucx_rail *ucx_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct ucx_rail, rail); }
 
@@ -100,7 +101,7 @@ static void take_handed(struct ucx_rail *ucx_rail, bool last) {
     uint32_t n = handed->n;
     memcpy(asks, handed->asks, n * sizeof asks[0]);
     handed->n = 0;
-    handed->closed = last;
+    handed->closed = handed->closed || last;
     pthread_mutex_unlock(&handed->lock);
     for (uint32_t i = 0; i < n; i++) {
         carry(ucx_rail, &asks[i]);
@@ -129,8 +130,10 @@ static bool ucx_turn(struct rail *rail) {
     struct ucx_rail *ucx_rail = ucx_of(rail);
     struct quire_ucx_wire *ucx;
     bool moved = quire_ucx_progress(ucx_rail->port);
-    let_in(ucx_rail);
-    take_handed(ucx_rail, false);
+    if (!ucx_rail->ends) {
+        let_in(ucx_rail);
+        take_handed(ucx_rail, false);
+    }
     while ((ucx = quire_ucx_ready(ucx_rail->port)) != NULL) {
         ucx_conn_turn(quire_ucx_user(ucx));
     }
@@ -152,6 +155,19 @@ static void ucx_readable(struct loop_source *source, uint32_t events) {
     (void)events;
 }
 
+/* What clients were told last is still on its way. */
+static void say_last_words(struct rail *rail) {
+    struct ucx_rail *ucx_rail = ucx_of(rail);
+    bool waits = true;
+    for (uint64_t until_ns = loop_now_ns() + LAST_WORDS_NS; waits && loop_now_ns() < until_ns;) {
+        ucx_turn(rail);
+        waits = false;
+        for (const struct ucx_conn *conn = ucx_rail->conns; conn != NULL && !waits; conn = conn->next) {
+            waits = ucx_conn_sends(conn);
+        }
+    }
+}
+
 static void ucx_stop(struct rail *rail) {
     struct ucx_rail *ucx_rail = ucx_of(rail);
     for (struct exchange_msg *msg = exchange_take(&rail->in), *next; msg != NULL; msg = next) {
@@ -159,6 +175,8 @@ static void ucx_stop(struct rail *rail) {
         ucx_message(rail, msg);
     }
     take_handed(ucx_rail, true);
+    ucx_rail->ends = true;
+    say_last_words(rail);
     for (struct ucx_conn *conn = ucx_rail->conns, *next; conn != NULL; conn = next) {
         next = conn->next;
         ucx_conn_end(conn);

@@ -24,6 +24,7 @@ struct ucx_rail {
     struct ucx_rail *beside[UCX_LOOPS_MAX]; /* of the one that listens: those that carry sessions for it; they end before it does */
     uint32_t n_beside, next_beside;         /* whose turn it is; n_beside: its own */
     struct ucx_handed handed;               /* to this one */
+    bool ends;                              /* nobody is let in any more */
     uint64_t busy_poll_ns, moved_ns;
     struct quire_ucx_port *port;
     struct loop_source source;
@@ -61,6 +62,8 @@ void ucx_conn_turn(struct ucx_conn *conn);
 void ucx_conn_check(struct ucx_conn *conn, uint64_t now_ns);
 /* The rail ends: it is closed, and freed in a turn to come, with a last word to the core. */
 void ucx_conn_end(struct ucx_conn *conn);
+/* A reply is not all with the client's system yet. */
+bool ucx_conn_sends(const struct ucx_conn *conn);
 /* The port is no more. */
 void ucx_conn_lost(struct ucx_conn *conn);
 

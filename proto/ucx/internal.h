@@ -58,6 +58,7 @@ struct quire_ucx_wire {
     char why[QUIRE_UCX_WHY_BYTES];
     /* How it began: see ucx_greet. */
     bool asks, stands;
+    bool crediting; /* a message that tells what was taken has not gone yet */
     uint32_t greeted;
     /* in */
     struct ucx_arrival *arrivals, *last_arrival; /* by sequence */

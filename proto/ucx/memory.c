@@ -60,10 +60,15 @@ const void *quire_ucx_key(const struct quire_ucx_memory *memory, size_t *bytes) 
 }
 
 /* ---- of the other end's ---------------------------------------------------------------------------------------------------------- */
-enum quire_status quire_ucx_reach(struct quire_ucx_wire *wire, const void *key, uint64_t address, uint64_t bytes,
+enum quire_status quire_ucx_reach(struct quire_ucx_wire *wire, const void *key, size_t key_bytes, uint64_t address, uint64_t bytes,
                                   struct quire_ucx_remote *remote) {
+    uint8_t whole[QUIRE_UCX_KEY_BYTES] = {0}; /* UCX believes what the key says of its own length */
     *remote = (struct quire_ucx_remote){.wire = wire, .address = address, .bytes = bytes};
-    if (wire->ep == NULL || ucp_ep_rkey_unpack(wire->ep, key, (ucp_rkey_h *)&remote->key) != UCS_OK) {
+    if (key_bytes == 0 || key_bytes > sizeof whole) {
+        return QUIRE_INVALID;
+    }
+    memcpy(whole, key, key_bytes);
+    if (wire->ep == NULL || ucp_ep_rkey_unpack(wire->ep, whole, (ucp_rkey_h *)&remote->key) != UCS_OK) {
         return QUIRE_UNSUPPORTED;
     }
     return QUIRE_OK;

@@ -120,6 +120,15 @@ enum quire_status quire_ucx_port_create_beside(struct quire_ucx_port *beside, st
     return create(beside, 0, port, why);
 }
 
+static bool all_closed(const struct quire_ucx_port *port) {
+    bool closed = true;
+    for (struct quire_ucx_wire *wire = port->wires; wire != NULL; wire = wire->next) {
+        ucx_wire_close_on(wire);
+        closed = closed && wire->closed;
+    }
+    return closed;
+}
+
 void quire_ucx_port_destroy(struct quire_ucx_port **handle) {
     struct quire_ucx_port *port = *handle, *none = NULL;
     *handle = none;
@@ -129,18 +138,18 @@ void quire_ucx_port_destroy(struct quire_ucx_port **handle) {
     for (uint32_t i = 0; i < port->n_listeners; i++) {
         ucp_listener_destroy(port->listeners[i]);
     }
-    while (port->wires != NULL) {
-        struct quire_ucx_wire *wire = port->wires;
+    for (struct quire_ucx_wire *wire = port->wires; wire != NULL; wire = wire->next) {
         quire_ucx_close(wire);
-        for (uint32_t i = 0; i < LAST_ROUNDS && !wire->closed; i++) {
-            ucp_worker_progress(port->worker);
-            ucx_wire_close_on(wire);
-        }
-        wire->closed = true; /* or UCX keeps what it will not let go of, until its worker ends below */
-        quire_ucx_free(&wire);
+    }
+    for (uint32_t i = 0; i < LAST_ROUNDS && !all_closed(port); i++) {
+        ucp_worker_progress(port->worker);
     }
     if (port->worker != NULL) {
-        ucp_worker_destroy(port->worker);
+        ucp_worker_destroy(port->worker); /* with what it did not let go of; that may still tell the wires */
+    }
+    while (port->wires != NULL) {
+        struct quire_ucx_wire *wire = port->wires;
+        quire_ucx_free(&wire);
     }
     leave_context(port);
     free(port);
@@ -176,7 +185,8 @@ bool quire_ucx_progress(struct quire_ucx_port *port) {
     return rounds > 0;
 }
 
-bool quire_ucx_arm(struct quire_ucx_port *port) { return ucp_worker_arm(port->worker) == UCS_OK; }
+/* Another failure than BUSY is none that more turns would mend. */
+bool quire_ucx_arm(struct quire_ucx_port *port) { return ucp_worker_arm(port->worker) != UCS_ERR_BUSY; }
 
 bool quire_ucx_is_loopback(const struct sockaddr *at) {
     struct sockaddr_in four;

@@ -119,8 +119,8 @@ struct quire_ucx_remote {
     uint64_t address, bytes;
     void *key;
 };
-/* `key` comes from an end that is trusted: UCX takes it as it is. UNSUPPORTED: not over this wire. */
-enum quire_status quire_ucx_reach(struct quire_ucx_wire *wire, const void *key, uint64_t address, uint64_t bytes,
+/* `key` comes from an end that is trusted: UCX takes it as it is. UNSUPPORTED: not over this wire. INVALID: no key has that size. */
+enum quire_status quire_ucx_reach(struct quire_ucx_wire *wire, const void *key, size_t key_bytes, uint64_t address, uint64_t bytes,
                                   struct quire_ucx_remote *remote);
 /* Before its wire is closed. */
 void quire_ucx_leave(struct quire_ucx_remote *remote);

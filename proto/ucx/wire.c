@@ -211,22 +211,28 @@ enum quire_status quire_ucx_send_with(struct quire_ucx_wire *wire, const void *h
 }
 
 /* Lost for want of memory, it goes with the next one. */
-static void post_credit(struct quire_ucx_wire *wire) {
-    struct ucx_post *post = wire->status == QUIRE_OK && wire->ep != NULL ? post_create(wire, UCX_CREDIT, NULL, 0, NULL, NULL) : NULL;
-    if (post != NULL) {
-        hand_to_ucx(post, 0, NULL, 0);
-    }
+static bool post_credit(struct quire_ucx_wire *wire, quire_ucx_done *done, void *arg) {
+    struct ucx_post *post = wire->status == QUIRE_OK && wire->ep != NULL ? post_create(wire, UCX_CREDIT, NULL, 0, done, arg) : NULL;
+    return post != NULL && hand_to_ucx(post, 0, NULL, 0) == QUIRE_OK;
 }
 
+static void credit_gone(void *arg) {
+    struct quire_ucx_wire *wire = arg;
+    wire->crediting = false;
+    ucx_credit(wire);
+}
+
+/* One at a time: the other end may take none. */
 void ucx_credit(struct quire_ucx_wire *wire) {
-    if (wire->taken_bytes - wire->told_bytes >= QUIRE_UCX_WINDOW_BYTES / 4) {
-        post_credit(wire);
+    if (!wire->crediting && wire->taken_bytes - wire->told_bytes >= QUIRE_UCX_WINDOW_BYTES / 4) {
+        wire->crediting = true;
+        wire->crediting = post_credit(wire, credit_gone, wire) && wire->crediting;
     }
 }
 
 void ucx_greet(struct quire_ucx_wire *wire) {
     wire->asks = true;
-    post_credit(wire);
+    post_credit(wire, NULL, NULL);
 }
 
 void ucx_greeted(struct quire_ucx_wire *wire) {
@@ -236,7 +242,7 @@ void ucx_greeted(struct quire_ucx_wire *wire) {
     bool first = wire->greeted++ == 0;
     wire->stands = wire->asks || !first;
     if (first) {
-        post_credit(wire);
+        post_credit(wire, NULL, NULL);
     }
     if (wire->stands) {
         wire->wants_room = false;

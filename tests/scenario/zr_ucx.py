@@ -7,8 +7,8 @@ import pathlib
 import socket
 import struct
 
-from lib_story import Actor, Daemon, check
-from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, prepare
+from lib_story import Actor, Daemon, check, until
+from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, leased_bytes, prepare
 
 host = Host(scheme="ucx")
 writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
@@ -61,6 +61,28 @@ for _ in range(10):
         nonsense.sendall(struct.pack("<QQ", 24, 0) + bytes(24))
         check(hung_up(nonsense), "who talks nonsense is hung up on")
 holds_no_more_than(host, before)
+
+# Killed in the middle of a reply, beside others who are served: what was being sent to them is free again.
+def flooder():
+    one = Guest(host, "reader", ns=None)
+    one.ask(f"open {host.wire} large")
+    one.ask("ns story-large 16 8 64 64")
+    one.ask("lookup 0 0 8")
+    one.say("flood 0 50")
+    check(one.hear() == ["started"], "fetches are under way")
+    return one
+
+
+large.process.kill()
+large.process.wait()
+until(lambda: len(host.ctl("session", "list")[1]["sessions"]) <= 3, 10, "the large one is gone")
+calm = leased_bytes(host)
+for _ in range(4):
+    flooders = [flooder() for _ in range(3)]
+    for one in flooders:
+        one.process.kill()
+        one.process.wait()
+until(lambda: leased_bytes(host) <= calm, 15, "nothing is held for those who are gone")
 host.stop()
 
 

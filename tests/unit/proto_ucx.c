@@ -259,7 +259,9 @@ static void read_from_afar(struct ends *ends) {
     cr_assert_eq(quire_ucx_expose(ends->server, pool, sizeof pool, &memory, why), QUIRE_OK, "%s", why);
     const void *key = quire_ucx_key(memory, &key_bytes);
     UNTIL(ends, quire_ucx_send(ends->here, QUIRE_UCX_FRAMES, "x", 1, NULL, NULL) == QUIRE_OK && quire_ucx_sending(ends->here) == 0);
-    cr_assert_eq(quire_ucx_reach(ends->here, key, (uintptr_t)pool, sizeof pool, &remote), QUIRE_OK);
+    cr_assert_eq(quire_ucx_reach(ends->here, key, 0, (uintptr_t)pool, sizeof pool, &remote), QUIRE_INVALID);
+    cr_assert_eq(quire_ucx_reach(ends->here, key, QUIRE_UCX_KEY_BYTES + 1, (uintptr_t)pool, sizeof pool, &remote), QUIRE_INVALID);
+    cr_assert_eq(quire_ucx_reach(ends->here, key, key_bytes, (uintptr_t)pool, sizeof pool, &remote), QUIRE_OK);
     cr_assert_not(quire_ucx_has_rdma(ends->here), "no card of this machine's");
     cr_assert_eq(quire_ucx_get(&remote, 12345, came, sizeof came, note_got, &got), QUIRE_OK);
     UNTIL(ends, got.times == 1);
