@@ -200,12 +200,12 @@ static bool listener_is_operator(const struct ucred *peer) { return peer->uid ==
 
 /* False when there is no place, and the caller has been told. *reserve: it is one that is kept for operating; HELLO will show. */
 static bool listener_has_place(struct core *core, int fd, const struct ucred *peer, bool *reserve) {
-    uint32_t most = core->config.max_sessions;
+    uint32_t most = core->config.max_sessions, n_sessions = core->n_sessions - core->net.strangers;
     char text[256];
-    *reserve = core->n_sessions >= most || core->quarantine.count >= most;
-    if (*reserve && (!listener_is_operator(peer) || core->n_sessions >= most + LISTENER_RESERVE)) {
-        log_warn("sessions_full", "pid %d refused: %u session%s open, %u in quarantine", (int)peer->pid, core->n_sessions,
-                 quire_s(core->n_sessions), core->quarantine.count);
+    *reserve = n_sessions >= most || core->quarantine.count >= most;
+    if (*reserve && (!listener_is_operator(peer) || n_sessions >= most + LISTENER_RESERVE)) {
+        log_warn("sessions_full", "pid %d refused: %u session%s open, %u in quarantine", (int)peer->pid, n_sessions, quire_s(n_sessions),
+                 core->quarantine.count);
         snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", most);
         listener_refuse(core, fd, QUIRE_RETRY, 1000, text);
         return false;

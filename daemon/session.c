@@ -217,6 +217,7 @@ void session_check_time(struct session *session, uint64_t now_ns) {
         link->frame_ns = now_ns; /* it is us who do not read */
     }
     if (session->state == SESSION_NEW && now_ns > session->opened_ns + core->hello_ns) {
+        net_silent(session);
         session_kick(session, QUIRE_TIMEOUT, "no HELLO in time");
     } else if (link->frame_ns != 0 && now_ns > link->frame_ns + core->frame_ns) {
         session_kick(session, QUIRE_TIMEOUT, "a request was begun and not completed in time");

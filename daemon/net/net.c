@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #define HANDSHAKES 64
+#define NET_STRANGERS_MAX 256
 
 /* ---- wires that open -------------------------------------------------------------------------------------------------------------- */
 static void net_challenge(struct session *session) {
@@ -35,7 +36,9 @@ static bool net_turned_away(struct session *session) {
     char text[160] = "";
     if (core->draining) {
         snprintf(text, sizeof text, "quired is stopping");
-    } else if (core->n_sessions > core->config.max_sessions) {
+    } else if (core->net.strangers > NET_STRANGERS_MAX) {
+        snprintf(text, sizeof text, "%d connections have not proven a token yet", NET_STRANGERS_MAX);
+    } else if (core->n_sessions - core->net.strangers >= core->config.max_sessions) {
         snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", core->config.max_sessions);
     } else if (!guard_admits(&core->net.guard, peer, core->now_ns, &wait_ms)) {
         snprintf(text, sizeof text, "this address failed to prove a token too often: try again in %u ms", wait_ms);
@@ -69,6 +72,8 @@ static void net_opened(struct core *core, struct wire *wire) {
         return;
     }
     session->remote = remote;
+    remote->stranger = true;
+    core->net.strangers++;
     session->domain = core->remote_domain;
     session_ref(session);
     if (!net_turned_away(session)) {
@@ -128,6 +133,19 @@ static void net_woken(struct loop_wakeup *wakeup) {
     net_take(LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, out));
 }
 
+static void net_is_known(struct session *session) {
+    if (session->remote->stranger) {
+        session->remote->stranger = false;
+        session->core->net.strangers--;
+    }
+}
+
+void net_silent(struct session *session) {
+    if (session->remote != NULL) {
+        guard_failed(&session->core->net.guard, remote_link_peer(session->link), session->core->now_ns);
+    }
+}
+
 /* ---- hello ------------------------------------------------------------------------------------------------------------------------ */
 enum quire_status net_hello(struct session *session, uint64_t request, const char *name, const uint8_t *proof, size_t proof_bytes) {
     struct core *core = session->core;
@@ -144,6 +162,7 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
         return QUIRE_DENIED;
     }
     remote->token = *token;
+    net_is_known(session);
     remote->tenant = rates_find(&core->net.rates, token->name);
     remote->waiter.owner = session;
     session->admin = (token->rights & TOKEN_ADMIN) != 0;
@@ -204,6 +223,9 @@ void net_tick(struct core *core) { rates_tick(&core->net.rates, core->now_ns, ne
 uint64_t net_deadline(const struct core *core) { return core->net.rates.next_ns; }
 
 void net_session_ended(struct session *session) {
+    if (session->remote != NULL) {
+        net_is_known(session); /* or needs not be any more */
+    }
     if (session->remote != NULL && session->remote->tenant != NULL) {
         rates_leave(session->remote->tenant, &session->remote->waiter);
         session->remote->tenant = NULL;
@@ -243,7 +265,7 @@ static enum quire_status net_find_domain(struct core *core, char *why, size_t wh
 }
 
 static struct rail_limits net_limits(const struct core *core) {
-    return (struct rail_limits){.wires = core->config.max_sessions + HANDSHAKES,
+    return (struct rail_limits){.wires = core->config.max_sessions + NET_STRANGERS_MAX + HANDSHAKES,
                                 .handshakes = HANDSHAKES,
                                 .handshake_ns = core->hello_ns,
                                 .frame_ns = core->frame_ns};

@@ -20,13 +20,14 @@ struct net {
     struct rail *rails;
     struct tokens *tokens; /* NULL: nobody listens */
     struct guard guard;
+    uint32_t strangers; /* sessions that have not proven a token: they take nobody's place */
     struct rates rates;
 };
 
 /* What a session that came over a wire has, beside what every session has. */
 struct remote {
     uint8_t nonce[QUIRE_NONCE_BYTES];
-    bool challenged;
+    bool challenged, stranger;
     bool afar;             /* it may read the pool's memory */
     struct token token;    /* name "" before HELLO */
     struct tenant *tenant; /* NULL before HELLO */
@@ -38,6 +39,8 @@ enum quire_status net_create(struct core *core, char *why, size_t why_bytes);
 enum quire_status net_start(struct core *core, char *why, size_t why_bytes);
 /* Brings the core's counters up to what the rails have counted. */
 void net_count(struct core *core);
+/* It said nothing in time: its address may wait before it tries again. */
+void net_silent(struct session *session);
 /* Fills what a client needs to read the pool's memory from afar; false: it may not. Good until its session ends. */
 bool net_afar(const struct session *session, Quire__Wire__Afar *afar);
 /* After every session has ended. */

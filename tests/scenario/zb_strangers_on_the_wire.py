@@ -6,7 +6,7 @@ import ssl
 import struct
 import threading
 
-from lib_story import check, until
+from lib_story import Actor, check, until
 from lib_wire import Guest, Host, held, holds_no_more_than, make_authority, write_private
 
 host = Host(address="127.0.0.1:0,127.0.0.2:0")
@@ -139,3 +139,17 @@ guest.ask("close")
 late.ask("close")
 holds_no_more_than(host, before)
 host.stop()
+
+# Those who connect and never say who they are take nobody's place, and are sent away.
+small = Host(yaml="max_sessions: 4\n")
+context = ssl.create_default_context(cafile=f"{small.folder}/ca.pem")
+context.set_alpn_protocols(["quire/1"])
+address = small.wires[0].rsplit(":", 1)
+silent = [context.wrap_socket(socket.create_connection((address[0], int(address[1])), timeout=20), server_hostname="localhost") for _ in range(12)]
+until(lambda: small.counters()["quire_remote_accepted_total"] >= 12, 10, "they are connected")
+near, far = Actor(small), Guest(small)
+check(near.ask("lookup 0 0 1")[0] == "0" and far.ask("lookup 0 0 1")[0] == "0", "those who are known are served beside them")
+until(lambda: "no HELLO in time" in small.log(), 20, "they are sent away")
+near.ask("close")
+far.ask("close")
+small.stop()
