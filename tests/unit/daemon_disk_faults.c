@@ -244,7 +244,7 @@ Test(daemon_disk_faults, delays_join_with_the_first_other_action) {
         add(&rig, "sync:error=EROFS");
         cr_assert_eq(rig_do(&rig, &op, DISK_SYNC, 0, NULL, 0), QUIRE_SYSTEM);
         cr_assert_eq(op.op.error, EIO, "the first rule that hits decides");
-        cr_assert_geq(op.op.done_ns - op.op.submitted_ns, 10 * QUIRE_NS_PER_MS);
+        cr_assert_geq(op.op.done_ns - op.op.submitted_ns, 9 * QUIRE_NS_PER_MS, "the delay began a moment before the operation was noted");
         cr_assert(hits(&rig, 0) == 1 && hits(&rig, 1) == 1 && hits(&rig, 2) == 0);
     }
 }
