@@ -109,9 +109,9 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
     }
     enum quire_status status = ucx != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
     bool here = status == QUIRE_OK && quire_ucx_is_loopback((const struct sockaddr *)&to.at);
-    status = status == QUIRE_OK
-                 ? quire_ucx_port_create((here ? QUIRE_UCX_LOOPBACK : 0) | (settings->may_attach ? QUIRE_UCX_RMA : 0), &ucx->port, text)
-                 : status;
+    status = status == QUIRE_OK ? quire_ucx_port_create((here ? QUIRE_UCX_LOOPBACK : 0) | (settings->may_attach ? QUIRE_UCX_RMA : 0), NULL,
+                                                        &ucx->port, text)
+                                : status;
     status =
         status == QUIRE_OK ? quire_ucx_connect(ucx->port, (const struct sockaddr *)&to.at, to.at_bytes, ucx, &ucx->wire, text) : status;
     if (status == QUIRE_OK) {

@@ -303,7 +303,7 @@ static enum quire_status net_create_ucx(struct core *core, char *why, size_t why
         tail = &(*tail)->next;
     }
     for (uint32_t i = 0; i < n; i++) {
-        QUIRE_FORWARD(ucx_rail_create(core, places[i].addresses, loopback, &limits, net_woken, tail, why, why_bytes));
+        QUIRE_FORWARD(ucx_rail_create(core, &places[i], loopback, &limits, net_woken, tail, why, why_bytes));
         for (; *tail != NULL; tail = &(*tail)->next) {
             (*tail)->place = places[i];
         }

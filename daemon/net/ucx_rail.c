@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define STOP_NS (2 * QUIRE_NS_PER_S)
+#define DEVICES_BYTES 256
 #define LAST_WORDS_NS (200 * QUIRE_NS_PER_MS)
 
 static struct ucx_rail *ucx_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct ucx_rail, rail); }
@@ -229,8 +230,9 @@ static enum quire_status expose(struct ucx_rail *ucx_rail, char *why, size_t why
 }
 
 /* With a port, beside another's or of its own. */
-static enum quire_status make(struct core *core, struct ucx_rail *beside, bool loopback, const struct rail_limits *limits,
-                              void (*taken)(struct loop_wakeup *wakeup), struct ucx_rail **out, char *why, size_t why_bytes) {
+static enum quire_status make(struct core *core, struct ucx_rail *beside, const char *devices, bool loopback,
+                              const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct ucx_rail **out, char *why,
+                              size_t why_bytes) {
     char text[QUIRE_UCX_WHY_BYTES] = "";
     uint32_t flags = (loopback ? QUIRE_UCX_LOOPBACK : 0) | (core->config.domains[core->remote_domain].rma ? QUIRE_UCX_RMA : 0);
     struct ucx_rail *ucx_rail = calloc(1, sizeof *ucx_rail);
@@ -241,7 +243,7 @@ static enum quire_status make(struct core *core, struct ucx_rail *beside, bool l
     pthread_mutex_init(&ucx_rail->handed.lock, NULL);
     ucx_rail->busy_poll_ns = core->config.listen.ucx_busy_poll_us * QUIRE_NS_PER_US;
     enum quire_status status = beside != NULL ? quire_ucx_port_create_beside(beside->port, &ucx_rail->port, text)
-                                              : quire_ucx_port_create(flags, &ucx_rail->port, text);
+                                              : quire_ucx_port_create(flags, devices, &ucx_rail->port, text);
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "listen.ucx: %s", text);
         ucx_free(&ucx_rail->rail);
@@ -269,21 +271,23 @@ static void unmake(struct ucx_rail *ucx_rail) {
     rail_destroy(&rail);
 }
 
-enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
+enum quire_status ucx_rail_create(struct core *core, const struct place *place, bool loopback, const struct rail_limits *limits,
                                   void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why, size_t why_bytes) {
+    char devices[DEVICES_BYTES];
+    bool known = place->interface[0] != '\0' && quire_locality_devices(QUIRE_SYS, place->interface, devices, sizeof devices);
     struct ucx_rail *listens = NULL;
     struct rail *list = NULL;
-    enum quire_status status = make(core, NULL, loopback, limits, taken, &listens, why, why_bytes);
+    enum quire_status status = make(core, NULL, known ? devices : NULL, loopback, limits, taken, &listens, why, why_bytes);
     status = status == QUIRE_OK ? expose(listens, why, why_bytes) : status;
     for (uint32_t i = 1; i < core->config.listen.ucx_loops && status == QUIRE_OK; i++) {
         struct ucx_rail *beside = NULL;
-        status = make(core, listens, loopback, limits, taken, &beside, why, why_bytes);
+        status = make(core, listens, NULL, loopback, limits, taken, &beside, why, why_bytes);
         if (beside != NULL) {
             listens->beside[listens->n_beside++] = beside;
             beside->rail.memory = listens->rail.memory;
         }
     }
-    status = status == QUIRE_OK ? listen_all(listens, addresses, why, why_bytes) : status;
+    status = status == QUIRE_OK ? listen_all(listens, place->addresses, why, why_bytes) : status;
     if (status != QUIRE_OK && listens != NULL) {
         for (uint32_t i = 0; i < listens->n_beside; i++) {
             unmake(listens->beside[i]);

@@ -15,9 +15,9 @@
    this host can reach them. */
 enum quire_status ucx_rail_reach(const char *addresses, bool trusted, bool *loopback, char *why, size_t why_bytes);
 
-/* Listens at every "host:port" of the list; nobody is let in before rail_start. `loopback`: UCX itself, too, listens on no other interface. *rail: a list,
+/* Listens at every "host:port" of the place, and on no other interface than the place's, if that is one; nobody is let in before rail_start. `loopback`: UCX itself, too, listens on no other interface. *rail: a list,
    which is stopped in its order. On failure `why` tells which, and what to do. */
-enum quire_status ucx_rail_create(struct core *core, const char *addresses, bool loopback, const struct rail_limits *limits,
+enum quire_status ucx_rail_create(struct core *core, const struct place *place, bool loopback, const struct rail_limits *limits,
                                   void (*taken)(struct loop_wakeup *wakeup), struct rail **rail, char *why, size_t why_bytes);
 
 #endif

@@ -162,3 +162,47 @@ void quire_locality_interface(const struct sockaddr *address, const struct ifadd
         }
     }
 }
+
+/* ---- devices -------------------------------------------------------------------------------------------------------------------- */
+static bool append(char *text, size_t text_bytes, const char *name, int port) {
+    size_t used = strlen(text);
+    int n = port > 0 ? snprintf(text + used, text_bytes - used, "%s%s:%d", used > 0 ? "," : "", name, port)
+                     : snprintf(text + used, text_bytes - used, "%s%s", used > 0 ? "," : "", name);
+    return n > 0 && (size_t)n < text_bytes - used;
+}
+
+/* Ports count from 1 with UCX, from 0 here. */
+static int port_of(const char *sys, const char *interface) {
+    char path[PATH_BYTES], text[TEXT_BYTES];
+    const char *at = text;
+    unsigned number;
+    snprintf(path, sizeof path, "%s/class/net/%s/dev_port", sys, interface);
+    return read_text(path, text) && parse_number(&at, &number) ? (int)number + 1 : 1;
+}
+
+static bool append_cards(const char *sys, const char *interface, uint32_t layer, char *text, size_t text_bytes) {
+    char path[PATH_BYTES];
+    bool fit = true;
+    snprintf(path, sizeof path, "%s/class/net/%s/device/infiniband", sys, interface);
+    DIR *cards = opendir(path);
+    for (const struct dirent *card; cards != NULL && fit && (card = readdir(cards)) != NULL;) {
+        fit = card->d_name[0] == '.' || append(text, text_bytes, card->d_name, port_of(sys, interface));
+    }
+    if (cards != NULL) {
+        closedir(cards);
+    }
+    snprintf(path, sizeof path, "%s/class/net/%s", sys, interface);
+    DIR *below = layer < LAYERS_MAX ? opendir(path) : NULL;
+    for (const struct dirent *entry; below != NULL && fit && (entry = readdir(below)) != NULL;) {
+        fit = strncmp(entry->d_name, "lower_", 6) != 0 || append_cards(sys, entry->d_name + 6, layer + 1, text, text_bytes);
+    }
+    if (below != NULL) {
+        closedir(below);
+    }
+    return fit;
+}
+
+bool quire_locality_devices(const char *sys, const char *interface, char *text, size_t text_bytes) {
+    text[0] = '\0';
+    return append(text, text_bytes, interface, 0) && append_cards(sys, interface, 0, text, text_bytes);
+}

@@ -21,6 +21,9 @@
 void quire_locality_interface(const struct sockaddr *address, const struct ifaddrs *interfaces, char name[IF_NAMESIZE]);
 /* The node that an interface's card is at; of one made of others (a bond, a bridge, a VLAN) theirs, when they agree. */
 int quire_locality_node(const char *sys, const char *interface);
+/* What UCX calls the devices of an interface: itself, and the ports of its cards, and of those below it, that can do RDMA ("eth0,mlx5_0:1"). False: they do
+   not fit. */
+bool quire_locality_devices(const char *sys, const char *interface, char *text, size_t text_bytes);
 /* Nodes that have processors. */
 uint32_t quire_locality_nodes(const char *sys);
 /* The processors of a node; false: they are not known, or there are none. */

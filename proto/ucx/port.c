@@ -18,14 +18,15 @@ static enum quire_status say(char why[QUIRE_UCX_WHY_BYTES], const char *what, uc
     return QUIRE_SYSTEM;
 }
 
-static ucs_status_t open_context(uint32_t flags, ucp_context_h *context) {
+static ucs_status_t open_context(uint32_t flags, const char *devices, ucp_context_h *context) {
     ucp_config_t *config;
     ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED,
                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP | ((flags & QUIRE_UCX_RMA) != 0 ? (uint64_t)UCP_FEATURE_RMA : 0),
                            .mt_workers_shared = 1};
     ucs_status_t status = ucp_config_read(NULL, NULL, &config);
-    if (status == UCS_OK && (flags & QUIRE_UCX_LOOPBACK) != 0) {
-        status = ucp_config_modify(config, "NET_DEVICES", "lo");
+    bool here = (flags & QUIRE_UCX_LOOPBACK) != 0;
+    if (status == UCS_OK && (here || (devices != NULL && getenv("UCX_NET_DEVICES") == NULL))) {
+        status = ucp_config_modify(config, "NET_DEVICES", here ? "lo" : devices);
     }
     if (status == UCS_OK) {
         status = ucp_init(&params, config, context);
@@ -34,13 +35,13 @@ static ucs_status_t open_context(uint32_t flags, ucp_context_h *context) {
     return status;
 }
 
-static ucs_status_t prepare_context(struct quire_ucx_port *port, uint32_t flags) {
+static ucs_status_t prepare_context(struct quire_ucx_port *port, uint32_t flags, const char *devices) {
     port->shared = calloc(1, sizeof *port->shared);
     if (port->shared == NULL) {
         return UCS_ERR_NO_MEMORY;
     }
     atomic_store(&port->shared->refs, 1);
-    ucs_status_t status = open_context(flags, &port->shared->context);
+    ucs_status_t status = open_context(flags, devices, &port->shared->context);
     port->context = port->shared->context;
     return status;
 }
@@ -79,7 +80,8 @@ static bool was_forked(void) {
     return !atomic_compare_exchange_strong(&user, &nobody, getpid()) && nobody != getpid();
 }
 
-static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, struct quire_ucx_port **out, char why[QUIRE_UCX_WHY_BYTES]) {
+static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, const char *devices, struct quire_ucx_port **out,
+                                char why[QUIRE_UCX_WHY_BYTES]) {
     struct quire_ucx_port *port = calloc(1, sizeof *port);
     ucs_status_t status = UCS_OK;
     *out = NULL;
@@ -101,7 +103,7 @@ static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, s
         port->shared = beside->shared;
         port->context = beside->context;
     } else {
-        status = prepare_context(port, flags);
+        status = prepare_context(port, flags, devices);
     }
     status = status == UCS_OK ? prepare_worker(port) : status;
     if (status != UCS_OK) {
@@ -112,12 +114,12 @@ static enum quire_status create(struct quire_ucx_port *beside, uint32_t flags, s
     return QUIRE_OK;
 }
 
-enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]) {
-    return create(NULL, flags, port, why);
+enum quire_status quire_ucx_port_create(uint32_t flags, const char *devices, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]) {
+    return create(NULL, flags, devices, port, why);
 }
 
 enum quire_status quire_ucx_port_create_beside(struct quire_ucx_port *beside, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]) {
-    return create(beside, 0, port, why);
+    return create(beside, 0, NULL, port, why);
 }
 
 static bool all_closed(const struct quire_ucx_port *port) {

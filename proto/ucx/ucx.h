@@ -37,8 +37,9 @@ struct quire_ucx_port;
 bool quire_ucx_is_loopback(const struct sockaddr *at);
 #define QUIRE_UCX_LOOPBACK 1u /* it uses no interface that other hosts could reach */
 #define QUIRE_UCX_RMA 2u      /* its wires may read remote memory, or have theirs read */
-/* SYSTEM with `why`. What the flags leave open UCX reads from the environment (deploy/ucx.env). */
-enum quire_status quire_ucx_port_create(uint32_t flags, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]);
+/* `devices`: it uses and listens on no others, as UCX names them, unless UCX_NET_DEVICES names some; NULL: all. What this leaves open UCX
+   reads from the environment (deploy/ucx.env). SYSTEM with `why`. */
+enum quire_status quire_ucx_port_create(uint32_t flags, const char *devices, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]);
 /* Another one, for another thread, to which what asks at the first can be handed. Keys of the first's memory are good for its wires, too. */
 enum quire_status quire_ucx_port_create_beside(struct quire_ucx_port *beside, struct quire_ucx_port **port, char why[QUIRE_UCX_WHY_BYTES]);
 /* Closes what is left of its wires, and frees them. */

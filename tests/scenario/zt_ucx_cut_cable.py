@@ -2,6 +2,7 @@
 stores. UCX holds on to what it was given for longer than anybody waits; the calls end by their deadlines all the same, the daemon ends the sessions and
 gives back what they held, who is local is undisturbed, and when the cable is back everything is found again, bit-equal."""
 import json
+import subprocess
 
 from lib_story import Actor, check, until
 from lib_wire import FABRIC, Cable, Guest, Host, Witness, held, holds_no_more_than
@@ -10,6 +11,10 @@ LARGE = "story-large 16 8 64 64"
 cable = Cable()
 cable.slow("400mbit")
 host = Host(address=f"{cable.addresses[0]}:0", scheme="ucx", listen=FABRIC, pool="256MiB", preexec=cable.enter(0))
+listens = subprocess.run(["nsenter", "-t", str(cable.hosts[0].pid), "-n", "ss", "-Hltn"], capture_output=True, text=True, check=True).stdout
+ports = [line.split()[3] for line in listens.splitlines()]
+check(any(port.startswith(cable.addresses[0]) for port in ports) and sum(port.startswith("127.0.0.1") for port in ports) <= 1,
+      f"UCX's own ports are open to the cable alone; the other one is of /metrics: {ports}")
 near = Witness(Actor(host), 5000, 20)
 before = held(host)
 fetcher, putter, idler = [Guest(host, ns=LARGE, preexec=cable.enter(1)) for _ in range(3)]

@@ -188,3 +188,18 @@ Test(locality, layers_of_interfaces, .init = two_nodes, .fini = gone) {
     cr_expect_eq(quire_locality_nodes(sys), 2);
     cr_expect_eq(quire_locality_nodes("/nowhere"), 0);
 }
+
+/* What UCX may use of an interface: its own name, and cards that do RDMA, its own and those below a bond. */
+Test(locality, devices_of_an_interface, .init = two_nodes, .fini = gone) {
+    char text[64];
+    put("", "class/net/eth1/device/infiniband/mlx5_1/x");
+    put("1\n", "class/net/eth1/dev_port");
+    on_top("bond0", "eth1");
+    cr_assert(quire_locality_devices(sys, "eth0", text, sizeof text));
+    cr_assert_str_eq(text, "eth0");
+    cr_assert(quire_locality_devices(sys, "eth1", text, sizeof text));
+    cr_assert_str_eq(text, "eth1,mlx5_1:2");
+    cr_assert(quire_locality_devices(sys, "bond0", text, sizeof text));
+    cr_assert_str_eq(text, "bond0,mlx5_1:2");
+    cr_assert_not(quire_locality_devices(sys, "eth1", text, 10), "cut short they would be others");
+}

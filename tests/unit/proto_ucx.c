@@ -45,8 +45,8 @@ static void open_ends_with(struct ends *ends, uint32_t flags) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct quire_ucx_ask ask;
     setenv("UCX_TLS", "tcp,self", 0);
-    cr_assert_eq(quire_ucx_port_create(flags, &ends->server, why), QUIRE_OK, "%s", why);
-    cr_assert_eq(quire_ucx_port_create(flags, &ends->client, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_port_create(flags, NULL, &ends->server, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_port_create(flags, NULL, &ends->client, why), QUIRE_OK, "%s", why);
     cr_assert_eq(quire_ucx_listen(ends->server, (struct sockaddr *)&at, sizeof at, told, why), QUIRE_OK, "%s", why);
     at.sin_port = htons((uint16_t)atoi(strrchr(told, ':') + 1));
     cr_assert_eq(quire_ucx_connect(ends->client, (struct sockaddr *)&at, sizeof at, ends, &ends->here, why), QUIRE_OK, "%s", why);
@@ -328,8 +328,8 @@ Test(proto_ucx, hands_connections_to_ports_beside) {
     char why[QUIRE_UCX_WHY_BYTES] = "", told[QUIRE_UCX_PEER_BYTES];
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     setenv("UCX_TLS", "tcp,self", 0);
-    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, &ends.server, why), QUIRE_OK, "%s", why);
-    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, &ends.client, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, NULL, &ends.server, why), QUIRE_OK, "%s", why);
+    cr_assert_eq(quire_ucx_port_create(QUIRE_UCX_LOOPBACK, NULL, &ends.client, why), QUIRE_OK, "%s", why);
     cr_assert_eq(quire_ucx_listen(ends.server, (struct sockaddr *)&at, sizeof at, told, why), QUIRE_OK, "%s", why);
     at.sin_port = htons((uint16_t)atoi(strrchr(told, ':') + 1));
     for (int i = 0; i < 2; i++) {
