@@ -2,11 +2,9 @@
  * TLS for libquire, an object of its own that is loaded when a "tls://host:port" is opened: TCP, and proto/tls over it.
  */
 #include "proto/tls/tls.h"
-#include "client/transport.h"
-#include "proto/base/address.h"
+#include "client/plugin.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -22,28 +20,13 @@ static const struct transport_ops tls_ops;
 
 static struct tls_transport *tls_of(struct transport *transport) { return (struct tls_transport *)(void *)transport; }
 
-__attribute__((format(printf, 3, 4))) static enum quire_status say(struct transport_why why, enum quire_status status, const char *format,
-                                                                   ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why.text, why.bytes, format, args);
-    va_end(args);
-    return status;
-}
-
-static enum quire_status tls_resolve(const char *address, char *full, struct transport_why why) {
-    const char *text = "";
-    enum quire_status status = quire_address_resolve(address, full, TRANSPORT_ADDRESS_MAX, &text);
-    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "%s", text);
-}
-
 /* ---- life ------------------------------------------------------------------------------------------------------------------- */
 static enum quire_status dial(struct tls_transport *tls, const struct quire_address *to, struct transport_why why) {
     tls->transport.fd = socket(to->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int rc = tls->transport.fd >= 0 ? connect(tls->transport.fd, (const struct sockaddr *)&to->at, to->at_bytes) : -1;
     if (rc != 0 && errno != EINPROGRESS) {
-        return say(why, tls->transport.fd < 0 ? QUIRE_SYSTEM : QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer,
-                   strerrordesc_np(errno));
+        return plugin_say(why, tls->transport.fd < 0 ? QUIRE_SYSTEM : QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer,
+                          strerrordesc_np(errno));
     }
     quire_tls_prepare_socket(tls->transport.fd);
     return QUIRE_OK;
@@ -60,11 +43,11 @@ static enum quire_status prepare(struct tls_transport *tls, const char *host, co
     };
     enum quire_status status = quire_tls_settings_create(false, &files, &made, text);
     if (status != QUIRE_OK) {
-        return say(why, status, "%s", text);
+        return plugin_say(why, status, "%s", text);
     }
     status = quire_tls_create(made, tls->transport.fd, host, &tls->tls);
     quire_tls_settings_destroy(&made);
-    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "out of memory for a connection");
+    return status == QUIRE_OK ? QUIRE_OK : plugin_say(why, status, "out of memory for a connection");
 }
 
 static void tls_close(struct transport *transport, bool forked) {
@@ -83,7 +66,7 @@ static enum quire_status tls_connect(const char *full, const struct transport_se
     enum quire_status status = tls != NULL ? quire_address_choose(full, attempt, &to) : QUIRE_NO_MEMORY;
     if (status != QUIRE_OK) {
         free(tls);
-        return say(why, status, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "it has no address");
+        return plugin_say(why, status, status == QUIRE_NO_MEMORY ? "out of memory for a connection" : "it has no address");
     }
     tls->transport.ops = &tls_ops;
     tls->transport.fd = -1;
@@ -104,7 +87,7 @@ static enum quire_status settle(struct tls_transport *tls, enum quire_status sta
     tls->transport.wants_out = status == QUIRE_PENDING && quire_tls_wants_out(tls->tls);
     tls->transport.more = quire_tls_has_more(tls->tls);
     return status == QUIRE_OK || status == QUIRE_PENDING ? status
-                                                         : say(why, status, "quired at %s: %s", tls->peer, quire_tls_why(tls->tls));
+                                                         : plugin_say(why, status, "quired at %s: %s", tls->peer, quire_tls_why(tls->tls));
 }
 
 /* Until the connection stands. */
@@ -115,7 +98,7 @@ static enum quire_status stand(struct tls_transport *tls, struct transport_why w
         return QUIRE_OK;
     }
     if (getsockopt(tls->transport.fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error != 0) {
-        return say(why, QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer, strerrordesc_np(error));
+        return plugin_say(why, QUIRE_DISCONNECTED, "no quired at %s: %s", tls->peer, strerrordesc_np(error));
     }
     enum quire_status status = settle(tls, quire_tls_handshake(tls->tls), why);
     tls->stands = status == QUIRE_OK;
@@ -140,7 +123,7 @@ static enum quire_status tls_send(struct transport *transport, const void *bytes
 static const struct transport_ops tls_ops = {.version = TRANSPORT_VERSION,
                                              .scheme = "tls",
                                              .wire = true,
-                                             .resolve = tls_resolve,
+                                             .resolve = plugin_resolve,
                                              .connect = tls_connect,
                                              .receive = tls_receive,
                                              .send = tls_send,

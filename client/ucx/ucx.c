@@ -4,11 +4,9 @@
  * Frames go and come as messages, which the client sees as a stream; bulk bytes go from the caller's memory, and come to where they belong.
  */
 #include "proto/ucx/ucx.h"
-#include "client/transport.h"
-#include "proto/base/address.h"
+#include "client/plugin.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -39,22 +37,7 @@ static uint64_t now_ns(void) {
 
 static struct ucx_transport *ucx_of(struct transport *transport) { return (struct ucx_transport *)(void *)transport; }
 
-__attribute__((format(printf, 3, 4))) static enum quire_status say(struct transport_why why, enum quire_status status, const char *format,
-                                                                   ...) {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(why.text, why.bytes, format, args);
-    va_end(args);
-    return status;
-}
-
 /* ---- life ------------------------------------------------------------------------------------------------------------------- */
-static enum quire_status ucx_resolve(const char *address, char *full, struct transport_why why) {
-    const char *text = "";
-    enum quire_status status = quire_address_resolve(address, full, TRANSPORT_ADDRESS_MAX, &text);
-    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "%s", text);
-}
-
 /* Keys go when nothing uses them any more, and before what they are for, if the other end lives: else that is ended first. */
 static void leave_regions(struct ucx_transport *ucx) {
     for (uint32_t i = 0; i < TRANSPORT_REGIONS; i++) {
@@ -122,7 +105,7 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
         if (ucx != NULL) {
             ucx_close(&ucx->transport, false);
         }
-        return say(why, status, "%s", text);
+        return plugin_say(why, status, "%s", text);
     }
     ucx->transport.ops = &ucx_ops;
     ucx->transport.more = true; /* its descriptor tells nothing before the first turn */
@@ -148,11 +131,11 @@ static bool sleeps(struct ucx_transport *ucx) {
 static enum quire_status failed(const struct ucx_transport *ucx, struct transport_why why) {
     const char *text = "the connection was ended";
     enum quire_status status = ucx->wire != NULL ? quire_ucx_status(ucx->wire, &text) : QUIRE_DISCONNECTED;
-    return status == QUIRE_OK ? QUIRE_OK : say(why, status, "quired at %s: %s", ucx->peer, text);
+    return status == QUIRE_OK ? QUIRE_OK : plugin_say(why, status, "quired at %s: %s", ucx->peer, text);
 }
 
 static enum quire_status not_awaited(const struct ucx_transport *ucx, struct transport_why why) {
-    return say(why, QUIRE_CORRUPT, "quired at %s: bulk bytes and frames came in disorder", ucx->peer);
+    return plugin_say(why, QUIRE_CORRUPT, "quired at %s: bulk bytes and frames came in disorder", ucx->peer);
 }
 
 static enum quire_status ucx_receive(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why) {
@@ -234,7 +217,7 @@ static enum quire_status begin_bulk(struct ucx_transport *ucx, const struct iove
                                     struct transport_why why) {
     struct iovec to[TRANSPORT_PLACES_MAX];
     if (n_places > TRANSPORT_PLACES_MAX) {
-        return say(why, QUIRE_INVALID, "too many places for one call");
+        return plugin_say(why, QUIRE_INVALID, "too many places for one call");
     }
     size_t n = cut(places, n_places, came, to);
     ucx->receiving = came;
@@ -245,7 +228,7 @@ static enum quire_status begin_bulk(struct ucx_transport *ucx, const struct iove
     if (n == 0) {
         ucx->spill = malloc(came);
         if (ucx->spill == NULL) {
-            return say(why, QUIRE_NO_MEMORY, "out of memory for what came");
+            return plugin_say(why, QUIRE_NO_MEMORY, "out of memory for what came");
         }
         to[0] = (struct iovec){.iov_base = ucx->spill, .iov_len = came};
         n = 1;
@@ -311,7 +294,7 @@ static enum quire_status ucx_send(struct transport *transport, const void *bytes
     *sent = quire_min_u64(size, QUIRE_UCX_FRAMES_BYTES);
     void *copy = malloc(*sent);
     if (copy == NULL) {
-        return say(why, QUIRE_NO_MEMORY, "out of memory for a request");
+        return plugin_say(why, QUIRE_NO_MEMORY, "out of memory for a request");
     }
     memcpy(copy, bytes, *sent);
     enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_FRAMES, copy, *sent, free, copy);
@@ -381,7 +364,7 @@ static enum quire_status ucx_get(struct transport *transport, enum transport_reg
 static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .scheme = "ucx",
                                              .wire = true,
-                                             .resolve = ucx_resolve,
+                                             .resolve = plugin_resolve,
                                              .connect = ucx_connect,
                                              .receive = ucx_receive,
                                              .send = ucx_send,

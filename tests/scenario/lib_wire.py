@@ -232,3 +232,18 @@ def settled(host):
         counters = host.counters()
         return counters["quire_sessions"] <= 1 and host.status()["daemon"]["ingest_lent_bytes"] == 0
     until(nothing_left, 20, "what sessions held is given back")
+
+
+def share(host):
+    """A writer and a reader over the wire, and a local one: what each stores the others find and fetch, bit-equal."""
+    writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
+    check(writer.ask("info")[2] == "0", "there is no zero-copy over a wire")
+    writer.ask("store 0 300")
+    check(reader.ask("lookup 0 0 300")[0] == "300", "another one sees them")
+    check(reader.ask("fetch 0") == ["300"], "and fetches them, bit-equal")
+    check(local.ask("lookup 0 0 300")[0] == "300", "so does a local one")
+    check(local.ask("fetch 0") == ["300"], "from the same pool")
+    local.ask("store 300 50")
+    check(writer.ask("lookup 1 300 50")[0] == "50", "and what that one stores is there for them")
+    check(writer.ask("fetch 1 lanes=1,2,0,1") == ["50"], "also a part of each block")
+    return writer, reader, local

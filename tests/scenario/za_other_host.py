@@ -3,20 +3,11 @@ the rights of its token."""
 import os
 import subprocess
 
-from lib_story import BIN, Actor, check
-from lib_wire import Guest, Host
+from lib_story import BIN, check
+from lib_wire import Guest, Host, share
 
 host = Host()
-writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
-check(writer.ask("info")[2] == "0", "there is no zero-copy over a wire")
-writer.ask("store 0 300")
-check(reader.ask("lookup 0 0 300")[0] == "300", "another one sees them")
-check(reader.ask("fetch 0") == ["300"], "and fetches them, bit-equal")
-check(local.ask("lookup 0 0 300")[0] == "300", "so does a local one")
-check(local.ask("fetch 0") == ["300"], "from the same pool")
-local.ask("store 300 50")
-check(writer.ask("lookup 1 300 50")[0] == "50", "and what that one stores is there for them")
-check(writer.ask("fetch 1 lanes=1,2,0,1") == ["50"], "also a part of each block")
+writer, reader, local = share(host)
 
 reader.ask("store 1000 1", fails="DENIED")
 check(reader.ask("delete 0 1") == ["DENIED"], "who may only read deletes nothing")

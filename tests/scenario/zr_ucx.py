@@ -7,20 +7,11 @@ import pathlib
 import socket
 import struct
 
-from lib_story import Actor, Daemon, check, until
-from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, leased_bytes, prepare
+from lib_story import Daemon, check, until
+from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, leased_bytes, prepare, share
 
 host = Host(scheme="ucx")
-writer, reader, local = Guest(host), Guest(host, "reader"), Actor(host)
-check(writer.ask("info")[2] == "0", "there is no zero-copy over a wire")
-writer.ask("store 0 300")
-check(reader.ask("lookup 0 0 300")[0] == "300", "another one sees them")
-check(reader.ask("fetch 0") == ["300"], "and fetches them, bit-equal")
-check(local.ask("lookup 0 0 300")[0] == "300", "so does a local one")
-check(local.ask("fetch 0") == ["300"], "from the same pool")
-local.ask("store 300 50")
-check(writer.ask("lookup 1 300 50")[0] == "50", "and what that one stores is there for them")
-check(writer.ask("fetch 1 lanes=1,2,0,1") == ["50"], "also a part of each block")
+writer, reader, _ = share(host)
 reader.ask("store 1000 1", fails="DENIED")
 check(writer.ask("delete 0 1") == ["OK"], "who may write may delete")
 listed = {one["token"]: one for one in host.ctl("session", "list")[1]["sessions"] if one.get("token")}
