@@ -383,17 +383,17 @@ enum quire_status net_reload(struct core *core) {
     struct tokens *tokens = NULL;
     const struct quire_tls_files files = net_files(&core->config.listen);
     enum quire_status status = tokens_load(core->config.listen.token_file, &tokens, why, sizeof why);
-    if (status == QUIRE_OK) {
-        tokens_free(&core->net.tokens);
-        core->net.tokens = tokens;
-        net_end_strangers(core);
-        rates_renew(&core->net.rates, tokens);
-        for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
-            status = rail->ops->renew != NULL ? rail->ops->renew(rail, &files, why, sizeof why) : QUIRE_OK;
-        }
+    for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
+        status = rail->ops->renew != NULL ? rail->ops->renew(rail, &files, why, sizeof why) : QUIRE_OK;
     }
     if (status != QUIRE_OK) {
+        tokens_free(&tokens);
         log_error("listen_reload_failed", "%s; what was in force stays", why);
+        return status;
     }
-    return status;
+    tokens_free(&core->net.tokens);
+    core->net.tokens = tokens;
+    net_end_strangers(core);
+    rates_renew(&core->net.rates, tokens);
+    return QUIRE_OK;
 }

@@ -65,6 +65,15 @@ words = " ".join(Guest(host, ns=None).ask(f"open {host.wire}", fails="DENIED"))
 check("expired" in words, words)
 make_certificate(host.folder, "daemon")
 host.ctl("config", "reload")
+kept = Guest(host)
+kept.ask("lookup 0 0 5")
+
+# Good tokens beside a certificate that is none: nothing of either is taken, as is said.
+write_private(f"{host.folder}/tokens", TOKENS.replace(SECRETS["worker"], "y" * 40))
+write_private(f"{host.folder}/daemon.pem", "no certificate\n")
+code, said = host.ctl("config", "reload", check_exit=False)
+check(code != 0, f"{code} {said}")
+check(kept.ask("lookup 1 0 5")[0] == "5", "who came with a token that is in force stays")
 Guest(host).ask("lookup 0 0 5")
 host.stop()
 
