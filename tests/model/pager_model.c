@@ -48,6 +48,7 @@ struct seen {
     uint32_t leases;  /* grants of the present record held by anybody */
     uint32_t epoch;   /* records that there may have been */
     uint64_t last_ok; /* operation of the last acknowledged put */
+    uint64_t came;    /* operation since which it is there */
     bool completed;   /* in this operation: may appear, or be replaced */
 };
 
@@ -77,6 +78,7 @@ struct put {
     float ancestry;
     bool whole;
     uint64_t since, generation; /* operation, and the namespace's incarnation */
+    uint64_t landed;            /* operation in which its bytes did, at first its own */
 };
 
 struct flight {
@@ -227,6 +229,15 @@ static uint64_t new_mark(uint32_t space, uint32_t key, uint32_t group) {
 }
 
 /* ---- outcomes and wishes -------------------------------------------------------------------------------------------------- */
+/*
+ * An acknowledgement may be taken late. It promises something of the record that is there now only if it was decided upon since
+ * that one came, and no rival had made the put superfluous, which may land when the rival's record is long gone.
+ */
+static bool promises(const struct put *put, const struct seen *seen) {
+    uint64_t earliest = seen->there ? seen->came : m.operation;
+    return put->landed >= earliest && put->since > seen->last_ok;
+}
+
 static void put_done(const struct pager_event *event) {
     struct put *put = &m.puts[event->cookie % COOKIES];
     REQUIRE(put->open); /* exactly once */
@@ -234,8 +245,7 @@ static void put_done(const struct pager_event *event) {
     m.n_open--;
     if (event->status == QUIRE_OK && put->whole && put->generation == m.spaces[put->space].generation) {
         struct seen *seen = &m.spaces[put->space].keys[put->key].group[put->group];
-        /* One that a rival had made superfluous may land when the rival's record is long gone. */
-        seen->offered = put->since > seen->last_ok ? fminf(seen->offered, put->ancestry) : seen->offered;
+        seen->offered = promises(put, seen) ? fminf(seen->offered, put->ancestry) : seen->offered;
         seen->last_ok = m.operation;
     }
     REQUIRE((event->status == QUIRE_FULL || event->status == QUIRE_RETRY) == (event->retry_after_ms > 0));
@@ -284,6 +294,7 @@ static void land_one(void) {
         paint(event.to_offset, event.size_bytes, m.marks[from], m.ancestry[from]);
     } else if (event.type != PAGER_MOVE) {
         completed(event.cookie);
+        m.puts[event.cookie % COOKIES].landed = m.operation;
     }
     pager_complete(m.pager, m.now_ns, event.ticket, status);
 }
@@ -337,6 +348,7 @@ static void compare(struct space *space, uint8_t now[2][KEYS]) {
                 seen->leases = 0;
             }
             seen->completed = false;
+            seen->came = was ? seen->came : m.operation;
             seen->promised = seen->there ? fminf(was ? seen->promised : INFINITY, seen->offered) : INFINITY;
             seen->offered = INFINITY;
         }
@@ -421,7 +433,7 @@ static void offer(struct space *space, uint32_t key, uint32_t group, uint64_t pu
         item.supersedes = space->keys[k->shorter].key;
     }
     m.puts[cookie] = (struct put){.open = true, .space = (uint32_t)(space - m.spaces), .key = key, .group = group, .ancestry = ancestry};
-    m.puts[cookie].since = m.operation;
+    m.puts[cookie].since = m.puts[cookie].landed = m.operation;
     m.puts[cookie].generation = space->generation;
     m.puts[cookie].whole = space->layout.opaque || (rect.n_layers == 2 && rect.n_heads == 2);
     enum quire_status status =
