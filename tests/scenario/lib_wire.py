@@ -1,4 +1,5 @@
 """What the stories of other hosts share: certificates and tokens made on the spot, a daemon that listens, actors that come over the wire."""
+import json
 import os
 import re
 import subprocess
@@ -82,12 +83,34 @@ class Cable:
         for side in (0, 1):
             self.ip(side, "link", "set", "cable", state)
 
+    def shape(self, *words):
+        """What leaves either end goes through this queue from now on; what `tc` says otherwise."""
+        said = ""
+        for side in (0, 1):
+            done = subprocess.run(["nsenter", "-t", str(self.hosts[side].pid), "-n", "tc", "qdisc", "replace", "dev", "cable", "root", *words],
+                                  capture_output=True, text=True, check=False)
+            said += done.stderr if done.returncode != 0 else ""
+        return said
+
     def slow(self, rate):
         """What takes a while can be cut in two."""
-        for side in (0, 1):
-            done = subprocess.run(["nsenter", "-t", str(self.hosts[side].pid), "-n", "tc", "qdisc", "add", "dev", "cable", "root", "tbf", "rate", rate,
-                                   "burst", "256kb", "latency", "300ms"], capture_output=True, text=True, check=False)
-            check(done.returncode == 0, f"tc: {done.stderr}")
+        said = self.shape("tbf", "rate", rate, "burst", "256kb", "latency", "300ms")
+        check(said == "", f"tc: {said}")
+
+    def spoil(self):
+        """Packets come late, twice, out of order or not at all, where the kernel has netem; elsewhere they are dropped by a queue that is too short."""
+        said = self.shape("netem", "delay", "5ms", "3ms", "loss", "0.5%", "duplicate", "1%", "reorder", "5%")
+        if said != "":
+            check("unknown" in said, f"tc: {said}")
+            print("this kernel has no netem: the spoilt cable only drops packets")
+            said = self.shape("tbf", "rate", "50mbit", "burst", "16kb", "limit", "20kb")
+            check(said == "", f"tc: {said}")
+
+    def drops(self):
+        """Packets that the queues let fall."""
+        queues = [json.loads(subprocess.run(["nsenter", "-t", str(host.pid), "-n", "tc", "-j", "-s", "qdisc", "show", "dev", "cable"],
+                                            capture_output=True, text=True, check=True).stdout) for host in self.hosts]
+        return sum(queue["drops"] for side in queues for queue in side)
 
     def enter(self, side):
         """For a child before it runs its program. It sees its own host's interfaces in /sys, too: UCX looks for them there."""

@@ -42,4 +42,11 @@ def back():
 
 until(back, 30, "the client that waited finds its blocks again")
 check(guests[2].ask("fetch 1") == ["100"], "with right bytes")
+cable.spoil()
+dropped = cable.drops()
+guests[2].ask("fetch 1")
+guests[2].ask("store 7000 20")
+guests[0].ask("lookup 2 7000 20")
+check(guests[0].ask("fetch 2") == ["20"], "over a spoilt cable the same bytes, later")
+check(cable.drops() > dropped, "packets were lost on it")
 host.stop()
