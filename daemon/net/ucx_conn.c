@@ -340,9 +340,18 @@ void ucx_conn_message(struct ucx_conn *conn, struct exchange_msg *msg) {
     }
 }
 
+/* Seen twice: UCX tells of most ends by itself, after what came before them. */
+static bool is_lost(struct ucx_conn *conn) {
+    bool doubted = conn->doubted;
+    conn->doubted = !quire_ucx_lives(conn->ucx);
+    return doubted && conn->doubted;
+}
+
 void ucx_conn_check(struct ucx_conn *conn, uint64_t now_ns) {
     if (conn->state == UCX_OPEN && inlet_is_late(&conn->inlet, now_ns)) {
         conn_gone(conn, QUIRE_TIMEOUT, "a request was begun and not completed in time");
+    } else if (conn->state == UCX_OPEN && is_lost(conn)) {
+        conn_gone(conn, QUIRE_DISCONNECTED, "its host does not answer any more, or has closed the connection");
     } else if (conn->state == UCX_LINGERING && now_ns > conn->linger_until_ns) {
         close_wire(conn);
     }

@@ -52,6 +52,7 @@ struct ucx_conn {
     uint64_t receiving; /* bulk bytes that UCX is writing at the inlet's place */
     struct outbox out;  /* not all with UCX yet */
     uint64_t linger_until_ns;
+    bool doubted; /* the other end was not there when we looked */
 };
 
 /* ucx_conn.c */

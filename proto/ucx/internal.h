@@ -1,4 +1,5 @@
-/* Shared by the files of proto/ucx: port.c (worker, listeners), wire.c (life of an endpoint, what goes out), in.c (what comes). */
+/* Shared by the files of proto/ucx: port.c (worker, listeners), wire.c (life of an endpoint, what goes out), in.c (what comes), watch.c
+   (whether the other host is there). */
 #ifndef QUIRE_UCX_INTERNAL_H
 #define QUIRE_UCX_INTERNAL_H
 
@@ -72,6 +73,9 @@ struct quire_ucx_wire {
     uint64_t next_out, sent_bytes, peer_taken_bytes;
     bool wants_room;
     uint32_t sending; /* posts that have not gone, credits among them */
+    /* the connection that it began with, UCX's (watch.c); −1: not known */
+    int watched;
+    uint64_t watched_cookie;
     /* end */
     bool closing, closed;
     void *close_request;
@@ -102,6 +106,8 @@ void ucx_wire_ready(struct quire_ucx_wire *wire);
 void ucx_wire_fail(struct quire_ucx_wire *wire, enum quire_status status, const char *why);
 struct quire_ucx_wire *ucx_wire_of(const struct quire_ucx_port *port, ucp_ep_h ep);
 enum quire_status ucx_wire_create(struct quire_ucx_port *port, ucp_ep_params_t *params, void *user, struct quire_ucx_wire **wire);
+/* Has the system watch over the host that asked from there. */
+void ucx_watch(struct quire_ucx_wire *wire, const struct sockaddr_storage *from);
 /* Goes on with closing; sets `closed` when nothing of it is with UCX any more. */
 void ucx_wire_close_on(struct quire_ucx_wire *wire);
 /*

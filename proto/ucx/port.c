@@ -222,6 +222,7 @@ static void somebody_asks(ucp_conn_request_h request, void *arg) {
     if (ucp_conn_request_query(request, &facts) != UCS_OK) {
         facts.client_address = (struct sockaddr_storage){0};
     }
+    ask.from = facts.client_address;
     tell_address(&facts.client_address, ask.peer);
     if (port->n_asks == UCX_ASKS_MAX) {
         quire_ucx_refuse(&ask);
@@ -266,6 +267,9 @@ bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask) {
 enum quire_status quire_ucx_accept(struct quire_ucx_port *port, const struct quire_ucx_ask *ask, void *user, struct quire_ucx_wire **wire) {
     ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_CONN_REQUEST, .conn_request = ask->request};
     enum quire_status status = ucx_wire_create(port, &params, user, wire);
+    if (status == QUIRE_OK) {
+        ucx_watch(*wire, &ask->from);
+    }
     if (status == QUIRE_NO_MEMORY || status == QUIRE_UNSUPPORTED) {
         quire_ucx_refuse(ask); /* UCX 1.13 refuses by itself all but what it cannot make sense of at all */
     }

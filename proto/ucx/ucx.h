@@ -56,6 +56,7 @@ bool quire_ucx_arm(struct quire_ucx_port *port);
 /* ---- those who want to connect --------------------------------------------------------------------------------------------------- */
 struct quire_ucx_ask {
     void *request, *listener;
+    struct sockaddr_storage from;
     char peer[QUIRE_UCX_PEER_BYTES]; /* "10.0.0.7:40112" */
 };
 /* `told`: with the port that was chosen, where it was 0. */
@@ -77,6 +78,12 @@ void *quire_ucx_user(const struct quire_ucx_wire *wire);
 /* OK, or what went wrong: DISCONNECTED, CORRUPT (what came is not of this protocol), TOO_LARGE (more than was allowed for), SYSTEM. What came before it
    can still be taken. */
 enum quire_status quire_ucx_status(const struct quire_ucx_wire *wire, const char **why);
+
+/* Whether the other end's host is still there, and has not closed the connection: the system asks it for itself, by TCP, and knows within
+   QUIRE_UCX_DEAD_MS, whatever UCX does and whatever the other end's program is busy with. True as well where nobody can tell: at the end that
+   connected, or when the two found each other otherwise (by RDMA's own way). */
+#define QUIRE_UCX_DEAD_MS 11000
+bool quire_ucx_lives(const struct quire_ucx_wire *wire);
 
 enum quire_ucx_kind { QUIRE_UCX_NOTHING, QUIRE_UCX_FRAMES, QUIRE_UCX_BULK };
 /* What came next: FRAMES: size bytes at *bytes. BULK: size bytes that are to be received or dropped. */

@@ -87,6 +87,7 @@ enum quire_status ucx_wire_create(struct quire_ucx_port *port, ucp_ep_params_t *
     wire->port = port;
     wire->user = user;
     wire->window_bytes = QUIRE_UCX_WINDOW_BYTES;
+    wire->watched = -1;
     params->field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE | UCP_EP_PARAM_FIELD_ERR_HANDLER;
     params->err_mode = UCP_ERR_HANDLING_MODE_PEER;
     params->err_handler = (ucp_err_handler_t){.cb = on_failure, .arg = wire};

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -234,6 +235,31 @@ Test(proto_ucx, closes_in_the_middle) {
         cr_assert_eq(gone, 2);
         close_ends(&ends);
     }
+}
+
+/* The end that was asked has the system look after the other one's host, on a connection that carries nothing else, and notices that it is not what
+   it was: here because somebody ends that connection; where a host vanishes because nobody answers the system's probes (the story of the cut cable). */
+Test(proto_ucx, watches_over_the_other_host) {
+    static const int names[] = {TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT};
+    int values[QUIRE_ARRAY_LEN(names)] = {0}, on = 0;
+    socklen_t bytes = sizeof on;
+    struct ends ends;
+    open_ends(&ends);
+    cr_assert(quire_ucx_lives(ends.there) && quire_ucx_lives(ends.here));
+    cr_assert_geq(ends.there->watched, 0, "its connection was not found");
+    cr_assert(getsockopt(ends.there->watched, SOL_SOCKET, SO_KEEPALIVE, &on, &bytes) == 0 && on == 1);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(names); i++) {
+        cr_assert_eq(getsockopt(ends.there->watched, IPPROTO_TCP, names[i], &values[i], &bytes), 0);
+    }
+    cr_assert_eq((values[0] + values[1] * values[2]) * 1000, QUIRE_UCX_DEAD_MS);
+    cr_assert_eq(values[3], QUIRE_UCX_DEAD_MS);
+    ends.there->watched_cookie++;
+    cr_assert_not(quire_ucx_lives(ends.there), "another descriptor of the same number");
+    ends.there->watched_cookie--;
+    cr_assert(quire_ucx_lives(ends.there));
+    shutdown(ends.there->watched, SHUT_RDWR);
+    cr_assert_not(quire_ucx_lives(ends.there));
+    close_ends(&ends);
 }
 
 /* ---- memory that is read from afar ---------------------------------------------------------------------------------------------- */
