@@ -25,7 +25,8 @@ struct pager_assembly *pager_assembly_find(const struct pager *pager, uint32_t b
 
 uint64_t pager_assembly_memory(const struct pager_assembly *assembly) {
     uint64_t bits = assembly->cells ? quire_align_up(assembly->n_cells, 64) / 8 : 0;
-    return sizeof(*assembly) + bits + assembly->n_contributors * sizeof(*assembly->contributors);
+    return sizeof(*assembly) + bits + assembly->n_contributors * sizeof(*assembly->contributors) +
+           assembly->landed_capacity * sizeof(*assembly->landed);
 }
 
 enum quire_status pager_assembly_begin(struct pager *pager, const struct pager_assembly *as, struct pager_assembly **out) {
@@ -156,10 +157,46 @@ static void adopt_facts(struct pager_assembly *assembly, const struct pager_part
     assembly->shorter = part->supersedes ? part->shorter : assembly->shorter;
 }
 
+static enum quire_status add_contributor(struct pager *pager, struct pager_assembly *assembly, uint64_t session) {
+    for (uint32_t i = 0; i < assembly->n_contributors; i++) {
+        if (assembly->contributors[i] == session) {
+            return QUIRE_OK;
+        }
+    }
+    if (!pager_session_find(pager, session)) {
+        return QUIRE_OK; /* its bytes are good, but it will not complete the block */
+    }
+    if (assembly->n_contributors == PAGER_MAX_CONTRIBUTORS) {
+        return QUIRE_TOO_LARGE;
+    }
+    uint64_t *grown = realloc(assembly->contributors, (assembly->n_contributors + 1) * sizeof(*grown));
+    if (!grown) {
+        return QUIRE_NO_MEMORY;
+    }
+    assembly->contributors = grown;
+    grown[assembly->n_contributors++] = session;
+    return QUIRE_OK;
+}
+
+/* A part that came before. Whoever brings it again is one of those who may complete the block, as if it had come now. */
+static bool repeats(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part) {
+    enum quire_status status = pager_repeat_of(assembly, part);
+    if (status == QUIRE_NOT_FOUND) {
+        return false;
+    }
+    pager->counters.puts_repeated++;
+    pager_part_done(pager, part, status == QUIRE_OK ? add_contributor(pager, assembly, part->session) : status);
+    return true;
+}
+
 enum quire_status pager_assembly_admit(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part) {
     assert(!assembly->waiting && part->state == PAGER_PART_WAITING);
     bool first = assembly->claimed == 0;
-    QUIRE_FORWARD(claim(assembly, part));
+    enum quire_status status = claim(assembly, part);
+    if (status == QUIRE_INVALID && repeats(pager, assembly, part)) {
+        return QUIRE_OK;
+    }
+    QUIRE_FORWARD(status);
     adopt_facts(assembly, part, first);
     part->state = PAGER_PART_ASKED;
     part->slot = assembly->slot;
@@ -210,6 +247,7 @@ static void assembly_free(struct pager *pager, struct pager_assembly *assembly) 
     uint32_t block = assembly->block;
     free(assembly->cells);
     free(assembly->contributors);
+    free(assembly->landed);
     free(assembly);
     if (!is_building(pager, block)) {
         pager_block_at(pager, block)->flags &= (uint8_t)~PAGER_BLOCK_BUILDING;
@@ -309,27 +347,6 @@ void pager_assembly_expired(struct pager *pager, struct pager_assembly *assembly
 }
 
 /* ---- what the daemon reports ---------------------------------------------------------------------------------------------- */
-static enum quire_status add_contributor(struct pager *pager, struct pager_assembly *assembly, uint64_t session) {
-    for (uint32_t i = 0; i < assembly->n_contributors; i++) {
-        if (assembly->contributors[i] == session) {
-            return QUIRE_OK;
-        }
-    }
-    if (!pager_session_find(pager, session)) {
-        return QUIRE_OK; /* its bytes are good, but it will not complete the block */
-    }
-    if (assembly->n_contributors == PAGER_MAX_CONTRIBUTORS) {
-        return QUIRE_TOO_LARGE;
-    }
-    uint64_t *grown = realloc(assembly->contributors, (assembly->n_contributors + 1) * sizeof(*grown));
-    if (!grown) {
-        return QUIRE_NO_MEMORY;
-    }
-    assembly->contributors = grown;
-    grown[assembly->n_contributors++] = session;
-    return QUIRE_OK;
-}
-
 static void part_filled(struct pager *pager, struct pager_part *part) {
     struct pager_assembly *assembly = part->assembly;
     struct pager_domain *domain = &pager->domains[part->domain];
@@ -356,6 +373,8 @@ static void part_filled(struct pager *pager, struct pager_part *part) {
 static void fill_landed(struct pager *pager, struct pager_part *part, enum quire_status status) {
     struct pager_assembly *assembly = part->assembly;
     status = status == QUIRE_OK && !part->whole ? add_contributor(pager, assembly, part->session) : status;
+    bool completes = part->whole || assembly->filled + rect_cells(part) == assembly->n_cells; /* its OK says that the block is sealed */
+    status = status == QUIRE_OK && !completes ? pager_repeat_note(assembly, part) : status;
     if (status == QUIRE_OK) {
         part_filled(pager, part);
         return;

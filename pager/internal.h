@@ -221,6 +221,14 @@ struct pager_part {
     quire_key shorter;
 };
 
+/* What is known of a part of which the bytes are in their place. */
+struct pager_landed {
+    quire_rect rect;
+    uint64_t check;
+    float ancestry_error;
+    bool pin;
+};
+
 /* One record under construction: from the first part offered to the record's publication. */
 struct pager_assembly {
     struct pager_timer timer;           /* first: found from its timer. Parts that never come */
@@ -242,6 +250,8 @@ struct pager_assembly {
     uint64_t *cells;                   /* claimed ones; NULL: one part is the whole */
     uint64_t *contributors;            /* sessions with a filled part */
     uint32_t n_contributors;
+    struct pager_landed *landed; /* but for the one that completes it */
+    uint32_t n_landed, landed_capacity;
 };
 
 struct pager_move {
@@ -395,7 +405,7 @@ bool pager_assembly_wants_pin(const struct pager_assembly *assembly);
 uint32_t pager_assembly_cancel(struct pager *pager, uint32_t block, uint64_t put_id, uint64_t session);
 /* It has an extent now: asks for the fills of its parts. */
 void pager_assembly_start(struct pager *pager, struct pager_assembly *assembly, uint32_t slot, uint32_t extent);
-/* OK: the part was admitted (its outcome follows). INVALID: it overlaps; the part is not touched. */
+/* OK: the part was admitted, or repeats one (its outcome follows). INVALID: it overlaps; the part is not touched. */
 enum quire_status pager_assembly_admit(struct pager *pager, struct pager_assembly *assembly, struct pager_part *part);
 void pager_assembly_expired(struct pager *pager, struct pager_assembly *assembly);
 void pager_assembly_session_gone(struct pager *pager, uint64_t session);
@@ -407,6 +417,12 @@ void pager_part_late(struct pager *pager, struct pager_part *part); /* its deadl
 uint64_t pager_assembly_memory(const struct pager_assembly *assembly);
 /* Its record is the block's now. */
 void pager_assembly_published(struct pager *pager, struct pager_assembly *assembly);
+
+/* repeat.c */
+/* The part has landed. NO_MEMORY: it cannot be told from another then. */
+enum quire_status pager_repeat_note(struct pager_assembly *assembly, const struct pager_part *part);
+/* Is the same part there? OK: it landed. RETRY: it is under way. NOT_FOUND. */
+enum quire_status pager_repeat_of(const struct pager_assembly *assembly, const struct pager_part *part);
 
 /* publish.c */
 /* What a put with PIN asks of a block that is stored: one pin, unless somebody pins it already. FULL, NO_MEMORY: it is not pinned. */

@@ -72,11 +72,12 @@ void pager_options_default(struct pager_options *options);
     X(puts_stored, "records completed")                                                                                                    \
     X(puts_duplicate, "parts of records that were already held as faithfully")                                                             \
     X(puts_superseding, "records that replaced a less faithful one, or a shorter tail")                                                    \
+    X(puts_repeated, "parts that had come before, or were under way, under the same put_id")                                               \
     X(puts_corrupt, "parts whose bytes did not match their checksum")                                                                      \
     X(puts_waited, "parts that had to wait for room")                                                                                      \
     X(puts_full, "parts refused for want of room")                                                                                         \
     X(puts_over_share, "parts refused because their session had its share of those unfinished, or waiting for room")                       \
-    X(puts_invalid, "parts refused as malformed, overlapping or repeated")                                                                 \
+    X(puts_invalid, "parts refused as malformed, or overlapping what they do not repeat")                                                  \
     X(puts_orphan, "records stored before their parent")                                                                                   \
     X(puts_unlinked, "records whose link to their parent was left out: the search for a circle above it was cut short")                    \
     X(parts_expired, "records dropped because parts never came")                                                                           \

@@ -87,8 +87,10 @@ enum quire_wire_put_flags {
 /*
  * One part of one record. Payload: the rectangle's lanes in record order at ingest_offset. `check` is XXH3-64 over the lanes' XXH3-64
  * sums (8 bytes each, lane order), computed by the client as it wrote; the daemon computes its own from its own copy.
- * Only parts of equal put_id combine; one that overlaps what is there, or repeats it, is INVALID. What was taken is dropped when the rest does
- * not come, when its session ends, and by CANCEL: a part that says how much was `taken` before it is then STALE, and begins nothing by itself.
+ * Only parts of equal put_id combine; one that overlaps what is there is INVALID, unless it repeats it (rectangle, checksum, error and pin are the
+ * same): then it is OK again, or RETRY while the first is under way, so that whoever does not know whether it arrived may send it again. What was
+ * taken is dropped when the rest does not come, when its session ends, and by CANCEL: a part that says how much was `taken` before it is then
+ * STALE, and begins nothing by itself.
  * For opaque blocks rect is zero and lanes are chunks of QUIRE_CHUNK_BYTES.
  */
 struct quire_wire_put {

@@ -32,6 +32,8 @@
 #define READERS 64u
 #define COOKIES 4096u
 #define DEPTH 256u
+#define VARIANTS 64u
+#define PARTS (1ull << 63) /* in the put_ids of parts */
 #define MS QUIRE_NS_PER_MS
 
 #define REQUIRE(condition)                                                                                                                 \
@@ -79,6 +81,15 @@ struct put {
     bool whole;
     uint64_t since, generation; /* operation, and the namespace's incarnation */
     uint64_t landed;            /* operation in which its bytes did, at first its own */
+    bool alone;                 /* nobody has offered anything else in its place: it cannot be INVALID */
+};
+
+/* A part as it was offered: one cell. */
+struct variant {
+    uint32_t space, key, group;
+    quire_rect rect;
+    uint64_t check;
+    float ancestry;
 };
 
 struct flight {
@@ -121,7 +132,9 @@ static struct model {
     float ancestry[GRANULES]; /* as its facts say */
     uint32_t held[GRANULES];  /* grants on it */
     uint64_t changes;
-    uint64_t next_mark, put_id;
+    uint64_t next_mark, put_id, parts_id; /* put_ids: of wholes, of parts */
+    struct variant variants[VARIANTS];    /* under the last parts_id, each once */
+    uint32_t n_variants;
     uint64_t hits, prefixes, evicted_seen, stale_seen, waited;
 } m;
 
@@ -241,6 +254,7 @@ static bool promises(const struct put *put, const struct seen *seen) {
 static void put_done(const struct pager_event *event) {
     struct put *put = &m.puts[event->cookie % COOKIES];
     REQUIRE(put->open); /* exactly once */
+    REQUIRE(event->status != QUIRE_INVALID || !put->alone);
     put->open = false;
     m.n_open--;
     if (event->status == QUIRE_OK && put->whole && put->generation == m.spaces[put->space].generation) {
@@ -408,13 +422,40 @@ static float ancestry_of(const struct space *space, uint32_t key, uint32_t group
 }
 
 /* ---- operations: storing -------------------------------------------------------------------------------------------------- */
-static void offer(struct space *space, uint32_t key, uint32_t group, uint64_t put_id, quire_rect rect, float ancestry) {
+static bool is_beside(const struct variant *a, const struct variant *b) {
+    return a->space != b->space || a->key != b->key || a->group != b->group || a->rect.first_layer != b->rect.first_layer ||
+           a->rect.first_head != b->rect.first_head;
+}
+
+/* Notes what is offered under the last parts_id. True: it is the first in its place, or the same as all before it; then it can only be taken, or come
+   too early, however often it comes. */
+static bool is_alone(const struct variant *variant) {
+    bool same, seen = false, alone = true;
+    for (uint32_t i = 0; i < m.n_variants; i++) {
+        const struct variant *other = &m.variants[i];
+        if (!is_beside(other, variant)) {
+            same = other->check == variant->check && other->ancestry == variant->ancestry;
+            seen |= same;
+            alone &= same;
+        }
+    }
+    if (!seen && m.n_variants == VARIANTS) {
+        return false;
+    }
+    if (!seen) {
+        m.variants[m.n_variants++] = *variant;
+    }
+    return alone;
+}
+
+static void offer(struct space *space, uint32_t key, uint32_t group, uint64_t put_id, quire_rect rect, float ancestry, uint64_t check) {
     uint64_t cookie = 0;
     for (uint32_t i = 0; i < COOKIES && m.puts[cookie = roll(COOKIES)].open; i++) {
     }
     struct key *k = &space->keys[key];
     struct quire_wire_put item = {.key = k->key,
                                   .put_id = put_id,
+                                  .check = check,
                                   .n_tokens = k->n_tokens,
                                   .group = (uint8_t)group,
                                   .first_layer = rect.first_layer,
@@ -436,19 +477,34 @@ static void offer(struct space *space, uint32_t key, uint32_t group, uint64_t pu
     m.puts[cookie].since = m.puts[cookie].landed = m.operation;
     m.puts[cookie].generation = space->generation;
     m.puts[cookie].whole = space->layout.opaque || (rect.n_layers == 2 && rect.n_heads == 2);
+    struct variant variant = {(uint32_t)(space - m.spaces), key, group, rect, check, ancestry};
+    m.puts[cookie].alone = m.puts[cookie].whole || is_alone(&variant);
     enum quire_status status =
         pager_put(m.pager, m.now_ns, m.sessions[roll(SESSIONS)], space->ns, &item, cookie, m.now_ns + (chance(50) ? roll(400) * MS : 0));
     REQUIRE(status == QUIRE_OK || status == QUIRE_INVALID || status == QUIRE_RETRY);
+    REQUIRE(status != QUIRE_INVALID || !m.puts[cookie].alone);
     m.puts[cookie].open = status == QUIRE_OK;
     m.n_open += status == QUIRE_OK;
 }
 
+/* Some of those parts come again, later than they came, and from anybody. */
+static void put_parts_again(void) {
+    for (uint32_t i = roll(4); i < m.n_variants; i += 1 + roll(3)) {
+        const struct variant *v = &m.variants[i];
+        offer(&m.spaces[v->space], v->key, v->group, PARTS | m.parts_id, v->rect, v->ancestry, v->check);
+        take_wishes();
+    }
+}
+
 static void put_parts(struct space *space, uint32_t key, uint32_t group, float ancestry) {
-    uint64_t put_id = chance(80) ? ++m.put_id : m.put_id; /* now and then parts of an old put come again */
+    if (chance(90)) { /* now and then under an old put_id */
+        m.parts_id++;
+        m.n_variants = 0;
+    }
     for (uint16_t head = 0; head < 2; head++) {
         for (uint16_t layer = 0; layer < 2; layer++) {
-            if (chance(92)) {
-                offer(space, key, group, put_id, (quire_rect){layer, 1, head, 1}, ancestry);
+            for (uint32_t times = chance(92) ? 1 + chance(10) : 0; times > 0; times--) {
+                offer(space, key, group, PARTS | m.parts_id, (quire_rect){layer, 1, head, 1}, ancestry, chance(95) ? 1 : 2);
                 take_wishes();
             }
         }
@@ -467,12 +523,14 @@ static void operate_put(void) {
     if (m.n_open > COOKIES / 2) {
         return;
     }
-    if (space->layout.opaque) {
-        offer(space, key, 0, chance(50) ? 0 : ++m.put_id, (quire_rect){0}, ancestry);
+    if (chance(20)) {
+        put_parts_again();
+    } else if (space->layout.opaque) {
+        offer(space, key, 0, chance(50) ? 0 : ++m.put_id, (quire_rect){0}, ancestry, 1);
     } else if (chance(25)) {
         put_parts(space, key, group, ancestry);
     } else {
-        offer(space, key, group, chance(50) ? 0 : ++m.put_id, quire_layout_whole(&space->layout, group), ancestry);
+        offer(space, key, group, chance(50) ? 0 : ++m.put_id, quire_layout_whole(&space->layout, group), ancestry, 1);
     }
 }
 

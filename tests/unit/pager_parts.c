@@ -75,17 +75,80 @@ Test(parts, of_different_puts_do_not_mix) {
     rig_free(rig);
 }
 
-/* Parts that overlap or repeat are refused; what is there stays and may still be completed. */
-Test(parts, refuse_overlap_and_repetition) {
+/* A part of which the checksum is this. */
+static enum quire_status put_sum(struct rig *rig, uint64_t session, quire_rect rect, uint64_t check) {
+    struct quire_wire_put item = rig_part(rig, rig_item(rig, 1, 0), 5, rect);
+    uint64_t cookie;
+    item.check = check;
+    enum quire_status status = rig_offer(rig, session, &item, &cookie);
+    return status == QUIRE_OK ? rig->outcome[cookie] : status;
+}
+
+/* Parts that overlap others, or say something else in their place, are refused; what is there stays and may still be completed. */
+Test(parts, refuse_overlap_and_other_bytes) {
     quire_layout layout = rig_layout();
     struct rig *rig = rig_new(1 << 20, &layout);
-    cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){0, 3, 0, 1}), QUIRE_OK);
-    cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){0, 3, 0, 1}), QUIRE_INVALID);
-    cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){2, 2, 0, 2}), QUIRE_INVALID);
-    cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){0, 4, 0, 2}), QUIRE_INVALID); /* the whole over a part */
-    cr_assert_eq(pager_counters(rig->pager)->puts_invalid, 3);
+    struct quire_wire_put worse = rig_part(rig, rig_item(rig, 1, 0), 5, (quire_rect){0, 3, 0, 1});
+    worse.check = 11;
+    worse.ancestry_error = 0.5f;
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){0, 3, 0, 1}, 11), QUIRE_OK);
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){0, 3, 0, 1}, 12), QUIRE_INVALID); /* other bytes */
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){0, 2, 0, 1}, 11), QUIRE_INVALID); /* some of its place */
+    cr_assert_eq(rig_put_item(rig, &worse), QUIRE_INVALID); /* it would be held for more faithful than it is */
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){2, 2, 0, 2}, 11), QUIRE_INVALID);
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){0, 4, 0, 2}, 11), QUIRE_INVALID); /* the whole over a part */
+    cr_assert_eq(pager_counters(rig->pager)->puts_invalid, 5);
     cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){3, 1, 0, 1}), QUIRE_OK);
     cr_assert_eq(put_part(rig, rig->session, 1, 5, (quire_rect){0, 4, 1, 1}), QUIRE_OK);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    rig_free(rig);
+}
+
+/* A rank whose connection broke does not know what arrived. All it does is to send its part again, by another session, until it is told OK: while
+ * the first one is under way, when it has landed, while the block is sealed, and when that is there. It is one block, and filled once. */
+Test(parts, may_be_repeated) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    struct pager_event first, last, seal;
+    uint64_t mate = another_session(rig), again = another_session(rig);
+    rig->held = true;
+    cr_assert_eq(put_sum(rig, mate, (quire_rect){0, 2, 0, 2}, 21), QUIRE_PENDING);
+    cr_assert(rig_take(rig, &first));
+    cr_assert_eq(put_sum(rig, rig->session, (quire_rect){2, 2, 0, 2}, 22), QUIRE_PENDING);
+    cr_assert(rig_take(rig, &last) && last.type == PAGER_FILL);
+    pager_session_close(rig->pager, rig->session, false);
+    rig->session = again;
+    put_sum(rig, again, (quire_rect){2, 2, 0, 2}, 22);
+    cr_assert_not(rig_take(rig, &seal));
+    cr_assert(rig->outcome[3] == QUIRE_RETRY && rig->retry_ms[3] > 0);
+    rig_complete(rig, &first, QUIRE_OK);
+    put_sum(rig, mate, (quire_rect){0, 2, 0, 2}, 21);
+    cr_assert_not(rig_take(rig, &seal));
+    cr_assert_eq(rig->outcome[4], QUIRE_OK);
+    rig_complete(rig, &last, QUIRE_OK);
+    cr_assert(rig_take(rig, &seal) && seal.type == PAGER_SEAL);
+    put_sum(rig, again, (quire_rect){2, 2, 0, 2}, 22);
+    rig_complete(rig, &seal, QUIRE_OK);
+    rig->held = false;
+    rig_pump(rig);
+    cr_assert_eq(rig->outcome[5], QUIRE_RETRY, "its OK would say that the block is sealed");
+    cr_assert_eq(put_sum(rig, again, (quire_rect){2, 2, 0, 2}, 22), QUIRE_OK);
+    cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
+    cr_assert_eq(pager_counters(rig->pager)->puts_repeated, 3);
+    cr_assert_eq(pager_counters(rig->pager)->puts_stored, 1);
+    cr_assert_eq(pager_counters(rig->pager)->puts_invalid, 0);
+    rig_free(rig);
+}
+
+/* Who repeats a part has brought it: the block waits for its rest, though the session that brought it first has gone. */
+Test(parts, belong_to_who_repeats_them) {
+    quire_layout layout = rig_layout();
+    struct rig *rig = rig_new(1 << 20, &layout);
+    uint64_t before = another_session(rig), mate = another_session(rig);
+    cr_assert_eq(put_sum(rig, before, (quire_rect){0, 1, 0, 2}, 31), QUIRE_OK);
+    cr_assert_eq(put_sum(rig, mate, (quire_rect){0, 1, 0, 2}, 31), QUIRE_OK);
+    pager_session_close(rig->pager, before, false);
+    cr_assert_eq(put_sum(rig, mate, (quire_rect){1, 3, 0, 2}, 32), QUIRE_OK);
     cr_assert_eq(rig_why(rig, 1), QUIRE_MISS_NONE);
     rig_free(rig);
 }
