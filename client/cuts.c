@@ -62,7 +62,7 @@ static uint64_t layers_bytes(const struct job_store *store, const struct cut *cu
     return quire_layout_rect_bytes(&store->ns->layout, source->group, &rect, source->n_tokens);
 }
 
-bool cut_next(struct job_store *store, const struct cut *cut, uint64_t window_bytes, struct chunk_item *item) {
+bool cut_next(struct job_store *store, struct cut *cut, uint64_t window_bytes, struct chunk_item *item) {
     quire_source *source = &store->sources[cut->source];
     if (source->status != QUIRE_PENDING || cut->n_sent == cut->rect.n_layers) {
         return false;
@@ -72,11 +72,14 @@ bool cut_next(struct job_store *store, const struct cut *cut, uint64_t window_by
         source->status = QUIRE_TOO_LARGE;
         return false;
     }
-    uint32_t first = 0, n = 0, most = (uint32_t)quire_max_u64(1, window_bytes / 4 / quire_max_u64(layer_bytes, 1));
+    if (cut->n_each == 0 || cut->n_each * layer_bytes > window_bytes) {
+        cut->n_each = (uint32_t)quire_max_u64(1, window_bytes / 4 / quire_max_u64(layer_bytes, 1));
+    }
+    uint32_t first = 0, n = 0;
     while (has(cut->sent, first)) {
         first++;
     }
-    while (n < most && first + n < cut->rect.n_layers && !has(cut->sent, first + n)) {
+    while (n < cut->n_each && first + n < cut->rect.n_layers && !has(cut->sent, first + n)) {
         n++;
     }
     if (cut->n_sent + n == cut->rect.n_layers && cut->n_taken < cut->n_sent) {
@@ -143,28 +146,30 @@ void store_drop(struct job_store *store) {
 }
 
 /* ---- answers -------------------------------------------------------------------------------------------------------------- */
-/* The daemon has dropped what it had taken. Our block begins anew; one that others bring parts of can not be begun by us alone. */
-static void lose(struct job_store *store, struct cut *cut) {
-    quire_source *source = &store->sources[cut->source];
-    if (!cut->ours) {
-        source->status = QUIRE_STALE;
-        return;
-    }
+static void begin_anew(struct job_store *store, struct cut *cut) {
     memset(cut->sent, 0, sizeof(cut->sent));
     memset(cut->taken, 0, sizeof(cut->taken));
     cut->n_sent = cut->n_taken = 0;
     cut->begun = false;
-    cut->put_id = fresh_put_id(store);
-    source->status = QUIRE_RETRY;
+    cut->put_id = cut->ours ? fresh_put_id(store) : cut->put_id;
+    store->sources[cut->source].status = QUIRE_RETRY;
     store->retry = true;
 }
 
+/* The daemon has dropped what it had taken. Our block begins anew; one that others bring parts of can not be begun by us alone. */
+static void lose(struct job_store *store, struct cut *cut) {
+    if (cut->ours) {
+        begin_anew(store, cut);
+    } else {
+        store->sources[cut->source].status = QUIRE_STALE;
+    }
+}
+
+/* Our own goes under another put_id, since it may go in other parts; the caller's under its own, in the same parts. */
 void cuts_lost(struct job_store *store) {
     for (struct cut *cut = store->cuts; cut != NULL; cut = cut->next) {
-        if (is_open(store, cut) &&
-            (cut->ours ? cut->begun
-                       : cut->n_taken > 0)) { /* what was under way may have arrived: another put_id, or it would be there twice */
-            lose(store, cut);
+        if (is_open(store, cut) && cut->begun) {
+            begin_anew(store, cut);
         }
     }
 }

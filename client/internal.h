@@ -140,8 +140,9 @@ struct cut {
     bool ours; /* the put_id: nobody else puts parts under it */
     uint64_t put_id;
     quire_rect rect;
-    bool begun;                                                         /* something went out under the put_id */
-    uint32_t n_sent, n_taken;                                           /* layers; sent: taken or under way */
+    uint32_t n_each;          /* layers of a part: the same for all, so that they can be repeated */
+    bool begun;               /* something went out under the put_id */
+    uint32_t n_sent, n_taken; /* layers; sent: taken or under way */
     uint64_t sent[QUIRE_MAX_LAYERS / 64], taken[QUIRE_MAX_LAYERS / 64]; /* from the rectangle's first */
 };
 
@@ -684,6 +685,10 @@ void copies_drop(struct job *job);
 void store_on_break(quire_client *client, struct chunk *chunk, bool again, const char *text);
 /* The same for one that has nothing under way, or notices it by itself. */
 void store_broke(quire_client *client, struct job *job, bool again, const char *text);
+/* It goes on by another connection than before. */
+void store_moved(struct job_store *store);
+/* What the daemon said of a source, as its caller is told: a part that was cut in another way before a break is no error of the caller's. */
+enum quire_status store_verdict(const struct job_store *store, const quire_source *source, enum quire_status status);
 /* Its connection is not the one on which it put before, or there is none. */
 bool store_is_cut_off(const quire_client *client, const struct job_store *store);
 
@@ -729,11 +734,11 @@ struct cut *cut_of(const struct job_store *store, uint32_t source);
 /* Begins one; NULL without memory. */
 struct cut *cut_begin(struct job_store *store, uint32_t source, const quire_rect *rect);
 /* The next part that can be put now, not larger than a quarter of the window if that is at least a layer; false: none. */
-bool cut_next(struct job_store *store, const struct cut *cut, uint64_t window_bytes, struct chunk_item *item);
+bool cut_next(struct job_store *store, struct cut *cut, uint64_t window_bytes, struct chunk_item *item);
 void cut_sent(struct cut *cut, const struct chunk_item *item);
 void cut_unsent(struct cut *cut, const struct chunk_item *item);
 void cut_answered(quire_client *client, struct job_store *store, const struct chunk_item *item, enum quire_status status);
-/* The connection is another one: what was taken is gone. */
+/* The connection is another one: what was taken may be gone, and what was under way may have arrived. */
 void cuts_lost(struct job_store *store);
 /* Forgets those whose source has its outcome, or all; the daemon is told to drop what it has of those that are not stored. */
 void cuts_sweep(quire_client *client, struct job_store *store, bool all);

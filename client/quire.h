@@ -377,8 +377,9 @@ typedef struct quire_source {
  * What of such a block was taken is not sent again; when the call ends without it, the daemon drops its parts at once. STALE: parts under the
  * caller's own put_id were dropped before all had come (part_expiry_ms): every rank stores its part again, under another put_id.
  * A block that somebody deletes at the same time is not there afterwards; its store is OK all the same, but with PIN it is MISS.
- * When the connection breaks, what is left goes by another one, and what was under way goes again: it is stored once. What has PIN, or is a part under the
- * caller's own put_id, does not: DISCONNECTED then means that it may be there or not.
+ * When the connection breaks, what is left goes by another one, and what was under way goes again, with the parts under the caller's own put_id
+ * that this call has put: it is stored once. STALE: the daemon has some of those in other parts. What has PIN does not go again: DISCONNECTED then
+ * means that it may be there or not. Parts of earlier calls are dropped with the connection, unless somebody else has brought some, too.
  */
 enum quire_status quire_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
                               uint32_t *retry_after_ms);

@@ -424,7 +424,7 @@ void store_advance(quire_client *client, struct job *job) {
     }
     if (store->serial != client->conn.serial) {
         store->serial = client->conn.serial;
-        cuts_lost(store);
+        store_moved(store);
     }
     send_again(client, store, now_ns);
     put_all(client, job);
@@ -484,6 +484,7 @@ static void retry_later(struct job_store *store, uint32_t retry_after_ms) {
 
 static void settle_item(quire_client *client, struct job_store *store, const struct chunk_item *item, enum quire_status status) {
     quire_source *source = &store->sources[item->source];
+    status = store_verdict(store, source, status);
     store->progress |= status == QUIRE_OK;
     if (item->cut) {
         cut_answered(client, store, item, status);

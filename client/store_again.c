@@ -1,8 +1,10 @@
 /*
  * Stores whose connection broke. What was put and not answered may have arrived or not; it is put again by another connection, and the daemon makes one
- * block of both: a block that is there already is answered OK. That holds for whole blocks, and for those that are cut here, under another put_id.
- * Not for what counts (PIN would pin twice), nor for a part under the caller's own put_id (the daemon refuses one that it has): their outcome is
- * not known, and the caller hears so.
+ * block of both: a block that is there already is answered OK, and so is a part under the caller's own put_id. A block that is cut here goes under
+ * another put_id. Not what counts (PIN would pin twice): its outcome is not known, and the caller hears so.
+ *
+ * Parts that were taken before the break may have gone with the session, so those under the caller's own put_id go again as well, as far as this
+ * store has them.
  */
 #include "client/internal.h"
 
@@ -14,7 +16,29 @@ bool store_is_cut_off(const quire_client *client, const struct job_store *store)
     return client->conn.state != CONN_UP || store->serial != client->conn.serial;
 }
 
-static bool may_go_again(const quire_source *source) { return source->put_id == 0 && (source->flags & QUIRE_STORE_PIN) == 0; }
+static bool may_go_again(const quire_source *source) { return (source->flags & QUIRE_STORE_PIN) == 0; }
+
+/* Its OK says no more than that it was taken. */
+static bool is_part(const quire_layout *layout, const quire_source *source) {
+    quire_rect whole = quire_layout_whole(layout, source->group), rect = whole;
+    bool resolved = source->put_id != 0 && !layout->opaque && rect_resolve(layout, source->group, &source->rect, &rect) == QUIRE_OK;
+    return resolved && memcmp(&rect, &whole, sizeof(whole)) != 0;
+}
+
+void store_moved(struct job_store *store) {
+    for (uint32_t i = 0; i < store->n_sources && store->breaks > 0; i++) {
+        quire_source *source = &store->sources[i];
+        if (source->status == QUIRE_OK && may_go_again(source) && is_part(&store->ns->layout, source)) {
+            source->status = QUIRE_RETRY;
+            store->retry = true;
+        }
+    }
+    cuts_lost(store);
+}
+
+enum quire_status store_verdict(const struct job_store *store, const quire_source *source, enum quire_status status) {
+    return status == QUIRE_INVALID && store->breaks > 0 && source->put_id != 0 ? QUIRE_STALE : status;
+}
 
 static void unsettle(quire_client *client, struct job *job, const struct chunk_item *item) {
     struct job_store *store = &job->u.store;

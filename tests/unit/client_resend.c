@@ -56,6 +56,7 @@ static void acknowledge(int fd, const struct quire_frame *frame, const uint8_t *
 
 /* ---- the connection breaks ------------------------------------------------------------------------------------------------ */
 static uint64_t put_ids[16]; /* of each put, its first item's */
+static uint16_t first_layers[16];
 static uint32_t n_put_ids;
 
 /* Hangs up instead of answering the first `arg` puts, when all their bytes came. */
@@ -67,6 +68,7 @@ static void lose_the_answer(struct twin *self, int fd, const struct quire_frame 
         struct quire_wire_put item;
         memcpy(&item, put->items.data, sizeof(item));
         quire__wire__put__free_unpacked(put, NULL);
+        first_layers[n_put_ids % 16] = item.first_layer;
         put_ids[n_put_ids++ % 16] = item.put_id;
         if (self->arg-- == 1) {
             shutdown(fd, SHUT_RDWR);
@@ -108,21 +110,41 @@ Test(client_resend, what_was_answered_stays, .timeout = 60) {
     stop();
 }
 
-/* PIN would pin twice, and a part of the caller's own put_id is there already for all that anybody knows: they are not sent again, and say so. */
+/* PIN would pin twice: it is not sent again, and says so. */
 Test(client_resend, what_may_go_only_once, .timeout = 60) {
-    for (int pinned = 0; pinned < 2; pinned++) {
-        twin = (struct twin){.script = lose_the_answer, .arg = 1};
-        start();
-        quire_source source = block(1);
-        source.flags = pinned ? QUIRE_STORE_PIN : 0;
-        source.put_id = pinned ? 0 : 4711;
-        source.rect = pinned ? (quire_rect){0} : (quire_rect){0, 1, 0, 1};
-        cr_assert_eq(quire_store(ns, &source, 1, NULL, 0, NULL), QUIRE_DISCONNECTED);
-        cr_assert_eq(source.status, QUIRE_DISCONNECTED);
-        cr_assert_not_null(strstr(quire_last_error(), "may be stored, or not"), "%s", quire_last_error());
-        cr_assert_eq(atomic_load(&twin.puts), 1u);
-        stop();
+    twin.script = lose_the_answer;
+    twin.arg = 1;
+    start();
+    quire_source source = block(1);
+    source.flags = QUIRE_STORE_PIN;
+    cr_assert_eq(quire_store(ns, &source, 1, NULL, 0, NULL), QUIRE_DISCONNECTED);
+    cr_assert_eq(source.status, QUIRE_DISCONNECTED);
+    cr_assert_not_null(strstr(quire_last_error(), "may be stored, or not"), "%s", quire_last_error());
+    cr_assert_eq(atomic_load(&twin.puts), 1u);
+    stop();
+}
+
+/* Parts of twelve blocks, under the caller's own put_id. The first frame with some of them was answered, the answer to the second is lost, and
+ * nobody knows what the daemon dropped with the session: all of them are put again, as they were. The daemon tells what it has from what not. */
+Test(client_resend, parts_of_the_callers_own, .timeout = 60) {
+    twin.script = lose_the_answer;
+    twin.arg = 2;
+    start();
+    quire_source sources[12];
+    for (uint8_t i = 0; i < 12; i++) {
+        sources[i] = block((uint8_t)(1 + i % 7));
+        sources[i].key.b[1] = i;
+        sources[i].put_id = 4711;
+        sources[i].rect = (quire_rect){1, 1, 0, 1};
     }
+    cr_assert_eq(quire_store(ns, sources, 12, NULL, 0, NULL), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(atomic_load(&twin.connections), 2u);
+    cr_assert_eq(n_put_ids, 4u, "%u puts: two, and the same two again", n_put_ids);
+    for (uint32_t i = 0; i < n_put_ids; i++) {
+        cr_assert_eq(put_ids[i], 4711u);
+    }
+    cr_assert_eq(atomic_load(&twin.bulk_bytes), 2u * 12 * 2 * LANE_BYTES);
+    stop();
 }
 
 /* A block that is cut here: none of its parts is counted on after the break, and they go under a name that nobody knows yet. */
@@ -138,6 +160,23 @@ Test(client_resend, a_block_in_parts, .timeout = 60) {
     cr_assert_eq(put_ids[0], put_ids[1]);
     cr_assert_neq(put_ids[1], put_ids[2]);
     cr_assert_eq(put_ids[2], put_ids[3]);
+    stop();
+}
+
+/* The same under the caller's own put_id, which others may put parts under: its parts are repeated, each as it was. */
+Test(client_resend, a_block_in_parts_of_the_callers_own, .timeout = 60) {
+    twin.script = lose_the_answer;
+    twin.arg = 2;
+    start();
+    twin.ingest_bytes = 512u << 10;
+    quire_source source = block(1);
+    source.put_id = 4711;
+    cr_assert_eq(quire_store(ns, &source, 1, NULL, 0, NULL), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_eq(n_put_ids, 4u, "%u puts", n_put_ids);
+    for (uint32_t i = 0; i < n_put_ids; i++) {
+        cr_assert_eq(put_ids[i], 4711u);
+        cr_assert_eq(first_layers[i], i % 2);
+    }
     stop();
 }
 
