@@ -52,14 +52,13 @@ void outbox_line_setup(struct outbox_line *line) {
 
 bool outbox_line_is_empty(const struct outbox_line *line) { return line->first.next == &line->first && line->late.next == &line->late; }
 
-/* What is behind a message that was begun counts, too: it has to wait for that one. */
-static bool is_late(const struct outbox *outbox) {
+bool outbox_is_late(const struct outbox *outbox) {
     bool prefetches = outbox->begun == NULL || rank_of(outbox->begun) == OUTBOX_PREFETCH;
     return prefetches && outbox->head[OUTBOX_REPLY] == NULL && outbox->head[OUTBOX_FETCH] == NULL;
 }
 
 void outbox_join(struct outbox_line *line, struct outbox *outbox) {
-    bool late = is_late(outbox);
+    bool late = outbox_is_late(outbox);
     if (outbox->next != NULL && (late || !outbox->late)) {
         return;
     }

@@ -34,6 +34,8 @@ bool outbox_is_empty(const struct outbox *outbox);
 void outbox_put(struct outbox *outbox, struct exchange_msg *msg);
 /* The message to go on with is a reply: it goes out at once, since replies are short, and may be the last that a client is told. */
 bool outbox_replies(const struct outbox *outbox);
+/* It has nothing but prefetched bytes. What is behind a message that was begun counts, too: it has to wait for that one. */
+bool outbox_is_late(const struct outbox *outbox);
 /* The message to go on with, which is begun by that; NULL: there is none. */
 struct exchange_msg *outbox_first(struct outbox *outbox);
 /* That one is done with. */

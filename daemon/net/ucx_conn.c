@@ -10,7 +10,6 @@
 #define LINGER_NS (2 * QUIRE_NS_PER_S)
 #define STRANGER_BYTES (4 * INLET_FRESH_BODY_BYTES) /* of a client that has not proven who it is */
 #define GATHER_PARTS 32
-#define ALONE_BYTES (8u << 20)
 #define GATHER_BELOW_BYTES (8u << 10) /* shorter segments are copied together: a message costs more */
 
 static struct rail *rail_of(const struct ucx_conn *conn) { return &conn->ucx_rail->rail; }
@@ -34,6 +33,7 @@ static void unlink_conn(struct ucx_conn *conn) {
 static void conn_free(struct ucx_conn *conn) {
     unlink_conn(conn);
     drop_tx(conn);
+    share_leave(&conn->share);
     inlet_drop(&conn->inlet);
     if (conn->wire != NULL) {
         conn->wire->conn = NULL;
@@ -125,6 +125,7 @@ static void read_some(struct ucx_conn *conn) {
 struct ucx_piece {
     struct exchange_msg *msg;
     struct ucx_conn *conn;
+    enum share_kind kind;
     uint64_t bulk_bytes;
     uint8_t bytes[]; /* gathered from many places, or none */
 };
@@ -152,27 +153,17 @@ static void drop_tx(struct ucx_conn *conn) {
     }
 }
 
-static void bulk_moved(struct ucx_conn *conn, uint64_t bytes) {
-    conn->ucx_rail->n_bulk -= conn->bulk_bytes > 0;
-    conn->bulk_bytes += bytes;
-    conn->ucx_rail->n_bulk += conn->bulk_bytes > 0;
-}
-
 static void piece_gone(void *arg) {
     struct ucx_piece *piece = arg;
     struct exchange_msg *msg = piece->msg;
-    atomic_store(&msg->wire->moved_ns, msg->wire->rail->now_ns);
+    uint64_t now_ns = msg->wire->rail->now_ns;
+    atomic_store(&msg->wire->moved_ns, now_ns);
     msg->under_way--;
-    bulk_moved(piece->conn, -piece->bulk_bytes);
+    share_end(&piece->conn->ucx_rail->shares, &piece->conn->share, piece->kind, piece->bulk_bytes, now_ns);
     free(piece);
     if (!msg->in_line) {
         msg_end(msg);
     }
-}
-
-/* One alone may have much under way. Where several are, each has a turn's bytes, and moves as many as the others however large their pieces are. */
-static uint64_t bulk_limit(const struct ucx_conn *conn) {
-    return conn->ucx_rail->n_bulk > (conn->bulk_bytes > 0) ? OUTBOX_TURN_BYTES : ALONE_BYTES;
 }
 
 /* What goes next of a reply: its head, or a segment as it lies in the pool; short segments are gathered. */
@@ -219,7 +210,8 @@ static size_t gather_front(const struct exchange_msg *msg, uint8_t front[QUIRE_U
     return used;
 }
 
-static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *msg, uint64_t limit, size_t *sent) {
+static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *msg, enum share_kind share, uint64_t limit, size_t *sent) {
+    struct shares *shares = &conn->ucx_rail->shares;
     uint8_t front[QUIRE_UCX_HEAD_BYTES];
     enum quire_ucx_kind kind = QUIRE_UCX_BULK;
     struct iovec what;
@@ -233,14 +225,15 @@ static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *
     }
     piece->msg = msg;
     piece->conn = conn;
+    piece->kind = share;
     piece->bulk_bytes = kind == QUIRE_UCX_BULK ? what.iov_len : 0;
-    bulk_moved(conn, piece->bulk_bytes);
+    share_begin(shares, &conn->share, share, piece->bulk_bytes, rail_of(conn)->now_ns);
     msg->under_way++;
     enum quire_status status = n_front > 0 ? quire_ucx_send_with(conn->ucx, front, n_front, what.iov_base, what.iov_len, piece_gone, piece)
                                            : quire_ucx_send(conn->ucx, kind, what.iov_base, what.iov_len, piece_gone, piece);
     if (status != QUIRE_OK) {
         msg->under_way--;
-        bulk_moved(conn, -piece->bulk_bytes);
+        share_undo(shares, &conn->share, share, piece->bulk_bytes);
         free(piece);
     }
     *sent = n_front + what.iov_len;
@@ -248,12 +241,14 @@ static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *
 }
 
 static enum quire_status send_piece(struct ucx_conn *conn, struct exchange_msg *msg) {
-    uint64_t limit = bulk_limit(conn);
+    bool bulk = msg->tx != NULL && msg->tx->n_segments > 0;
+    enum share_kind kind = outbox_is_late(&conn->out) ? SHARE_PREFETCH : SHARE_FETCH;
+    uint64_t room = bulk ? share_room(&conn->ucx_rail->shares, &conn->share, kind) : QUIRE_UCX_BULK_BYTES;
     size_t sent = 0;
-    if (msg->tx != NULL && msg->tx->n_segments > 0 && conn->bulk_bytes >= limit) {
-        return QUIRE_PENDING; /* it will be ready when some of it has gone */
+    if (room == 0) {
+        return QUIRE_PENDING;
     }
-    QUIRE_FORWARD(post_piece(conn, msg, limit, &sent));
+    QUIRE_FORWARD(post_piece(conn, msg, kind, room, &sent));
     msg->sent_bytes += sent;
     if (msg->tx != NULL) {
         link_tx_sent(msg->tx, sent);
@@ -348,6 +343,7 @@ static bool is_lost(struct ucx_conn *conn) {
 }
 
 void ucx_conn_check(struct ucx_conn *conn, uint64_t now_ns) {
+    share_look(&conn->ucx_rail->shares, &conn->share, now_ns);
     if (conn->state == UCX_OPEN && inlet_is_late(&conn->inlet, now_ns)) {
         conn_gone(conn, QUIRE_TIMEOUT, "a request was begun and not completed in time");
     } else if (conn->state == UCX_OPEN && is_lost(conn)) {

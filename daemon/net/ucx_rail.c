@@ -130,6 +130,7 @@ static void ucx_message(struct rail *rail, struct exchange_msg *msg) {
 static bool ucx_turn(struct rail *rail) {
     struct ucx_rail *ucx_rail = ucx_of(rail);
     struct quire_ucx_wire *ucx;
+    struct share *share;
     bool moved = quire_ucx_progress(ucx_rail->port);
     if (!ucx_rail->ends) {
         let_in(ucx_rail);
@@ -137,6 +138,9 @@ static bool ucx_turn(struct rail *rail) {
     }
     while ((ucx = quire_ucx_ready(ucx_rail->port)) != NULL) {
         ucx_conn_turn(quire_ucx_user(ucx));
+    }
+    while ((share = share_next(&ucx_rail->shares)) != NULL) { /* it begins something by that, or is done with its line */
+        ucx_conn_turn(LOOP_CONTAINER(share, struct ucx_conn, share));
     }
     ucx_rail->moved_ns = moved ? rail->now_ns : ucx_rail->moved_ns;
     bool busy = ucx_rail->busy_poll_ns > 0 && rail->now_ns < ucx_rail->moved_ns + ucx_rail->busy_poll_ns;
@@ -241,6 +245,7 @@ static enum quire_status make(struct core *core, struct ucx_rail *beside, const 
         return QUIRE_NO_MEMORY;
     }
     pthread_mutex_init(&ucx_rail->handed.lock, NULL);
+    shares_setup(&ucx_rail->shares);
     ucx_rail->busy_poll_ns = core->config.listen.ucx_busy_poll_us * QUIRE_NS_PER_US;
     enum quire_status status = beside != NULL ? quire_ucx_port_create_beside(beside->port, &ucx_rail->port, text)
                                               : quire_ucx_port_create(flags, devices, &ucx_rail->port, text);

@@ -4,6 +4,7 @@
 
 #include "daemon/net/inlet.h"
 #include "daemon/net/outbox.h"
+#include "daemon/net/share.h"
 #include "daemon/net/ucx_rail.h"
 #include "proto/ucx/ucx.h"
 
@@ -31,7 +32,8 @@ struct ucx_rail {
     struct quire_ucx_memory *pool, *generations; /* NULL: nobody reads from afar */
     struct rail_memory memory;
     struct ucx_conn *conns;
-    uint32_t n_conns, n_bulk; /* n_bulk: those with bulk bytes under way */
+    uint32_t n_conns;
+    struct shares shares;
 };
 
 enum ucx_state {
@@ -47,7 +49,7 @@ struct ucx_conn {
     enum ucx_state state;
     struct wire *wire; /* until CLOSED was said */
     struct quire_ucx_wire *ucx;
-    uint64_t bulk_bytes; /* under way to the client */
+    struct share share; /* of bulk bytes under way to the client */
     struct inlet inlet;
     uint64_t receiving; /* bulk bytes that UCX is writing at the inlet's place */
     struct outbox out;  /* not all with UCX yet */
