@@ -45,6 +45,7 @@ void conn_reset_buffers(quire_client *client) {
     conn->bulk = (struct bulk){0};
     conn->afar = false;
     conn->afar_reads = 0;
+    conn->afar_bytes = 0;
     conn->pings = false;
     conn->heartbeat = (struct heartbeat){0};
 }

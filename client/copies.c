@@ -183,6 +183,7 @@ static void step_over(struct bulk *bulk, uint32_t size);
 
 static void on_afar(quire_client *client, void *arg, enum quire_status status) {
     struct slice *slice = arg;
+    client->conn.afar_bytes -= slice->bytes;
     slice->copy->failed = slice->copy->failed != QUIRE_OK ? slice->copy->failed : status;
     copies_on_bulk_end(client, slice);
 }
@@ -192,6 +193,7 @@ static void read_afar(quire_client *client, struct slice *slice, const struct qu
     struct bulk ahead = {.slice = slice};
     uint8_t *place;
     uint32_t size;
+    client->conn.afar_bytes += slice->bytes;
     afar_begin(client, &slice->afar, grant, on_afar, slice);
     while ((place = bulk_place(&ahead, &size)) != NULL) {
         afar_read(&slice->afar, slice->ranges[ahead.range].offset + ahead.at, place, size);
@@ -232,7 +234,12 @@ static void free_copy(struct copy *copy) {
     }
 }
 
-bool copies_full(const struct job *job) { return job->u.fetch.n_copies == COPIES_MOST || job->u.fetch.awaited_bytes >= COPIES_BYTES; }
+bool copies_full(const quire_client *client, const struct job *job) {
+    const struct job_fetch *fetch = &job->u.fetch;
+    uint64_t afar_most = fetch->lease->prefetch ? AFAR_BYTES / 4 : AFAR_BYTES;
+    return fetch->n_copies == COPIES_MOST || fetch->awaited_bytes >= COPIES_BYTES ||
+           (fetch->awaited_bytes > 0 && client->conn.afar_bytes >= afar_most);
+}
 
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant) {
     struct job_fetch *fetch = &job->u.fetch;

@@ -288,7 +288,7 @@ static void take_copy(quire_client *client, struct job *job, struct landed *land
 /* The next destination is begun, failed or passed over. False: there is none now. */
 static bool begin_copy(quire_client *client, struct job *job) {
     struct job_fetch *fetch = &job->u.fetch;
-    if (fetch->next == fetch->n_dests || copies_full(job)) {
+    if (fetch->next == fetch->n_dests || copies_full(client, job)) {
         return false;
     }
     uint32_t next = fetch->next++;

@@ -50,6 +50,7 @@
 #define READ_SLICE_BYTES (1u << 20)   /* records are copied in slices */
 #define READ_MESSAGE_BYTES (4u << 20) /* where each is a message: its way costs more than its turn */
 #define COPIES_MOST 16u               /* records on their way to one fetch at once */
+#define AFAR_BYTES (16u << 20)        /* read from afar at once, by all fetches of a connection; a quarter of it by those that prefetch */
 #define COPIES_BYTES (4u << 20)       /* likewise bytes asked for: as many as the daemon keeps in memory for a session */
 #define LOAD_AGAIN_NS QUIRE_NS_PER_MS /* when the socket takes no more */
 #define INGEST_SEGMENTS_MAX 64
@@ -271,6 +272,7 @@ struct conn {
     uint32_t lease_ms;
     bool afar;           /* records are read from the daemon's memory */
     uint32_t afar_reads; /* of them under way */
+    uint64_t afar_bytes; /* likewise */
     bool member, verify, admin, ranges, challenged;
     char version[64];
     struct pool *pool;
@@ -650,8 +652,8 @@ struct landed {
     uint32_t own_bytes;      /* so many of the record are in them */
     uint32_t payload_offset; /* of one whose lanes are in their places, if they have some; 0: all of it is in `bytes` */
 };
-/* As much is on its way as may be. */
-bool copies_full(const struct job *job);
+/* As much is on its way as may be. What is read from afar the daemon cannot bound: one record may be on its way to each fetch, and AFAR_BYTES to all. */
+bool copies_full(const quire_client *client, const struct job *job);
 /* May the daemon's memory be read, and is that wanted? False: it is not to be had though it was asked for; the connection is down. */
 bool afar_attach(quire_client *client, const Quire__Wire__HelloAck *ack);
 /* `over` is called once, when all that was begun up to afar_end has ended: OK, STALE (another record is there by now), DISCONNECTED. Perhaps

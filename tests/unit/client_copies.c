@@ -172,3 +172,20 @@ Test(client_copies, a_daemon_with_little_memory, .init = start_small, .fini = st
     free(block);
     free(got);
 }
+
+/* Nobody at the daemon counts what is read from its memory. So whoever asks does: all fetches together have a bound, those that prefetch a smaller one,
+ * and each may have its first record, so that none waits for another's without end. */
+Test(client_copies, from_afar_has_a_bound) {
+    static quire_client afar;
+    quire_lease fetched = {0}, prefetched = {.prefetch = true};
+    struct job job = {.u.fetch = {.lease = &fetched, .awaited_bytes = 1}}, early = {.u.fetch = {.lease = &prefetched, .awaited_bytes = 1}};
+    afar.conn.afar_bytes = AFAR_BYTES / 4;
+    cr_assert(!copies_full(&afar, &job) && copies_full(&afar, &early));
+    afar.conn.afar_bytes = AFAR_BYTES;
+    cr_assert(copies_full(&afar, &job) && copies_full(&afar, &early));
+    job.u.fetch.awaited_bytes = early.u.fetch.awaited_bytes = 0;
+    cr_assert(!copies_full(&afar, &job) && !copies_full(&afar, &early));
+    afar.conn.afar_bytes = 0;
+    job.u.fetch.awaited_bytes = COPIES_BYTES;
+    cr_assert(copies_full(&afar, &job));
+}
