@@ -78,7 +78,7 @@ struct put {
     bool open;
     uint32_t space, key, group;
     float ancestry;
-    bool whole;
+    bool whole;                 /* and not deleted since */
     uint64_t since, generation; /* operation, and the namespace's incarnation */
     uint64_t landed;            /* operation in which its bytes did, at first its own */
     bool alone;                 /* nobody has offered anything else in its place: it cannot be INVALID */
@@ -713,6 +713,13 @@ static void check_readers(void) {
 }
 
 /* ---- operations: the rest ------------------------------------------------------------------------------------------------- */
+/* A deletion comes after every put that is under way: they are acknowledged, and leave nothing that could be as good as they said. */
+static void puts_deleted(const struct space *space, uint32_t key) {
+    for (uint32_t i = 0; i < COOKIES; i++) {
+        m.puts[i].whole &= &m.spaces[m.puts[i].space] != space || m.puts[i].key != key;
+    }
+}
+
 static void operate_key(void) {
     struct space *space = &m.spaces[roll(SPACES)];
     uint32_t key = roll(KEYS);
@@ -739,6 +746,9 @@ static void operate_key(void) {
     default:
         REQUIRE(k->pins ? status == QUIRE_IN_USE : status == QUIRE_OK || (!there && status == QUIRE_MISS));
         k->deleted = status == QUIRE_OK;
+        if (k->deleted) {
+            puts_deleted(space, key);
+        }
     }
 }
 
