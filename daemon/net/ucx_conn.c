@@ -52,13 +52,9 @@ static void close_wire(struct ucx_conn *conn) {
     }
 }
 
-/* The wire is of no use any more: the core is told, and lets go of it. */
+/* The wire is of no use any more: the core is told, and lets go of it. One that the core has let go of already ends in its turn. */
 static void conn_gone(struct ucx_conn *conn, enum quire_status status, const char *why) {
     struct wire *wire = conn->wire;
-    if (conn->state == UCX_LINGERING) {
-        close_wire(conn);
-        return;
-    }
     if (conn->state != UCX_OPEN) {
         return;
     }
@@ -290,10 +286,12 @@ void ucx_conn_turn(struct ucx_conn *conn) {
     }
     const char *why;
     enum quire_status status = quire_ucx_status(conn->ucx, &why);
-    if (status != QUIRE_OK) {
+    if (conn->state == UCX_LINGERING) {
+        if (status != QUIRE_OK || (outbox_is_empty(&conn->out) && quire_ucx_sending(conn->ucx) == 0)) {
+            close_wire(conn);
+        }
+    } else if (status != QUIRE_OK) {
         conn_gone(conn, status, why);
-    } else if (conn->state == UCX_LINGERING && outbox_is_empty(&conn->out) && quire_ucx_sending(conn->ucx) == 0) {
-        close_wire(conn);
     }
 }
 
