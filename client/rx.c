@@ -3,14 +3,22 @@
 
 #include <stdlib.h>
 
-/* Its memory is free when it is answered: not before the last of its bytes went out. */
+/* Its memory is free when it is answered: not before the last of its bytes went out, nor while the transport still reads them. */
 static bool too_early(quire_client *client, const struct request *request) {
     const struct chunk *chunk = request->chunk;
-    if (chunk == NULL || !tx_bulk_waits(&client->conn, chunk->window->base + chunk->offset, chunk->bytes)) {
+    struct transport *transport = client->conn.transport;
+    if (chunk == NULL) {
         return false;
     }
-    conn_down(client, QUIRE_CORRUPT, "quired answered a put whose bytes it does not have yet");
-    return true;
+    const uint8_t *bytes = chunk->window->base + chunk->offset;
+    if (tx_bulk_waits(&client->conn, bytes, chunk->bytes)) {
+        conn_down(client, QUIRE_CORRUPT, "quired answered a put whose bytes it does not have yet");
+        return true;
+    }
+    if (transport->ops->let_go_of != NULL) {
+        transport->ops->let_go_of(transport, bytes, chunk->bytes);
+    }
+    return false;
 }
 
 static void on_error(quire_client *client, uint64_t id, const uint8_t *body, size_t size) {

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define TRANSPORT_VERSION 2u
+#define TRANSPORT_VERSION 3u
 #define TRANSPORT_FDS_MAX 4
 #define TRANSPORT_PLACES_MAX 192  /* of bulk bytes in one call */
 #define TRANSPORT_ADDRESS_MAX 320 /* of an address without its scheme, with the 0 at its end */
@@ -68,7 +68,7 @@ struct transport_ops {
     enum quire_status (*receive)(struct transport *transport, void *bytes, size_t size, size_t *got, struct transport_why why);
     /* Sends what can be sent at once. OK: *sent is not 0. PENDING: nothing could; the descriptor will be writable when more can. */
     enum quire_status (*send)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
-    /* NULL: bulk bytes are in the stream, and so for the three below. Receives the next of `left` bulk bytes into places, in order: all that there
+    /* NULL: bulk bytes are in the stream, and so for the four below. Receives the next of `left` bulk bytes into places, in order: all that there
        are, or TRANSPORT_PLACES_MAX; none: they are dropped. OK: *got have come. PENDING: they come; the places are the transport's until the same
        call says OK, or let_go or stop was called. */
     enum quire_status (*receive_bulk)(struct transport *transport, const struct iovec *places, size_t n_places, uint64_t left, size_t *got,
@@ -76,8 +76,11 @@ struct transport_ops {
     /* Nothing is written to places of bulk bytes or of gets any more when it returns; what comes for them is dropped. May wait some milliseconds, and
        end the connection. */
     void (*let_go)(struct transport *transport);
-    /* Takes bulk bytes that stay as they are until the daemon has answered, or the connection was stopped. OK: *sent of them. PENDING. */
+    /* Takes bulk bytes that stay as they are until let_go_of, or the connection was stopped. OK: *sent of them. PENDING. */
     enum quire_status (*send_bulk)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
+    /* The daemon has answered: nothing of these bytes is read any more when it returns, though their sending may not have ended by itself. May wait some
+       milliseconds, and end the connection. */
+    void (*let_go_of)(struct transport *transport, const void *bytes, size_t size);
     /* NULL: the daemon's memory cannot be read from here. OK: it can. `asked`: the caller wants it so; else only where cards do it, UNSUPPORTED. */
     enum quire_status (*attach)(struct transport *transport, const struct transport_region regions[TRANSPORT_REGIONS], bool asked);
     /* Reads the daemon's memory. OK: `got` is called once, in this call, in another one, or in stop; until then `to` is the transport's. */

@@ -15,11 +15,18 @@
 #define LET_GO_NS (100 * QUIRE_NS_PER_MS)
 #define STOP_NS (2 * QUIRE_NS_PER_S)
 
+/* Bulk bytes of the caller's that UCX may still read. */
+struct ucx_out {
+    struct ucx_out **link, *next;
+    const uint8_t *bytes;
+};
+
 struct ucx_transport {
     struct transport transport; /* first */
     struct quire_ucx_port *port;
     struct quire_ucx_wire *wire; /* NULL: stopped */
     struct quire_ucx_remote regions[TRANSPORT_REGIONS];
+    struct ucx_out *outs;
     uint32_t gets;               /* that are under way */
     size_t receiving;            /* bulk bytes that are on their way */
     uint8_t *spill;              /* they go here: they have more places than one call takes */
@@ -67,6 +74,15 @@ static void ucx_stop(struct transport *transport) {
     }
 }
 
+static void out_ended(void *arg) {
+    struct ucx_out *out = arg;
+    *out->link = out->next;
+    if (out->next != NULL) {
+        out->next->link = out->link;
+    }
+    free(out);
+}
+
 static void ucx_close(struct transport *transport, bool forked) {
     struct ucx_transport *ucx = ucx_of(transport);
     if (ucx->port != NULL && forked) {
@@ -77,6 +93,9 @@ static void ucx_close(struct transport *transport, bool forked) {
     }
     if (ucx->transport.fd >= 0) {
         close(ucx->transport.fd);
+    }
+    while (ucx->outs != NULL) {
+        out_ended(ucx->outs); /* UCX is no more, and did not say so */
     }
     free(ucx->spill);
     free(ucx);
@@ -275,16 +294,40 @@ static enum quire_status ucx_receive_bulk(struct transport *transport, const str
     return failed(ucx, why);
 }
 
-static void ucx_let_go(struct transport *transport) {
-    struct ucx_transport *ucx = ucx_of(transport);
+static bool receives(const struct ucx_transport *ucx, const struct iovec *none) {
+    (void)none;
+    return quire_ucx_receiving(ucx->wire) || ucx->gets > 0;
+}
+
+static bool reads(const struct ucx_transport *ucx, const struct iovec *of) {
+    const uint8_t *from = of->iov_base;
+    const struct ucx_out *out = ucx->outs;
+    while (out != NULL && !(out->bytes >= from && out->bytes < from + of->iov_len)) {
+        out = out->next;
+    }
+    return out != NULL;
+}
+
+/* What is not over soon is cancelled. */
+static void until_over(struct ucx_transport *ucx, bool (*goes_on)(const struct ucx_transport *ucx, const struct iovec *of),
+                       const struct iovec *of) {
     uint64_t until_ns = now_ns() + LET_GO_NS;
-    while (ucx->wire != NULL && (quire_ucx_receiving(ucx->wire) || ucx->gets > 0)) {
+    while (ucx->wire != NULL && goes_on(ucx, of)) {
         turn(ucx);
         if (now_ns() > until_ns) {
-            ucx_stop(transport);
+            ucx_stop(&ucx->transport);
         }
     }
-    transport->more = true;
+    ucx->transport.more = true;
+}
+
+static void ucx_let_go(struct transport *transport) { until_over(ucx_of(transport), receives, NULL); }
+
+static void ucx_let_go_of(struct transport *transport, const void *bytes, size_t size) {
+    const struct iovec of = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
+    if (reads(ucx_of(transport), &of)) {
+        until_over(ucx_of(transport), reads, &of);
+    }
 }
 
 /* ---- what goes ------------------------------------------------------------------------------------------------------------------ */
@@ -308,8 +351,20 @@ static enum quire_status ucx_send_bulk(struct transport *transport, const void *
                                        struct transport_why why) {
     struct ucx_transport *ucx = ucx_of(transport);
     QUIRE_FORWARD(failed(ucx, why));
+    struct ucx_out *out = malloc(sizeof *out);
+    if (out == NULL) {
+        return plugin_say(why, QUIRE_NO_MEMORY, "out of memory for a request");
+    }
     *sent = quire_min_u64(size, QUIRE_UCX_BULK_BYTES);
-    enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_BULK, bytes, *sent, NULL, NULL);
+    *out = (struct ucx_out){.link = &ucx->outs, .next = ucx->outs, .bytes = bytes};
+    if (out->next != NULL) {
+        out->next->link = &out->next;
+    }
+    ucx->outs = out;
+    enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_BULK, bytes, *sent, out_ended, out);
+    if (status != QUIRE_OK) {
+        out_ended(out);
+    }
     return status == QUIRE_OK || status == QUIRE_PENDING ? status : failed(ucx, why);
 }
 
@@ -371,6 +426,7 @@ static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .receive_bulk = ucx_receive_bulk,
                                              .let_go = ucx_let_go,
                                              .send_bulk = ucx_send_bulk,
+                                             .let_go_of = ucx_let_go_of,
                                              .attach = ucx_attach,
                                              .get = ucx_get,
                                              .stop = ucx_stop,
