@@ -101,6 +101,8 @@ static void ucx_close(struct transport *transport, bool forked) {
     free(ucx);
 }
 
+/* A context of its own costs a millisecond, and attempts are milliseconds apart at least: that is less than to share one, and to know when nobody in
+   which process needs it any more. */
 static enum quire_status ucx_connect(const char *full, const struct transport_settings *settings, uint32_t attempt, struct transport **out,
                                      struct transport_why why) {
     char text[QUIRE_UCX_WHY_BYTES] = "out of memory for a connection";

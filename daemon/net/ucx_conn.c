@@ -191,11 +191,11 @@ static struct ucx_piece *next_piece(const struct exchange_msg *msg, uint64_t mos
  * What goes in front of bulk bytes in their message: a reply's frame, and a first segment that is short (a record's head), when what follows is long: 0
  * where it does not fit. A message of its own would be another wake-up at the other end.
  */
-static size_t gather_front(const struct exchange_msg *msg, uint8_t front[QUIRE_UCX_HEAD_BYTES], struct iovec *bulk) {
+static size_t gather_front(const struct exchange_msg *msg, uint8_t front[QUIRE_UCX_HEAD_BYTES], size_t most, struct iovec *bulk) {
     struct iovec parts[3];
     uint32_t n = msg->tx != NULL && msg->sent_bytes == 0 ? link_tx_rest(msg->tx, parts, 3) : 0, i = 0;
     size_t used = 0;
-    for (; i + 1 < n && (i == 0 || parts[i].iov_len < GATHER_BELOW_BYTES) && parts[i].iov_len <= QUIRE_UCX_HEAD_BYTES - used; i++) {
+    for (; i + 1 < n && (i == 0 || parts[i].iov_len < GATHER_BELOW_BYTES) && parts[i].iov_len <= most - used; i++) {
         memcpy(front + used, parts[i].iov_base, parts[i].iov_len);
         used += parts[i].iov_len;
     }
@@ -211,7 +211,7 @@ static enum quire_status post_piece(struct ucx_conn *conn, struct exchange_msg *
     uint8_t front[QUIRE_UCX_HEAD_BYTES];
     enum quire_ucx_kind kind = QUIRE_UCX_BULK;
     struct iovec what;
-    size_t n_front = gather_front(msg, front, &what);
+    size_t n_front = gather_front(msg, front, quire_ucx_front_bytes(conn->ucx), &what);
     struct ucx_piece *piece = n_front > 0 ? malloc(sizeof *piece) : next_piece(msg, limit, &kind, &what);
     if (piece == NULL) {
         return QUIRE_NO_MEMORY;

@@ -4,12 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Further ahead than a window of messages that cost the least cannot be. */
-#define AHEAD_MAX (QUIRE_UCX_WINDOW_BYTES / UCX_OVERHEAD_BYTES)
-
-static size_t cost_of(const struct ucx_arrival *arrival) {
-    return UCX_OVERHEAD_BYTES + arrival->n_frames + (arrival->waits ? 0 : arrival->size);
-}
+static uint64_t cost_of(const struct ucx_arrival *arrival) { return ucx_cost(arrival->n_frames, arrival->size, arrival->waits); }
 
 static void give_data_back(const struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
     if (arrival->owned) {
@@ -18,10 +13,23 @@ static void give_data_back(const struct quire_ucx_wire *wire, struct ucx_arrival
     }
 }
 
+/* Where a message of this number is, or belongs. */
+static struct ucx_arrival **place_of(struct quire_ucx_wire *wire, uint64_t sequence) {
+    struct ucx_arrival **at = &wire->arrivals[sequence % UCX_AHEAD_BUCKETS];
+    while (*at != NULL && (*at)->sequence != sequence) {
+        at = &(*at)->next;
+    }
+    return at;
+}
+
+/* The one that is to be taken next; NULL: it has not come. */
+static struct ucx_arrival *first_of(const struct quire_ucx_wire *wire) {
+    return *place_of((struct quire_ucx_wire *)(uintptr_t)wire, wire->next_in);
+}
+
 static void first_taken(struct quire_ucx_wire *wire) {
-    struct ucx_arrival *first = wire->arrivals;
-    wire->arrivals = first->next;
-    wire->last_arrival = wire->arrivals == NULL ? NULL : wire->last_arrival;
+    struct ucx_arrival **at = place_of(wire, wire->next_in), *first = *at;
+    *at = first->next;
     wire->next_in++;
     wire->taken_bytes += cost_of(first);
     give_data_back(wire, first);
@@ -29,43 +37,22 @@ static void first_taken(struct quire_ucx_wire *wire) {
     ucx_credit(wire);
 }
 
-void ucx_drop_arrivals(struct quire_ucx_wire *wire) {
-    while (wire->arrivals != NULL) {
-        struct ucx_arrival *first = wire->arrivals;
-        wire->arrivals = first->next;
-        if (wire->receiving && wire->receiving_of == first) {
-            wire->receiving_of = NULL; /* its data is UCX's */
+void ucx_drop_arrivals(struct quire_ucx_wire *wire, bool forked) {
+    for (uint32_t bucket = 0; bucket < UCX_AHEAD_BUCKETS; bucket++) {
+        for (struct ucx_arrival *arrival; (arrival = wire->arrivals[bucket]) != NULL; free(arrival)) {
+            wire->arrivals[bucket] = arrival->next;
+            if (wire->receiving && wire->receiving_of == arrival) {
+                wire->receiving_of = NULL; /* its data is UCX's */
+            }
+            if (!forked) {
+                give_data_back(wire, arrival);
+            }
         }
-        give_data_back(wire, first);
-        free(first);
     }
-    wire->last_arrival = NULL;
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------------------------- */
-/* Where a message of this number belongs; most come in order, behind all others. */
-static struct ucx_arrival **place_of(struct quire_ucx_wire *wire, uint64_t sequence) {
-    struct ucx_arrival **at = &wire->arrivals;
-    if (wire->last_arrival != NULL && wire->last_arrival->sequence < sequence) {
-        return &wire->last_arrival->next;
-    }
-    while (*at != NULL && (*at)->sequence < sequence) {
-        at = &(*at)->next;
-    }
-    return at;
-}
-
-static void insert(struct quire_ucx_wire *wire, struct ucx_arrival *arrival) {
-    struct ucx_arrival **at = place_of(wire, arrival->sequence);
-    arrival->next = *at;
-    *at = arrival;
-    wire->last_arrival = arrival->next == NULL ? arrival : wire->last_arrival;
-}
-
-static bool is_there(struct quire_ucx_wire *wire, uint64_t sequence) {
-    const struct ucx_arrival *at = *place_of(wire, sequence);
-    return at != NULL && at->sequence == sequence;
-}
+static bool is_there(struct quire_ucx_wire *wire, uint64_t sequence) { return *place_of(wire, sequence) != NULL; }
 
 static bool credit_is_sane(const struct quire_ucx_wire *wire, uint64_t taken_bytes) { return taken_bytes <= wire->sent_bytes; }
 
@@ -73,7 +60,7 @@ static const char *wrong_with(struct quire_ucx_wire *wire, const struct ucx_head
     if (head->message != UCX_FRAMES && head->message != UCX_BULK) {
         return "a message of no known kind";
     }
-    if (head->sequence < wire->next_in || head->sequence - wire->next_in > AHEAD_MAX || is_there(wire, head->sequence)) {
+    if (head->sequence < wire->next_in || head->sequence - wire->next_in > UCX_AHEAD_MAX || is_there(wire, head->sequence)) {
         return "a message out of any order";
     }
     if (length == 0 || (head->message == UCX_FRAMES && (n_frames > 0 || waits || length > QUIRE_UCX_FRAMES_BYTES)) ||
@@ -109,7 +96,7 @@ static ucs_status_t keep(struct quire_ucx_wire *wire, const struct ucx_head *hea
                                     .n_frames = (uint32_t)n_frames};
     memcpy(arrival->frames, frames, n_frames);
     wire->came_bytes += cost_of(arrival);
-    insert(wire, arrival);
+    *place_of(wire, arrival->sequence) = arrival;
     if (wire->came_bytes - wire->taken_bytes > wire->window_bytes) {
         ucx_wire_fail(wire, QUIRE_TOO_LARGE, "it sent more than it was allowed to");
     }
@@ -150,8 +137,8 @@ ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void 
 
 /* ---- taking -------------------------------------------------------------------------------------------------------------------------- */
 enum quire_ucx_kind quire_ucx_peek(const struct quire_ucx_wire *wire, const uint8_t **bytes, size_t *size) {
-    const struct ucx_arrival *first = wire->arrivals;
-    if (first == NULL || first->sequence != wire->next_in || wire->receiving) {
+    const struct ucx_arrival *first = wire->receiving ? NULL : first_of(wire);
+    if (first == NULL) {
         return QUIRE_UCX_NOTHING;
     }
     if (first->frames_at < first->n_frames) {
@@ -165,7 +152,7 @@ enum quire_ucx_kind quire_ucx_peek(const struct quire_ucx_wire *wire, const uint
 }
 
 void quire_ucx_take(struct quire_ucx_wire *wire, size_t size) {
-    struct ucx_arrival *first = wire->arrivals;
+    struct ucx_arrival *first = first_of(wire);
     if (first->frames_at < first->n_frames) {
         first->frames_at += (uint32_t)size;
         return;
@@ -182,7 +169,7 @@ void quire_ucx_drop(struct quire_ucx_wire *wire) {
 }
 
 static enum quire_status receive_here(struct quire_ucx_wire *wire, const struct iovec *places, size_t n) {
-    const uint8_t *from = wire->arrivals->data;
+    const uint8_t *from = first_of(wire)->data;
     for (size_t i = 0; i < n; i++) {
         memcpy(places[i].iov_base, from, places[i].iov_len);
         from += places[i].iov_len;
@@ -212,7 +199,7 @@ static void on_received(void *request, ucs_status_t status, size_t length, void 
 }
 
 enum quire_status quire_ucx_receive(struct quire_ucx_wire *wire, const struct iovec *places, size_t n) {
-    struct ucx_arrival *first = wire->arrivals;
+    struct ucx_arrival *first = first_of(wire);
     if (!first->waits) {
         return receive_here(wire, places, n);
     }

@@ -13,6 +13,9 @@
 #define UCX_OVERHEAD_BYTES 64      /* what a message costs of the window beside its bytes */
 #define UCX_ASKS_MAX 64
 #define UCX_BUCKETS 256 /* of endpoints, by address */
+/* Further ahead than a window of messages that cost the least cannot be. In whatever order they come, no bucket has more of them than their quotient. */
+#define UCX_AHEAD_MAX (QUIRE_UCX_WINDOW_BYTES / UCX_OVERHEAD_BYTES)
+#define UCX_AHEAD_BUCKETS 256
 
 enum ucx_message { UCX_FRAMES = QUIRE_UCX_FRAMES, UCX_BULK = QUIRE_UCX_BULK, UCX_CREDIT };
 
@@ -62,8 +65,8 @@ struct quire_ucx_wire {
     bool crediting; /* a message that tells what was taken has not gone yet */
     uint32_t greeted;
     /* in */
-    struct ucx_arrival *arrivals, *last_arrival; /* by sequence */
-    uint64_t next_in;                            /* sequence that is to be taken next */
+    struct ucx_arrival *arrivals[UCX_AHEAD_BUCKETS]; /* by sequence */
+    uint64_t next_in;                                /* that is to be taken next */
     uint64_t came_bytes, taken_bytes, told_bytes, window_bytes;
     bool receiving;
     enum quire_status received;
@@ -92,6 +95,7 @@ struct quire_ucx_port {
     ucp_context_h context;
     ucp_worker_h worker;
     int fd;
+    size_t front_bytes; /* see quire_ucx_front_bytes */
     ucp_listener_h listeners[QUIRE_UCX_MAX_LISTENERS];
     uint32_t n_listeners;
     struct quire_ucx_ask asks[UCX_ASKS_MAX];
@@ -118,7 +122,10 @@ void ucx_greet(struct quire_ucx_wire *wire);
 void ucx_greeted(struct quire_ucx_wire *wire);
 /* Tells the other end what was taken. */
 void ucx_credit(struct quire_ucx_wire *wire);
-void ucx_drop_arrivals(struct quire_ucx_wire *wire);
+/* In a forked child their data is not ours to give back. */
+void ucx_drop_arrivals(struct quire_ucx_wire *wire, bool forked);
+/* What a message costs of the window: bytes that wait at the sender take no room here. */
+static inline uint64_t ucx_cost(size_t n_frames, size_t size, bool waits) { return UCX_OVERHEAD_BYTES + n_frames + (waits ? 0 : size); }
 /* The handler of every message; arg is the port. */
 ucs_status_t ucx_came(void *arg, const void *header, size_t header_length, void *data, size_t length, const ucp_am_recv_param_t *param);
 

@@ -1,6 +1,8 @@
 /* A port: UCX's worker, its descriptor, and listeners. */
 #include "proto/ucx/internal.h"
 
+#include "proto/base/base.h"
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -56,9 +58,21 @@ static void leave_context(struct quire_ucx_port *port) {
     free(port->shared);
 }
 
+/* UCX sends a message's header in one piece, over the narrowest of its lanes if need be. */
+static ucs_status_t learn_front(struct quire_ucx_port *port) {
+    ucp_worker_attr_t facts = {.field_mask = UCP_WORKER_ATTR_FIELD_MAX_AM_HEADER};
+    ucs_status_t status = ucp_worker_query(port->worker, &facts);
+    if (status == UCS_OK && facts.max_am_header < sizeof(struct ucx_head)) {
+        return UCS_ERR_UNSUPPORTED;
+    }
+    port->front_bytes = quire_min_u64(QUIRE_UCX_HEAD_BYTES, facts.max_am_header - sizeof(struct ucx_head));
+    return status;
+}
+
 static ucs_status_t prepare_worker(struct quire_ucx_port *port) {
     ucp_worker_params_t params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE, .thread_mode = UCS_THREAD_MODE_SERIALIZED};
     ucs_status_t status = ucp_worker_create(port->context, &params, &port->worker);
+    status = status == UCS_OK ? learn_front(port) : status;
     if (status != UCS_OK) {
         return status;
     }
@@ -163,10 +177,7 @@ void quire_ucx_port_forget(struct quire_ucx_port **handle) {
     while (port->wires != NULL) {
         struct quire_ucx_wire *wire = port->wires;
         port->wires = wire->next;
-        for (struct ucx_arrival *arrival = wire->arrivals, *next; arrival != NULL; arrival = next) {
-            next = arrival->next;
-            free(arrival);
-        }
+        ucx_drop_arrivals(wire, true);
         free(wire);
     }
     free(port);

@@ -67,6 +67,7 @@ bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask);
 struct quire_ucx_wire;
 /* May be a port beside the one that was asked, on that port's thread, as long as the one that was asked listens. A failure refuses it. */
 enum quire_status quire_ucx_accept(struct quire_ucx_port *port, const struct quire_ucx_ask *ask, void *user, struct quire_ucx_wire **wire);
+/* On that port's thread, or one beside it, as above: UCX blocks the events of the one that listens meanwhile, for either. */
 void quire_ucx_refuse(const struct quire_ucx_ask *ask);
 enum quire_status quire_ucx_connect(struct quire_ucx_port *port, const struct sockaddr *to, socklen_t to_bytes, void *user,
                                     struct quire_ucx_wire **wire, char why[QUIRE_UCX_WHY_BYTES]);
@@ -104,7 +105,9 @@ typedef void quire_ucx_done(void *arg);
    be ready. Else `done` will not be called. */
 enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kind kind, const void *bytes, size_t size,
                                  quire_ucx_done *done, void *arg);
-/* FRAMES and BULK in one message: `head`, of at most QUIRE_UCX_HEAD_BYTES, is copied. */
+/* How many frames' bytes may go in front of bulk bytes: QUIRE_UCX_HEAD_BYTES, or less where lanes are narrow (a datagram's, for example). */
+size_t quire_ucx_front_bytes(const struct quire_ucx_wire *wire);
+/* FRAMES and BULK in one message: `head`, of at most quire_ucx_front_bytes, is copied. */
 enum quire_status quire_ucx_send_with(struct quire_ucx_wire *wire, const void *head, size_t head_bytes, const void *bulk, size_t size,
                                       quire_ucx_done *done, void *arg);
 /* Messages whose bytes are not free yet. */

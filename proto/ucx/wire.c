@@ -184,7 +184,7 @@ static enum quire_status send_message(struct quire_ucx_wire *wire, enum ucx_mess
     if (wire->status != QUIRE_OK || wire->ep == NULL) {
         return wire->status != QUIRE_OK ? wire->status : QUIRE_DISCONNECTED;
     }
-    uint64_t cost = UCX_OVERHEAD_BYTES + n_frames + (size > QUIRE_UCX_EAGER_BYTES ? 0 : size);
+    uint64_t cost = ucx_cost(n_frames, size, size > QUIRE_UCX_EAGER_BYTES);
     if (!wire->stands || wire->sent_bytes + cost - wire->peer_taken_bytes > QUIRE_UCX_WINDOW_BYTES) {
         wire->wants_room = true;
         return QUIRE_PENDING;
@@ -203,9 +203,11 @@ enum quire_status quire_ucx_send(struct quire_ucx_wire *wire, enum quire_ucx_kin
     return send_message(wire, (enum ucx_message)kind, NULL, 0, bytes, size, done, arg);
 }
 
+size_t quire_ucx_front_bytes(const struct quire_ucx_wire *wire) { return wire->port->front_bytes; }
+
 enum quire_status quire_ucx_send_with(struct quire_ucx_wire *wire, const void *head, size_t head_bytes, const void *bulk, size_t size,
                                       quire_ucx_done *done, void *arg) {
-    if (head_bytes > QUIRE_UCX_HEAD_BYTES) {
+    if (head_bytes > wire->port->front_bytes) {
         return QUIRE_TOO_LARGE;
     }
     return send_message(wire, UCX_BULK, head, head_bytes, bulk, size, done, arg);
@@ -261,7 +263,7 @@ void quire_ucx_close(struct quire_ucx_wire *wire) {
     const ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS, .flags = UCP_EP_CLOSE_FLAG_FORCE};
     ucp_ep_h ep = wire->ep;
     wire->closing = true;
-    ucx_drop_arrivals(wire);
+    ucx_drop_arrivals(wire, false);
     forget_ep(wire);
     void *request = ucp_ep_close_nbx(ep, &param);
     wire->close_request = UCS_PTR_IS_PTR(request) ? request : NULL;
@@ -294,6 +296,6 @@ void quire_ucx_free(struct quire_ucx_wire **handle) {
         wire->next->prev = wire->prev;
     }
     forget_ready(wire);
-    ucx_drop_arrivals(wire);
+    ucx_drop_arrivals(wire, false);
     free(wire);
 }

@@ -169,6 +169,33 @@ Test(proto_ucx, brings_frames_in_front_of_bulk_bytes) {
     close_ends(&ends);
 }
 
+/* Where lanes are narrow, less may go in front; what may does so, and what may not is refused and breaks nothing. */
+Test(proto_ucx, narrow_lanes) {
+    static uint8_t sent[QUIRE_UCX_BULK_BYTES], came[QUIRE_UCX_BULK_BYTES], front[QUIRE_UCX_HEAD_BYTES];
+    const size_t sizes[] = {1, QUIRE_UCX_EAGER_BYTES, 2u << 20};
+    struct ends ends;
+    setenv("UCX_TCP_TX_SEG_SIZE", "1k", 1);
+    setenv("UCX_TCP_RX_SEG_SIZE", "1k", 1);
+    open_ends(&ends);
+    size_t most = quire_ucx_front_bytes(ends.here);
+    cr_assert(most > 256 && most < 1024, "%zu", most);
+    cr_assert_eq(quire_ucx_send_with(ends.here, front, most + 1, sent, 1, NULL, NULL), QUIRE_TOO_LARGE);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(sizes); i++) {
+        const uint8_t *bytes;
+        size_t n;
+        int gone = 0;
+        fill(front, sizeof front, (uint32_t)i);
+        cr_assert_eq(quire_ucx_send_with(ends.here, front, most, sent, sizes[i], count, &gone), QUIRE_OK);
+        UNTIL(&ends, quire_ucx_peek(ends.there, &bytes, &n) == QUIRE_UCX_FRAMES);
+        cr_assert(n == most && memcmp(bytes, front, most) == 0);
+        quire_ucx_take(ends.there, most);
+        const struct iovec place = {came, sizes[i]};
+        quire_ucx_receive(ends.there, &place, 1);
+        UNTIL(&ends, quire_ucx_received(ends.there) == QUIRE_OK && gone == 1);
+    }
+    close_ends(&ends);
+}
+
 /* What nobody wants is dropped without being fetched, and its sender gets its bytes back. */
 Test(proto_ucx, drops_bulk_bytes) {
     static uint8_t sent[1u << 20];
