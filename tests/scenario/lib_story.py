@@ -61,6 +61,17 @@ def check(condition, message):
         sys.exit(f"FAILED: {message}")
 
 
+def skip(why):
+    """What this machine does not allow at all. tests/run tells at its end what was not tested, and why: it looks for these words."""
+    print(f"skipped: {why}", flush=True)
+    raise SystemExit(77)
+
+
+def leave_out(why):
+    """Likewise, of a part of a story: the rest of it was told."""
+    print(f"left out: {why}", flush=True)
+
+
 def until(condition, seconds, message):
     """Polls until condition() is true; the bound is a liveness bound, not a measurement. Who looks slowly looks once more when it is over."""
     end = time.monotonic() + seconds * SLOW

@@ -5,7 +5,7 @@ import re
 import subprocess
 import threading
 
-from lib_story import CHILDREN, LIBC, TESTS, Actor, Daemon, check, die_with_parent, until
+from lib_story import CHILDREN, LIBC, TESTS, Actor, Daemon, check, die_with_parent, skip, until
 
 SECRETS = {"worker": "w" * 40, "reader": "r" * 40, "operator": "o" * 40, "elsewhere": "e" * 40}
 TOKENS = f"""# name secret rights namespaces
@@ -58,8 +58,7 @@ class Cable:
 
     def __init__(self):
         if os.getuid() != 0:
-            print("needs root to make network namespaces")
-            raise SystemExit(77)  # skipped
+            skip("needs root to make network namespaces")
         self.hosts = [subprocess.Popen(["unshare", "-n", "sleep", "infinity"], preexec_fn=die_with_parent) for _ in range(2)]
         CHILDREN.extend(self.hosts)
         here = os.stat("/proc/self/ns/net").st_ino

@@ -10,7 +10,7 @@ import sys
 import time
 
 from lib_disk import DiskDaemon, read, until_there
-from lib_story import Actor, check, until
+from lib_story import Actor, check, leave_out, until
 
 BLOCKS = 100
 CLONE_NEWNS = 0x20000
@@ -149,7 +149,7 @@ allowed = []
 daemon = DiskDaemon(files=1, prepare=lambda folder: allowed.append(mount(folder)))
 if not allowed[0]:
     daemon.stop()
-    print("no file system may be mounted here: that part is left out")
+    leave_out("a full file system: none may be mounted here")
     sys.exit(0)
 worker = Actor(daemon)
 worker.ask("store 0 20")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from lib_disk import DiskDaemon, read
-from lib_story import LIBC, Actor, check, until
+from lib_story import LIBC, Actor, check, leave_out, until
 
 BLOCKS = 100
 
@@ -52,7 +52,7 @@ daemon.stop()
 # A file system that is read-only, as many become when their drive fails: the other file goes on; with none it is refused.
 NEW_MOUNTS, PRIVATE, BIND, READ_ONLY, REMOUNT = 0x20000, 1 << 18 | 1 << 14, 1 << 12, 1, 1 << 5
 if subprocess.run(["unshare", "--mount", "true"], check=False, stderr=subprocess.DEVNULL).returncode != 0:
-    print("no namespaces of mounts here: a read-only file system is left out")
+    leave_out("a read-only file system: no namespaces of mounts here")
     raise SystemExit(0)
 
 
@@ -86,7 +86,7 @@ daemon.stop()
 # The drive of the whole set is not mounted at a start: the system's table of mount points names it, for this daemon alone. Nothing is made below the mount
 # point; mounted, everything is there.
 if not os.path.exists("/etc/fstab"):
-    print("no /etc/fstab here: a drive that is not mounted is left out")
+    leave_out("a drive that is not mounted: no /etc/fstab here")
     raise SystemExit(0)
 daemon = DiskDaemon()
 worker = Actor(daemon)

@@ -9,7 +9,7 @@ import sys
 import time
 
 from lib_disk import DiskDaemon, read, until_there
-from lib_story import SLOW, Actor, check, until
+from lib_story import SLOW, Actor, check, leave_out, until
 
 BLOCKS = 20
 LIMIT_SECONDS = 8  # longer than a drive that is well takes on a busy machine
@@ -148,7 +148,7 @@ worker.ask("store 0 20")
 daemon.until_written()
 if not allowed[0] or not thaw("-f"):
     daemon.stop()
-    print("no file system may be mounted and frozen here: that part is left out")
+    leave_out("a frozen file system: none may be mounted and frozen here")
     sys.exit(0)
 try:
     for first in range(100, 300, 20):  # more than the frozen one is given at once

@@ -5,20 +5,14 @@ nonsense is refused, and a server ends at once when it is told to, also in the m
 import http.client
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
 import sys
 
+from lib_model import BOOK, ENVIRONMENT, MODEL
 from lib_story import BIN, CHILDREN, SLOW, Daemon, check, die_with_parent, until
 
-source = pathlib.Path(os.environ.get("QUIRE_SOURCE", "."))
-model = os.environ.get("QUIRE_MODEL") or subprocess.run([str(source / "deploy/deps"), "path", "model"], capture_output=True, text=True, check=False).stdout.strip()
-if not os.path.exists(model):
-    sys.exit(f"the model is not there ({model!r}); `deploy/deps model` fetches it")
-with open("/usr/share/common-licenses/GPL-3", encoding="utf-8") as file:
-    book = file.read()
 daemon = Daemon(pool="256MiB")
 
 
@@ -26,8 +20,8 @@ class Server:
     def __init__(self, name):
         self.log_path = f"{daemon.folder}/{name}.log"
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([str(BIN / "quire-llama"), "serve", "--model", model, "--port", "0", "--socket", daemon.socket],
-                                            stderr=log, env={**os.environ, "QUIRE_LLAMA_THREADS": "1"}, preexec_fn=die_with_parent)
+            self.process = subprocess.Popen([str(BIN / "quire-llama"), "serve", "--model", MODEL, "--port", "0", "--socket", daemon.socket],
+                                            stderr=log, env={**os.environ, **ENVIRONMENT}, preexec_fn=die_with_parent)
         CHILDREN.append(self.process)
         self.port = 0
 
@@ -53,7 +47,7 @@ class Server:
         return answer.status, text
 
     def complete(self, **more):
-        code, text = self.ask("/v1/completions", {"prompt": book[:1200], "max_tokens": 8, **more})
+        code, text = self.ask("/v1/completions", {"prompt": BOOK[:1200], "max_tokens": 8, **more})
         check(code == 200, f"{code} {text}\n{self.log()}")
         return text
 
@@ -117,13 +111,13 @@ def begin(server, prompt):
 
 
 # A client that goes away in the middle of a long prompt holds nobody up: its computation is given up, and the next is answered.
-begin(first, book[2000:26000]).close()
+begin(first, BOOK[2000:26000]).close()
 until(lambda: "the client hung up" in first.log(), 10, f"a hung-up client is still served:\n{first.log()}")
 check(json.loads(first.complete())["choices"][0]["text"] == plain["choices"][0]["text"], "other words after a request that was given up")
 
 # Told to end, a server says so to whoever waits, and ends: in the middle of a long prompt, with another in the queue, ...
-waiting = [begin(first, book[4000:28000]), first.connect()]
-waiting[1].request("POST", "/v1/completions", json.dumps({"prompt": book[:300], "max_tokens": 8}))
+waiting = [begin(first, BOOK[4000:28000]), first.connect()]
+waiting[1].request("POST", "/v1/completions", json.dumps({"prompt": BOOK[:300], "max_tokens": 8}))
 check(first.ask("/health")[0] == 200, "the server is not well")  # connected later: those before have been accepted
 first.stop()
 for connection in waiting:
@@ -133,7 +127,7 @@ for connection in waiting:
 
 # ... and in the middle of a stream, which does not pretend to be complete.
 connection = second.connect()
-connection.request("POST", "/v1/completions", json.dumps({"prompt": book[:1200], "max_tokens": 4000, "stream": True}))
+connection.request("POST", "/v1/completions", json.dumps({"prompt": BOOK[:1200], "max_tokens": 4000, "stream": True}))
 answer = connection.getresponse()
 check(answer.status == 200 and answer.readline().startswith(b"data: {"), "the stream does not begin")
 second.stop()
