@@ -55,6 +55,7 @@ void core_set_reload(struct core *core, core_reload *reload, void *ctx);
     X(remote_denied, "of them, ended because a certificate was not accepted")                                                              \
     X(remote_broken, "of them, ended later for what they sent or did not go on to send")                                                   \
     X(tokens_refused, "sessions of other hosts refused: no token has the name and secret that they gave")                                  \
+    X(rma_withheld, "sessions of other hosts that were not told where the pool is, because many with their token were lost a moment ago")  \
     X(rate_held, "requests of other hosts that had to wait, because their token's rate was used up")                                       \
     X(sessions_lost, "sessions that ended without a goodbye")                                                                              \
     X(sessions_kicked, "sessions ended by an operator or for breaking a limit")                                                            \

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -18,6 +19,7 @@ struct quarantine_entry {
     pid_t pid;
     int pidfd;         /* −1: not known */
     uint64_t until_ns; /* of one that read from afar; 0: until its process is gone */
+    char token[QUIRE_MAX_NAME + 1];
     bool watched;
     struct loop_source source;
 };
@@ -30,6 +32,7 @@ static void quarantine_remove(struct quarantine_entry *entry) {
     }
     *link = entry->next;
     core->quarantine.count--;
+    core->quarantine.n_afar -= entry->until_ns != 0;
     if (entry->watched) {
         loop_remove(core->loop, &entry->source);
     }
@@ -112,7 +115,7 @@ bool quarantine_admits(const struct core *core, pid_t pid) {
     return count < QUARANTINE_PER_PROCESS;
 }
 
-void quarantine_add_afar(struct core *core, uint64_t session) {
+void quarantine_add_afar(struct core *core, uint64_t session, const char *token) {
     struct quarantine_entry *entry = calloc(1, sizeof *entry);
     if (entry == NULL) {
         log_error("quarantine_leak", "session %llu: no memory to tell when its leased memory is free", (unsigned long long)session);
@@ -123,8 +126,24 @@ void quarantine_add_afar(struct core *core, uint64_t session) {
                                        .pidfd = -1,
                                        .until_ns = core->now_ns + core->afar_quarantine_ns,
                                        .next = core->quarantine.entries};
+    snprintf(entry->token, sizeof entry->token, "%s", token);
     core->quarantine.entries = entry;
     core->quarantine.count++;
+    core->quarantine.n_afar++;
+}
+
+struct quarantine_afar quarantine_afar(const struct core *core, const char *token) {
+    struct quarantine_afar sum = {0};
+    const struct quarantine_entry *entry = core->quarantine.n_afar > 0 ? core->quarantine.entries : NULL;
+    for (; entry != NULL; entry = entry->next) {
+        struct pager_session_info info;
+        if (entry->until_ns != 0 && strcmp(entry->token, token) == 0 &&
+            pager_session_info(core->pager, entry->session, &info) == QUIRE_OK) {
+            sum.sessions++;
+            sum.leased_bytes += info.leased_bytes;
+        }
+    }
+    return sum;
 }
 
 void quarantine_check(struct core *core) {

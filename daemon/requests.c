@@ -285,6 +285,9 @@ static enum quire_status request_lease_ask(struct session *session, const Quire_
     if (reply->misses == NULL || reply->grants == NULL || (core->disk_tier != NULL && reply->estimates_us == NULL)) {
         return QUIRE_NO_MEMORY;
     }
+    if (session->remote != NULL) {
+        request.others_bytes = quarantine_afar(core, session->remote->token.name).leased_bytes;
+    }
     QUIRE_FORWARD(pager_lease(core->pager, core->now_ns, &request, reply));
     if (core->disk_tier != NULL && !session->loads) {
         request_hide_away(session, request.n_keys, reply);

@@ -115,7 +115,7 @@ static void session_leave_pager(struct session *session, enum session_end how) {
                       pager_session_info(core->pager, session->id, &info) == QUIRE_OK && info.leases > 0;
     pager_session_close(core->pager, session->id, quarantine);
     if (quarantine && afar) {
-        quarantine_add_afar(core, session->id);
+        quarantine_add_afar(core, session->id, session->remote->token.name);
     } else if (quarantine) {
         quarantine_add(core, session->id, session->pid, session->pidfd);
         session->pidfd = -1;

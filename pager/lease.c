@@ -447,7 +447,8 @@ static enum quire_status prepare(struct lookup *l) {
         return QUIRE_INVALID;
     }
     uint64_t quota = pager_lease_quota(pager, l->domain);
-    l->budget_bytes = quota > l->session->leased_bytes ? quota - l->session->leased_bytes : 0;
+    uint64_t taken = l->session->leased_bytes + request->others_bytes;
+    l->budget_bytes = quota > taken ? quota - taken : 0;
     l->reply->lease = l->reply->leased_bytes = l->reply->tokens = 0;
     l->reply->hits = l->reply->n_grants = 0;
     l->n = request->n_keys;

@@ -146,7 +146,8 @@ struct pager_lease_request {
     uint32_t flags;      /* enum quire_wire_lease_flags */
     uint32_t group_mask; /* 0: all */
     float max_error;
-    uint32_t lease_ms; /* 0: default; longer than the option: the option */
+    uint32_t lease_ms;     /* 0: default; longer than the option: the option */
+    uint64_t others_bytes; /* leased by others that count as the same one: so much less it may have */
 };
 struct pager_lease_reply {
     uint64_t lease; /* 0: none */

@@ -147,6 +147,22 @@ void net_silent(struct session *session) {
 }
 
 /* ---- hello ------------------------------------------------------------------------------------------------------------------------ */
+static bool net_may_read_afar(const struct session *session, const struct token *token) {
+    struct core *core = session->core;
+    if ((token->rights & TOKEN_RMA) == 0 || remote_link_memory(session->link) == NULL) {
+        return false;
+    }
+    uint32_t lost = quarantine_afar(core, token->name).sessions;
+    if (lost < core->config.max_sessions) {
+        return true;
+    }
+    core->counters.rma_withheld++;
+    log_warn("rma_withheld",
+             "%s (%s): it is not told where the pool is: %u sessions with its token were lost a moment ago, which is max_sessions",
+             session->client, remote_link_peer(session->link), lost);
+    return false;
+}
+
 enum quire_status net_hello(struct session *session, uint64_t request, const char *name, const uint8_t *proof, size_t proof_bytes) {
     struct core *core = session->core;
     struct remote *remote = session->remote;
@@ -166,7 +182,7 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
     remote->tenant = rates_find(&core->net.rates, token->name);
     remote->waiter.owner = session;
     session->admin = (token->rights & TOKEN_ADMIN) != 0;
-    remote->afar = (token->rights & TOKEN_RMA) != 0 && remote_link_memory(session->link) != NULL;
+    remote->afar = net_may_read_afar(session, token);
     remote_link_known(session->link);
     return session->state == SESSION_ENDED ? QUIRE_NO_MEMORY : QUIRE_OK;
 }

@@ -19,6 +19,7 @@ static struct frames_daemon daemon_;
 static char certificate[128], token_file[128];
 static uint16_t port;
 static struct frames_client witness;
+static const char *token = "worker"; /* who a client says it is */
 
 /* A port that was free a moment ago. */
 FRAMES_UNUSED static uint16_t free_port(void) {
@@ -32,7 +33,7 @@ FRAMES_UNUSED static uint16_t free_port(void) {
 
 FRAMES_UNUSED static void write_tokens(void) {
     int fd = open(token_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    static const char text[] = "worker " SECRET " read,write,admin *\n";
+    static const char text[] = "worker " SECRET " read,write,admin,rma *\nother " SECRET " read,rma *\n";
     cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
     close(fd);
 }
@@ -183,11 +184,11 @@ FRAMES_UNUSED static void remote_challenged(struct remote_client *self) {
 FRAMES_UNUSED static void remote_say_hello(struct remote_client *self, const uint8_t *nonce) {
     uint8_t proof[QUIRE_PROOF_BYTES];
     Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
-    quire_proof(SECRET, strlen(SECRET), nonce, "worker", proof);
+    quire_proof(SECRET, strlen(SECRET), nonce, token, proof);
     hello.major = QUIRE_PROTO_MAJOR;
     hello.client = (char *)"unit test";
     hello.features = QUIRE_FEATURE_PING;
-    hello.token = (char *)"worker";
+    hello.token = (char *)(uintptr_t)token;
     hello.proof = (ProtobufCBinaryData){.len = sizeof proof, .data = proof};
     remote_send(self, QUIRE_MSG_HELLO, &hello.base, 0);
 }
