@@ -9,9 +9,15 @@ void flow_setup(struct flow *flow) {
     }
 }
 
+static uint64_t weight(const struct flow_piece *piece) { return quire_max_u64(piece->bytes, FLOW_LEAST_BYTES); }
+
+/* At its end, with another turn's bytes beside those that were too few for the piece that is next. */
 static void line_join(struct flow *flow, struct session *session, enum flow_kind kind) {
     struct flow_place *place = &session->flow.kind[kind].place, *ring = &flow->line[kind];
+    uint64_t *turn_bytes = &session->flow.kind[kind].turn_bytes;
     if (place->next == NULL) {
+        uint64_t most_bytes = quire_max_u64(weight(session->flow.kind[kind].head), FLOW_TURN_BYTES);
+        *turn_bytes = quire_min_u64(*turn_bytes + FLOW_TURN_BYTES, most_bytes);
         place->next = ring;
         place->prev = ring->prev;
         place->prev->next = ring->prev = place;
@@ -28,8 +34,6 @@ static void line_leave(struct session *session, enum flow_kind kind) {
 }
 
 /* ---- room ----------------------------------------------------------------------------------------------------------------------- */
-static uint64_t weight(const struct flow_piece *piece) { return quire_max_u64(piece->bytes, FLOW_LEAST_BYTES); }
-
 static bool own_room(const struct session *session, const struct flow_piece *piece) {
     uint64_t bytes = session->flow.kind[piece->kind].bytes;
     return bytes == 0 || bytes + weight(piece) <= session->core->config.max_session_memory_bytes;
@@ -69,6 +73,7 @@ static struct flow_piece *take_out(struct session *session, enum flow_kind kind,
         session->flow.kind[kind].tail = at;
     }
     if (session->flow.kind[kind].head == NULL) {
+        session->flow.kind[kind].turn_bytes = 0;
         line_leave(session, kind);
     }
     session->flow.kind[kind].n_waiting--;
@@ -104,19 +109,36 @@ static void serve_session(struct session *session) {
     }
 }
 
-/* One piece each, as long as there is room. The first of a line that needs more than there is lets nobody pass. */
+/* What its turns allow. False: it has not had all of that, for want of room. */
+static bool take_turn(struct session *session, enum flow_kind kind) {
+    uint64_t *turn_bytes = &session->flow.kind[kind].turn_bytes;
+    const struct flow_piece *piece;
+    while ((piece = session->flow.kind[kind].head) != NULL && own_room(session, piece) && weight(piece) <= *turn_bytes) {
+        if (!all_room(session->core, piece)) {
+            return false;
+        }
+        *turn_bytes -= weight(piece);
+        send_first(session, kind);
+    }
+    return true;
+}
+
+/* Turn by turn, as long as there is room. The first of a line that needs more than there is lets nobody pass. */
 static void serve_line(struct core *core) {
     for (uint32_t kind = 0; kind < FLOW_KINDS; kind++) {
-        while (core->flow.line[kind].next != &core->flow.line[kind]) {
+        bool room = true;
+        while (room && core->flow.line[kind].next != &core->flow.line[kind]) {
             struct session *session = core->flow.line[kind].next->session;
-            if (!all_room(core, session->flow.kind[kind].head)) {
-                return;
-            }
             session_ref(session);
-            line_leave(session, (enum flow_kind)kind);
-            send_first(session, (enum flow_kind)kind);
-            serve_session(session);
+            room = take_turn(session, (enum flow_kind)kind);
+            if (room) {
+                line_leave(session, (enum flow_kind)kind);
+                serve_session(session); /* to the end of the line, if it has more */
+            }
             session_unref(session);
+        }
+        if (!room) {
+            return;
         }
     }
 }

@@ -5,7 +5,8 @@
  * Three bounds, and who meets one waits; nobody is refused:
  *   a session's own: max_session_memory_bytes on their way, or one piece;
  *   all sessions over wires together: max_remote_read_bytes on their way, or one piece each. Sessions that wait for that stand in line and take
- *   turns of one piece; they do not wait for those who take nothing of what they were sent, since each may have one piece;
+ *   turns of FLOW_TURN_BYTES, whose pieces are larger saves up several; they do not wait for those who take nothing of what they were sent, since
+ *   each may have one piece;
  *   a session's pieces that wait: FLOW_WAITING, or FLOW_WAITING_SEGMENTS in them; beyond, its next READ is not handled.
  *
  * What is fetched and what is prefetched is counted apart: a session's prefetch leaves its fetches their room, and while a fetch waits for the
@@ -19,6 +20,7 @@
 
 #define FLOW_WAITING 64u
 #define FLOW_WAITING_SEGMENTS 4096u
+#define FLOW_TURN_BYTES (256u << 10)
 #define FLOW_LEAST_BYTES 4096u /* a smaller piece counts for as much: it holds a record, too */
 
 struct core;
@@ -46,7 +48,8 @@ struct flow_place {
 /* A session's. */
 struct flow_own {
     struct {
-        uint64_t bytes; /* on their way */
+        uint64_t bytes;      /* on their way */
+        uint64_t turn_bytes; /* what its turns in line allow, and were not used for */
         uint32_t n_waiting, waiting_segments;
         struct flow_piece *head, **tail;
         struct flow_place place;

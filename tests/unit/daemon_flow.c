@@ -332,3 +332,90 @@ Test(daemon_flow, a_fetch_waits_for_no_prefetch_of_others, .timeout = 120) {
     remote_close(&readers[1].client);
     end();
 }
+
+/* ---- turns in line -------------------------------------------------------------------------------------------------------------- */
+#define MIB ((uint64_t)1 << 20)
+
+/* A session that takes what it is sent, and does not get done with it before it is told to. */
+struct stand_in {
+    struct session session;
+    struct link link;
+    struct link_tx *taken, **last;
+    uint64_t took_bytes;
+};
+static struct stand_in hog, large, small;
+
+static void stand_in_want(struct link *link, bool takes) { link->reads = takes; }
+
+static void stand_in_take(struct link *link, struct link_tx *tx) {
+    struct stand_in *self = LOOP_CONTAINER(link, struct stand_in, link);
+    *self->last = tx;
+    self->last = &tx->next;
+    self->took_bytes += link_tx_bulk_bytes(tx);
+}
+
+static void stand_in_begin(struct core *core, struct stand_in *self, const struct session *real) {
+    static const struct link_ops ops = {.name = "stand-in", .want = stand_in_want, .send_bulk = stand_in_take};
+    self->link = (struct link){.ops = &ops, .session = &self->session};
+    self->session = (struct session){.state = SESSION_OPEN,
+                                     .refs = 1,
+                                     .core = core,
+                                     .link = &self->link,
+                                     .domain = real->domain,
+                                     .id = real->id,
+                                     .remote = real->remote};
+    self->last = &self->taken;
+    flow_session_setup(&self->session);
+}
+
+static void stand_in_ask(struct stand_in *self, uint32_t times, uint64_t bytes) {
+    for (uint32_t i = 0; i < times; i++) {
+        struct flow_piece *piece;
+        cr_assert_eq(flow_hold(&self->session, readers[0].lease, readers[0].grant.slot, 1, &piece), QUIRE_OK);
+        piece->tx->segments[0] = (struct link_segment){.at = record, .bytes = (uint32_t)bytes};
+        piece->tx->size_bytes += bytes;
+        flow_send(piece, i + 1, FLOW_FETCH);
+    }
+}
+
+static void stand_in_is_done(struct stand_in *self) {
+    while (self->taken != NULL) {
+        struct link_tx *tx = self->taken;
+        self->taken = tx->next;
+        self->last = self->taken == NULL ? &self->taken : self->last;
+        link_tx_free(tx);
+    }
+}
+
+/* Room for nearly three more MiB comes free while both wait for it. */
+static void share(struct core *core, void *arg) {
+    const struct session *real = core->sessions;
+    (void)arg;
+    while (real->remote == NULL) {
+        real = real->next;
+    }
+    stand_in_begin(core, &hog, real);
+    stand_in_begin(core, &large, real);
+    stand_in_begin(core, &small, real);
+    stand_in_ask(&hog, 2, 2 * MIB);
+    stand_in_ask(&large, 8, MIB);
+    stand_in_ask(&small, 60, MIB / 16);
+    cr_assert(large.took_bytes == MIB && small.took_bytes == MIB / 16, "one piece each, whatever others do");
+    stand_in_is_done(&hog);
+    uint64_t large_bytes = large.took_bytes - MIB, small_bytes = small.took_bytes - MIB / 16;
+    cr_expect(large_bytes > 0 && large_bytes <= small_bytes + MIB && small_bytes <= large_bytes + MIB,
+              "who asks in large pieces got %.2f MiB, who asks in small ones %.2f", (double)large_bytes / MIB, (double)small_bytes / MIB);
+    while (large.taken != NULL || small.taken != NULL) {
+        stand_in_is_done(&large);
+        stand_in_is_done(&small);
+    }
+    cr_expect(large.took_bytes == 8 * MIB && small.took_bytes == 60 * MIB / 16 && core->flow.bytes == 0);
+}
+
+/* Who waits for the bound over all gets as much of it as the others, also when its blocks are small. */
+Test(daemon_flow, turns_are_counted_in_bytes, .timeout = 120) {
+    begin(16 * MIB, 4 * MIB);
+    cr_assert_eq(core_call(daemon_.core, share, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    remote_close(&readers[0].client);
+    end();
+}
