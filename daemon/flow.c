@@ -5,7 +5,7 @@
 /* ---- lines ---------------------------------------------------------------------------------------------------------------------- */
 void flow_setup(struct flow *flow) {
     for (uint32_t kind = 0; kind < FLOW_KINDS; kind++) {
-        flow->line[kind].prev = flow->line[kind].next = &flow->line[kind];
+        ring_setup(&flow->line[kind]);
     }
 }
 
@@ -13,24 +13,18 @@ static uint64_t weight(const struct flow_piece *piece) { return quire_max_u64(pi
 
 /* At its end, with another turn's bytes beside those that were too few for the piece that is next. */
 static void line_join(struct flow *flow, struct session *session, enum flow_kind kind) {
-    struct flow_place *place = &session->flow.kind[kind].place, *ring = &flow->line[kind];
     uint64_t *turn_bytes = &session->flow.kind[kind].turn_bytes;
-    if (place->next == NULL) {
+    if (!ring_holds(&session->flow.kind[kind].place.ring)) {
         uint64_t most_bytes = quire_max_u64(weight(session->flow.kind[kind].head), FLOW_TURN_BYTES);
         *turn_bytes = quire_min_u64(*turn_bytes + FLOW_TURN_BYTES, most_bytes);
-        place->next = ring;
-        place->prev = ring->prev;
-        place->prev->next = ring->prev = place;
+        ring_add(&flow->line[kind], &session->flow.kind[kind].place.ring);
     }
 }
 
-static void line_leave(struct session *session, enum flow_kind kind) {
-    struct flow_place *place = &session->flow.kind[kind].place;
-    if (place->next != NULL) {
-        place->prev->next = place->next;
-        place->next->prev = place->prev;
-        place->prev = place->next = NULL;
-    }
+static void line_leave(struct session *session, enum flow_kind kind) { ring_remove(&session->flow.kind[kind].place.ring); }
+
+static struct session *line_first(const struct flow *flow, uint32_t kind) {
+    return LOOP_CONTAINER(flow->line[kind].next, struct flow_place, ring)->session;
 }
 
 /* ---- room ----------------------------------------------------------------------------------------------------------------------- */
@@ -46,7 +40,7 @@ static bool all_room(const struct core *core, const struct flow_piece *piece) {
 static bool nobody_before(const struct flow *flow, enum flow_kind kind) {
     bool nobody = true;
     for (uint32_t i = 0; i <= kind; i++) {
-        nobody = nobody && flow->line[i].next == &flow->line[i];
+        nobody = nobody && ring_is_empty(&flow->line[i]);
     }
     return nobody;
 }
@@ -127,8 +121,8 @@ static bool take_turn(struct session *session, enum flow_kind kind) {
 static void serve_line(struct core *core) {
     for (uint32_t kind = 0; kind < FLOW_KINDS; kind++) {
         bool room = true;
-        while (room && core->flow.line[kind].next != &core->flow.line[kind]) {
-            struct session *session = core->flow.line[kind].next->session;
+        while (room && !ring_is_empty(&core->flow.line[kind])) {
+            struct session *session = line_first(&core->flow, kind);
             session_ref(session);
             room = take_turn(session, (enum flow_kind)kind);
             if (room) {
@@ -198,7 +192,7 @@ void flow_send(struct flow_piece *piece, uint64_t request, enum flow_kind kind) 
     session->flow.kind[kind].waiting_segments += piece->tx->n_segments;
     session_ref(session);
     serve_session(session);
-    bool waits = session->flow.kind[kind].n_waiting > 0, in_line = session->flow.kind[kind].place.next != NULL;
+    bool waits = session->flow.kind[kind].n_waiting > 0, in_line = ring_holds(&session->flow.kind[kind].place.ring);
     counters->reads_waited += waits && !in_line;
     counters->reads_waited_all += waits && in_line;
     session_unref(session);

@@ -16,6 +16,7 @@
 #define DAEMON_FLOW_H
 
 #include "daemon/link.h"
+#include "daemon/ring.h"
 #include "pager/pager.h"
 
 #define FLOW_WAITING 64u
@@ -39,9 +40,9 @@ struct flow_piece {
     enum flow_kind kind;
 };
 
-/* A session's place in line; NULL: it stands in none. */
+/* A session's place in line. */
 struct flow_place {
-    struct flow_place *prev, *next;
+    struct ring ring; /* first: found from it */
     struct session *session;
 };
 
@@ -59,7 +60,7 @@ struct flow_own {
 /* The core's. */
 struct flow {
     uint64_t bytes; /* on their way to sessions over wires */
-    struct flow_place line[FLOW_KINDS];
+    struct ring line[FLOW_KINDS];
 };
 
 void flow_setup(struct flow *flow);

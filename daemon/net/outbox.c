@@ -46,11 +46,11 @@ void outbox_done(struct outbox *outbox) { outbox->begun = NULL; }
 /* ---- lines ---------------------------------------------------------------------------------------------------------------------- */
 void outbox_line_setup(struct outbox_line *line) {
     *line = (struct outbox_line){0};
-    line->first.prev = line->first.next = &line->first;
-    line->late.prev = line->late.next = &line->late;
+    ring_setup(&line->first);
+    ring_setup(&line->late);
 }
 
-bool outbox_line_is_empty(const struct outbox_line *line) { return line->first.next == &line->first && line->late.next == &line->late; }
+bool outbox_line_is_empty(const struct outbox_line *line) { return ring_is_empty(&line->first) && ring_is_empty(&line->late); }
 
 bool outbox_is_late(const struct outbox *outbox) {
     bool prefetches = outbox->begun == NULL || rank_of(outbox->begun) == OUTBOX_PREFETCH;
@@ -59,34 +59,23 @@ bool outbox_is_late(const struct outbox *outbox) {
 
 void outbox_join(struct outbox_line *line, struct outbox *outbox) {
     bool late = outbox_is_late(outbox);
-    if (outbox->next != NULL && (late || !outbox->late)) {
+    if (ring_holds(&outbox->place) && (late || !outbox->late)) {
         return;
     }
     outbox_leave(outbox);
-    struct outbox *ring = late ? &line->late : &line->first;
     outbox->late = late;
-    outbox->next = ring;
-    outbox->prev = ring->prev;
-    outbox->prev->next = ring->prev = outbox;
+    ring_add(late ? &line->late : &line->first, &outbox->place);
 }
 
-void outbox_leave(struct outbox *outbox) {
-    if (outbox->next != NULL) {
-        outbox->prev->next = outbox->next;
-        outbox->next->prev = outbox->prev;
-        outbox->prev = outbox->next = NULL;
-    }
-}
+void outbox_leave(struct outbox *outbox) { ring_remove(&outbox->place); }
 
 struct outbox *outbox_next(struct outbox_line *line) {
-    struct outbox *outbox = line->first.next;
-    if (outbox == &line->first || line->passed + 1 >= OUTBOX_PATIENCE) {
-        outbox = line->late.next != &line->late ? line->late.next : outbox;
-    }
-    line->passed = outbox->late || line->late.next == &line->late ? 0 : line->passed + 1;
-    if (outbox == &line->first) {
+    bool first = !ring_is_empty(&line->first), late = !ring_is_empty(&line->late) && (!first || line->passed + 1 >= OUTBOX_PATIENCE);
+    line->passed = late || ring_is_empty(&line->late) ? 0 : line->passed + 1;
+    if (!first && !late) {
         return NULL;
     }
+    struct outbox *outbox = LOOP_CONTAINER((late ? &line->late : &line->first)->next, struct outbox, place);
     outbox_leave(outbox);
     return outbox;
 }

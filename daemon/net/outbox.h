@@ -10,6 +10,7 @@
 #define DAEMON_NET_OUTBOX_H
 
 #include "daemon/net/exchange.h"
+#include "daemon/ring.h"
 
 #define OUTBOX_TURN_BYTES (256u << 10)
 #define OUTBOX_PATIENCE 16u
@@ -19,13 +20,13 @@ enum outbox_rank { OUTBOX_REPLY, OUTBOX_FETCH, OUTBOX_PREFETCH, OUTBOX_RANKS };
 struct outbox {
     struct exchange_msg *begun;
     struct exchange_msg *head[OUTBOX_RANKS], **tail[OUTBOX_RANKS];
-    struct outbox *prev, *next; /* in line; NULL: it stands in none */
-    bool late;                  /* in the second */
+    struct ring place; /* in line */
+    bool late;         /* in the second */
 };
 
 struct outbox_line {
-    struct outbox first, late; /* rings */
-    uint32_t passed;           /* turns since the second had one */
+    struct ring first, late;
+    uint32_t passed; /* turns since the second had one */
 };
 
 void outbox_setup(struct outbox *outbox);

@@ -6,7 +6,9 @@
 #include <string.h>
 
 /* ---- lists of addresses --------------------------------------------------------------------------------------------------------- */
-enum quire_status places_next(const char *option, const char **list, char address[PLACE_ADDRESS_BYTES], char *why, size_t why_bytes) {
+/* The next address of a list separated by commas or blanks, and the list goes on behind it. NOT_FOUND: there is no more. */
+static enum quire_status next_address(const char *option, const char **list, char address[PLACE_ADDRESS_BYTES], char *why,
+                                      size_t why_bytes) {
     *list += strspn(*list, ", ");
     size_t length = strcspn(*list, ", ");
     if (length >= PLACE_ADDRESS_BYTES) {
@@ -19,7 +21,8 @@ enum quire_status places_next(const char *option, const char **list, char addres
     return length > 0 ? QUIRE_OK : QUIRE_NOT_FOUND;
 }
 
-enum quire_status places_find(const char *option, const char *address, struct addrinfo **found, char *why, size_t why_bytes) {
+/* What "host:port" or "[v6]:port" stands for, to be bound; the caller frees it by freeaddrinfo. */
+static enum quire_status find(const char *option, const char *address, struct addrinfo **found, char *why, size_t why_bytes) {
     char host[QUIRE_HOST_BYTES], port[QUIRE_PORT_BYTES];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     *found = NULL;
@@ -33,6 +36,27 @@ enum quire_status places_find(const char *option, const char *address, struct ad
         return QUIRE_INVALID;
     }
     return QUIRE_OK;
+}
+
+static enum quire_status each_found(const char *option, const char *address, places_fn *each, void *arg, char *why, size_t why_bytes) {
+    struct addrinfo *found;
+    enum quire_status status = find(option, address, &found, why, why_bytes);
+    for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
+        status = each(arg, address, at, why, why_bytes);
+    }
+    if (found != NULL) {
+        freeaddrinfo(found);
+    }
+    return status;
+}
+
+enum quire_status places_each(const char *option, const char *list, places_fn *each, void *arg, char *why, size_t why_bytes) {
+    char address[PLACE_ADDRESS_BYTES];
+    enum quire_status status;
+    while ((status = next_address(option, &list, address, why, why_bytes)) == QUIRE_OK) {
+        QUIRE_FORWARD(each_found(option, address, each, arg, why, why_bytes));
+    }
+    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
 }
 
 /* ---- sharing out ---------------------------------------------------------------------------------------------------------------- */
@@ -84,9 +108,9 @@ enum quire_status places_share(const char *option, const char *addresses, const 
     char address[PLACE_ADDRESS_BYTES], interface[IF_NAMESIZE];
     enum quire_status status;
     *n = 0;
-    while ((status = places_next(option, &addresses, address, why, why_bytes)) == QUIRE_OK) {
+    while ((status = next_address(option, &addresses, address, why, why_bytes)) == QUIRE_OK) {
         struct addrinfo *found;
-        QUIRE_FORWARD(places_find(option, address, &found, why, why_bytes));
+        QUIRE_FORWARD(find(option, address, &found, why, why_bytes));
         quire_locality_interface(found->ai_addr, machine->interfaces, interface);
         freeaddrinfo(found);
         struct place *place = place_for(listen->rails, interface, places, n);

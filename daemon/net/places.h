@@ -45,9 +45,8 @@ enum quire_status places_here(const char *option, const char *addresses, const s
 /* "eth0, node 1, processors 0-15", for people. */
 void place_text(const struct place *place, char text[PLACE_TEXT_BYTES]);
 
-/* The next address of a list separated by commas or blanks, and the list goes on behind it. NOT_FOUND: there is no more. */
-enum quire_status places_next(const char *option, const char **list, char address[PLACE_ADDRESS_BYTES], char *why, size_t why_bytes);
-/* What "host:port" or "[v6]:port" stands for, to be bound; the caller frees it by freeaddrinfo. */
-enum quire_status places_find(const char *option, const char *address, struct addrinfo **found, char *why, size_t why_bytes);
+/* Everything to be bound that a list of addresses stands for, one after the other, until one is not OK. */
+typedef enum quire_status places_fn(void *arg, const char *address, const struct addrinfo *at, char *why, size_t why_bytes);
+enum quire_status places_each(const char *option, const char *list, places_fn *each, void *arg, char *why, size_t why_bytes);
 
 #endif

@@ -4,7 +4,7 @@
 
 void shares_setup(struct shares *shares) {
     *shares = (struct shares){0};
-    shares->line.prev = shares->line.next = &shares->line;
+    ring_setup(&shares->line);
 }
 
 static uint32_t counts(const struct share *share, enum share_kind kind) { return !share->stuck && share->bytes[kind] > 0; }
@@ -29,25 +29,11 @@ static bool has_turn(const struct shares *shares, const struct share *share) {
     return others(shares, share, SHARE_FETCH) == 0 || shares->passed_bytes >= (uint64_t)OUTBOX_PATIENCE * OUTBOX_TURN_BYTES;
 }
 
-void share_leave(struct share *share) {
-    if (share->next != NULL) {
-        share->prev->next = share->next;
-        share->next->prev = share->prev;
-        share->prev = share->next = NULL;
-    }
-}
-
-static void line_up(struct shares *shares, struct share *share) {
-    if (share->next == NULL) {
-        share->next = &shares->line;
-        share->prev = shares->line.prev;
-        share->prev->next = shares->line.prev = share;
-    }
-}
+void share_leave(struct share *share) { ring_remove(&share->place); }
 
 struct share *share_next(struct shares *shares) {
-    struct share *first = shares->line.next;
-    if (first == &shares->line || !has_turn(shares, first)) {
+    struct share *first = LOOP_CONTAINER(shares->line.next, struct share, place);
+    if (ring_is_empty(&shares->line) || !has_turn(shares, first)) {
         return NULL;
     }
     share_leave(first);
@@ -61,7 +47,7 @@ uint64_t share_room(struct shares *shares, struct share *share, enum share_kind 
         return 0;
     }
     if (kind == SHARE_PREFETCH && !has_turn(shares, share)) {
-        line_up(shares, share);
+        ring_add(&shares->line, &share->place);
         return 0;
     }
     return most;

@@ -8,6 +8,8 @@
 #ifndef DAEMON_NET_SHARE_H
 #define DAEMON_NET_SHARE_H
 
+#include "daemon/ring.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,14 +24,14 @@ struct share {
     uint64_t bytes[SHARE_KINDS]; /* under way */
     uint64_t moved_ns;           /* when some of them went last, or began to */
     bool stuck;
-    struct share *prev, *next; /* in line; NULL: it stands in none */
+    struct ring place; /* in line */
 };
 
 /* A rail's. */
 struct shares {
     uint32_t n[SHARE_KINDS]; /* wires with such bytes under way, without those that are stuck */
     uint64_t passed_bytes;   /* fetched since a prefetch had a turn */
-    struct share line;       /* a ring */
+    struct ring line;
 };
 
 void shares_setup(struct shares *shares);

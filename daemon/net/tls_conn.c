@@ -49,17 +49,9 @@ static void drop_stream(struct tls_conn *conn) {
 }
 
 static void unlink_conn(struct tls_conn *conn) {
-    struct tls_rail *tls_rail = conn->tls_rail;
-    if (conn->prev != NULL) {
-        conn->prev->next = conn->next;
-    } else {
-        tls_rail->conns = conn->next;
-    }
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
-    }
-    tls_rail->n_conns--;
-    tls_rail->n_handshakes -= conn->state == TLS_HANDSHAKE;
+    ring_remove(&conn->place);
+    conn->tls_rail->n_conns--;
+    conn->tls_rail->n_handshakes -= conn->state == TLS_HANDSHAKE;
 }
 
 static void close_socket(struct tls_conn *conn) {
@@ -418,11 +410,7 @@ void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_st
     inlet_init(&conn->inlet, rail, conn->wire);
     outbox_setup(&conn->out);
     conn->began_ns = rail->now_ns;
-    conn->next = tls_rail->conns;
-    if (conn->next != NULL) {
-        conn->next->prev = conn;
-    }
-    tls_rail->conns = conn;
+    ring_add(&tls_rail->conns, &conn->place);
     tls_rail->n_conns++;
     tls_rail->n_handshakes++;
     atomic_fetch_add(&rail->counters.accepted, 1);

@@ -51,7 +51,12 @@ static void tell_address(int fd) {
     }
 }
 
-static enum quire_status listen_on(struct tls_rail *tls_rail, const struct addrinfo *at, const char *address, char *why, size_t why_bytes) {
+static enum quire_status listen_on(void *arg, const char *address, const struct addrinfo *at, char *why, size_t why_bytes) {
+    struct tls_rail *tls_rail = arg;
+    if (tls_rail->n_listeners == TLS_MAX_LISTENERS) {
+        snprintf(why, why_bytes, "listen.tls: more than %d addresses", TLS_MAX_LISTENERS);
+        return QUIRE_INVALID;
+    }
     struct tls_listener *listener = &tls_rail->listeners[tls_rail->n_listeners];
     int one = 1, fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0;
@@ -75,32 +80,6 @@ static enum quire_status listen_on(struct tls_rail *tls_rail, const struct addri
     return QUIRE_OK;
 }
 
-static enum quire_status listen_at(struct tls_rail *tls_rail, const char *address, char *why, size_t why_bytes) {
-    struct addrinfo *found;
-    enum quire_status status = places_find("listen.tls", address, &found, why, why_bytes);
-    for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
-        if (tls_rail->n_listeners == TLS_MAX_LISTENERS) {
-            snprintf(why, why_bytes, "listen.tls: more than %d addresses", TLS_MAX_LISTENERS);
-            status = QUIRE_INVALID;
-        } else {
-            status = listen_on(tls_rail, at, address, why, why_bytes);
-        }
-    }
-    if (found != NULL) {
-        freeaddrinfo(found);
-    }
-    return status;
-}
-
-static enum quire_status listen_all(struct tls_rail *tls_rail, const char *addresses, char *why, size_t why_bytes) {
-    char address[PLACE_ADDRESS_BYTES];
-    enum quire_status status;
-    while ((status = places_next("listen.tls", &addresses, address, why, why_bytes)) == QUIRE_OK) {
-        QUIRE_FORWARD(listen_at(tls_rail, address, why, why_bytes));
-    }
-    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
-}
-
 /* ---- the rail ------------------------------------------------------------------------------------------------------------------- */
 static void tls_message(struct rail *rail, struct exchange_msg *msg) {
     (void)rail;
@@ -109,8 +88,10 @@ static void tls_message(struct rail *rail, struct exchange_msg *msg) {
 
 static bool tls_turn(struct rail *rail) {
     bool more = false;
-    for (struct tls_conn *conn = tls_of(rail)->conns, *next; rail->more && conn != NULL; conn = next) {
-        next = conn->next;
+    struct ring *conns = &tls_of(rail)->conns;
+    for (struct ring *at = conns->next, *next; rail->more && at != conns; at = next) {
+        struct tls_conn *conn = LOOP_CONTAINER(at, struct tls_conn, place);
+        next = at->next;
         if (conn->more) {
             tls_conn_turn(conn);
             more = true; /* looked at once more: the list has nobody with something left over then */
@@ -125,9 +106,9 @@ static bool tls_turn(struct rail *rail) {
 
 static void tls_tick(struct rail *rail, uint64_t now_ns) {
     struct tls_rail *tls_rail = tls_of(rail);
-    for (struct tls_conn *conn = tls_rail->conns, *next; conn != NULL; conn = next) {
-        next = conn->next;
-        tls_conn_check(conn, now_ns);
+    for (struct ring *at = tls_rail->conns.next, *next; at != &tls_rail->conns; at = next) {
+        next = at->next;
+        tls_conn_check(LOOP_CONTAINER(at, struct tls_conn, place), now_ns);
     }
     for (uint32_t i = 0; i < tls_rail->n_listeners; i++) {
         struct tls_listener *listener = &tls_rail->listeners[i];
@@ -149,8 +130,8 @@ static void tls_stop(struct rail *rail) {
         loop_remove(rail->loop, &listener->source);
         close(listener->source.fd);
     }
-    while (tls_rail->conns != NULL) {
-        tls_conn_end(tls_rail->conns);
+    while (!ring_is_empty(&tls_rail->conns)) {
+        tls_conn_end(LOOP_CONTAINER(tls_rail->conns.next, struct tls_conn, place));
     }
 }
 
@@ -198,13 +179,14 @@ enum quire_status tls_rail_create(struct core *core, const char *addresses, cons
     }
     pthread_mutex_init(&tls_rail->settings_lock, NULL);
     outbox_line_setup(&tls_rail->line);
+    ring_setup(&tls_rail->conns);
     status = rail_init(&tls_rail->rail, &tls_rail_ops, core, limits, taken);
     if (status != QUIRE_OK) {
         tls_free(&tls_rail->rail);
         return status;
     }
     struct rail *rail = &tls_rail->rail;
-    status = listen_all(tls_rail, addresses, why, why_bytes);
+    status = places_each("listen.tls", addresses, listen_on, tls_rail, why, why_bytes);
     if (status != QUIRE_OK) {
         rail_stop(rail);
         rail_destroy(&rail);

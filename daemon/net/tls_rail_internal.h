@@ -28,7 +28,7 @@ enum tls_state {
 };
 
 struct tls_conn {
-    struct tls_conn *prev, *next;
+    struct ring place; /* among the rail's */
     struct tls_rail *tls_rail;
     enum tls_state state;
     struct wire *wire; /* NULL while it lingers */
@@ -50,7 +50,7 @@ struct tls_rail {
     uint32_t n_listeners;
     pthread_mutex_t settings_lock; /* around the pointer: the core's thread renews it */
     struct quire_tls_settings *settings;
-    struct tls_conn *conns;
+    struct ring conns;
     struct outbox_line line; /* of those that can send */
     uint32_t n_conns, n_handshakes;
     uint8_t rx[TLS_RX_BYTES];

@@ -17,21 +17,10 @@ static struct rail *rail_of(const struct ucx_conn *conn) { return &conn->ucx_rai
 /* ---- the end ------------------------------------------------------------------------------------------------------------------ */
 static void drop_tx(struct ucx_conn *conn);
 
-static void unlink_conn(struct ucx_conn *conn) {
-    if (conn->prev != NULL) {
-        conn->prev->next = conn->next;
-    } else {
-        conn->ucx_rail->conns = conn->next;
-    }
-    if (conn->next != NULL) {
-        conn->next->prev = conn->prev;
-    }
-    conn->ucx_rail->n_conns--;
-}
-
 /* UCX has let go of everything. */
 static void conn_free(struct ucx_conn *conn) {
-    unlink_conn(conn);
+    ring_remove(&conn->place);
+    conn->ucx_rail->n_conns--;
     drop_tx(conn);
     share_leave(&conn->share);
     inlet_drop(&conn->inlet);
@@ -390,11 +379,7 @@ void ucx_conn_create(struct ucx_rail *ucx_rail, const struct quire_ucx_ask *ask)
     outbox_setup(&conn->out);
     inlet_init(&conn->inlet, rail, wire);
     quire_ucx_allow(conn->ucx, STRANGER_BYTES);
-    conn->next = ucx_rail->conns;
-    if (conn->next != NULL) {
-        conn->next->prev = conn;
-    }
-    ucx_rail->conns = conn;
+    ring_add(&ucx_rail->conns, &conn->place);
     ucx_rail->n_conns++;
     atomic_fetch_add(&rail->counters.accepted, 1);
     exchange_post(&rail->out, wire->opened);

@@ -12,7 +12,8 @@
 static struct ucx_rail *ucx_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct ucx_rail, rail); }
 
 /* ---- listeners ------------------------------------------------------------------------------------------------------------------ */
-static enum quire_status listen_on(struct ucx_rail *ucx_rail, const char *address, const struct addrinfo *at, char *why, size_t why_bytes) {
+static enum quire_status listen_on(void *arg, const char *address, const struct addrinfo *at, char *why, size_t why_bytes) {
+    struct ucx_rail *ucx_rail = arg;
     char told[QUIRE_UCX_PEER_BYTES], text[QUIRE_UCX_WHY_BYTES];
     enum quire_status status = quire_ucx_listen(ucx_rail->port, at->ai_addr, at->ai_addrlen, told, text);
     if (status != QUIRE_OK) {
@@ -23,50 +24,30 @@ static enum quire_status listen_on(struct ucx_rail *ucx_rail, const char *addres
     return QUIRE_OK;
 }
 
-static enum quire_status listen_at(struct ucx_rail *ucx_rail, const char *address, char *why, size_t why_bytes) {
-    struct addrinfo *found;
-    enum quire_status status = places_find("listen.ucx", address, &found, why, why_bytes);
-    for (const struct addrinfo *at = found; at != NULL && status == QUIRE_OK; at = at->ai_next) {
-        status = listen_on(ucx_rail, address, at, why, why_bytes);
-    }
-    if (found != NULL) {
-        freeaddrinfo(found);
-    }
-    return status;
-}
+struct reach {
+    bool trusted, loopback;
+};
 
-static enum quire_status listen_all(struct ucx_rail *ucx_rail, const char *addresses, char *why, size_t why_bytes) {
-    char address[PLACE_ADDRESS_BYTES];
-    enum quire_status status;
-    while ((status = places_next("listen.ucx", &addresses, address, why, why_bytes)) == QUIRE_OK) {
-        QUIRE_FORWARD(listen_at(ucx_rail, address, why, why_bytes));
+static enum quire_status reach(void *arg, const char *address, const struct addrinfo *at, char *why, size_t why_bytes) {
+    struct reach *reached = arg;
+    bool here = quire_ucx_is_loopback(at->ai_addr);
+    if (!here && !reached->trusted) {
+        snprintf(why, why_bytes,
+                 "listen.ucx: %.80s can be reached by other hosts, and UCX protects nothing. Where every host of that network is "
+                 "trusted, say so "
+                 "by listen.trusted_fabric: true; else use listen.tls",
+                 address);
+        return QUIRE_DENIED;
     }
-    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
+    reached->loopback = reached->loopback && here;
+    return QUIRE_OK;
 }
 
 enum quire_status ucx_rail_reach(const char *addresses, bool trusted, bool *loopback, char *why, size_t why_bytes) {
-    char address[PLACE_ADDRESS_BYTES];
-    enum quire_status status;
-    *loopback = true;
-    while ((status = places_next("listen.ucx", &addresses, address, why, why_bytes)) == QUIRE_OK) {
-        struct addrinfo *found;
-        QUIRE_FORWARD(places_find("listen.ucx", address, &found, why, why_bytes));
-        bool here = true;
-        for (const struct addrinfo *at = found; at != NULL; at = at->ai_next) {
-            here = here && quire_ucx_is_loopback(at->ai_addr);
-        }
-        freeaddrinfo(found);
-        if (!here && !trusted) {
-            snprintf(why, why_bytes,
-                     "listen.ucx: %.80s can be reached by other hosts, and UCX protects nothing. Where every host of that network is "
-                     "trusted, say so "
-                     "by listen.trusted_fabric: true; else use listen.tls",
-                     address);
-            return QUIRE_DENIED;
-        }
-        *loopback = *loopback && here;
-    }
-    return status == QUIRE_NOT_FOUND ? QUIRE_OK : status;
+    struct reach reached = {.trusted = trusted, .loopback = true};
+    enum quire_status status = places_each("listen.ucx", addresses, reach, &reached, why, why_bytes);
+    *loopback = reached.loopback;
+    return status;
 }
 
 /* ---- those who connect ---------------------------------------------------------------------------------------------------------- */
@@ -148,9 +129,10 @@ static bool ucx_turn(struct rail *rail) {
 }
 
 static void ucx_tick(struct rail *rail, uint64_t now_ns) {
-    for (struct ucx_conn *conn = ucx_of(rail)->conns, *next; conn != NULL; conn = next) {
-        next = conn->next;
-        ucx_conn_check(conn, now_ns);
+    struct ring *conns = &ucx_of(rail)->conns;
+    for (struct ring *at = conns->next, *next; at != conns; at = next) {
+        next = at->next;
+        ucx_conn_check(LOOP_CONTAINER(at, struct ucx_conn, place), now_ns);
     }
 }
 
@@ -167,8 +149,8 @@ static void say_last_words(struct rail *rail) {
     for (uint64_t until_ns = loop_now_ns() + LAST_WORDS_NS; waits && loop_now_ns() < until_ns;) {
         ucx_turn(rail);
         waits = false;
-        for (const struct ucx_conn *conn = ucx_rail->conns; conn != NULL && !waits; conn = conn->next) {
-            waits = ucx_conn_sends(conn);
+        for (const struct ring *at = ucx_rail->conns.next; at != &ucx_rail->conns && !waits; at = at->next) {
+            waits = ucx_conn_sends(LOOP_CONTAINER(at, const struct ucx_conn, place));
         }
     }
 }
@@ -182,12 +164,12 @@ static void ucx_stop(struct rail *rail) {
     take_handed(ucx_rail, true);
     ucx_rail->ends = true;
     say_last_words(rail);
-    for (struct ucx_conn *conn = ucx_rail->conns, *next; conn != NULL; conn = next) {
-        next = conn->next;
-        ucx_conn_end(conn);
+    for (struct ring *at = ucx_rail->conns.next, *next; at != &ucx_rail->conns; at = next) {
+        next = at->next;
+        ucx_conn_end(LOOP_CONTAINER(at, struct ucx_conn, place));
     }
     uint64_t until_ns = loop_now_ns() + STOP_NS;
-    while (ucx_rail->conns != NULL && loop_now_ns() < until_ns) {
+    while (!ring_is_empty(&ucx_rail->conns) && loop_now_ns() < until_ns) {
         ucx_turn(rail); /* until UCX has let go of all that it reads and writes */
     }
     if (ucx_rail->source.fd >= 0) {
@@ -196,8 +178,8 @@ static void ucx_stop(struct rail *rail) {
     quire_ucx_conceal(&ucx_rail->generations);
     quire_ucx_conceal(&ucx_rail->pool);
     quire_ucx_port_destroy(&ucx_rail->port); /* now it has in any case */
-    while (ucx_rail->conns != NULL) {
-        ucx_conn_lost(ucx_rail->conns);
+    while (!ring_is_empty(&ucx_rail->conns)) {
+        ucx_conn_lost(LOOP_CONTAINER(ucx_rail->conns.next, struct ucx_conn, place));
     }
 }
 
@@ -246,6 +228,7 @@ static enum quire_status make(struct core *core, struct ucx_rail *beside, const 
     }
     pthread_mutex_init(&ucx_rail->handed.lock, NULL);
     shares_setup(&ucx_rail->shares);
+    ring_setup(&ucx_rail->conns);
     ucx_rail->busy_poll_ns = core->config.listen.ucx_busy_poll_us * QUIRE_NS_PER_US;
     enum quire_status status = beside != NULL ? quire_ucx_port_create_beside(beside->port, &ucx_rail->port, text)
                                               : quire_ucx_port_create(flags, devices, &ucx_rail->port, text);
@@ -292,7 +275,7 @@ enum quire_status ucx_rail_create(struct core *core, const struct place *place, 
             beside->rail.memory = listens->rail.memory;
         }
     }
-    status = status == QUIRE_OK ? listen_all(listens, place->addresses, why, why_bytes) : status;
+    status = status == QUIRE_OK ? places_each("listen.ucx", place->addresses, listen_on, listens, why, why_bytes) : status;
     if (status != QUIRE_OK && listens != NULL) {
         for (uint32_t i = 0; i < listens->n_beside; i++) {
             unmake(listens->beside[i]);

@@ -31,7 +31,7 @@ struct ucx_rail {
     struct loop_source source;
     struct quire_ucx_memory *pool, *generations; /* NULL: nobody reads from afar */
     struct rail_memory memory;
-    struct ucx_conn *conns;
+    struct ring conns;
     uint32_t n_conns;
     struct shares shares;
 };
@@ -44,7 +44,7 @@ enum ucx_state {
 };
 
 struct ucx_conn {
-    struct ucx_conn *prev, *next;
+    struct ring place; /* among the rail's */
     struct ucx_rail *ucx_rail;
     enum ucx_state state;
     struct wire *wire; /* until CLOSED was said */

@@ -208,7 +208,7 @@ static bool bounded(struct core *core, uint64_t most) {
 static bool all_wait(struct core *core, uint64_t n) {
     uint64_t waiting = 0;
     for (const struct session *session = core->sessions; session != NULL; session = session->next) {
-        waiting += session->flow.kind[FLOW_FETCH].place.next != NULL;
+        waiting += ring_holds(&session->flow.kind[FLOW_FETCH].place.ring);
     }
     return waiting == n;
 }
