@@ -28,7 +28,8 @@
       "How many tokens a second workers prefill, for namespaces where none reports what a token takes (a report wins):\n"                  \
       "turns tokens leased from now on into seconds saved in /metrics; 0: unknown, none are added")                                        \
     X(max_sessions, COUNT, true, 1, 65536, false,                                                                                          \
-      "Sessions at once; more are refused with a retry hint, but for four places where quirectl of root or the daemon's user gets in")     \
+      "Sessions at once, of this host and others; more are refused with a retry hint, but for four places\n"                               \
+      "where quirectl of root or the daemon's user gets in on this host")                                                                  \
     X(max_session_memory_bytes, SIZE, true, KIB(256), GIB(1), false,                                                                       \
       "Bytes of records on their way to one guest, or session of another host, at once. Requests and other replies have fixed limits")     \
     X(max_remote_read_bytes, SIZE, true, MIB(1), GIB(64), false,                                                                           \

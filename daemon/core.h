@@ -48,12 +48,15 @@ void core_set_reload(struct core *core, core_reload *reload, void *ctx);
 /* Counters and histograms that are the daemon's own, beside PAGER_COUNTERS. X(name, help) */
 #define CORE_COUNTERS(X)                                                                                                                   \
     X(sessions_opened, "sessions accepted")                                                                                                \
-    X(sessions_refused, "connections refused: limit, peer credentials, version")                                                           \
+    X(sessions_refused, "sessions refused, of this host and others: limit, peer credentials, version, token")                              \
     X(sessions_closed, "sessions ended in good order")                                                                                     \
     X(remote_accepted, "connections of other hosts taken")                                                                                 \
-    X(remote_refused, "of them, ended before they could ask anything: no handshake in time, no TLS, no memory")                            \
-    X(remote_denied, "of them, ended because a certificate was not accepted")                                                              \
-    X(remote_broken, "of them, ended later for what they sent or did not go on to send")                                                   \
+    X(remote_refused,                                                                                                                      \
+      "connections of other hosts ended before they could ask anything: no place, no handshake in time, no TLS, no memory")                \
+    X(remote_guarded, "connections and proofs of other hosts refused unseen, because their address failed too often")                      \
+    X(remote_rests, "times that no connection of other hosts was taken for a moment: there were as many as may be, or no descriptor left") \
+    X(remote_denied, "connections of other hosts ended because a certificate was not accepted")                                            \
+    X(remote_broken, "connections of other hosts ended later for what they sent or did not go on to send")                                 \
     X(tokens_refused, "sessions of other hosts refused: no token has the name and secret that they gave")                                  \
     X(rma_withheld, "sessions of other hosts that were not told where the pool is, because many with their token were lost a moment ago")  \
     X(rate_held, "requests of other hosts that had to wait, because their token's rate was used up")                                       \

@@ -200,7 +200,7 @@ static bool listener_is_operator(const struct ucred *peer) { return peer->uid ==
 
 /* False when there is no place, and the caller has been told. *reserve: it is one that is kept for operating; HELLO will show. */
 static bool listener_has_place(struct core *core, int fd, const struct ucred *peer, bool *reserve) {
-    uint32_t most = core->config.max_sessions, n_sessions = core->n_sessions - core->net.strangers;
+    uint32_t most = core->config.max_sessions, n_sessions = core->n_sessions - core->net.strangers.n;
     char text[256];
     *reserve = n_sessions >= most || core->quarantine.count >= most;
     if (*reserve && (!listener_is_operator(peer) || n_sessions >= most + LISTENER_RESERVE)) {

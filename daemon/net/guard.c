@@ -2,16 +2,33 @@
 
 #include "proto/base/base.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
 #define EVERY_NS (GUARD_EVERY_MS * QUIRE_NS_PER_MS)
 
+/* Not of a link's own addresses, which all begin alike, nor of IPv4's in the clothes of IPv6. */
+static void keep_network(char address[GUARD_ADDRESS_BYTES]) {
+    struct in6_addr six;
+    if (inet_pton(AF_INET6, address, &six) == 1 && !IN6_IS_ADDR_LINKLOCAL(&six) && !IN6_IS_ADDR_V4MAPPED(&six)) {
+        memset(&six.s6_addr[8], 0, 8);
+        inet_ntop(AF_INET6, &six, address, GUARD_ADDRESS_BYTES);
+    }
+}
+
 /* What comes before the port: the last colon, outside of a v6 address's brackets. */
-static void address_of(const char *peer, char address[GUARD_ADDRESS_BYTES]) {
-    const char *end = peer[0] == '[' ? strchr(peer, ']') : strchr(peer, ':');
-    size_t length = end != NULL ? (size_t)(end - peer) : strlen(peer);
-    snprintf(address, GUARD_ADDRESS_BYTES, "%.*s", (int)quire_min_u64(length, GUARD_ADDRESS_BYTES - 1), peer);
+void guard_address(const char *peer, char address[GUARD_ADDRESS_BYTES]) {
+    bool six = peer[0] == '[';
+    const char *from = peer + six, *end = strchr(from, six ? ']' : ':');
+    size_t length = end != NULL ? (size_t)(end - from) : strlen(from);
+    snprintf(address, GUARD_ADDRESS_BYTES, "%.*s", (int)quire_min_u64(length, GUARD_ADDRESS_BYTES - 1), from);
+    if (six) {
+        keep_network(address);
+    }
+    if (address[0] == '\0') {
+        snprintf(address, GUARD_ADDRESS_BYTES, "unknown");
+    }
 }
 
 static const struct guard_entry *find(const struct guard *guard, const char *address) {
@@ -25,7 +42,7 @@ static const struct guard_entry *find(const struct guard *guard, const char *add
 
 bool guard_admits(const struct guard *guard, const char *peer, uint64_t now_ns, uint32_t *wait_ms) {
     char address[GUARD_ADDRESS_BYTES];
-    address_of(peer, address);
+    guard_address(peer, address);
     const struct guard_entry *entry = find(guard, address);
     uint64_t until_ns = entry != NULL ? entry->whole_ns : 0, most_ns = now_ns + GUARD_BURST * EVERY_NS;
     *wait_ms = until_ns > most_ns ? (uint32_t)((until_ns - most_ns) / QUIRE_NS_PER_MS + 1) : 0;
@@ -34,7 +51,7 @@ bool guard_admits(const struct guard *guard, const char *peer, uint64_t now_ns, 
 
 void guard_failed(struct guard *guard, const char *peer, uint64_t now_ns) {
     char address[GUARD_ADDRESS_BYTES];
-    address_of(peer, address);
+    guard_address(peer, address);
     struct guard_entry *entry = (struct guard_entry *)find(guard, address);
     if (entry == NULL) {
         entry = &guard->entries[0];

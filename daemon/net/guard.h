@@ -1,8 +1,9 @@
 /*
  * The guard: how often an address may fail to prove who it is. A few failures are forgiven, then the address waits: GUARD_EVERY_MS a failure.
+ * Of IPv6 the network of 64 bits counts as one address: whoever has one has all of it.
  *
  * Deterministic, time is given. A bounded table; when it is full the address whose last failure is longest ago makes way, so that somebody with very
- * many addresses is slowed by the table, and honest ones are not kept out. Loop thread only.
+ * many addresses is slowed by the table, and honest ones are not kept out. One thread.
  */
 #ifndef DAEMON_NET_GUARD_H
 #define DAEMON_NET_GUARD_H
@@ -17,12 +18,14 @@
 
 struct guard {
     struct guard_entry {
-        char address[GUARD_ADDRESS_BYTES]; /* without its port */
-        uint64_t whole_ns;                 /* when all its failures will be forgotten */
+        char address[GUARD_ADDRESS_BYTES];
+        uint64_t whole_ns; /* when all its failures will be forgotten */
     } entries[GUARD_ADDRESSES];
 };
 
-/* May it try? `peer` is "address:port…"; *wait_ms: when it may again. */
+/* Whom it counts as: `peer`, "address:port…", without its port; never "". */
+void guard_address(const char *peer, char address[GUARD_ADDRESS_BYTES]);
+/* May it try? *wait_ms: when it may again. */
 bool guard_admits(const struct guard *guard, const char *peer, uint64_t now_ns, uint32_t *wait_ms);
 void guard_failed(struct guard *guard, const char *peer, uint64_t now_ns);
 

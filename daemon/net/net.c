@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define HANDSHAKES 64
+#define HANDSHAKES 256
 #define NET_STRANGERS_MAX 256
+#define RETRY_MS 1000
 
 /* ---- wires that open -------------------------------------------------------------------------------------------------------------- */
 static void net_challenge(struct session *session) {
@@ -28,28 +29,70 @@ static void net_challenge(struct session *session) {
     session_send(session, QUIRE_MSG_CHALLENGE, 0, &challenge.base, NULL, 0);
 }
 
-/* Told, and ended: there is no place, or its address failed too often. */
-static bool net_turned_away(struct session *session) {
+/* Told to come back, in the answer to `request`, and ended. */
+static void net_turn_away(struct session *session, uint64_t request, const char *event, uint32_t wait_ms, const char *text) {
+    log_warn(event, "%s: %s", remote_link_peer(session->link), text);
+    session_fail(session, request, QUIRE_RETRY, wait_ms, "%s", text);
+    session_end(session, SESSION_END_REFUSED);
+}
+
+/* Its address failed too often: it was turned away, whatever it has to show. */
+static bool net_guarded(struct session *session, uint64_t request) {
     struct core *core = session->core;
-    const char *peer = remote_link_peer(session->link);
-    uint32_t wait_ms = 1000;
-    char text[160] = "";
-    if (core->draining) {
-        snprintf(text, sizeof text, "quired is stopping");
-    } else if (core->net.strangers > NET_STRANGERS_MAX) {
-        snprintf(text, sizeof text, "%d connections have not proven a token yet", NET_STRANGERS_MAX);
-    } else if (core->n_sessions - core->net.strangers >= core->config.max_sessions) {
-        snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", core->config.max_sessions);
-    } else if (!guard_admits(&core->net.guard, peer, core->now_ns, &wait_ms)) {
-        snprintf(text, sizeof text, "this address failed to prove a token too often: try again in %u ms", wait_ms);
-    }
-    if (text[0] == '\0') {
+    char text[160];
+    uint32_t wait_ms;
+    if (guard_admits(&core->net.guard, remote_link_peer(session->link), core->now_ns, &wait_ms)) {
         return false;
     }
-    log_warn("remote_refused", "%s: %s", peer, text);
-    session_fail(session, 0, QUIRE_RETRY, wait_ms, "%s", text);
-    session_end(session, SESSION_END_REFUSED);
+    core->net.guarded++;
+    snprintf(text, sizeof text, "this address failed to prove a token too often: try again in %u ms", wait_ms);
+    net_turn_away(session, request, "remote_guarded", wait_ms, text);
     return true;
+}
+
+/* No place is left for this one, which is none of those that are counted: it was turned away. */
+static bool net_full(struct session *session, uint64_t request) {
+    const struct core *core = session->core;
+    char text[160];
+    uint32_t n_strangers = core->net.strangers.n + !ring_holds(&session->remote->stranger.place);
+    if (core->n_sessions - n_strangers < core->config.max_sessions) {
+        return false;
+    }
+    snprintf(text, sizeof text, "%u sessions are open, which is max_sessions", core->config.max_sessions);
+    net_turn_away(session, request, "sessions_full", RETRY_MS, text);
+    return true;
+}
+
+/* Takes a stranger's place, for which another may have to go; or it was turned away. */
+static bool net_crowded(struct session *session) {
+    struct core *core = session->core;
+    struct crowd *strangers = &core->net.strangers;
+    struct crowd_member *leaves;
+    const char *peer = remote_link_peer(session->link);
+    char text[160];
+    if (!crowd_admits(strangers, peer, core->now_ns, &leaves)) {
+        core->net.refused++;
+        snprintf(text, sizeof text, "%u connections have not proven a token yet, or %u from this address", strangers->most,
+                 strangers->most_of_one);
+        net_turn_away(session, 0, "remote_refused", RETRY_MS, text);
+        return true;
+    }
+    if (leaves != NULL) {
+        struct session *silent = LOOP_CONTAINER(leaves, struct remote, stranger)->waiter.owner;
+        net_silent(silent);
+        session_kick(silent, QUIRE_RETRY, "no HELLO yet, and others wait for the place");
+    }
+    crowd_join(strangers, &session->remote->stranger, peer, core->now_ns);
+    return false;
+}
+
+static bool net_turned_away(struct session *session) {
+    if (session->core->draining) {
+        session->core->net.refused++;
+        net_turn_away(session, 0, "remote_refused", RETRY_MS, "quired is stopping");
+        return true;
+    }
+    return net_guarded(session, 0) || net_full(session, 0) || net_crowded(session);
 }
 
 static void net_opened(struct core *core, struct wire *wire) {
@@ -72,8 +115,7 @@ static void net_opened(struct core *core, struct wire *wire) {
         return;
     }
     session->remote = remote;
-    remote->stranger = true;
-    core->net.strangers++;
+    remote->waiter.owner = session;
     session->domain = core->remote_domain;
     session_ref(session);
     if (!net_turned_away(session)) {
@@ -133,13 +175,6 @@ static void net_woken(struct loop_wakeup *wakeup) {
     net_take(LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, out));
 }
 
-static void net_is_known(struct session *session) {
-    if (session->remote->stranger) {
-        session->remote->stranger = false;
-        session->core->net.strangers--;
-    }
-}
-
 void net_silent(struct session *session) {
     if (session->remote != NULL) {
         guard_failed(&session->core->net.guard, remote_link_peer(session->link), session->core->now_ns);
@@ -167,6 +202,9 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
     struct core *core = session->core;
     struct remote *remote = session->remote;
     const char *peer = remote_link_peer(session->link);
+    if (net_guarded(session, request)) {
+        return QUIRE_RETRY; /* also when it came before the failures: else each connection that was opened early is a guess */
+    }
     const struct token *token = remote->challenged ? tokens_prove(core->net.tokens, name, remote->nonce, proof, proof_bytes) : NULL;
     remote->challenged = false; /* once */
     if (token == NULL) {
@@ -177,10 +215,12 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
         session_end(session, SESSION_END_REFUSED);
         return QUIRE_DENIED;
     }
+    if (net_full(session, request)) {
+        return QUIRE_RETRY; /* others have come in since it connected */
+    }
     remote->token = *token;
-    net_is_known(session);
+    crowd_leave(&core->net.strangers, &remote->stranger);
     remote->tenant = rates_find(&core->net.rates, token->name);
-    remote->waiter.owner = session;
     session->admin = (token->rights & TOKEN_ADMIN) != 0;
     remote->afar = net_may_read_afar(session, token);
     remote_link_known(session->link);
@@ -240,7 +280,7 @@ uint64_t net_deadline(const struct core *core) { return core->net.rates.next_ns;
 
 void net_session_ended(struct session *session) {
     if (session->remote != NULL) {
-        net_is_known(session); /* or needs not be any more */
+        crowd_leave(&session->core->net.strangers, &session->remote->stranger);
     }
     if (session->remote != NULL && session->remote->tenant != NULL) {
         rates_leave(session->remote->tenant, &session->remote->waiter);
@@ -330,6 +370,7 @@ static enum quire_status net_create_ucx(struct core *core, char *why, size_t why
 enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
     rates_init(&core->net.rates);
+    crowd_setup(&core->net.strangers, NET_STRANGERS_MAX);
     if (listen->tls[0] == '\0' && listen->ucx[0] == '\0') {
         return QUIRE_OK;
     }
@@ -354,15 +395,19 @@ enum quire_status net_start(struct core *core, char *why, size_t why_bytes) {
 }
 
 void net_count(struct core *core) {
-    uint64_t accepted = 0, refused = 0, denied = 0, broken = 0;
+    uint64_t accepted = 0, refused = core->net.refused, guarded = core->net.guarded, denied = 0, broken = 0, rests = 0;
     for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
         accepted += atomic_load_explicit(&rail->counters.accepted, memory_order_relaxed);
         refused += atomic_load_explicit(&rail->counters.refused, memory_order_relaxed);
+        guarded += atomic_load_explicit(&rail->counters.guarded, memory_order_relaxed);
+        rests += atomic_load_explicit(&rail->counters.rests, memory_order_relaxed);
         denied += atomic_load_explicit(&rail->counters.denied, memory_order_relaxed);
         broken += atomic_load_explicit(&rail->counters.broken, memory_order_relaxed);
     }
     core->counters.remote_accepted = accepted;
     core->counters.remote_refused = refused;
+    core->counters.remote_guarded = guarded;
+    core->counters.remote_rests = rests;
     core->counters.remote_denied = denied;
     core->counters.remote_broken = broken;
 }

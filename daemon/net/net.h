@@ -8,7 +8,7 @@
 #ifndef DAEMON_NET_NET_H
 #define DAEMON_NET_NET_H
 
-#include "daemon/net/guard.h"
+#include "daemon/net/crowd.h"
 #include "daemon/net/rail.h"
 #include "daemon/net/rates.h"
 #include "daemon/net/tokens.h"
@@ -20,17 +20,19 @@ struct net {
     struct rail *rails;
     struct tokens *tokens; /* NULL: nobody listens */
     struct guard guard;
-    uint32_t strangers; /* sessions that have not proven a token: they take nobody's place */
+    struct crowd strangers;    /* sessions that have not proven a token: they take nobody's place */
+    uint64_t refused, guarded; /* here, beside what rails count */
     struct rates rates;
 };
 
 /* What a session that came over a wire has, beside what every session has. */
 struct remote {
     uint8_t nonce[QUIRE_NONCE_BYTES];
-    bool challenged, stranger;
-    bool afar;             /* it may read the pool's memory */
-    struct token token;    /* name "" before HELLO */
-    struct tenant *tenant; /* NULL before HELLO */
+    bool challenged;
+    struct crowd_member stranger; /* until it has proven a token */
+    bool afar;                    /* it may read the pool's memory */
+    struct token token;           /* name "" before HELLO */
+    struct tenant *tenant;        /* NULL before HELLO */
     struct rate_waiter waiter;
 };
 

@@ -23,7 +23,7 @@ struct quire_tls_files;
 
 /* Counted by rails, read by anybody. */
 struct rail_counters {
-    _Atomic uint64_t accepted, refused, denied, broken;
+    _Atomic uint64_t accepted, refused, guarded, denied, broken, rests;
 };
 
 struct rail_limits {

@@ -5,7 +5,6 @@
 #include "daemon/log.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -51,7 +50,7 @@ static void drop_stream(struct tls_conn *conn) {
 static void unlink_conn(struct tls_conn *conn) {
     ring_remove(&conn->place);
     conn->tls_rail->n_conns--;
-    conn->tls_rail->n_handshakes -= conn->state == TLS_HANDSHAKE;
+    crowd_leave(&conn->tls_rail->shaking, &conn->shaking);
 }
 
 static void close_socket(struct tls_conn *conn) {
@@ -74,11 +73,17 @@ static void conn_free(struct tls_conn *conn) {
 /* Nobody was told of it yet, and nobody will be. */
 static void conn_refuse(struct tls_conn *conn, enum quire_status status, const char *why) {
     struct rail *rail = rail_of(conn);
-    atomic_fetch_add(status == QUIRE_DENIED ? &rail->counters.denied : &rail->counters.refused, 1);
-    log_warn("remote_refused", "tls %s: %s", conn->peer, why);
+    bool denied = status == QUIRE_DENIED;
+    atomic_fetch_add(denied ? &rail->counters.denied : &rail->counters.refused, 1);
+    log_warn(denied ? "remote_denied" : "remote_refused", "tls %s: %s", conn->peer, why);
+    if (denied || status == QUIRE_TIMEOUT) { /* who only looks whether somebody listens, as probes do, fails in nothing */
+        guard_failed(&conn->tls_rail->guard, conn->peer, rail->now_ns);
+    }
     wire_free(conn->wire);
     conn_free(conn);
 }
+
+void tls_conn_give_up(struct tls_conn *conn, const char *why) { conn_refuse(conn, QUIRE_TIMEOUT, why); }
 
 /* The stream is of no use any more: the core is told, and lets go of it. */
 static void conn_gone(struct tls_conn *conn, enum quire_status status, const char *why) {
@@ -262,7 +267,7 @@ static void shake_hands(struct tls_conn *conn) {
     }
     memcpy(conn->wire->peer, conn->peer, sizeof conn->peer);
     conn->state = TLS_OPEN;
-    tls_rail->n_handshakes--;
+    crowd_leave(&tls_rail->shaking, &conn->shaking);
     exchange_post(&tls_rail->rail.out, conn->wire->opened);
     turn_again(conn); /* what came behind the handshake may be in its buffer already */
 }
@@ -352,7 +357,7 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
 void tls_conn_check(struct tls_conn *conn, uint64_t now_ns) {
     const struct rail_limits *limits = &rail_of(conn)->limits;
     if (conn->state == TLS_HANDSHAKE && now_ns > conn->began_ns + limits->handshake_ns) {
-        conn_refuse(conn, QUIRE_TIMEOUT, "no handshake in time");
+        tls_conn_give_up(conn, "no handshake in time");
     } else if (conn->state == TLS_LINGERING && now_ns > conn->began_ns + LINGER_NS) {
         conn_free(conn);
     } else if (conn->state == TLS_OPEN && inlet_is_late(&conn->inlet, now_ns)) {
@@ -369,17 +374,7 @@ void tls_conn_end(struct tls_conn *conn) {
     conn_free(conn);
 }
 
-static void set_peer(struct tls_conn *conn, const struct sockaddr_storage *from, socklen_t from_bytes) {
-    char host[64], port[16];
-    if (getnameinfo((const struct sockaddr *)from, from_bytes, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) !=
-        0) {
-        snprintf(conn->peer, sizeof conn->peer, "from an unknown address");
-    } else {
-        snprintf(conn->peer, sizeof conn->peer, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-    }
-}
-
-void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_storage *from, socklen_t from_bytes) {
+void tls_conn_create(struct tls_rail *tls_rail, int fd, const char *peer) {
     struct rail *rail = &tls_rail->rail;
     struct tls_conn *conn = calloc(1, sizeof *conn);
     enum quire_status status = QUIRE_NO_MEMORY;
@@ -400,18 +395,18 @@ void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_st
     }
     if (conn == NULL) {
         atomic_fetch_add(&rail->counters.refused, 1);
-        log_warn("remote_refused", "tls: no memory for another connection");
+        log_warn("remote_refused", "tls %s: no memory for another connection", peer);
         close(fd);
         return;
     }
     quire_tls_prepare_socket(fd);
-    set_peer(conn, from, from_bytes);
+    snprintf(conn->peer, sizeof conn->peer, "%s", peer);
     conn->tls_rail = tls_rail;
     inlet_init(&conn->inlet, rail, conn->wire);
     outbox_setup(&conn->out);
     conn->began_ns = rail->now_ns;
     ring_add(&tls_rail->conns, &conn->place);
     tls_rail->n_conns++;
-    tls_rail->n_handshakes++;
+    crowd_join(&tls_rail->shaking, &conn->shaking, peer, rail->now_ns);
     atomic_fetch_add(&rail->counters.accepted, 1);
 }

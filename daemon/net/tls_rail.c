@@ -14,6 +14,47 @@
 static struct tls_rail *tls_of(struct rail *rail) { return LOOP_CONTAINER(rail, struct tls_rail, rail); }
 
 /* ---- listeners ------------------------------------------------------------------------------------------------------------------ */
+static void tell_peer(const struct sockaddr_storage *from, socklen_t from_bytes, char peer[WIRE_PEER_BYTES]) {
+    char host[64], port[16];
+    if (getnameinfo((const struct sockaddr *)from, from_bytes, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) !=
+        0) {
+        snprintf(peer, WIRE_PEER_BYTES, "from an unknown address");
+    } else {
+        snprintf(peer, WIRE_PEER_BYTES, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
+    }
+}
+
+/* May it begin a handshake? Before one there is no way to tell it why not. */
+static bool may_shake_hands(struct tls_rail *tls_rail, const char *peer) {
+    struct rail *rail = &tls_rail->rail;
+    struct crowd_member *leaves;
+    uint32_t wait_ms;
+    if (!guard_admits(&tls_rail->guard, peer, rail->now_ns, &wait_ms)) {
+        atomic_fetch_add(&rail->counters.guarded, 1);
+        log_warn("remote_guarded", "tls %s: handshakes from this address failed too often: the next may be tried in %u ms", peer, wait_ms);
+        return false;
+    }
+    if (!crowd_admits(&tls_rail->shaking, peer, rail->now_ns, &leaves)) {
+        atomic_fetch_add(&rail->counters.refused, 1);
+        log_warn("remote_refused", "tls %s: as many handshakes as may be are under way, %u from one address", peer,
+                 tls_rail->shaking.most_of_one);
+        return false;
+    }
+    if (leaves != NULL) {
+        tls_conn_give_up(LOOP_CONTAINER(leaves, struct tls_conn, shaking), "no handshake yet, and others wait for the place");
+    }
+    return true;
+}
+
+/* Those who wait stay in the system's queue, which is bounded, until there is a place. */
+static void rest(struct tls_listener *listener, const char *why) {
+    struct rail *rail = &listener->tls_rail->rail;
+    atomic_fetch_add(&rail->counters.rests, 1);
+    log_warn("remote_rests", "tls: no connection is taken for %llu ms: %s", (unsigned long long)(REST_NS / QUIRE_NS_PER_MS), why);
+    listener->resting_until_ns = rail->now_ns + REST_NS;
+    loop_want(rail->loop, &listener->source, 0);
+}
+
 static void listener_ready(struct loop_source *source, uint32_t events) {
     struct tls_listener *listener = LOOP_CONTAINER(source, struct tls_listener, source);
     struct tls_rail *tls_rail = listener->tls_rail;
@@ -23,18 +64,20 @@ static void listener_ready(struct loop_source *source, uint32_t events) {
     for (uint32_t i = 0; i < ACCEPTS_A_TURN; i++) {
         struct sockaddr_storage from = {0};
         socklen_t from_bytes = sizeof from;
-        bool full = tls_rail->n_conns >= rail->limits.wires || tls_rail->n_handshakes >= rail->limits.handshakes;
+        char peer[WIRE_PEER_BYTES];
+        bool full = tls_rail->n_conns >= rail->limits.wires || !crowd_has_room(&tls_rail->shaking, rail->now_ns);
         int fd = full ? -1 : accept4(source->fd, (struct sockaddr *)&from, &from_bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-            tls_conn_create(tls_rail, fd, &from, from_bytes);
+            tell_peer(&from, from_bytes, peer);
+            if (may_shake_hands(tls_rail, peer)) {
+                tls_conn_create(tls_rail, fd, peer);
+            } else {
+                close(fd);
+            }
         } else if (!full && errno == EAGAIN) {
             return;
         } else if (full || (errno != EINTR && errno != ECONNABORTED)) {
-            /* Those who wait stay in the system's queue, which is bounded, until there is a place. */
-            log_warn("accept_rests", "tls: no connection is taken for %llu ms: %s", (unsigned long long)(REST_NS / QUIRE_NS_PER_MS),
-                     full ? "there are as many as may be" : strerror(errno));
-            listener->resting_until_ns = rail->now_ns + REST_NS;
-            loop_want(rail->loop, source, 0);
+            rest(listener, full ? "there are as many as may be" : strerror(errno));
             return;
         }
     }
@@ -180,6 +223,7 @@ enum quire_status tls_rail_create(struct core *core, const char *addresses, cons
     pthread_mutex_init(&tls_rail->settings_lock, NULL);
     outbox_line_setup(&tls_rail->line);
     ring_setup(&tls_rail->conns);
+    crowd_setup(&tls_rail->shaking, limits->handshakes);
     status = rail_init(&tls_rail->rail, &tls_rail_ops, core, limits, taken);
     if (status != QUIRE_OK) {
         tls_free(&tls_rail->rail);

@@ -2,11 +2,10 @@
 #ifndef DAEMON_NET_TLS_RAIL_INTERNAL_H
 #define DAEMON_NET_TLS_RAIL_INTERNAL_H
 
+#include "daemon/net/crowd.h"
 #include "daemon/net/inlet.h"
 #include "daemon/net/outbox.h"
 #include "daemon/net/tls_rail.h"
-
-#include <sys/socket.h>
 
 #define TLS_MAX_LISTENERS 16
 #define TLS_RX_BYTES (128u << 10)
@@ -35,8 +34,9 @@ struct tls_conn {
     struct loop_source source;
     struct quire_tls *tls;
     char peer[WIRE_PEER_BYTES];
-    bool more;         /* bytes were left over from the last turn */
-    uint64_t began_ns; /* handshake or lingering */
+    bool more;                   /* bytes were left over from the last turn */
+    struct crowd_member shaking; /* until its handshake is done */
+    uint64_t began_ns;           /* handshake or lingering */
     struct inlet inlet;
     uint8_t *stash; /* came, and is not decoded yet */
     size_t stash_bytes, stash_at;
@@ -52,14 +52,18 @@ struct tls_rail {
     struct quire_tls_settings *settings;
     struct ring conns;
     struct outbox_line line; /* of those that can send */
-    uint32_t n_conns, n_handshakes;
+    uint32_t n_conns;
+    struct crowd shaking; /* those whose handshake is not done */
+    struct guard guard;   /* of addresses whose handshakes fail */
     uint8_t rx[TLS_RX_BYTES];
     uint8_t record[TLS_RECORD_BYTES]; /* small parts of a reply, put together */
 };
 
 /* tls_conn.c */
 /* Takes over the socket; told to nobody before its handshake is done. */
-void tls_conn_create(struct tls_rail *tls_rail, int fd, const struct sockaddr_storage *from, socklen_t from_bytes);
+void tls_conn_create(struct tls_rail *tls_rail, int fd, const char *peer);
+/* Its handshake did not end in time; it is no more. */
+void tls_conn_give_up(struct tls_conn *conn, const char *why);
 void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg);
 void tls_conn_turn(struct tls_conn *conn);
 /* Sends a turn's share. */

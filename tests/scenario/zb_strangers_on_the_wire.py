@@ -78,9 +78,9 @@ with socket.create_server(("127.0.0.1", 0)) as listener:
     check("another version" in words, words)
     thread.join()
 
-# A great scan: many at once, half of which are reset.
+# A great scan: many at once, half of which are reset. From an address of its own, which may have to wait then.
 refused = count("remote_refused")
-many = [socket.create_connection(ADDRESS) for _ in range(200)]
+many = [socket.create_connection(ADDRESS, source_address=("127.0.0.9", 0)) for _ in range(200)]
 for index, one in enumerate(many):
     one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", index % 2, 0))
     one.close()
@@ -119,12 +119,10 @@ for token in ("wrong", "nobody"):
 many = [Guest(host, "wrong", ns=None) for _ in range(20)]  # at once: each failure is forgotten after a while
 for one in many:
     one.say(f"open {host.wire}")
-for one in many:
-    words = one.hear()
-    check(words[0] == "err" and words[1] in ("DENIED", "RETRY"), f"a wrong secret: {words}")
+heard = [one.hear() for one in many]
+check(all(words[0] != "ok" for words in heard), f"a wrong secret was let in: {heard}")
+check(any("too often" in " ".join(words) for words in heard), f"those beyond a few are not even looked at: {heard}")
 late = Guest(host, ns=None)
-words = " ".join(late.ask(f"open {host.wire}", fails="RETRY"))
-check("too often" in words, words)
 undisturbed()
 
 
@@ -134,8 +132,9 @@ def may_again():
 
 
 until(may_again, 30, "an address that failed too often may try again later")
-check(count("tokens_refused") >= 6, "and it was counted")
-check("token_refused" in host.log() and "remote_refused" in host.log(), "and logged")
+check(count("tokens_refused") >= 3, "and it was counted")
+check(all(event in host.log() for event in ("token_refused", "remote_refused", "remote_denied", "remote_guarded")), "and logged")
+check(count("remote_guarded") >= 1, "each as what it is")
 guest.ask("close")
 late.ask("close")
 holds_no_more_than(host, before)

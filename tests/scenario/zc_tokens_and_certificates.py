@@ -1,6 +1,8 @@
 """Who may listen and who may come: a start without tokens or a certificate is refused with what to do; tokens and certificates are changed while the
 daemon runs, and who lost a token is sent away; clients may have to show a certificate, too."""
 import os
+import socket
+import ssl
 import subprocess
 import time
 
@@ -85,4 +87,23 @@ Guest(host, environment={**host.environment(), **shown}).ask("store 0 5")
 words = " ".join(Guest(host, ns=None).ask(f"open {host.wire}", fails="DENIED"))
 check("certificate" in words, words)
 until(lambda: host.counters()["quire_remote_denied_total"] >= 1, 20, "counted")
+
+# An address that goes on without one is not even heard after a while; others are.
+context = ssl.create_default_context(cafile=f"{host.folder}/ca.pem")
+context.set_alpn_protocols(["quire/1"])
+
+
+def knock_in_vain():
+    try:
+        where = host.wires[0].split(":")
+        with socket.create_connection((where[0], int(where[1])), source_address=("127.0.0.9", 0)) as stranger:
+            context.wrap_socket(stranger, server_hostname="localhost").recv(1)
+    except OSError:
+        pass
+    return host.counters()["quire_remote_guarded_total"] >= 1
+
+
+until(knock_in_vain, 60, "an address whose certificates are not accepted has to wait")
+check("remote_guarded" in host.log(), "logged")
+Guest(host, environment={**host.environment(), **shown}).ask("store 0 5")
 host.stop()

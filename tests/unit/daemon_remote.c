@@ -212,3 +212,129 @@ Test(daemon_remote, replies_that_are_not_taken, .init = start, .fini = stop, .ti
     remote_close(&client);
     free(bytes);
 }
+
+/* ---- strangers ------------------------------------------------------------------------------------------------------------------ */
+#define MANY 70
+static struct remote_client many[MANY];
+
+/* Nobody is sent away for being slow. */
+static void be_patient(struct core *core, void *arg) {
+    (void)arg;
+    core->hello_ns = 3600 * QUIRE_NS_PER_S;
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        rail->limits.handshake_ns = 3600 * QUIRE_NS_PER_S;
+    }
+}
+static void be_small(struct core *core, void *arg) {
+    be_patient(core, arg);
+    crowd_setup(&core->net.strangers, 8);
+    core->net.strangers.grace_ns = core->hello_ns;
+}
+static void give_no_time(struct core *core, void *arg) {
+    (void)arg;
+    core->net.strangers.grace_ns = 0;
+}
+
+/* As many connections as it likes, none of which says a word: the next from elsewhere begins its handshake, and gets in. */
+Test(daemon_remote, silent_connections_keep_nobody_out, .init = start, .fini = stop, .timeout = 60) {
+    int fds[300];
+    cr_assert_eq(core_call(daemon_.core, be_patient, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(fds); i++) {
+        fds[i] = remote_connect(9);
+    }
+    remote_begin(&client);
+    remote_close(&client);
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(fds); i++) {
+        close(fds[i]);
+    }
+}
+
+/* Likewise those who shake hands, and do not say who they are. */
+Test(daemon_remote, an_address_has_a_share_of_strangers, .init = start, .fini = stop, .timeout = 60) {
+    cr_assert_eq(core_call(daemon_.core, be_small, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (int i = 0; i < 2; i++) {
+        remote_open_from(&many[i], 9);
+        remote_challenged(&many[i]);
+    }
+    remote_open_from(&client, 9);
+    remote_expect_refusal(&client, QUIRE_RETRY);
+    remote_close(&client);
+    for (int i = 2; i < 8; i++) { /* from many addresses: all places are taken */
+        remote_open_from(&many[i], (uint8_t)(10 + i / 2));
+        remote_challenged(&many[i]);
+    }
+    remote_open(&client);
+    remote_expect_refusal(&client, QUIRE_RETRY);
+    remote_close(&client);
+    cr_assert_eq(core_call(daemon_.core, give_no_time, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    remote_begin(&client);
+    remote_expect_refusal(&many[0], QUIRE_RETRY);
+    remote_say_hello(&many[1], many[1].nonce);
+    struct frames_answer answer = remote_expect(&many[1], QUIRE_MSG_HELLO_ACK);
+    frames_answer_free(&answer);
+    remote_close(&client);
+    for (int i = 0; i < 8; i++) {
+        remote_close(&many[i]);
+    }
+}
+
+/* The bound holds for those who prove who they are, when they do, however many connected before; what it leaves to the operator on this host is
+   left. */
+static void begin_with_two(void) {
+    wire_config();
+    daemon_.config.max_sessions = 2;
+    frames_begin(&daemon_, &witness);
+}
+Test(daemon_remote, max_sessions_holds_at_hello, .init = begin_with_two, .fini = stop, .timeout = 60) {
+    struct frames_client operators;
+    cr_assert_eq(core_call(daemon_.core, be_patient, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (int i = 0; i < 8; i++) {
+        remote_open(&many[i]);
+        remote_challenged(&many[i]);
+    }
+    for (int i = 0; i < 8; i++) {
+        remote_say_hello(&many[i], many[i].nonce);
+        if (i == 0) {
+            struct frames_answer answer = remote_expect(&many[i], QUIRE_MSG_HELLO_ACK);
+            frames_answer_free(&answer);
+        } else {
+            remote_expect_refusal(&many[i], QUIRE_RETRY);
+        }
+    }
+    Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
+    hello.major = QUIRE_PROTO_MAJOR;
+    hello.client = (char *)SESSION_OPERATOR;
+    frames_open(&operators, &daemon_);
+    struct frames_answer answer = frames_expect(&operators, QUIRE_MSG_HELLO_ACK, frames_send(&operators, QUIRE_MSG_HELLO, &hello.base));
+    frames_answer_free(&answer);
+    frames_close(&operators);
+    for (int i = 0; i < 8; i++) {
+        remote_close(&many[i]);
+    }
+}
+
+/* Connections that were opened before the first failure are no guesses for free; another address is not made to wait. */
+Test(daemon_remote, guesses_are_limited_at_hello, .init = start, .fini = stop, .timeout = 60) {
+    int n_refused = 0;
+    cr_assert_eq(core_call(daemon_.core, be_patient, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (int i = 0; i < 40; i++) {
+        remote_open(&many[i]);
+        remote_challenged(&many[i]);
+    }
+    for (int i = 0; i < 40; i++) {
+        remote_prove(&many[i], "fedcba9876543210", many[i].nonce);
+    }
+    for (int i = 0; i < 40; i++) {
+        struct frames_answer answer = remote_expect(&many[i], QUIRE_MSG_ERROR);
+        Quire__Wire__Error *error = quire__wire__error__unpack(NULL, answer.frame.body_bytes, answer.body);
+        cr_assert(error->status == QUIRE_DENIED || error->status == QUIRE_RETRY, "%s", error->text);
+        n_refused += error->status == QUIRE_RETRY;
+        quire__wire__error__free_unpacked(error, NULL);
+        frames_answer_free(&answer);
+        remote_close(&many[i]);
+    }
+    cr_assert(n_refused > 0, "40 guesses were answered");
+    remote_open_from(&client, 9);
+    remote_challenged(&client);
+    remote_close(&client);
+}

@@ -1,5 +1,5 @@
 /* Who may come over a wire: the file of tokens, what it grants, and how often an address may fail. */
-#include "daemon/net/guard.h"
+#include "daemon/net/crowd.h"
 #include "daemon/net/tokens.h"
 #include "proto/base/base.h"
 
@@ -179,4 +179,76 @@ Test(guard, many_addresses_are_bounded) {
         cr_assert_not(guard_admits(&guard, peer, 1000 + (uint64_t)i, &wait_ms));
     }
     cr_assert(guard_admits(&guard, "192.168.0.1:9", 5000, &wait_ms));
+}
+
+/* Whoever has an address of IPv6 has as many as it likes: its network counts. A link's own addresses, and IPv4's written as IPv6's, are one each. */
+Test(guard, a_network_is_one_address) {
+    static const struct {
+        const char *one, *other;
+        bool same;
+    } cases[] = {{"[2001:db8::1]:5", "[2001:db8::ffff:1]:6", true},
+                 {"[2001:db8::1]:5", "[2001:db8:0:1::1]:5", false},
+                 {"[fe80::1]:5", "[fe80::2]:5", false},
+                 {"[fe80::1%eth0]:5", "[fe80::2%eth0]:5", false},
+                 {"[::ffff:10.0.0.1]:5", "[::ffff:10.0.0.2]:5", false},
+                 {"10.0.0.1:5", "10.0.0.1:6 (a name)", true},
+                 {"", ":5", true}};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(cases); i++) {
+        char one[GUARD_ADDRESS_BYTES], other[GUARD_ADDRESS_BYTES];
+        guard_address(cases[i].one, one);
+        guard_address(cases[i].other, other);
+        cr_assert_eq(strcmp(one, other) == 0, cases[i].same, "%s: %s, %s: %s", cases[i].one, one, cases[i].other, other);
+        cr_assert(one[0] != '\0' && other[0] != '\0');
+    }
+}
+
+/* ---- crowd ---------------------------------------------------------------------------------------------------------------------- */
+#define COME_NS (1000 * QUIRE_NS_PER_S)
+#define LATER_NS (COME_NS + CROWD_GRACE_MS * QUIRE_NS_PER_MS)
+
+/* One address has a quarter, however often it comes: then one of its own goes for it, not before it had its time. The others do not notice. */
+Test(crowd, an_address_has_a_share) {
+    static struct crowd crowd;
+    static struct crowd_member members[5];
+    struct crowd_member *leaves;
+    crowd_setup(&crowd, 16);
+    for (int i = 0; i < 4; i++) {
+        cr_assert(crowd_admits(&crowd, "10.0.0.1:1", COME_NS, &leaves) && leaves == NULL);
+        crowd_join(&crowd, &members[i], "10.0.0.1:1", COME_NS);
+    }
+    cr_assert_not(crowd_admits(&crowd, "10.0.0.1:2", LATER_NS - 1, &leaves), "it has its share");
+    cr_assert(crowd_admits(&crowd, "10.0.0.2:1", COME_NS, &leaves) && leaves == NULL, "another has its own");
+    crowd_join(&crowd, &members[4], "10.0.0.2:1", COME_NS - 1);
+    cr_assert(crowd_admits(&crowd, "10.0.0.1:2", LATER_NS, &leaves));
+    cr_assert_eq(leaves, &members[0], "the oldest of its own, though another is older");
+    crowd_leave(&crowd, leaves);
+    crowd_leave(&crowd, leaves);
+    cr_assert_eq(crowd.n, 4, "it went once");
+    cr_assert(crowd_admits(&crowd, "10.0.0.1:2", COME_NS, &leaves) && leaves == NULL);
+}
+
+/* Many addresses fill it: whoever comes has the place of the one that is here longest, so that one who proves at once gets in. */
+Test(crowd, the_oldest_makes_way) {
+    static struct crowd crowd;
+    static struct crowd_member members[40];
+    struct crowd_member *leaves;
+    char peer[32];
+    crowd_setup(&crowd, 16);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint64_t now_ns = LATER_NS + i;
+        snprintf(peer, sizeof peer, "10.0.0.%u:1", i);
+        cr_assert(crowd_has_room(&crowd, now_ns) && crowd_admits(&crowd, peer, now_ns, &leaves));
+        cr_assert_eq(leaves, i < 16 ? NULL : &members[i - 16]);
+        if (leaves != NULL) {
+            crowd_leave(&crowd, leaves);
+        }
+        crowd_join(&crowd, &members[i], peer, COME_NS + i);
+        cr_assert(crowd.n <= 16);
+    }
+    cr_assert_not(crowd_has_room(&crowd, COME_NS));
+    cr_assert_not(crowd_admits(&crowd, "192.168.0.1:1", COME_NS, &leaves), "each has its time");
+    for (int i = 39; i >= 0; i--) {
+        crowd_leave(&crowd, &members[i]);
+    }
+    cr_assert(crowd.n == 0 && crowd_has_room(&crowd, COME_NS) && crowd_admits(&crowd, "10.0.0.1:1", COME_NS, &leaves));
 }

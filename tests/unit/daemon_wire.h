@@ -80,13 +80,21 @@ FRAMES_UNUSED static void wait_for(const struct remote_client *self) {
     cr_assert_eq(poll(&wait, 1, FRAMES_WAIT_MS), 1, "the daemon says nothing");
 }
 
-FRAMES_UNUSED static void remote_open(struct remote_client *self) {
+/* A connection from 127.0.0.HOST, without a word. */
+FRAMES_UNUSED static int remote_connect(uint8_t host) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + host)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(bind(fd, (const struct sockaddr *)&from, sizeof from), 0, "%s", strerror(errno));
+    cr_assert_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0, "%s", strerror(errno));
+    return fd;
+}
+
+FRAMES_UNUSED static void remote_open_from(struct remote_client *self, uint8_t host) {
     char why[QUIRE_TLS_WHY_BYTES];
     struct quire_tls_settings *settings;
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     memset(self, 0, sizeof *self);
-    self->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    cr_assert_eq(connect(self->fd, (struct sockaddr *)&at, sizeof at), 0, "%s", strerror(errno));
+    self->fd = remote_connect(host);
     fcntl(self->fd, F_SETFL, O_NONBLOCK);
     const struct quire_tls_files files = {.authorities = certificate};
     cr_assert_eq(quire_tls_settings_create(false, &files, &settings, why), QUIRE_OK, "%s", why);
@@ -98,6 +106,8 @@ FRAMES_UNUSED static void remote_open(struct remote_client *self) {
     }
     cr_assert_eq(status, QUIRE_OK, "%s", quire_tls_why(self->tls));
 }
+
+FRAMES_UNUSED static void remote_open(struct remote_client *self) { remote_open_from(self, 1); }
 
 FRAMES_UNUSED static void remote_close(struct remote_client *self) {
     quire_tls_destroy(&self->tls, false);
@@ -181,10 +191,10 @@ FRAMES_UNUSED static void remote_challenged(struct remote_client *self) {
     frames_answer_free(&answer);
 }
 
-FRAMES_UNUSED static void remote_say_hello(struct remote_client *self, const uint8_t *nonce) {
+FRAMES_UNUSED static void remote_prove(struct remote_client *self, const char *secret, const uint8_t *nonce) {
     uint8_t proof[QUIRE_PROOF_BYTES];
     Quire__Wire__Hello hello = QUIRE__WIRE__HELLO__INIT;
-    quire_proof(SECRET, strlen(SECRET), nonce, token, proof);
+    quire_proof(secret, strlen(secret), nonce, token, proof);
     hello.major = QUIRE_PROTO_MAJOR;
     hello.client = (char *)"unit test";
     hello.features = QUIRE_FEATURE_PING;
@@ -192,6 +202,8 @@ FRAMES_UNUSED static void remote_say_hello(struct remote_client *self, const uin
     hello.proof = (ProtobufCBinaryData){.len = sizeof proof, .data = proof};
     remote_send(self, QUIRE_MSG_HELLO, &hello.base, 0);
 }
+
+FRAMES_UNUSED static void remote_say_hello(struct remote_client *self, const uint8_t *nonce) { remote_prove(self, SECRET, nonce); }
 
 FRAMES_UNUSED static void remote_begin(struct remote_client *self) {
     remote_open(self);
