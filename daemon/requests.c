@@ -59,6 +59,7 @@ static void request_welcome(struct session *session, uint64_t request) {
 
 static enum session_verdict request_hello(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns) {
     struct core *core = session->core;
+    char who[SESSION_WHO_BYTES];
     (void)read_ns;
     if (session->state != SESSION_NEW) {
         session_kick(session, QUIRE_INVALID, "HELLO twice");
@@ -98,8 +99,8 @@ static enum session_verdict request_hello(struct session *session, const struct 
     session->loads = (hello->features & QUIRE_FEATURE_LOAD) != 0;
     session->ranges = (hello->features & QUIRE_FEATURE_RANGES) != 0;
     session->pings = (hello->features & QUIRE_FEATURE_PING) != 0;
-    log_debug("session_opened", "session %llu: %s, pid %d, uid %u, %s of %s", (unsigned long long)session->id, session->client,
-              (int)session->pid, (unsigned)session->uid, session->member ? "member" : "guest", core->config.domains[session->domain].name);
+    session_who(session, who);
+    log_debug("session_opened", "%s, %s of %s", who, session->member ? "member" : "guest", core->config.domains[session->domain].name);
     request_welcome(session, frame->request_id);
     return SESSION_DONE;
 }

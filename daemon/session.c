@@ -1,7 +1,9 @@
 #include "daemon/core_internal.h"
+#include "daemon/net/remote_link.h"
 
 #include "proto/status.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -122,14 +124,29 @@ static void session_leave_pager(struct session *session, enum session_end how) {
     }
 }
 
+void session_who(const struct session *session, char who[SESSION_WHO_BYTES]) {
+    unsigned long long id = session->id;
+    if (session->remote == NULL) {
+        snprintf(who, SESSION_WHO_BYTES, "session %llu (%s, pid %d, uid %u)", id, session->client, (int)session->pid,
+                 (unsigned)session->uid);
+    } else if (session->id == 0) {
+        snprintf(who, SESSION_WHO_BYTES, "a session from %s that has proven no token", remote_link_peer(session->link));
+    } else {
+        snprintf(who, SESSION_WHO_BYTES, "session %llu (%s, token %s at %s)", id, session->client, session->remote->token.name,
+                 remote_link_peer(session->link));
+    }
+}
+
 void session_end(struct session *session, enum session_end how) {
     struct core *core = session->core;
+    char who[SESSION_WHO_BYTES];
     if (session->state == SESSION_ENDED) {
         return;
     }
     session->state = SESSION_ENDED;
     session_count_end(core, how);
-    log_debug("session_ended", "session %llu (%s, pid %d) ended", (unsigned long long)session->id, session->client, (int)session->pid);
+    session_who(session, who);
+    log_debug("session_ended", "%s ended", who);
     session_unlink(core, session);
     ingest_owner_gone(core->ingest, session);
     net_session_ended(session);
@@ -143,11 +160,12 @@ void session_end(struct session *session, enum session_end how) {
 }
 
 void session_kick(struct session *session, enum quire_status status, const char *why) {
+    char who[SESSION_WHO_BYTES];
     if (session->state == SESSION_ENDED) {
         return;
     }
-    log_warn("session_kicked", "session %llu (%s, pid %d, uid %u): %s", (unsigned long long)session->id, session->client, (int)session->pid,
-             (unsigned)session->uid, why);
+    session_who(session, who);
+    log_warn("session_kicked", "%s: %s", who, why);
     session_ref(session);
     session_fail(session, 0, status, 0, "%s", why);
     session_end(session, SESSION_END_KICKED);
@@ -157,9 +175,10 @@ void session_kick(struct session *session, enum quire_status status, const char 
 /* The stream is unusable from here on: say why, and hang up. */
 void session_broken(struct session *session, enum quire_status status, uint32_t major) {
     struct core *core = session->core;
+    char who[SESSION_WHO_BYTES];
     core->counters.frames_bad++;
-    log_warn("frame_refused", "session %llu (%s, pid %d, uid %u): %s", (unsigned long long)session->id, session->client, (int)session->pid,
-             (unsigned)session->uid, quire_status_text(status));
+    session_who(session, who);
+    log_warn("frame_refused", "%s: %s", who, quire_status_text(status));
     if (status == QUIRE_VERSION) {
         session_fail(session, 0, status, 0, "this quired speaks protocol %d, the client %u: install matching versions", QUIRE_PROTO_MAJOR,
                      major);

@@ -82,6 +82,9 @@ void session_ref(struct session *session);
 void session_unref(struct session *session);
 /* Ends it: closes the link, frees what it held. Harmless when it has ended. */
 void session_end(struct session *session, enum session_end how);
+#define SESSION_WHO_BYTES 320
+/* For the log: who it is, and whence it came. */
+void session_who(const struct session *session, char who[SESSION_WHO_BYTES]);
 /* Tells the client why, then ends it. */
 void session_kick(struct session *session, enum quire_status status, const char *why);
 

@@ -203,12 +203,13 @@ void remote_link_gone(struct link *link) {
     }
     bool goodbye = remote_said_goodbye(remote);
     const struct wire *wire = remote->wire;
-    const char *name = session->client[0] != '\0' ? session->client : "before it said who it is,";
+    char who[SESSION_WHO_BYTES];
+    session_who(session, who);
     if (wire->gone_status != QUIRE_DISCONNECTED) {
         remote->core->counters.frames_bad += wire->gone_status == QUIRE_CORRUPT || wire->gone_status == QUIRE_VERSION;
-        log_warn("remote_broken", "session %llu (%s at %s): %s", (unsigned long long)session->id, name, wire->peer, wire->why);
+        log_warn("remote_broken", "%s: %s", who, wire->why);
     } else if (!goodbye) {
-        log_warn("session_lost", "session %llu (%s at %s): %s", (unsigned long long)session->id, name, wire->peer, wire->why);
+        log_warn("session_lost", "%s: %s", who, wire->why);
     }
     session_end(session, goodbye ? SESSION_END_GOODBYE : wire->gone_status == QUIRE_DISCONNECTED ? SESSION_END_LOST : SESSION_END_KICKED);
 }

@@ -90,7 +90,10 @@ undisturbed()
 # Slow ones: nothing at all; a handshake and nothing; half a frame. All are gone after a bounded time.
 slow = [socket.create_connection(ADDRESS), tls(), tls()]
 slow[2].sendall(b"QUIR" + b"\0" * 20)
+names = ["{}:{}".format(*one.getsockname()) for one in slow]
 check(all(hung_up(one) for one in slow), "who does not go on is hung up on")
+check(f"tls {names[0]}: no handshake in time" in host.log() and f"from {names[1]} that has proven no token: no HELLO in time" in host.log(),
+      "the log tells whom")
 undisturbed()
 
 # Noise inside TLS, and a frame that is no greeting.
