@@ -436,6 +436,20 @@ static void net_end_strangers(struct core *core) {
     }
 }
 
+/* New certificates for all rails, or for none. */
+static enum quire_status net_renew(struct core *core, const struct quire_tls_files *files, char *why, size_t why_bytes) {
+    enum quire_status status = QUIRE_OK;
+    for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
+        status = rail->ops->prepare != NULL ? rail->ops->prepare(rail, files, why, why_bytes) : QUIRE_OK;
+    }
+    for (struct rail *rail = core->net.rails; rail != NULL; rail = rail->next) {
+        if (rail->ops->settle != NULL) {
+            rail->ops->settle(rail, status == QUIRE_OK);
+        }
+    }
+    return status;
+}
+
 enum quire_status net_reload(struct core *core) {
     char why[RAIL_WHY_BYTES] = "";
     if (core->net.rails == NULL) {
@@ -444,9 +458,7 @@ enum quire_status net_reload(struct core *core) {
     struct tokens *tokens = NULL;
     const struct quire_tls_files files = net_files(&core->config.listen);
     enum quire_status status = tokens_load(core->config.listen.token_file, &tokens, why, sizeof why);
-    for (struct rail *rail = core->net.rails; rail != NULL && status == QUIRE_OK; rail = rail->next) {
-        status = rail->ops->renew != NULL ? rail->ops->renew(rail, &files, why, sizeof why) : QUIRE_OK;
-    }
+    status = status == QUIRE_OK ? net_renew(core, &files, why, sizeof why) : status;
     if (status != QUIRE_OK) {
         tokens_free(&tokens);
         log_error("listen_reload_failed", "%s; what was in force stays", why);

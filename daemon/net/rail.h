@@ -50,8 +50,10 @@ struct rail_ops {
     void (*tick)(struct rail *rail, uint64_t now_ns);
     /* The thread is about to end: closes listeners and every wire; those with a core side are CLOSED first. */
     void (*stop)(struct rail *rail);
-    /* Certificate and key are read anew; connections that stand go on. On failure the old ones stay. Core's thread. NULL: it has none. */
-    enum quire_status (*renew)(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes);
+    /* Certificate and key are read anew, and kept until `settle` takes them, which cannot fail, or throws them away; connections that stand go on.
+       In two steps, so that all rails have new ones, or all the old. Core's thread. NULL, both: it has none. */
+    enum quire_status (*prepare)(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes);
+    void (*settle)(struct rail *rail, bool take);
     /* Frees what `rail` was made of, after the thread has ended. */
     void (*free)(struct rail *rail);
 };

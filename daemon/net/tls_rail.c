@@ -185,25 +185,37 @@ static void tls_free(struct rail *rail) {
     free(tls_rail);
 }
 
-static enum quire_status tls_renew(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
-    struct tls_rail *tls_rail = tls_of(rail);
-    struct quire_tls_settings *settings;
+static enum quire_status tls_prepare(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
     char tls_why[QUIRE_TLS_WHY_BYTES] = "";
-    enum quire_status status = quire_tls_settings_create(true, files, &settings, tls_why);
+    enum quire_status status = quire_tls_settings_create(true, files, &tls_of(rail)->prepared, tls_why);
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "listen: %s", tls_why);
-        return status;
     }
-    pthread_mutex_lock(&tls_rail->settings_lock);
-    struct quire_tls_settings *before = tls_rail->settings;
-    tls_rail->settings = settings;
-    pthread_mutex_unlock(&tls_rail->settings_lock);
-    quire_tls_settings_destroy(&before); /* what was made from it keeps what it needs */
-    return QUIRE_OK;
+    return status;
 }
 
-static const struct rail_ops tls_rail_ops = {
-    .scheme = "tls", .message = tls_message, .turn = tls_turn, .tick = tls_tick, .stop = tls_stop, .renew = tls_renew, .free = tls_free};
+static void tls_settle(struct rail *rail, bool take) {
+    struct tls_rail *tls_rail = tls_of(rail);
+    struct quire_tls_settings *unused = tls_rail->prepared;
+    tls_rail->prepared = NULL;
+    if (take) {
+        pthread_mutex_lock(&tls_rail->settings_lock);
+        struct quire_tls_settings *before = tls_rail->settings;
+        tls_rail->settings = unused;
+        pthread_mutex_unlock(&tls_rail->settings_lock);
+        unused = before; /* what was made from it keeps what it needs */
+    }
+    quire_tls_settings_destroy(&unused);
+}
+
+static const struct rail_ops tls_rail_ops = {.scheme = "tls",
+                                             .message = tls_message,
+                                             .turn = tls_turn,
+                                             .tick = tls_tick,
+                                             .stop = tls_stop,
+                                             .prepare = tls_prepare,
+                                             .settle = tls_settle,
+                                             .free = tls_free};
 
 enum quire_status tls_rail_create(struct core *core, const char *addresses, const struct quire_tls_files *files,
                                   const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct rail **out, char *why,

@@ -50,6 +50,7 @@ struct tls_rail {
     uint32_t n_listeners;
     pthread_mutex_t settings_lock; /* around the pointer: the core's thread renews it */
     struct quire_tls_settings *settings;
+    struct quire_tls_settings *prepared; /* the core's, until it settles them; else NULL */
     struct ring conns;
     struct outbox_line line; /* of those that can send */
     uint32_t n_conns;

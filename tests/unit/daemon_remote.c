@@ -338,3 +338,41 @@ Test(daemon_remote, guesses_are_limited_at_hello, .init = start, .fini = stop, .
     remote_challenged(&client);
     remote_close(&client);
 }
+
+/* ---- certificates ----------------------------------------------------------------------------------------------------------------- */
+static enum quire_status cannot_prepare(struct rail *rail, const struct quire_tls_files *files, char *why, size_t why_bytes) {
+    (void)rail;
+    (void)files;
+    snprintf(why, why_bytes, "for the test");
+    return QUIRE_INVALID;
+}
+/* With a rail that fails, or without. */
+static void reload(struct core *core, void *fails) {
+    static const struct rail_ops failing_ops = {.scheme = "test", .prepare = cannot_prepare};
+    static struct rail failing = {.ops = &failing_ops};
+    struct rail **tail = &core->net.rails;
+    while (*tail != NULL) {
+        tail = &(*tail)->next;
+    }
+    *tail = fails != NULL ? &failing : NULL;
+    cr_assert_eq(net_reload(core), fails != NULL ? QUIRE_INVALID : QUIRE_OK);
+    *tail = NULL;
+}
+
+/* Where one rail cannot have the new certificate the others keep the old one, too: clients that trust that get in wherever they come. */
+Test(daemon_remote, all_rails_are_renewed_or_none, .init = start, .fini = stop, .timeout = 60) {
+    char old[160], new[160];
+    int fails;
+    snprintf(old, sizeof old, "%s.old", certificate);
+    snprintf(new, sizeof new, "%s.new", certificate);
+    cr_assert_eq(rename(certificate, old), 0);
+    cr_assert(certificate_write(certificate));
+    cr_assert_eq(core_call(daemon_.core, reload, &fails, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert(rename(certificate, new) == 0 && rename(old, certificate) == 0);
+    remote_begin(&client); /* trusts the old one */
+    remote_close(&client);
+    cr_assert_eq(rename(new, certificate), 0);
+    cr_assert_eq(core_call(daemon_.core, reload, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    remote_begin(&client); /* trusts the new one */
+    remote_close(&client);
+}
