@@ -92,7 +92,13 @@ static void take_handed(struct ucx_rail *ucx_rail, bool last) {
 
 /* To each in its turn; the one that listens has one, too. */
 static void let_in(struct ucx_rail *ucx_rail) {
+    struct rail *rail = &ucx_rail->rail;
     struct quire_ucx_ask ask;
+    uint32_t n_refused = quire_ucx_refused(ucx_rail->port, ask.peer);
+    if (n_refused > 0) {
+        atomic_fetch_add(&rail->counters.refused, n_refused);
+        log_warn("remote_refused", "ucx %s: too many ask at once: %u refused", ask.peer, n_refused);
+    }
     while (quire_ucx_asked(ucx_rail->port, &ask)) {
         uint32_t turn = ucx_rail->next_beside;
         ucx_rail->next_beside = (turn + 1) % (ucx_rail->n_beside + 1);

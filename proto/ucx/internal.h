@@ -99,7 +99,8 @@ struct quire_ucx_port {
     ucp_listener_h listeners[QUIRE_UCX_MAX_LISTENERS];
     uint32_t n_listeners;
     struct quire_ucx_ask asks[UCX_ASKS_MAX];
-    uint32_t first_ask, n_asks;
+    uint32_t first_ask, n_asks, n_refused;
+    char refused_peer[QUIRE_UCX_PEER_BYTES];
     struct quire_ucx_wire *buckets[UCX_BUCKETS];
     struct quire_ucx_wire *wires;
     struct quire_ucx_wire *ready, **ready_tail;

@@ -237,6 +237,8 @@ static void somebody_asks(ucp_conn_request_h request, void *arg) {
     tell_address(&facts.client_address, ask.peer);
     if (port->n_asks == UCX_ASKS_MAX) {
         quire_ucx_refuse(&ask);
+        port->n_refused++;
+        memcpy(port->refused_peer, ask.peer, sizeof ask.peer);
         return;
     }
     port->asks[(port->first_ask + port->n_asks++) % UCX_ASKS_MAX] = ask;
@@ -263,6 +265,13 @@ enum quire_status quire_ucx_listen(struct quire_ucx_port *port, const struct soc
     }
     tell_address(&facts.sockaddr, told);
     return QUIRE_OK;
+}
+
+uint32_t quire_ucx_refused(struct quire_ucx_port *port, char peer[QUIRE_UCX_PEER_BYTES]) {
+    uint32_t n = port->n_refused;
+    port->n_refused = 0;
+    memcpy(peer, port->refused_peer, sizeof port->refused_peer);
+    return n;
 }
 
 bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask) {

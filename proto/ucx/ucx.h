@@ -62,6 +62,8 @@ struct quire_ucx_ask {
 /* `told`: with the port that was chosen, where it was 0. */
 enum quire_status quire_ucx_listen(struct quire_ucx_port *port, const struct sockaddr *at, socklen_t at_bytes,
                                    char told[QUIRE_UCX_PEER_BYTES], char why[QUIRE_UCX_WHY_BYTES]);
+/* How many were refused since this was asked last, because too many waited; `peer`: the last of them. */
+uint32_t quire_ucx_refused(struct quire_ucx_port *port, char peer[QUIRE_UCX_PEER_BYTES]);
 /* The next one that waits, to be accepted or refused; too many that wait are refused before. */
 bool quire_ucx_asked(struct quire_ucx_port *port, struct quire_ucx_ask *ask);
 struct quire_ucx_wire;

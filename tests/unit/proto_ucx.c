@@ -541,3 +541,29 @@ Test(proto_ucx, carries_messages_of_every_small_size) {
     }
     close_ends(&ends);
 }
+
+/* More ask at once than may wait: the others are refused, and counted. */
+Test(proto_ucx, too_many_that_ask_are_counted) {
+    enum { ASK = UCX_ASKS_MAX + 6 };
+    struct ends ends;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char why[QUIRE_UCX_WHY_BYTES] = "", told[QUIRE_UCX_PEER_BYTES], peer[QUIRE_UCX_PEER_BYTES];
+    struct quire_ucx_wire *wires[ASK];
+    struct quire_ucx_ask ask;
+    uint32_t n_refused = 0, n_asked = 0;
+    open_ends(&ends);
+    cr_assert_eq(quire_ucx_listen(ends.server, (struct sockaddr *)&at, sizeof at, told, why), QUIRE_OK, "%s", why);
+    at.sin_port = htons((uint16_t)atoi(strrchr(told, ':') + 1));
+    for (uint32_t i = 0; i < ASK; i++) {
+        cr_assert_eq(quire_ucx_connect(ends.client, (struct sockaddr *)&at, sizeof at, &ends, &wires[i], why), QUIRE_OK, "%s", why);
+    }
+    UNTIL(&ends, (n_refused += quire_ucx_refused(ends.server, peer)) >= 6);
+    cr_assert_eq(strncmp(peer, "127.0.0.1:", 10), 0, "%s", peer);
+    while (quire_ucx_asked(ends.server, &ask)) {
+        quire_ucx_refuse(&ask);
+        n_asked++;
+    }
+    cr_assert(n_asked == UCX_ASKS_MAX && n_refused == 6, "%u waited, %u were refused", n_asked, n_refused);
+    cr_assert_eq(quire_ucx_refused(ends.server, peer), 0, "told once");
+    close_ends(&ends);
+}
