@@ -45,6 +45,7 @@
 #define RELEASE_BUSY_NS 50000u        /* a caller that asks again so soon after a release is expected to do so again */
 #define STORE_CHUNK_BYTES (2u << 20)  /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
 #define STORE_CHUNK_ITEMS 256u
+#define STORE_DIRECT_BYTES (256u << 10) /* from here on a message of its own costs less than gathering */
 #define STORE_CHUNKS_IN_FLIGHT 4u
 #define FETCH_STEP_BYTES (16u << 20)  /* copied before other jobs have a turn */
 #define READ_SLICE_BYTES (1u << 20)   /* records are copied in slices */
@@ -202,6 +203,7 @@ struct chunk {
         struct quire_record_shape shape;
         quire_rect rect;
         uint64_t offset, bytes; /* within the window */
+        const uint8_t *direct;  /* over a wire: sent from here, from the caller's memory, and not gathered; NULL: it is */
         bool cut;               /* a part that we cut */
         uint32_t taken;         /* of its block before, layers × heads */
         uint64_t put_id;
@@ -485,13 +487,21 @@ void rx_drop(quire_client *client);
 bool tx_full(const quire_client *client);
 /* Appends a frame; tx_flush sends. NO_MEMORY, TOO_LARGE. */
 enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body);
-/* And raw bytes behind it, that stay where they are until the request is answered, or the connection is down. */
+/* And raw bytes of a chunk's behind it, that stay where they are until the request is answered, or the connection is down. */
+struct tx_run {
+    const uint8_t *bytes;
+    uint64_t size;
+    uint8_t *
+        spare; /* the bytes are the caller's: here is room for them, should they have to wait for longer than he does; NULL: they are ours */
+};
 enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body,
-                                const uint8_t *bulk, uint64_t bulk_bytes);
+                                const struct chunk *chunk, const struct tx_run *runs, uint32_t n_runs);
 /* Something waits to be sent. */
 bool tx_waits(const struct conn *conn);
-/* Raw bytes from there wait to be sent. */
-bool tx_bulk_waits(const struct conn *conn, const uint8_t *from, uint64_t bytes);
+/* Raw bytes of this chunk wait to be sent. */
+bool tx_bulk_waits(const struct conn *conn, const struct chunk *chunk);
+/* What waits of it, and is the caller's, goes to its spare room. */
+void tx_bulk_keep(struct conn *conn, const struct chunk *chunk);
 void tx_drop(struct conn *conn);
 void tx_flush(quire_client *client);
 
@@ -694,6 +704,8 @@ enum quire_status store_verdict(const struct job_store *store, const quire_sourc
 /* Its connection is not the one on which it put before, or there is none. */
 bool store_is_cut_off(const quire_client *client, const struct job_store *store);
 
+/* An answered put's chunk: the transport reads none of its bytes any more. May end the connection. */
+void store_let_go(quire_client *client, const struct chunk *chunk);
 void store_on_acks(quire_client *client, struct chunk *chunk, const uint8_t *body, size_t size);
 void store_on_error(quire_client *client, struct chunk *chunk, enum quire_status status, uint32_t retry_after_ms);
 void keys_on_acks(quire_client *client, struct job *job, const uint8_t *body, size_t size);

@@ -380,6 +380,8 @@ typedef struct quire_source {
  * When the connection breaks, what is left goes by another one, and what was under way goes again, with the parts under the caller's own put_id
  * that this call has put: it is stored once. STALE: the daemon has some of those in other parts. What has PIN does not go again: DISCONNECTED then
  * means that it may be there or not. Parts of earlier calls are dropped with the connection, unless somebody else has brought some, too.
+ * What the sources point at stays as it is until the call ends, or the job: over a wire it may be sent from where it lies. It is the caller's again then,
+ * also when the store was called off or its time was up: for that the connection may be ended, should nobody at its other end take the bytes.
  */
 enum quire_status quire_store(quire_ns *ns, quire_source *sources, uint32_t n_sources, quire_seq *seq, uint32_t deadline_ms,
                               uint32_t *retry_after_ms);

@@ -6,18 +6,14 @@
 /* Its memory is free when it is answered: not before the last of its bytes went out, nor while the transport still reads them. */
 static bool too_early(quire_client *client, const struct request *request) {
     const struct chunk *chunk = request->chunk;
-    struct transport *transport = client->conn.transport;
     if (chunk == NULL) {
         return false;
     }
-    const uint8_t *bytes = chunk->window->base + chunk->offset;
-    if (tx_bulk_waits(&client->conn, bytes, chunk->bytes)) {
+    if (tx_bulk_waits(&client->conn, chunk)) {
         conn_down(client, QUIRE_CORRUPT, "quired answered a put whose bytes it does not have yet");
         return true;
     }
-    if (transport->ops->let_go_of != NULL) {
-        transport->ops->let_go_of(transport, bytes, chunk->bytes);
-    }
+    store_let_go(client, chunk);
     return false;
 }
 

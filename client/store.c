@@ -1,6 +1,7 @@
 /*
  * Store: sources are gathered into the ingest window and offered in put frames of a few megabytes. Several are under way at once, so that
  * our gathering and summing overlaps with the daemon's copying and summing. What the daemon has no room for now is sent again until the deadline.
+ * Over a wire, a source that lies in one run goes from there: its place in the window stays empty, unless the caller leaves before the bytes have.
  */
 #include "client/internal.h"
 #include "proto/status.h"
@@ -196,32 +197,41 @@ static uint8_t wire_flags(const quire_source *source) {
     return (uint8_t)flags;
 }
 
-static enum quire_status gather(const quire_source *source, const struct chunk_item *item, bool opaque, uint8_t *to, uint64_t *check) {
-    if (opaque) {
-        *check = quire_record_check_opaque(&item->shape, to, source->opaque, source->opaque_bytes);
-        return QUIRE_OK;
-    }
-    quire_rect rect;
-    size_t skipped = 0;
-    if (source->rect.n_layers != 0) {
-        skipped = item->rect.first_layer - source->rect.first_layer;
-    } else {
-        skipped = item->rect.first_layer;
-    }
-    rect = item->rect;
-    struct quire_scatter from = {.rect = rect,
-                                 .k_base = (void *const *)(uintptr_t)(source->k_base + skipped),
-                                 .v_base = source->v_base == NULL ? NULL : (void *const *)(uintptr_t)(source->v_base + skipped),
-                                 .k_head_stride = source->k_head_stride,
-                                 .k_token_stride = source->k_token_stride,
-                                 .v_head_stride = source->v_head_stride,
-                                 .v_token_stride = source->v_token_stride};
-    return quire_record_gather(&item->shape, &from, to, check);
+/* Where a part of a source lies: its first layers may have been skipped. */
+static struct quire_scatter lanes_of(const quire_source *source, const struct chunk_item *item) {
+    size_t skipped = item->rect.first_layer - (source->rect.n_layers != 0 ? source->rect.first_layer : 0u);
+    return (struct quire_scatter){.rect = item->rect,
+                                  .k_base = (void *const *)(uintptr_t)(source->k_base + skipped),
+                                  .v_base = source->v_base == NULL ? NULL : (void *const *)(uintptr_t)(source->v_base + skipped),
+                                  .k_head_stride = source->k_head_stride,
+                                  .k_token_stride = source->k_token_stride,
+                                  .v_head_stride = source->v_head_stride,
+                                  .v_token_stride = source->v_token_stride};
 }
 
-static enum quire_status fill_item(const struct job_store *store, const struct chunk *chunk, uint32_t i) {
-    const struct chunk_item *item = &chunk->items[i];
+/* NULL: it is to be gathered. */
+static const uint8_t *direct_of(const quire_source *source, const struct chunk_item *item, bool opaque) {
+    if (item->bytes < STORE_DIRECT_BYTES || item->bytes % QUIRE_RECORD_ALIGN != 0) {
+        return NULL;
+    }
+    const struct quire_scatter from = opaque ? (struct quire_scatter){0} : lanes_of(source, item);
+    return opaque ? source->opaque : quire_record_run(&item->shape, &from);
+}
+
+static enum quire_status gather(const quire_source *source, const struct chunk_item *item, bool opaque, uint8_t *to, uint64_t *check) {
+    if (opaque) {
+        *check = item->direct != NULL ? quire_record_sum_opaque(&item->shape, item->direct)
+                                      : quire_record_check_opaque(&item->shape, to, source->opaque, source->opaque_bytes);
+        return QUIRE_OK;
+    }
+    const struct quire_scatter from = lanes_of(source, item);
+    return item->direct != NULL ? quire_record_sum(&item->shape, &from, check) : quire_record_gather(&item->shape, &from, to, check);
+}
+
+static enum quire_status fill_item(const struct job_store *store, const struct chunk *chunk, uint32_t i, bool wire) {
+    struct chunk_item *item = &chunk->items[i];
     const quire_source *source = &store->sources[item->source];
+    item->direct = wire ? direct_of(source, item, store->ns->layout.opaque) : NULL;
     struct quire_wire_put put = {
         .key = source->key,
         .parent = source->parent,
@@ -252,7 +262,26 @@ static void spare_tails(struct chunk *chunk) {
     }
 }
 
+/* What goes behind the frame: what was gathered, and between it what goes from the caller's memory. */
+static uint32_t runs_of(const struct chunk *chunk, struct tx_run runs[STORE_CHUNK_ITEMS]) {
+    uint8_t *base = chunk->window->base + chunk->offset;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        const struct chunk_item *item = &chunk->items[i];
+        uint64_t padded = quire_align_up(item->bytes, QUIRE_RECORD_ALIGN);
+        if (item->direct != NULL) {
+            runs[n++] = (struct tx_run){.bytes = item->direct, .size = item->bytes, .spare = base + item->offset};
+        } else if (n > 0 && runs[n - 1].spare == NULL) {
+            runs[n - 1].size += padded;
+        } else {
+            runs[n++] = (struct tx_run){.bytes = base + item->offset, .size = padded};
+        }
+    }
+    return n;
+}
+
 static void send_chunk(quire_client *client, struct job *job, struct chunk *chunk) {
+    struct tx_run runs[STORE_CHUNK_ITEMS];
     Quire__Wire__Put put = QUIRE__WIRE__PUT__INIT;
     const char *why = "the put could not be sent";
     enum quire_status status = ns_handle(client, job->u.store.ns, &put.ns, &why);
@@ -273,7 +302,7 @@ static void send_chunk(quire_client *client, struct job *job, struct chunk *chun
     put.deadline_ms = patience_ms(job->deadline_ns, clock_ns());
     put.us_per_token = job->u.store.us_per_token;
     put.bulk_offset = wire ? chunk->offset : 0;
-    status = tx_frame_bulk(client, QUIRE_MSG_PUT, request->id, &put.base, chunk->window->base + chunk->offset, wire ? chunk->bytes : 0);
+    status = tx_frame_bulk(client, QUIRE_MSG_PUT, request->id, &put.base, chunk, runs, wire ? runs_of(chunk, runs) : 0);
     if (status != QUIRE_OK) {
         request_free(client, request);
         chunk_free(client, chunk);
@@ -334,9 +363,10 @@ static bool put_next(quire_client *client, struct job *job) {
     enum quire_status status = QUIRE_OK;
     chunk->bytes = bytes;
     progress_hand_over(client);
+    bool wire = client->transport->wire;
     client_unlock(client);
     for (uint32_t i = 0; i < chunk->n_items && status == QUIRE_OK; i++) {
-        status = fill_item(store, chunk, i);
+        status = fill_item(store, chunk, i, wire);
     }
     client_lock(client);
     bool cut_off = window->serial != client->conn.serial || store_is_cut_off(client, store);
@@ -446,13 +476,37 @@ void store_advance(quire_client *client, struct job *job) {
     }
 }
 
+static void let_go_of(quire_client *client, const uint8_t *bytes, uint64_t size) {
+    struct transport *transport = client->conn.transport;
+    if (transport != NULL && transport->ops->let_go_of != NULL && bytes != NULL) {
+        transport->ops->let_go_of(transport, bytes, size);
+    }
+}
+
+void store_let_go(quire_client *client, const struct chunk *chunk) {
+    let_go_of(client, chunk->window->base + chunk->offset, chunk->bytes);
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        let_go_of(client, chunk->items[i].direct, chunk->items[i].bytes);
+    }
+}
+
+/* Its caller goes: what was not sent yet goes from the window, and the transport lets go of the rest. */
+static void orphan(quire_client *client, struct chunk *chunk) {
+    chunk->job = NULL;
+    tx_bulk_keep(&client->conn, chunk);
+    for (uint32_t i = 0; i < chunk->n_items; i++) {
+        let_go_of(client, chunk->items[i].direct, chunk->items[i].bytes);
+        chunk->items[i].direct = NULL;
+    }
+}
+
 void store_settle(quire_client *client, struct job *job) {
     struct job_store *store = &job->u.store;
     enum quire_status rest = job->status == QUIRE_OK ? QUIRE_INTERNAL : job->status, first = QUIRE_OK;
     for (uint32_t i = 0; i < client->n_requests && store->in_flight > 0; i++) {
         struct chunk *chunk = client->requests[i].chunk;
         if (chunk != NULL && chunk->job == job) {
-            chunk->job = NULL;
+            orphan(client, chunk);
         }
     }
     for (uint32_t i = 0; i < store->n_sources; i++) {

@@ -23,10 +23,11 @@ struct transport_ops;
 
 struct transport {
     const struct transport_ops *ops;
-    int fd;         /* readable when `receive` may have something */
-    bool wants_out; /* it has something of its own to send, and waits for the descriptor to take it */
-    bool more;      /* it may hold bytes that came: `receive` is to be called, though the descriptor is not readable */
-    bool moved;     /* bytes went or came that no call has told of yet: the other end lives; whoever reads it clears it */
+    int fd;             /* readable when `receive` may have something */
+    bool wants_out;     /* it has something of its own to send, and waits for the descriptor to take it */
+    bool more;          /* it may hold bytes that came: `receive` is to be called, though the descriptor is not readable */
+    size_t front_bytes; /* of frames that may go in front of bulk bytes in one call of `send_bulk` */
+    bool moved;         /* bytes went or came that no call has told of yet: the other end lives; whoever reads it clears it */
     uint32_t n_fds;
     int fds[TRANSPORT_FDS_MAX]; /* descriptors that came with the bytes, oldest first; whoever takes them closes them */
 };
@@ -76,10 +77,12 @@ struct transport_ops {
     /* Nothing is written to places of bulk bytes or of gets any more when it returns; what comes for them is dropped. May wait some milliseconds, and
        end the connection. */
     void (*let_go)(struct transport *transport);
-    /* Takes bulk bytes that stay as they are until let_go_of, or the connection was stopped. OK: *sent of them. PENDING. */
-    enum quire_status (*send_bulk)(struct transport *transport, const void *bytes, size_t size, size_t *sent, struct transport_why why);
-    /* The daemon has answered: nothing of these bytes is read any more when it returns, though their sending may not have ended by itself. May wait some
-       milliseconds, and end the connection. */
+    /* Takes bulk bytes that stay as they are until let_go_of, or the connection was stopped; and the frames in front of them (copied, n_front may be 0).
+       OK: all of these, and *sent of the bytes. PENDING. */
+    enum quire_status (*send_bulk)(struct transport *transport, const void *front, size_t n_front, const void *bytes, size_t size,
+                                   size_t *sent, struct transport_why why);
+    /* The daemon has answered, or their owner goes: nothing of these bytes is read any more when it returns, though their sending may not have ended by
+       itself. May wait some milliseconds, and end the connection. */
     void (*let_go_of)(struct transport *transport, const void *bytes, size_t size);
     /* NULL: the daemon's memory cannot be read from here. OK: it can. `asked`: the caller wants it so; else only where cards do it, UNSUPPORTED. */
     enum quire_status (*attach)(struct transport *transport, const struct transport_region regions[TRANSPORT_REGIONS], bool asked);

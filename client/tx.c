@@ -9,19 +9,28 @@
 /* Raw bytes that go out when so many bytes of frames have gone. */
 struct tx_bulk {
     struct tx_bulk *next;
+    const struct chunk *chunk; /* whose they are */
     uint64_t after_bytes;
-    const uint8_t *bytes;
-    uint64_t left_bytes;
+    struct tx_run run; /* what is left of them */
 };
 
 bool tx_waits(const struct conn *conn) { return conn->tx_start < conn->tx_end || conn->bulks != NULL; }
 
-bool tx_bulk_waits(const struct conn *conn, const uint8_t *from, uint64_t bytes) {
+bool tx_bulk_waits(const struct conn *conn, const struct chunk *chunk) {
     const struct tx_bulk *bulk = conn->bulks;
-    while (bulk != NULL && !(bulk->bytes >= from && bulk->bytes < from + bytes)) {
+    while (bulk != NULL && bulk->chunk != chunk) {
         bulk = bulk->next;
     }
     return bulk != NULL;
+}
+
+void tx_bulk_keep(struct conn *conn, const struct chunk *chunk) {
+    for (struct tx_bulk *bulk = conn->bulks; bulk != NULL; bulk = bulk->next) {
+        if (bulk->chunk == chunk && bulk->run.spare != NULL) {
+            memcpy(bulk->run.spare, bulk->run.bytes, bulk->run.size);
+            bulk->run = (struct tx_run){.bytes = bulk->run.spare, .size = bulk->run.size};
+        }
+    }
 }
 
 bool tx_full(const quire_client *client) {
@@ -29,12 +38,17 @@ bool tx_full(const quire_client *client) {
     return conn->tx_end - conn->tx_start + conn->bulks_bytes > TX_BACKLOG_MAX;
 }
 
-void tx_drop(struct conn *conn) {
-    while (conn->bulks != NULL) {
-        struct tx_bulk *bulk = conn->bulks;
-        conn->bulks = bulk->next;
+static void free_bulks(struct tx_bulk *bulks) {
+    while (bulks != NULL) {
+        struct tx_bulk *bulk = bulks;
+        bulks = bulk->next;
         free(bulk);
     }
+}
+
+void tx_drop(struct conn *conn) {
+    free_bulks(conn->bulks);
+    conn->bulks = NULL;
     free(conn->tx);
     conn->tx = NULL;
     conn->tx_start = conn->tx_end = conn->tx_capacity = 0;
@@ -66,16 +80,43 @@ static bool reserve(struct conn *conn, size_t bytes) {
     return true;
 }
 
+/* In order. NULL: no memory. */
+static struct tx_bulk *make_bulks(const struct chunk *chunk, const struct tx_run *runs, uint32_t n) {
+    struct tx_bulk *bulks = NULL;
+    for (uint32_t i = n; i-- > 0;) {
+        struct tx_bulk *bulk = malloc(sizeof(*bulk));
+        if (bulk == NULL) {
+            free_bulks(bulks);
+            return NULL;
+        }
+        *bulk = (struct tx_bulk){.next = bulks, .chunk = chunk, .run = runs[i]};
+        bulks = bulk;
+    }
+    return bulks;
+}
+
+static void append_bulks(struct conn *conn, struct tx_bulk *bulks) {
+    struct tx_bulk **end = &conn->bulks;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = bulks;
+    for (struct tx_bulk *bulk = bulks; bulk != NULL; bulk = bulk->next) {
+        bulk->after_bytes = conn->tx_sent_bytes + (conn->tx_end - conn->tx_start);
+        conn->bulks_bytes += bulk->run.size;
+    }
+}
+
 enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body,
-                                const uint8_t *bulk, uint64_t bulk_bytes) {
+                                const struct chunk *chunk, const struct tx_run *runs, uint32_t n_runs) {
     struct conn *conn = &client->conn;
     size_t body_bytes = body == NULL ? 0 : protobuf_c_message_get_packed_size(body);
     if (body_bytes > QUIRE_BODY_MAX) {
         return QUIRE_TOO_LARGE;
     }
-    struct tx_bulk *behind = bulk_bytes > 0 ? malloc(sizeof(*behind)) : NULL;
-    if ((bulk_bytes > 0 && behind == NULL) || !reserve(conn, QUIRE_FRAME_BYTES + body_bytes)) {
-        free(behind);
+    struct tx_bulk *behind = make_bulks(chunk, runs, n_runs);
+    if ((n_runs > 0 && behind == NULL) || !reserve(conn, QUIRE_FRAME_BYTES + body_bytes)) {
+        free_bulks(behind);
         return QUIRE_NO_MEMORY;
     }
     uint8_t *at = conn->tx + conn->tx_end;
@@ -87,35 +128,28 @@ enum quire_status tx_frame_bulk(quire_client *client, enum quire_msg type, uint6
         .minor = QUIRE_PROTO_MINOR,
         .type = (uint16_t)type,
         .body_bytes = (uint32_t)body_bytes,
-        .bulk_bytes = bulk_bytes,
         .request_id = request_id,
     };
+    for (uint32_t i = 0; i < n_runs; i++) {
+        frame.bulk_bytes += runs[i].size;
+    }
     quire_frame_encode(&frame, at + QUIRE_FRAME_BYTES, at);
     conn->tx_end += QUIRE_FRAME_BYTES + body_bytes;
-    if (behind != NULL) {
-        uint64_t after_bytes = conn->tx_sent_bytes + (conn->tx_end - conn->tx_start);
-        *behind = (struct tx_bulk){.after_bytes = after_bytes, .bytes = bulk, .left_bytes = bulk_bytes};
-        struct tx_bulk **end = &conn->bulks;
-        while (*end != NULL) {
-            end = &(*end)->next;
-        }
-        *end = behind;
-        conn->bulks_bytes += bulk_bytes;
-    }
+    append_bulks(conn, behind);
     return QUIRE_OK;
 }
 
 enum quire_status tx_frame(quire_client *client, enum quire_msg type, uint64_t request_id, const ProtobufCMessage *body) {
-    return tx_frame_bulk(client, type, request_id, body, NULL, 0);
+    return tx_frame_bulk(client, type, request_id, body, NULL, NULL, 0);
 }
 
 /* What goes out next: raw bytes whose frame has gone, or frames up to the next raw bytes. */
 static size_t next_bytes(const struct conn *conn, const uint8_t **bytes, bool *is_bulk) {
     const struct tx_bulk *bulk = conn->bulks;
     if (bulk != NULL && bulk->after_bytes == conn->tx_sent_bytes) {
-        *bytes = bulk->bytes;
+        *bytes = bulk->run.bytes;
         *is_bulk = true;
-        return bulk->left_bytes;
+        return bulk->run.size;
     }
     size_t size = conn->tx_end - conn->tx_start;
     *bytes = conn->tx + conn->tx_start;
@@ -134,26 +168,50 @@ static void note_sent(struct conn *conn, size_t bytes) {
         conn->tx_sent_bytes += bytes;
         return;
     }
-    bulk->bytes += bytes;
-    bulk->left_bytes -= bytes;
+    bulk->run.bytes += bytes;
+    bulk->run.spare = bulk->run.spare != NULL ? bulk->run.spare + bytes : NULL;
+    bulk->run.size -= bytes;
     conn->bulks_bytes -= bytes;
-    if (bulk->left_bytes == 0) {
+    if (bulk->run.size == 0) {
         conn->bulks = bulk->next;
         free(bulk);
     }
+}
+
+/* Frames, or raw bytes; where the transport takes these apart, the frame before them goes in the same call. */
+static enum quire_status send_next(struct conn *conn, char why[JOB_TEXT_BYTES]) {
+    const struct transport_ops *ops = conn->transport->ops;
+    const struct transport_why to = {why, JOB_TEXT_BYTES};
+    const uint8_t *bytes, *raw;
+    size_t sent = 0, n_front = 0;
+    bool bulk = false;
+    size_t size = next_bytes(conn, &bytes, &bulk);
+    if (ops->send_bulk == NULL) {
+        QUIRE_FORWARD(ops->send(conn->transport, bytes, size, &sent, to));
+        note_sent(conn, sent);
+        return QUIRE_OK;
+    }
+    raw = bytes;
+    if (!bulk && conn->bulks != NULL && size <= conn->transport->front_bytes) {
+        n_front = size;
+        raw = conn->bulks->run.bytes;
+        size = conn->bulks->run.size;
+        bulk = true;
+    }
+    QUIRE_FORWARD(bulk ? ops->send_bulk(conn->transport, bytes, n_front, raw, size, &sent, to)
+                       : ops->send(conn->transport, bytes, size, &sent, to));
+    if (n_front > 0) {
+        note_sent(conn, n_front);
+    }
+    note_sent(conn, sent);
+    return QUIRE_OK;
 }
 
 void tx_flush(quire_client *client) {
     struct conn *conn = &client->conn;
     while (conn->transport != NULL && tx_waits(conn)) {
         char why[JOB_TEXT_BYTES] = "";
-        const uint8_t *bytes;
-        size_t sent = 0;
-        bool bulk = false;
-        size_t size = next_bytes(conn, &bytes, &bulk);
-        const struct transport_ops *ops = conn->transport->ops;
-        enum quire_status status = (bulk && ops->send_bulk != NULL ? ops->send_bulk : ops->send)(conn->transport, bytes, size, &sent,
-                                                                                                 (struct transport_why){why, sizeof(why)});
+        enum quire_status status = send_next(conn, why);
         if (status == QUIRE_PENDING) {
             progress_kick(client); /* the leader is to poll for writability */
             return;
@@ -162,7 +220,6 @@ void tx_flush(quire_client *client) {
             conn_down(client, status, "%s", why);
             return;
         }
-        note_sent(conn, sent);
     }
     if (conn->tx_capacity > (1u << 20) && !tx_waits(conn)) {
         free(conn->tx); /* an idle connection holds little */

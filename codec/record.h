@@ -161,9 +161,14 @@ enum quire_status quire_record_verify_opaque(const struct quire_record *record, 
 /* The reverse for a writer: gathers the rectangle into `payload` (rectangle order) and returns the combined sum in *check. */
 enum quire_status quire_record_gather(const struct quire_record_shape *shape, const struct quire_scatter *from, uint8_t *payload,
                                       uint64_t *check);
+/* Where the rectangle lies in the writer's memory just as quire_record_gather would write it; NULL: it does not. And its combined sum there. */
+const uint8_t *quire_record_run(const struct quire_record_shape *shape, const struct quire_scatter *from);
+enum quire_status quire_record_sum(const struct quire_record_shape *shape, const struct quire_scatter *from, uint64_t *check);
 /* Opaque blocks: one contiguous buffer each way. TOO_LARGE with the needed *size when capacity is short. The second copies the `size`
    bytes of a block into `to` and returns what quire_record_fill_rect will compare: the combined sum of its chunks. */
 enum quire_status quire_record_copy_opaque(const struct quire_record *record, void *to, size_t capacity, size_t *size, bool verify);
 uint64_t quire_record_check_opaque(const struct quire_record_shape *shape, uint8_t *to, const void *from, size_t size);
+/* The same sum of a block where it lies. */
+uint64_t quire_record_sum_opaque(const struct quire_record_shape *shape, const void *payload);
 
 #endif

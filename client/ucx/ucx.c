@@ -130,6 +130,7 @@ static enum quire_status ucx_connect(const char *full, const struct transport_se
     }
     ucx->transport.ops = &ucx_ops;
     ucx->transport.more = true; /* its descriptor tells nothing before the first turn */
+    ucx->transport.front_bytes = quire_ucx_front_bytes(ucx->wire);
     snprintf(ucx->peer, sizeof ucx->peer, "%.40s:%s", to.host, to.port);
     *out = &ucx->transport;
     return QUIRE_OK;
@@ -349,8 +350,8 @@ static enum quire_status ucx_send(struct transport *transport, const void *bytes
     return status == QUIRE_OK || status == QUIRE_PENDING ? status : failed(ucx, why);
 }
 
-static enum quire_status ucx_send_bulk(struct transport *transport, const void *bytes, size_t size, size_t *sent,
-                                       struct transport_why why) {
+static enum quire_status ucx_send_bulk(struct transport *transport, const void *front, size_t n_front, const void *bytes, size_t size,
+                                       size_t *sent, struct transport_why why) {
     struct ucx_transport *ucx = ucx_of(transport);
     QUIRE_FORWARD(failed(ucx, why));
     struct ucx_out *out = malloc(sizeof *out);
@@ -363,7 +364,7 @@ static enum quire_status ucx_send_bulk(struct transport *transport, const void *
         out->next->link = &out->next;
     }
     ucx->outs = out;
-    enum quire_status status = quire_ucx_send(ucx->wire, QUIRE_UCX_BULK, bytes, *sent, out_ended, out);
+    enum quire_status status = quire_ucx_send_with(ucx->wire, front, n_front, bytes, *sent, out_ended, out);
     if (status != QUIRE_OK) {
         out_ended(out);
     }

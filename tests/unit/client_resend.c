@@ -27,7 +27,20 @@ static void stop(void) {
     twin_stop(&twin);
 }
 
-/* A block that is `key` all over. */
+static uint8_t run[8][4 * LANE_BYTES];
+
+/* A block that is `key` all over, and lies in one run: it is sent from there. */
+static quire_source run_block(uint8_t key) {
+    static const void *base[8][4];
+    memset(run[key], key, sizeof run[key]);
+    for (uint32_t lane = 0; lane < 4; lane++) {
+        base[key][lane % 2 * 2 + lane / 2] = run[key] + lane * LANE_BYTES;
+    }
+    return (quire_source){
+        .key = {{key}}, .n_tokens = TOKENS, .k_base = base[key], .v_base = base[key] + 2, .k_token_stride = 128, .v_token_stride = 128};
+}
+
+/* The same, all of whose lanes are one: it is gathered. */
 static quire_source block(uint8_t key) {
     static uint8_t bytes[8][LANE_BYTES];
     static const void *base[8][2];
@@ -246,15 +259,16 @@ static void answer_all(struct twin *self, int fd, const struct quire_frame *fram
     }
 }
 
-/* Stores are called off while their bytes wait to be sent, and others come after them: each byte that goes out is what was to go out there. */
-Test(client_resend, called_off_while_it_is_sent, .timeout = 60) {
-    twin.script = answer_all;
-    twin.bulk = tell_apart;
+/* Stores are called off while their bytes wait to be sent, and others come after them: each byte that goes out is what was to go out there. Also where
+   they would have gone from the callers' memory, which is theirs again: they use it at once. */
+static void call_off(quire_source made(uint8_t key)) {
+    twin = (struct twin){.script = answer_all, .bulk = tell_apart};
+    memset(seen, 0, sizeof seen);
     start();
     quire_source sources[8];
     quire_done done;
     for (uint8_t key = 1; key < 7; key++) {
-        sources[key] = block(key);
+        sources[key] = made(key);
         quire_job job = quire_submit_store(ns, &sources[key], 1, NULL, 0, NULL, NULL);
         cr_assert_neq(job, 0u);
         for (int i = 0; i < 2000 && client->conn.bulks_bytes < (4u * key - 3u) * LANE_BYTES; i++) {
@@ -265,12 +279,92 @@ Test(client_resend, called_off_while_it_is_sent, .timeout = 60) {
         cr_assert_eq(quire_cancel(client, job), QUIRE_OK);
         cr_assert_eq(quire_drain(client, &done, 1), 1);
         cr_assert_eq(done.status, QUIRE_CANCELLED);
+        memset(run[key], 0xee, sizeof run[key]);
     }
     atomic_store(&twin.paused, false);
-    sources[7] = block(7);
+    sources[7] = made(7);
     cr_assert_eq(quire_store(ns, &sources[7], 1, NULL, 0, NULL), QUIRE_OK, "%s", quire_last_error());
     for (uint8_t key = 1; key <= 7; key++) {
         cr_assert_eq(seen[key], 4 * LANE_BYTES, "%llu bytes of block %u", (unsigned long long)seen[key], key);
     }
+    stop();
+}
+
+Test(client_resend, called_off_while_it_is_sent, .timeout = 60) { call_off(block); }
+Test(client_resend, called_off_while_it_is_sent_from_its_place, .timeout = 60) { call_off(run_block); }
+
+/* ---- a transport that reads where the bytes lie --------------------------------------------------------------------------- */
+/* It takes bulk bytes, and reads them when it is asked to let go of them, or has nothing else to do. */
+static struct {
+    const uint8_t *bytes;
+    size_t size;
+    uint32_t waits; /* for somebody to ask */
+} held;
+
+static void send_all(struct transport *transport, const uint8_t *bytes, size_t size) {
+    char why[100];
+    while (size > 0) {
+        size_t sent = 0;
+        if (transport_unix.send(transport, bytes, size, &sent, (struct transport_why){why, sizeof why}) != QUIRE_OK) {
+            usleep(1000);
+        }
+        bytes += sent;
+        size -= sent;
+    }
+}
+
+static void read_held(struct transport *transport) {
+    send_all(transport, held.bytes, held.size);
+    held.bytes = NULL;
+}
+
+static enum quire_status take_bulk(struct transport *transport, const void *front, size_t n_front, const void *bytes, size_t size,
+                                   size_t *sent, struct transport_why why) {
+    (void)why;
+    if (held.bytes != NULL) {
+        return QUIRE_PENDING;
+    }
+    send_all(transport, front, n_front);
+    held.bytes = bytes;
+    held.size = *sent = size;
+    return QUIRE_OK;
+}
+
+static void let_go(struct transport *transport, const void *bytes, size_t size) {
+    const uint8_t *from = bytes;
+    if (held.bytes != NULL && held.bytes < from + size && from < held.bytes + held.size) {
+        held.waits--;
+        read_held(transport);
+    }
+}
+
+/* What was called off has gone to the transport, which still reads it: its caller has it back when the transport lets go, and no sooner. Frames went
+   in front of the bytes in the same call, and came first. */
+Test(client_resend, called_off_while_it_is_read, .timeout = 60) {
+    twin.script = answer_all;
+    twin.bulk = tell_apart;
+    start();
+    wire_ops.send_bulk = take_bulk;
+    wire_ops.let_go_of = let_go;
+    client->conn.transport->front_bytes = 2048;
+    held.waits = 1;
+    quire_source source = run_block(1);
+    quire_done done;
+    quire_job job = quire_submit_store(ns, &source, 1, NULL, 0, NULL, NULL);
+    for (int i = 0; i < 2000 && held.bytes == NULL; i++) {
+        cr_assert_eq(quire_drain(client, &done, 0), 0);
+        usleep(2000);
+    }
+    cr_assert_eq(held.bytes, run[1], "it is sent from its place");
+    atomic_store(&twin.paused, false);
+    cr_assert_eq(quire_cancel(client, job), QUIRE_OK);
+    cr_assert_eq(quire_drain(client, &done, 1), 1);
+    cr_assert_eq(done.status, QUIRE_CANCELLED);
+    cr_assert_eq(held.waits, 0u, "the transport was asked to let go");
+    memset(run[1], 0xee, sizeof run[1]);
+    for (int i = 0; i < 2000 && atomic_load(&twin.bulk_bytes) < sizeof run[1]; i++) {
+        usleep(2000);
+    }
+    cr_assert_eq(seen[1], 4 * LANE_BYTES);
     stop();
 }

@@ -50,7 +50,7 @@ static uint8_t *put(void) {
     uint8_t *bytes = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     size_t sent = 0;
     memset(bytes, 7, BYTES);
-    UNTIL(here->ops->send_bulk(here, bytes, BYTES, &sent, why) == QUIRE_OK);
+    UNTIL(here->ops->send_bulk(here, NULL, 0, bytes, BYTES, &sent, why) == QUIRE_OK);
     cr_assert_eq(sent, BYTES);
     return bytes;
 }
