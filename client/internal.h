@@ -46,14 +46,14 @@
 #define STORE_CHUNK_BYTES (2u << 20)  /* bytes of a put frame: small enough that our gathering and the daemon's copying overlap */
 #define STORE_CHUNK_ITEMS 256u
 #define STORE_DIRECT_BYTES (256u << 10) /* from here on a message of its own costs less than gathering */
-#define STORE_CHUNKS_IN_FLIGHT 4u
-#define FETCH_STEP_BYTES (16u << 20)  /* copied before other jobs have a turn */
-#define READ_SLICE_BYTES (1u << 20)   /* records are copied in slices */
-#define READ_MESSAGE_BYTES (4u << 20) /* where each is a message: its way costs more than its turn */
-#define COPIES_MOST 16u               /* records on their way to one fetch at once */
-#define AFAR_BYTES (16u << 20)        /* read from afar at once, by all fetches of a connection; a quarter of it by those that prefetch */
-#define COPIES_BYTES (4u << 20)       /* likewise bytes asked for: as many as the daemon keeps in memory for a session */
-#define LOAD_AGAIN_NS QUIRE_NS_PER_MS /* when the socket takes no more */
+#define STORE_CHUNKS_IN_FLIGHT 3u       /* as few as keep both ends busy: what the daemon copies out of is still in its cache */
+#define FETCH_STEP_BYTES (16u << 20)    /* copied before other jobs have a turn */
+#define READ_SLICE_BYTES (1u << 20)     /* records are copied in slices */
+#define READ_MESSAGE_BYTES (4u << 20)   /* where each is a message: its way costs more than its turn */
+#define COPIES_MOST 16u                 /* records on their way to one fetch at once */
+#define AFAR_BYTES (16u << 20)          /* read from afar at once, by all fetches of a connection; a quarter of it by those that prefetch */
+#define COPIES_BYTES (4u << 20)         /* likewise bytes asked for: as many as the daemon keeps in memory for a session */
+#define LOAD_AGAIN_NS QUIRE_NS_PER_MS   /* when the socket takes no more */
 #define INGEST_SEGMENTS_MAX 64
 
 /* ---- mappings ------------------------------------------------------------------------------------------------------------- */
