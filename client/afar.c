@@ -59,6 +59,8 @@ void afar_end(struct afar *afar) {
     afar_step(afar, QUIRE_OK);
 }
 
+void afar_abandon(struct afar *afar) { afar->failed = afar->failed != QUIRE_OK ? afar->failed : QUIRE_CANCELLED; }
+
 bool afar_attach(quire_client *client, const Quire__Wire__HelloAck *ack) {
     struct conn *conn = &client->conn;
     bool asked = client->fetch_path == QUIRE_FETCH_RMA;

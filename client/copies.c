@@ -183,7 +183,9 @@ static void step_over(struct bulk *bulk, uint32_t size);
 
 static void on_afar(quire_client *client, void *arg, enum quire_status status) {
     struct slice *slice = arg;
+    struct job_fetch *fetch = &slice->job->u.fetch;
     client->conn.afar_bytes -= slice->bytes;
+    fetch->afar_left--;
     slice->copy->failed = slice->copy->failed != QUIRE_OK ? slice->copy->failed : status;
     copies_on_bulk_end(client, slice);
 }
@@ -194,6 +196,7 @@ static void read_afar(quire_client *client, struct slice *slice, const struct qu
     uint8_t *place;
     uint32_t size;
     client->conn.afar_bytes += slice->bytes;
+    slice->job->u.fetch.afar_left++;
     afar_begin(client, &slice->afar, grant, on_afar, slice);
     while ((place = bulk_place(&ahead, &size)) != NULL) {
         afar_read(&slice->afar, slice->ranges[ahead.range].offset + ahead.at, place, size);
@@ -393,10 +396,14 @@ static void let_go(quire_client *client) {
 }
 
 void copies_abandon(quire_client *client, struct job *job) {
-    if (client->conn.afar_reads > 0 && job->u.fetch.slices != NULL) {
-        let_go(client); /* afterwards no slice is being read */
+    struct job_fetch *fetch = &job->u.fetch;
+    for (struct slice *slice = fetch->slices; slice != NULL && fetch->afar_left > 0; slice = slice->next) {
+        afar_abandon(&slice->afar);
     }
-    for (const struct slice *slice = job->u.fetch.slices; slice != NULL; slice = slice->next) {
+    if (fetch->afar_left > 0 && client->conn.transport != NULL) {
+        client->conn.transport->ops->end_gets(client->conn.transport, &fetch->afar_left);
+    }
+    for (const struct slice *slice = fetch->slices; slice != NULL; slice = slice->next) {
         if (client->conn.bulk.slice == slice) {
             let_go(client);
         }

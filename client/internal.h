@@ -108,6 +108,7 @@ struct job_fetch {
     struct slice *slices; /* that were asked for and did not come yet */
     uint32_t n_copies;
     uint64_t awaited_bytes; /* of all slices */
+    uint32_t afar_left;     /* slices that are being read from afar */
     bool staged;            /* what was received in its place was not right there: the rest goes through memory of ours */
     struct spare {
         uint8_t *bytes;
@@ -672,6 +673,8 @@ void afar_begin(quire_client *client, struct afar *afar, const struct quire_wire
                 void (*over)(quire_client *client, void *arg, enum quire_status status), void *arg);
 void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size);
 void afar_end(struct afar *afar);
+/* It is read to its end for nothing: CANCELLED. */
+void afar_abandon(struct afar *afar);
 /* Asks for what a destination wants of its record. What fails later is told by copies_take. */
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
 bool copies_take(struct job *job, struct landed *landed);

@@ -14,7 +14,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define TRANSPORT_VERSION 3u
+#define TRANSPORT_VERSION 4u
 #define TRANSPORT_FDS_MAX 4
 #define TRANSPORT_PLACES_MAX 192  /* of bulk bytes in one call */
 #define TRANSPORT_ADDRESS_MAX 320 /* of an address without its scheme, with the 0 at its end */
@@ -74,8 +74,8 @@ struct transport_ops {
        call says OK, or let_go or stop was called. */
     enum quire_status (*receive_bulk)(struct transport *transport, const struct iovec *places, size_t n_places, uint64_t left, size_t *got,
                                       struct transport_why why);
-    /* Nothing is written to places of bulk bytes or of gets any more when it returns; what comes for them is dropped. May wait some milliseconds, and
-       end the connection. */
+    /* Nothing is written to places of bulk bytes any more when it returns; what comes for them is dropped. May wait some milliseconds, and end the
+       connection. */
     void (*let_go)(struct transport *transport);
     /* Takes bulk bytes that stay as they are until let_go_of, or the connection was stopped; and the frames in front of them (copied, n_front may be 0).
        OK: all of these, and *sent of the bytes. PENDING. */
@@ -89,6 +89,9 @@ struct transport_ops {
     /* Reads the daemon's memory. OK: `got` is called once, in this call, in another one, or in stop; until then `to` is the transport's. */
     enum quire_status (*get)(struct transport *transport, enum transport_regions region, uint64_t offset, void *to, size_t size,
                              transport_got *got, void *arg);
+    /* Goes on until the `got` of some gets has counted `left` down to 0: nobody waits for others'. May wait some milliseconds, and end the connection:
+       then they have all been told. */
+    void (*end_gets)(struct transport *transport, const uint32_t *left);
     /* The connection is over: no memory of the caller's is read or written any more; only the descriptor stays. Comes before close, unless
        `forked`. NULL: there never is any. */
     void (*stop)(struct transport *transport);

@@ -299,7 +299,13 @@ static enum quire_status ucx_receive_bulk(struct transport *transport, const str
 
 static bool receives(const struct ucx_transport *ucx, const struct iovec *none) {
     (void)none;
-    return quire_ucx_receiving(ucx->wire) || ucx->gets > 0;
+    return quire_ucx_receiving(ucx->wire);
+}
+
+/* `left`: how many of some gets, as one number. */
+static bool gets(const struct ucx_transport *ucx, const struct iovec *left) {
+    (void)ucx;
+    return *(const uint32_t *)left->iov_base > 0;
 }
 
 static bool reads(const struct ucx_transport *ucx, const struct iovec *of) {
@@ -419,6 +425,11 @@ static enum quire_status ucx_get(struct transport *transport, enum transport_reg
     return status;
 }
 
+static void ucx_end_gets(struct transport *transport, const uint32_t *left) {
+    const struct iovec of = {.iov_base = (void *)(uintptr_t)left, .iov_len = sizeof *left};
+    until_over(ucx_of(transport), gets, &of);
+}
+
 static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .scheme = "ucx",
                                              .wire = true,
@@ -432,6 +443,7 @@ static const struct transport_ops ucx_ops = {.version = TRANSPORT_VERSION,
                                              .let_go_of = ucx_let_go_of,
                                              .attach = ucx_attach,
                                              .get = ucx_get,
+                                             .end_gets = ucx_end_gets,
                                              .stop = ucx_stop,
                                              .close = ucx_close};
 

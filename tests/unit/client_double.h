@@ -39,6 +39,7 @@ struct twin {
     _Atomic uint64_t dropped;                                           /* put_id that a CANCEL named last */
     bool mute;                                                          /* does not even answer HELLO */
     bool guest;                                                         /* the client hears that it is no member */
+    bool afar;                                                          /* ... and where the pool is, to be read from afar */
     bool wire;               /* it is reached over one (client_wire.h): a challenge comes first, a PUT has its bytes behind it */
     uint64_t ingest_bytes;   /* what a window may have; 0: 1 MiB */
     uint64_t features;       /* of HELLO_ACK */
@@ -109,6 +110,8 @@ static inline void twin_hello(struct twin *twin, int fd) {
     ack.lease_ms = 30000;
     ack.ingest_max_bytes = twin->ingest_bytes != 0 ? twin->ingest_bytes : 1u << 20;
     ack.features = twin->features;
+    Quire__Wire__Afar afar = QUIRE__WIRE__AFAR__INIT;
+    ack.afar = twin->afar ? &afar : NULL;
     int fds[2] = {twin_memory(twin->small ? 4096 : DOUBLE_POOL_BYTES, !twin->unsealed), twin_memory(DOUBLE_SLOTS * 4, true)};
     if (twin->fill != NULL) {
         twin->fill(fds[0]);
