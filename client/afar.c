@@ -6,7 +6,11 @@
 
 static void afar_step(struct afar *afar, enum quire_status status);
 
-static void on_got(void *arg, enum quire_status status) { afar_step(arg, status); }
+static void on_got(void *arg, enum quire_status status) {
+    struct afar *afar = arg;
+    afar->client->conn.afar_watch.got = true;
+    afar_step(afar, status);
+}
 
 static void end(struct afar *afar, enum quire_status status) {
     afar->client->conn.afar_reads--;
@@ -39,7 +43,9 @@ void afar_begin(quire_client *client, struct afar *afar, const struct quire_wire
                 void (*over)(quire_client *client, void *arg, enum quire_status status), void *arg) {
     *afar = (struct afar){
         .client = client, .over = over, .arg = arg, .left = 1, .record = grant->offset, .slot = grant->slot, .expected = grant->generation};
-    client->conn.afar_reads++;
+    if (client->conn.afar_reads++ == 0) {
+        client->conn.afar_watch = (struct afar_watch){.looked_ns = clock_ns()};
+    }
 }
 
 void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size) {
@@ -61,6 +67,31 @@ void afar_end(struct afar *afar) {
 
 void afar_abandon(struct afar *afar) { afar->failed = afar->failed != QUIRE_OK ? afar->failed : QUIRE_CANCELLED; }
 
+/* ---- no end of it --------------------------------------------------------------------------------------------------------- */
+/* Only the card knows when a read is over; the daemon's frames come in any case. Time in which nobody looked counts as in heartbeat.c. */
+void afar_look(quire_client *client, uint64_t now_ns) {
+    struct afar_watch *watch = &client->conn.afar_watch;
+    if (client->conn.afar_reads == 0 || watch->got) {
+        *watch = (struct afar_watch){.looked_ns = now_ns};
+        return;
+    }
+    uint64_t step_ns = now_ns > watch->looked_ns ? now_ns - watch->looked_ns : 0;
+    watch->silent_ns += quire_min_u64(step_ns, client->ping_after_ns);
+    watch->looked_ns = now_ns;
+    if (watch->silent_ns >= client->silence_ns) {
+        conn_down(client, QUIRE_DISCONNECTED,
+                  "nothing has come for %u ms of what is read from quired's memory: its network card, its host or the way there is gone",
+                  (unsigned)(watch->silent_ns / QUIRE_NS_PER_MS));
+    }
+}
+
+uint64_t afar_due_ns(const quire_client *client) {
+    const struct afar_watch *watch = &client->conn.afar_watch;
+    uint64_t left_ns = quire_min_u64(client->silence_ns - watch->silent_ns, client->ping_after_ns);
+    return client->conn.afar_reads > 0 ? watch->looked_ns + left_ns : UINT64_MAX;
+}
+
+/* ---- may it --------------------------------------------------------------------------------------------------------------- */
 bool afar_attach(quire_client *client, const Quire__Wire__HelloAck *ack) {
     struct conn *conn = &client->conn;
     bool asked = client->fetch_path == QUIRE_FETCH_RMA;

@@ -321,6 +321,7 @@ void conn_io(quire_client *client) {
     tx_flush(client);
     rx_read(client);
     heartbeat_look(client, clock_ns());
+    afar_look(client, clock_ns());
     if (client->conn.state == CONN_UP && !tx_full(client)) {
         job_wake_list(client, &client->stalled_conn);
     }

@@ -186,6 +186,7 @@ static void on_afar(quire_client *client, void *arg, enum quire_status status) {
     struct job_fetch *fetch = &slice->job->u.fetch;
     client->conn.afar_bytes -= slice->bytes;
     fetch->afar_left--;
+    fetch->cut_off |= status == QUIRE_DISCONNECTED;
     slice->copy->failed = slice->copy->failed != QUIRE_OK ? slice->copy->failed : status;
     copies_on_bulk_end(client, slice);
 }

@@ -322,7 +322,8 @@ static void advance_copied(quire_client *client, struct job *job) {
         return;
     }
     if (!stands(client, fetch->lease)) {
-        job_finish(client, job, QUIRE_STALE, "the lease's connection is gone: look up again");
+        job_finish(client, job, fetch->cut_off ? QUIRE_DISCONNECTED : QUIRE_STALE, "%s",
+                   fetch->cut_off ? client->conn.why : "the lease's connection is gone: look up again");
     } else if (fetch->n_copies == 0) {
         pass_ended(client, job);
     }

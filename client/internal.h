@@ -109,6 +109,7 @@ struct job_fetch {
     uint32_t n_copies;
     uint64_t awaited_bytes; /* of all slices */
     uint32_t afar_left;     /* slices that are being read from afar */
+    bool cut_off;           /* what was read from afar ended with the connection */
     bool staged;            /* what was received in its place was not right there: the rest goes through memory of ours */
     struct spare {
         uint8_t *bytes;
@@ -249,6 +250,12 @@ struct afar {
     bool checking;
 };
 
+/* Whether what is read from the daemon's memory comes, as far as we were there to see it. */
+struct afar_watch {
+    bool got; /* since we looked last */
+    uint64_t looked_ns, silent_ns;
+};
+
 /* Whether the other end of a wire lives, as far as we were there to hear it. */
 struct heartbeat {
     bool heard, moved, pinged; /* since we looked last: bytes came, bytes went; since something was heard last: it was asked */
@@ -276,6 +283,7 @@ struct conn {
     bool afar;           /* records are read from the daemon's memory */
     uint32_t afar_reads; /* of them under way */
     uint64_t afar_bytes; /* likewise */
+    struct afar_watch afar_watch;
     bool member, verify, admin, ranges, challenged;
     char version[64];
     struct pool *pool;
@@ -675,6 +683,9 @@ void afar_read(struct afar *afar, uint32_t offset, void *to, uint32_t size);
 void afar_end(struct afar *afar);
 /* It is read to its end for nothing: CANCELLED. */
 void afar_abandon(struct afar *afar);
+/* Gives the connection up if nothing came for as long as a daemon may be silent. When it is to look again; UINT64_MAX: nothing is under way. */
+void afar_look(quire_client *client, uint64_t now_ns);
+uint64_t afar_due_ns(const quire_client *client);
 /* Asks for what a destination wants of its record. What fails later is told by copies_take. */
 enum quire_status copies_begin(quire_client *client, struct job *job, uint32_t dest, const struct quire_wire_grant *grant);
 bool copies_take(struct job *job, struct landed *landed);

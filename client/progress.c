@@ -58,7 +58,7 @@ void progress_wake(quire_client *client, const struct job *job) {
 
 uint64_t progress_due_ns(const quire_client *client) {
     const struct conn *conn = &client->conn;
-    uint64_t due_ns = quire_min_u64(client->next_wake_ns, heartbeat_due_ns(client));
+    uint64_t due_ns = quire_min_u64(client->next_wake_ns, quire_min_u64(heartbeat_due_ns(client), afar_due_ns(client)));
     if (client->n_heap > 0) {
         due_ns = quire_min_u64(due_ns, client->heap[0]->deadline_ns);
     }

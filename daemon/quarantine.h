@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #define QUARANTINE_PER_PROCESS 2
-#define QUARANTINE_AFAR_NS (30 * QUIRE_NS_PER_S) /* a client gives a read up, and its connection with it, after 5 s (client/heartbeat.c) */
+#define QUARANTINE_AFAR_NS (30 * QUIRE_NS_PER_S) /* a client gives reads up, and its connection, when none ended for 4 s (client/afar.c) */
 
 struct core;
 struct quarantine_entry;

@@ -1,5 +1,6 @@
 /*
- * Reading from the daemon's memory, with a double of the card: reads take as long as a test says. Who cancels waits for nobody else's.
+ * Reading from the daemon's memory, with a double of the card: reads take as long as a test says. One that never ends gives its connection up while
+ * the daemon talks as ever; slow ones do not; and who cancels waits for nobody else's.
  */
 #include "client_wire.h"
 
@@ -160,6 +161,16 @@ static quire_lease *lookup(void) {
     return found.lease;
 }
 
+/* Once more, after a connection broke: the back-off may last. */
+static quire_lease *lookup_again(void) {
+    quire_lease *lease = NULL;
+    for (uint64_t until_ns = clock_ns() + 20 * QUIRE_NS_PER_S; lease == NULL && clock_ns() < until_ns; usleep(5000)) {
+        lease = lookup();
+    }
+    cr_assert_not_null(lease);
+    return lease;
+}
+
 static void into(quire_dest *dests, uint32_t first, uint32_t n) {
     memset(lanes[first], 0, n * sizeof lanes[0]);
     for (uint32_t i = first; i < first + n; i++) {
@@ -181,6 +192,68 @@ static bool came(uint32_t i) {
 }
 
 /* ---- stories ------------------------------------------------------------------------------------------------------------------- */
+/*
+ * The card loses a read. The daemon answers look-ups as before, so nobody calls it dead; but what was read into may be written to for as long as it
+ * likes. The connection is given up: the fetch ends long before its deadline, so does a look-up that waits, and with the next one all is well.
+ */
+Test(client_afar, a_read_that_never_ends, .timeout = 120) {
+    quire_dest dest;
+    quire_done done;
+    quire_lookup_result unanswered;
+    quire_key key = key_of(0);
+    quire_lookup_args args = {.keys = &key, .n_keys = 1, .deadline_ms = LONG_MS};
+    start();
+    quire_lease *lease = lookup();
+    get_ns = UINT64_MAX;
+    into(&dest, 0, 1);
+    uint64_t begin_ns = clock_ns();
+    quire_job fetch = quire_submit_fetch(lease, &dest, 1, NULL, LONG_MS, NULL);
+    quire_job waits = 0;
+    for (uint32_t rounds = 0, ended = 0; ended < 2; rounds++) {
+        quire_lease *other = rounds < 3 ? lookup() : NULL;
+        quire_release(&other);
+        if (rounds == 3) {
+            twin.arg = 1;
+            waits = quire_submit_lookup(ns, &args, NULL, &unanswered, NULL);
+        }
+        if (rounds > 3 && quire_drain(client, &done, 1) == 1) {
+            ended++;
+            cr_assert(done.job == fetch || done.job == waits);
+            cr_assert_eq(done.status, QUIRE_DISCONNECTED, "%s", quire_status_name(done.status));
+        }
+        cr_assert_lt(clock_ns() - begin_ns, 30 * QUIRE_NS_PER_S, "it hangs");
+        usleep(20000);
+    }
+    cr_assert(dest.status == QUIRE_DISCONNECTED && !came(0) && n_gets == 0);
+    cr_assert_not_null(strstr(client->conn.why, "read from quired's memory"), "%s", client->conn.why);
+    quire_release(&lease);
+    twin.arg = 0;
+    get_ns = 0;
+    lease = lookup_again();
+    cr_assert_eq(quire_fetch(lease, &dest, 1, NULL, LONG_MS), QUIRE_OK, "%s", quire_last_error());
+    cr_assert(came(0));
+    quire_release(&lease);
+    stop();
+}
+
+/* Reads that take longer together than a daemon may be silent, but come one after the other, are waited for. */
+Test(client_afar, slow_reads_are_waited_for, .timeout = 120) {
+    quire_dest dests[KEYS];
+    start();
+    quire_lease *lease = lookup();
+    get_ns = 60 * QUIRE_NS_PER_MS;
+    into(dests, 0, KEYS);
+    uint64_t begin_ns = clock_ns();
+    cr_assert_eq(quire_fetch(lease, dests, KEYS, NULL, LONG_MS), QUIRE_OK, "%s", quire_last_error());
+    cr_assert_gt(clock_ns() - begin_ns, SILENCE_MS * QUIRE_NS_PER_MS, "the test is too short");
+    for (uint32_t i = 0; i < KEYS; i++) {
+        cr_assert(came(i));
+    }
+    cr_assert_eq(atomic_load(&twin.connections), 1);
+    quire_release(&lease);
+    stop();
+}
+
 /* Who cancels gets its memory back when its own reads are over; another's go on, and end well. */
 Test(client_afar, cancelling_waits_for_its_own_reads, .timeout = 120) {
     quire_dest mine, other;
