@@ -55,6 +55,16 @@ local.ask("release 0")
 check(space()["blocks"] == N and space()["stores"] == N, f"each block is stored and counted once: {space()}")
 check(space()["pinned_blocks"] == 0, "nothing is pinned")
 
+# Ranks store parts of one block. One loses its connection and stores its part again, as it was: it is one block, and it comes out whole.
+check(local.ask("part 900 99 0 16 4 2") == [] and guest.ask("part 900 99 0 16 0 4") == [], "two ranks of three")
+host.ctl("session", "kick", str(session_of_guest()))
+until(lambda: answer("part 900 99 0 16 0 4")[0] == "ok", 20, "what it had brought is there once")
+check(local.ask("lookup 0 900 1 each")[0] == "0", "nothing is seen of it yet")
+check(local.ask("part 900 99 0 16 6 2") == [], "the third")
+check(local.ask("lookup 0 900 1 each")[0] == "1" and local.ask("fetch 0") == ["1"], "with right bytes")
+local.ask("release 0")
+check(host.counters()["quire_puts_repeated_total"] > 0, "it was repeated")
+
 # Dead, and there again at once.
 until(lambda: answer(f"lookup 1 0 {N}")[:2] == ["ok", str(N)], 20, "a lease; whose session was ended last finds out by its next call")
 before = guest.ask("info")[0]
