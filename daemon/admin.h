@@ -18,8 +18,14 @@ struct admin_call {
 
 /* May change things and see everything. */
 bool admin_is_operator(const struct admin_call *call);
+/* Came over a wire, and may not: what it is told is about its own namespaces. */
+bool admin_is_tenant(const struct admin_call *call);
 /* May see what this domain holds. */
 bool admin_sees(const struct admin_call *call, uint32_t domain);
+/* May see this namespace: all of its domain, or it, by a token's `admin`. */
+bool admin_sees_ns(const struct admin_call *call, const struct pager_ns_info *info);
+/* The namespace that the request names. NOT_FOUND to a token for another one's, too; DENIED to members of another domain. */
+enum quire_status admin_find_ns(const struct admin_call *call, uint16_t *ns);
 /* Copies in the call's arena; empty when it is full. */
 ProtobufCBinaryData admin_bytes(const struct admin_call *call, const void *bytes, size_t size);
 char *admin_text(const struct admin_call *call, const char *text);

@@ -59,7 +59,7 @@ enum quire_status admin_ns_list(const struct admin_call *call) {
         return QUIRE_NO_MEMORY;
     }
     while (call->reply->n_namespaces < call->core->config.pager.max_namespaces && pager_ns_next(call->core->pager, &cursor, &info)) {
-        if (admin_sees(call, info.domain) && (!one || strcmp(info.name, call->request->ns) == 0)) {
+        if (admin_sees_ns(call, &info) && (!one || strcmp(info.name, call->request->ns) == 0)) {
             QUIRE_FORWARD(admin_ns_fill(call, &info, one));
             if (!admin_fits(call, &call->reply->namespaces[call->reply->n_namespaces - 1]->base, &used)) {
                 call->reply->n_namespaces--;
@@ -85,7 +85,11 @@ enum quire_status admin_ns_delete(const struct admin_call *call) {
     struct core *core = call->core;
     uint64_t blocks = 0;
     uint16_t ns;
-    QUIRE_FORWARD(pager_ns_find(core->pager, call->request->ns, &ns));
+    QUIRE_FORWARD(admin_find_ns(call, &ns));
+    if (call->session != NULL && !durable_has_room(call->session)) {
+        call->reply->text = admin_text(call, "too many requests wait until what they changed is durable");
+        return QUIRE_RETRY;
+    }
     QUIRE_FORWARD(pager_ns_delete(core->pager, call->request->ns, &blocks));
     admin_forget_ns(core, ns);
     log_info("ns_deleted", "namespace %s deleted with %llu block%s", call->request->ns, (unsigned long long)blocks, quire_s(blocks));
@@ -188,10 +192,7 @@ enum quire_status admin_block_show(const struct admin_call *call) {
         call->reply->text = arena_printf(call->arena, "give 1 to %d keys of 32 bytes", ADMIN_MAX_BLOCKS);
         return QUIRE_INVALID;
     }
-    QUIRE_FORWARD(pager_ns_find(core->pager, call->request->ns, &ns));
-    if (!admin_sees(call, pager_ns_domain(core->pager, ns))) {
-        return QUIRE_DENIED;
-    }
+    QUIRE_FORWARD(admin_find_ns(call, &ns));
     call->reply->blocks = arena_zalloc(call->arena, n, sizeof *call->reply->blocks);
     if (call->reply->blocks == NULL) {
         return QUIRE_NO_MEMORY;
@@ -213,7 +214,7 @@ enum quire_status admin_evict(const struct admin_call *call) {
     uint32_t domain = 0;
     uint64_t freed = 0;
     if (call->request->ns[0] != '\0') {
-        QUIRE_FORWARD(pager_ns_find(core->pager, call->request->ns, &ns));
+        QUIRE_FORWARD(admin_find_ns(call, &ns));
         domain = pager_ns_domain(core->pager, ns);
     } else if (call->request->text[0] != '\0') {
         while (domain < core->n_pools && strcmp(core->config.domains[domain].name, call->request->text) != 0) {

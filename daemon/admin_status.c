@@ -95,10 +95,15 @@ enum quire_status admin_status(const struct admin_call *call) {
     if (info == NULL) {
         return QUIRE_NO_MEMORY;
     }
-    pager_memory(core->pager, &memory);
     quire__wire__daemon_info__init(info);
+    call->reply->daemon = info;
     info->version = (char *)QUIRE_PACKAGE_VERSION;
     info->epoch = core->epoch;
+    info->state = (char *)(core->draining ? "draining" : "serving");
+    if (admin_is_tenant(call)) {
+        return QUIRE_OK; /* the rest is of the host, and of all namespaces together */
+    }
+    pager_memory(core->pager, &memory);
     info->pid = (uint32_t)getpid();
     info->uptime_ms = (loop_now_ns() - core->started_ns) / QUIRE_NS_PER_MS;
     info->socket = core->config.socket_path;
@@ -111,9 +116,7 @@ enum quire_status admin_status(const struct admin_call *call) {
     info->ingest_lent_bytes = ingest_lent_bytes(core->ingest);
     info->ingest_max_bytes = core->config.ingest_bytes;
     info->work_threads = core->work_threads;
-    info->state = (char *)(core->draining ? "draining" : "serving");
     info->build = (char *)admin_build();
-    call->reply->daemon = info;
     return admin_tiers(call);
 }
 

@@ -88,7 +88,8 @@
       "PEM file with authorities: clients must show a certificate of one; empty: they need none")                                          \
     X(token_file, TEXT, false, 0, 0, true,                                                                                                 \
       "File with a line a token, `name secret rights namespaces`, which only this user may read (chmod 600).\n"                            \
-      "Rights: read, write, admin, rma; behind the namespaces may stand requests_per_s=NUMBER and bytes_per_s=SIZE.\n"                     \
+      "Rights: read, write, admin, rma; behind the namespaces may stand requests_per_s=NUMBER, bytes_per_s=SIZE,\n"                        \
+      "namespaces=NUMBER and sessions=NUMBER. admin is for the namespaces, and for the whole daemon where they are *.\n"                   \
       "A reload reads it anew, and the certificate; who lost the token is sent away")                                                      \
     X(domain, TEXT, false, 0, 0, true, "The trust domain whose guests other hosts are; empty: the first")                                  \
     X(rails, RAIL_WORD, false, 0, 0, true,                                                                                                 \

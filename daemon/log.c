@@ -136,29 +136,47 @@ static void write_line(struct line *line) {
     (void)written; /* nowhere to report that the log itself cannot be written */
 }
 
+/* Holding log_lock. */
+static void write_event(enum log_level level, const char *event, const char *text, uint64_t held_back) {
+    struct line line = {.used = 0};
+    (atomic_load(&log_as_json) ? format_json : format_text)(&line, level, event, text, held_back);
+    write_line(&line);
+}
+
+__attribute__((format(printf, 2, 0))) static void make_text(char text[TEXT_MAX_BYTES], const char *format, va_list args) {
+    if (vsnprintf(text, TEXT_MAX_BYTES, format, args) >= TEXT_MAX_BYTES) {
+        memcpy(text + TEXT_MAX_BYTES - 4, "...", 4);
+    }
+}
+
 void log_event(enum log_level level, const char *event, const char *format, ...) {
     char text[TEXT_MAX_BYTES];
     struct timespec now;
-    struct line line = {.used = 0};
-    uint64_t held_back;
+    uint64_t held_back = 0;
     va_list args;
     if ((int)level > atomic_load(&log_level_now)) {
         return;
     }
     va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
+    make_text(text, format, args);
     va_end(args);
-    if (n >= (int)sizeof text) {
-        memcpy(text + sizeof text - 4, "...", 4);
-    }
     clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&log_lock);
     /* Who asks for debug wants all of it. */
-    held_back = 0;
     if (level == LOG_LEVEL_DEBUG ||
         log_limit_pass(&log_limits, event, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + 1, &held_back)) {
-        (atomic_load(&log_as_json) ? format_json : format_text)(&line, level, event, text, held_back);
-        write_line(&line);
+        write_event(level, event, text, held_back);
     }
+    pthread_mutex_unlock(&log_lock);
+}
+
+void log_audit(const char *event, const char *format, ...) {
+    char text[TEXT_MAX_BYTES];
+    va_list args;
+    va_start(args, format);
+    make_text(text, format, args);
+    va_end(args);
+    pthread_mutex_lock(&log_lock);
+    write_event(LOG_LEVEL_INFO, event, text, 0);
     pthread_mutex_unlock(&log_lock);
 }

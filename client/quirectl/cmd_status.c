@@ -12,6 +12,22 @@ struct answers {
     Quire__Wire__AdminReply *status, *counters, *sessions, *namespaces;
 };
 
+/* What a token is told that may not operate all of the daemon: there is no more to ask for. */
+static bool is_brief(const Quire__Wire__AdminReply *status) { return status->daemon->pid == 0; }
+
+static void print_brief(const Quire__Wire__DaemonInfo *daemon, bool json, FILE *to) {
+    if (!json) {
+        fprintf(to, "quired      %s, %s, epoch %016llx\n", daemon->version, daemon->state, (unsigned long long)daemon->epoch);
+        fprintf(to, "            more is told to tokens with the right `admin` for all namespaces\n");
+        return;
+    }
+    cJSON *root = cJSON_CreateObject(), *brief = cJSON_AddObjectToObject(root, "daemon");
+    cJSON_AddStringToObject(brief, "version", daemon->version);
+    cJSON_AddStringToObject(brief, "state", daemon->state);
+    json_add_u64(brief, "epoch", daemon->epoch);
+    json_print(root, to);
+}
+
 static void print_json(const struct answers *answers, FILE *to) {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddItemToObject(root, "daemon", json_message(&answers->status->daemon->base));
@@ -90,6 +106,11 @@ enum cli_exit cmd_status(struct cli *cli, int argc, char **argv) {
     }
     if (result == CLI_OK && answers.status->daemon == NULL) {
         result = cli_fail(cli, QUIRE_CORRUPT, "the daemon's answer tells nothing about it: its version differs?");
+    }
+    if (result == CLI_OK && is_brief(answers.status)) {
+        print_brief(answers.status->daemon, cli->json, cli->out);
+        cli_free_reply(&answers.status);
+        return CLI_OK;
     }
     if (result == CLI_OK) {
         result = cli_ask(cli, QUIRE_ADMIN_COUNTERS, &answers.counters);

@@ -182,6 +182,22 @@ void net_silent(struct session *session) {
 }
 
 /* ---- hello ------------------------------------------------------------------------------------------------------------------------ */
+/* As many sessions are open as its line in the token file allows: told, and ended. */
+static bool net_over_share(struct session *session, uint64_t request, const struct tenant *tenant) {
+    unsigned long long n = 0, most = tenant->limits.sessions;
+    for (const struct session *other = session->core->sessions; other != NULL; other = other->next) {
+        n += other->remote != NULL && other->remote->tenant == tenant;
+    }
+    if (most == 0 || n < most) {
+        return false;
+    }
+    log_warn("remote_refused", "%s (%s): token %s has %llu sessions, which is its limit", session->client, remote_link_peer(session->link),
+             tenant->name, n);
+    session_fail(session, request, QUIRE_RETRY, 1000, "%llu sessions of this token are open, which is its limit", n);
+    session_end(session, SESSION_END_REFUSED);
+    return true;
+}
+
 static bool net_may_read_afar(const struct session *session, const struct token *token) {
     struct core *core = session->core;
     if ((token->rights & TOKEN_RMA) == 0 || remote_link_memory(session->link) == NULL) {
@@ -215,13 +231,14 @@ enum quire_status net_hello(struct session *session, uint64_t request, const cha
         session_end(session, SESSION_END_REFUSED);
         return QUIRE_DENIED;
     }
-    if (net_full(session, request)) {
+    struct tenant *tenant = rates_find(&core->net.rates, token->name);
+    if (net_full(session, request) || net_over_share(session, request, tenant)) {
         return QUIRE_RETRY; /* others have come in since it connected */
     }
     remote->token = *token;
     crowd_leave(&core->net.strangers, &remote->stranger);
-    remote->tenant = rates_find(&core->net.rates, token->name);
-    session->admin = (token->rights & TOKEN_ADMIN) != 0;
+    remote->tenant = tenant;
+    session->admin = token_administers(token, NULL);
     remote->afar = net_may_read_afar(session, token);
     remote_link_known(session->link);
     return session->state == SESSION_ENDED ? QUIRE_NO_MEMORY : QUIRE_OK;

@@ -52,9 +52,9 @@ void rates_renew(struct rates *rates, const struct tokens *tokens) {
         struct tenant *tenant = find_or_add(rates, tokens->tokens[i].name);
         const struct token *last = last_of(tokens, tenant->name);
         if (tenant->limits.requests_per_s != last->limits.requests_per_s || tenant->limits.bytes_per_s != last->limits.bytes_per_s) {
-            tenant->limits = last->limits;
             tenant->requests_ns = tenant->bytes_ns = 0;
         }
+        tenant->limits = last->limits;
     }
     rates->next_ns = 0; /* those who wait may do so under other limits */
 }

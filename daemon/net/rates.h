@@ -27,7 +27,7 @@ struct rate_waiter {
 
 struct tenant {
     char name[QUIRE_MAX_NAME + 1]; /* "": none */
-    struct rate_limits limits;
+    struct token_limits limits;
     uint64_t requests_ns, bytes_ns; /* when all that was taken will have come in */
     struct rate_waiter *head, *tail;
 };

@@ -75,19 +75,28 @@ static bool parse_rights(const char *text, uint32_t *rights) {
 }
 
 /* "requests_per_s=100" */
-static const char *parse_limit(const char *word, struct rate_limits *limits) {
-    static const char requests[] = "requests_per_s=", bytes[] = "bytes_per_s=";
-    if (strncmp(word, requests, strlen(requests)) == 0) {
-        bool good = quire_parse_count(word + strlen(requests), false, &limits->requests_per_s) == QUIRE_OK && limits->requests_per_s > 0 &&
-                    limits->requests_per_s <= TOKEN_MOST_PER_S;
-        return good ? NULL : "requests_per_s is a whole number, 1 at least";
+static const char *parse_limit(const char *word, struct token_limits *limits) {
+    const struct {
+        const char *name;
+        uint64_t *value, least, most;
+        bool size;
+        const char *wrong;
+    } known[] = {
+        {"requests_per_s=", &limits->requests_per_s, 1, TOKEN_MOST_PER_S, false, "requests_per_s is a whole number, 1 at least"},
+        {"bytes_per_s=", &limits->bytes_per_s, TOKEN_LEAST_BYTES_PER_S, TOKEN_MOST_PER_S, true,
+         "bytes_per_s is a size such as 200MiB, 64KiB at least"},
+        {"namespaces=", &limits->namespaces, 1, UINT16_MAX, false, "namespaces= is a whole number, 1 at least"},
+        {"sessions=", &limits->sessions, 1, UINT32_MAX, false, "sessions= is a whole number, 1 at least"},
+    };
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(known); i++) {
+        size_t length = strlen(known[i].name);
+        if (strncmp(word, known[i].name, length) == 0) {
+            bool read = (known[i].size ? quire_parse_size(word + length, known[i].value)
+                                       : quire_parse_count(word + length, false, known[i].value)) == QUIRE_OK;
+            return read && *known[i].value >= known[i].least && *known[i].value <= known[i].most ? NULL : known[i].wrong;
+        }
     }
-    if (strncmp(word, bytes, strlen(bytes)) == 0) {
-        bool good = quire_parse_size(word + strlen(bytes), &limits->bytes_per_s) == QUIRE_OK &&
-                    limits->bytes_per_s >= TOKEN_LEAST_BYTES_PER_S && limits->bytes_per_s <= TOKEN_MOST_PER_S;
-        return good ? NULL : "bytes_per_s is a size such as 200MiB, 64KiB at least";
-    }
-    return "a line is: name secret rights namespaces [requests_per_s=NUMBER] [bytes_per_s=SIZE]";
+    return "a line is: name secret rights namespaces [requests_per_s=NUMBER] [bytes_per_s=SIZE] [namespaces=NUMBER] [sessions=NUMBER]";
 }
 
 /* NULL when it is good; else what is wrong with it. */
@@ -200,16 +209,33 @@ bool tokens_have(const struct tokens *tokens, const struct token *token) {
     return false;
 }
 
-uint32_t token_rights(const struct token *token, const char *ns) {
+static bool any_pattern(const struct token *token, bool (*fits)(const char *pattern, const char *ns), const char *ns) {
     char pattern[TOKEN_NAMES_BYTES];
     for (const char *at = token->namespaces; *at != '\0';) {
         size_t length = strcspn(at, ",");
         memcpy(pattern, at, length);
         pattern[length] = '\0';
-        if (length > 0 && fnmatch(pattern, ns, 0) == 0) {
-            return token->rights & (TOKEN_READ | TOKEN_WRITE);
+        if (length > 0 && fits(pattern, ns)) {
+            return true;
         }
         at += length + (at[length] == ',');
     }
-    return 0;
+    return false;
+}
+
+static bool matches(const char *pattern, const char *ns) { return fnmatch(pattern, ns, 0) == 0; }
+
+static bool is_all(const char *pattern, const char *ns) {
+    (void)ns;
+    return strcmp(pattern, "*") == 0;
+}
+
+bool token_matches(const struct token *token, const char *ns) { return any_pattern(token, matches, ns); }
+
+uint32_t token_rights(const struct token *token, const char *ns) {
+    return token_matches(token, ns) ? token->rights & (TOKEN_READ | TOKEN_WRITE) : 0;
+}
+
+bool token_administers(const struct token *token, const char *ns) {
+    return (token->rights & TOKEN_ADMIN) != 0 && (ns != NULL ? token_matches(token, ns) : any_pattern(token, is_all, NULL));
 }

@@ -34,6 +34,9 @@ done = operate("reader", "config", "reload")
 check(done.returncode == 5, f"who may only read does not operate: {done.returncode} {done.stdout}{done.stderr}")
 done = operate("operator", "config", "reload")
 check(done.returncode == 0, f"{done.stdout}{done.stderr}")
-lines = [line for line in host.log().splitlines() if "admin_action" in line]
-check(len(lines) == 2 and "token reader" in lines[0] and "token operator" in lines[1], f"{lines}")
+lines = [line for line in host.log().splitlines() if "admin_action" in line or "admin_denied" in line]
+check(len(lines) == 2 and "admin_denied: reload by" in lines[0] and "token reader" in lines[0] and "admin_action: reload by" in lines[1]
+      and "token operator" in lines[1], f"{lines}")
+done = operate("reader", "status")
+check(done.returncode == 0 and "serving" in done.stdout and "process" not in done.stdout and "socket" not in done.stdout, f"{done.stdout}{done.stderr}")
 host.stop()

@@ -53,6 +53,15 @@ Test(daemon_log, a_line_for_people) {
     cr_expect_eq(lines(text), 1);
 }
 
+/* What an operator did is written at every level, and however often. */
+Test(daemon_log, an_audit_is_whole) {
+    log_setup(LOG_LEVEL_ERROR, true);
+    for (int i = 0; i < 3 * LOG_LIMIT_BURST; i++) {
+        log_audit("admin_action", "number %d", i);
+    }
+    cr_expect_eq(lines(written()), 3 * LOG_LIMIT_BURST);
+}
+
 /* What is less important than the level is not written; the level changes while running. */
 Test(daemon_log, levels) {
     log_setup(LOG_LEVEL_WARN, false);

@@ -17,7 +17,7 @@ static struct tokens *tokens;
 static void add(const char *name, uint64_t requests_per_s, uint64_t bytes_per_s) {
     struct token *token = &tokens->tokens[tokens->n++];
     strcpy(token->name, name);
-    token->limits = (struct rate_limits){requests_per_s, bytes_per_s};
+    token->limits = (struct token_limits){.requests_per_s = requests_per_s, .bytes_per_s = bytes_per_s};
 }
 
 static void start(void) {

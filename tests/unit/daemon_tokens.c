@@ -47,6 +47,11 @@ Test(tokens, a_file_is_read) {
     cr_assert_eq(token_rights(worker, "other"), 0);
     cr_assert_eq(boss->rights, TOKEN_ADMIN);
     cr_assert_eq(token_rights(boss, "smol"), 0, "who may operate does not read by that");
+    cr_assert(token_administers(boss, "smol") && token_administers(boss, NULL) && !token_administers(worker, "smol"));
+    struct token some = *worker;
+    some.rights |= TOKEN_ADMIN;
+    cr_assert(token_administers(&some, "smol") && !token_administers(&some, "other"));
+    cr_assert_not(token_administers(&some, NULL), "some namespaces are not all");
     tokens_free(&tokens);
     cr_assert_null(tokens);
 }
@@ -61,26 +66,24 @@ Test(tokens, limits) {
     cr_assert_eq(tokens->tokens[0].limits.bytes_per_s, 200u << 20);
     cr_assert_eq(tokens->tokens[1].limits.requests_per_s, 0);
     cr_assert_eq(tokens->tokens[1].limits.bytes_per_s, 64u << 10);
+    cr_assert(tokens->tokens[0].limits.namespaces == 0 && tokens->tokens[0].limits.sessions == 0);
     struct token other = tokens->tokens[0];
     other.limits.bytes_per_s = 1u << 20;
     cr_assert(tokens_have(tokens, &other));
     tokens_free(&tokens);
-    static const char *const wrong[] = {"requests_per_s=0",
-                                        "requests_per_s=-1",
-                                        "requests_per_s=",
-                                        "bytes_per_s=1KiB",
-                                        "bytes_per_s=0",
-                                        "bytes_per_s=17TiB",
-                                        "bytes=1MiB",
-                                        "requests_per_s=1x",
-                                        "more",
-                                        "requests_per_s=99999999999999999999"};
+    static const char *const wrong[] = {"requests_per_s=0", "requests_per_s=-1", "requests_per_s=",
+                                        "bytes_per_s=1KiB", "bytes_per_s=0",     "bytes_per_s=17TiB",
+                                        "bytes=1MiB",       "requests_per_s=1x", "more",
+                                        "namespaces=0",     "sessions=x",        "requests_per_s=99999999999999999999"};
     for (size_t i = 0; i < QUIRE_ARRAY_LEN(wrong); i++) {
         char line[128];
         snprintf(line, sizeof line, "worker " SECRET " read * %s\n", wrong[i]);
         cr_assert_eq(load(line, &tokens), QUIRE_INVALID, "%s", wrong[i]);
-        cr_assert_not_null(strstr(why, "_per_s"), "%s", why);
+        cr_assert(strstr(why, "_per_s") != NULL || strstr(why, "whole number") != NULL, "%s", why);
     }
+    cr_assert_eq(load("worker " SECRET " read * namespaces=20 sessions=4\n", &tokens), QUIRE_OK, "%s", why);
+    cr_assert(tokens->tokens[0].limits.namespaces == 20 && tokens->tokens[0].limits.sessions == 4);
+    tokens_free(&tokens);
 }
 
 /* What is wrong is told with its line. */
