@@ -20,6 +20,8 @@ static const char *ingest_request_text(enum quire_status status) {
     switch (status) {
     case QUIRE_OK:
         return "";
+    case QUIRE_DENIED:
+        return "the token may not write: only who stores is lent memory for it";
     case QUIRE_TOO_LARGE:
         return "the session holds as much ingest memory as one may (ingest_window_bytes): give a window back first";
     case QUIRE_RETRY:
@@ -64,6 +66,10 @@ enum session_verdict ingest_request_get(struct session *session, const struct qu
         return SESSION_DONE;
     }
     struct ingest_window *window = NULL;
+    if (session->remote != NULL && (session->remote->token.rights & TOKEN_WRITE) == 0) {
+        ingest_request_answer(session, frame->request_id, QUIRE_DENIED, NULL);
+        return SESSION_DONE;
+    }
     uint64_t deadline_ns = core->now_ns + quire_min_u64(get->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;
     enum quire_status status = ingest_get(core->ingest, session, frame->request_id, get->bytes, core->now_ns, deadline_ns, &window);
     if (status != QUIRE_PENDING) {

@@ -57,6 +57,12 @@ void puts_teardown(struct core *core) {
     memset(&core->puts, 0, sizeof core->puts);
 }
 
+/* Over what is there already, bytes are not looked at: that they are wrong, or that parts of theirs are missing, would tell that it is not there. */
+static uint8_t puts_told(const struct put_request *put, uint8_t status) {
+    bool telling = status == QUIRE_MISMATCH || status == QUIRE_CORRUPT || status == QUIRE_STALE;
+    return put->blind && telling ? QUIRE_OK : status;
+}
+
 static void puts_answer(struct core *core, struct put_request *put) {
     Quire__Wire__Acks acks = QUIRE__WIRE__ACKS__INIT;
     size_t mark = core->arena.used_bytes;
@@ -69,7 +75,7 @@ static void puts_answer(struct core *core, struct put_request *put) {
         return;
     }
     for (uint32_t i = 0; i < put->n_items; i++) {
-        statuses[i] = put->items[i].status;
+        statuses[i] = puts_told(put, put->items[i].status);
         pins[i] = put->items[i].pin;
         pinned = pinned || (pins[i] && statuses[i] == QUIRE_OK);
         refused = refused || (pins[i] && statuses[i] == QUIRE_FULL);
@@ -138,7 +144,14 @@ static enum quire_status puts_offer_item(struct core *core, struct put_request *
     if (!put->session->member && put->session->remote == NULL && (item->flags & (QUIRE_WIRE_PUT_PIN | QUIRE_WIRE_PUT_SUPERSEDES)) != 0) {
         return QUIRE_DENIED; /* guests do not decide what stays and what goes */
     }
-    return pager_put(core->pager, core->now_ns, put->session->id, ns, item, puts_cookie(put->slot, i), deadline_ns);
+    if (put->blind && (item->flags & QUIRE_WIRE_PUT_PIN) != 0) {
+        return QUIRE_DENIED; /* as for PIN */
+    }
+    if (put->blind) {
+        QUIRE_FORWARD(pager_put_check(core->pager, ns, item));
+    }
+    enum quire_status status = pager_put(core->pager, core->now_ns, put->session->id, ns, item, puts_cookie(put->slot, i), deadline_ns);
+    return put->blind && status == QUIRE_INVALID ? QUIRE_MISMATCH : status; /* it contradicts what is there */
 }
 
 /* Offers every item to the pager. The request's own count of one keeps it alive until all have been offered. */
@@ -222,6 +235,7 @@ enum session_verdict puts_request(struct session *session, const struct quire_fr
     }
     uint16_t ns = session->ns[message->ns - 1];
     put->pins = pins;
+    put->blind = !session_may(session, message->ns, TOKEN_READ);
     put->ns = ns;
     savings_report(&core->savings, ns, pager_ns_serial(core->pager, ns), (double)message->us_per_token);
     uint64_t deadline_ns = core->now_ns + quire_min_u64(message->deadline_ms, CORE_MAX_DEADLINE_MS) * QUIRE_NS_PER_MS;

@@ -27,7 +27,8 @@ struct put_request {
     uint32_t n_items, n_pending;
     uint32_t retry_after_ms;
     uint16_t ns;
-    bool pins; /* some item does, and there is a disk: the answer waits until that is durable (daemon/durable.h) */
+    bool blind; /* whoever asks may not read, and is not told whether a block was there */
+    bool pins;  /* some item does, and there is a disk: the answer waits until that is durable (daemon/durable.h) */
     struct put_item items[];
 };
 

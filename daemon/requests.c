@@ -149,6 +149,31 @@ static enum quire_status request_ns(const struct session *session, uint32_t hand
     return QUIRE_OK;
 }
 
+/* As many namespaces are there as a token may make, and this is none of them. */
+static bool request_ns_too_many(const struct session *session, const char *name, char *why, size_t why_bytes) {
+    const struct core *core = session->core;
+    struct pager_ns_info info;
+    uint32_t cursor = 0;
+    uint64_t n = 0;
+    if (session->remote == NULL || session->remote->tenant == NULL) {
+        return false;
+    }
+    uint64_t most = session->remote->tenant->limits.namespaces;
+    most = most > 0 ? most : quire_max_u64(core->config.pager.max_namespaces / 2, 1);
+    while (pager_ns_next(core->pager, &cursor, &info)) {
+        bool ours = info.domain == session->domain;
+        if (ours && strcmp(info.name, name) == 0) {
+            return false;
+        }
+        n += ours && token_matches(&session->remote->token, info.name);
+    }
+    snprintf(
+        why, why_bytes,
+        "%llu namespaces match this token's patterns, and it may make no more: delete some, or raise namespaces= in quired's token file",
+        (unsigned long long)n);
+    return n >= most;
+}
+
 static enum quire_status request_ns_find(struct session *session, const Quire__Wire__NsOpen *open, uint16_t *ns, char *why,
                                          size_t why_bytes) {
     struct core *core = session->core;
@@ -169,6 +194,9 @@ static enum quire_status request_ns_find(struct session *session, const Quire__W
     if (status != QUIRE_OK) {
         snprintf(why, why_bytes, "the layout cannot be read: %s", quire_status_text(status));
         return status;
+    }
+    if (request_ns_too_many(session, open->name, why, why_bytes)) {
+        return QUIRE_FULL;
     }
     return pager_ns_open(core->pager, session->domain, open->name, layout, salt, strlen(salt), ns, why, why_bytes);
 }
@@ -344,6 +372,19 @@ static enum session_verdict request_release(struct session *session, const struc
 
 /* ---- by key --------------------------------------------------------------------------------------------------------------- */
 
+/* Over a wire. To pin is to learn what is there, so it takes both rights. */
+static const char *request_keys_right(const struct session *session, const Quire__Wire__Keys *keys) {
+    bool reads = session_may(session, keys->ns, TOKEN_READ), writes = session_may(session, keys->ns, TOKEN_WRITE);
+    switch (keys->verb) {
+    case QUIRE_WIRE_TOUCH:
+        return reads ? NULL : "the token may not read in this namespace";
+    case QUIRE_WIRE_DELETE:
+        return writes ? NULL : "the token may not write in this namespace";
+    default:
+        return reads && writes ? NULL : "to pin and unpin takes a token with both rights, read and write, in this namespace";
+    }
+}
+
 static enum quire_status request_keys_check(const struct session *session, const Quire__Wire__Keys *keys, uint16_t *ns, const char **text) {
     if (keys->keys.len % QUIRE_KEY_BYTES != 0 || keys->keys.len / QUIRE_KEY_BYTES > QUIRE_MAX_BATCH || keys->verb < QUIRE_WIRE_TOUCH ||
         keys->verb > QUIRE_WIRE_UNPIN) {
@@ -352,8 +393,7 @@ static enum quire_status request_keys_check(const struct session *session, const
     if (!session->member && session->remote == NULL && keys->verb != QUIRE_WIRE_TOUCH) {
         return QUIRE_DENIED; /* guests use what is there; they do not decide what stays */
     }
-    if (session->remote != NULL && !session_may(session, keys->ns, keys->verb == QUIRE_WIRE_TOUCH ? TOKEN_READ : TOKEN_WRITE)) {
-        *text = keys->verb == QUIRE_WIRE_TOUCH ? "the token may not read in this namespace" : "the token may not write in this namespace";
+    if (session->remote != NULL && (*text = request_keys_right(session, keys)) != NULL) {
         return QUIRE_DENIED;
     }
     if (keys->verb != QUIRE_WIRE_TOUCH && !durable_has_room(session)) {
@@ -363,12 +403,15 @@ static enum quire_status request_keys_check(const struct session *session, const
     return request_ns(session, keys->ns, ns);
 }
 
-/* After a start, while what is on disk is still being found: what is not there may come yet, so nothing was done to it. */
-static void request_keys_too_early(const struct core *core, uint8_t *statuses, uint32_t n_keys) {
+/* After a start, while what is on disk is still being found: what is not there may come yet, so nothing was done to it. Who may not read is told the
+   same of all keys, whether they are there or not. */
+static void request_keys_told(const struct session *session, uint32_t ns_handle, uint8_t *statuses, uint32_t n_keys) {
+    bool blind = !session_may(session, ns_handle, TOKEN_READ);
     struct pager_disk_stats stats;
-    pager_disk_stats(core->pager, &stats);
-    for (uint32_t i = 0; stats.restoring && i < n_keys; i++) {
-        statuses[i] = statuses[i] == QUIRE_MISS ? QUIRE_RETRY : statuses[i];
+    pager_disk_stats(session->core->pager, &stats);
+    for (uint32_t i = 0; i < n_keys; i++) {
+        uint8_t found = blind ? QUIRE_OK : statuses[i];
+        statuses[i] = stats.restoring && (blind || found == QUIRE_MISS) ? QUIRE_RETRY : found;
     }
 }
 
@@ -435,7 +478,7 @@ static enum session_verdict request_keys(struct session *session, const struct q
                                                : request_pin_later(session, n_keys, &wait_ms);
     }
     if (status == QUIRE_OK && keys->verb != QUIRE_WIRE_TOUCH) {
-        request_keys_too_early(core, statuses, n_keys);
+        request_keys_told(session, keys->ns, statuses, n_keys);
         durable_keys(session, frame->request_id, (enum quire_wire_keys_verb)keys->verb, statuses, n_keys);
         return SESSION_DONE;
     }

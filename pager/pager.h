@@ -212,6 +212,8 @@ bool pager_damaged(struct pager *pager, uint64_t now_ns, const struct pager_hold
  */
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns);
+/* What pager_put would say of the item by itself, whatever is stored: OK, INVALID, TOO_LARGE. The namespace is there. */
+enum quire_status pager_put_check(const struct pager *pager, uint16_t ns, const struct quire_wire_put *item);
 /* The session gives up a block of which it has put parts under this put_id: they are dropped, unless another session has brought some, too.
    NOT_FOUND when there is nothing of the kind. */
 enum quire_status pager_put_cancel(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const quire_key *key,

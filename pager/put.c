@@ -277,6 +277,17 @@ static enum quire_status offer_part(struct pager *pager, struct pager_ns *ns, st
     return assembly ? join(pager, assembly, part, offer, deadline_ns) : start(pager, ns, part, offer, deadline_ns);
 }
 
+static enum quire_status check_fit(const struct pager *pager, const struct pager_ns *ns, const struct quire_wire_put *item,
+                                   struct offer *offer) {
+    QUIRE_FORWARD(check(ns, item, offer));
+    return offer->shape.size_bytes > pager->domains[ns->domain].capacity_bytes ? QUIRE_TOO_LARGE : QUIRE_OK; /* no waiting would help */
+}
+
+enum quire_status pager_put_check(const struct pager *pager, uint16_t ns, const struct quire_wire_put *item) {
+    struct offer offer;
+    return check_fit(pager, pager->namespaces[ns], item, &offer);
+}
+
 enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t session, uint16_t ns, const struct quire_wire_put *item,
                             uint64_t cookie, uint64_t deadline_ns) {
     struct pager_session *s;
@@ -286,10 +297,7 @@ enum quire_status pager_put(struct pager *pager, uint64_t now_ns, uint64_t sessi
     pager_clock(pager, now_ns);
     QUIRE_FORWARD(pager_entitled(pager, session, ns, &s, &n));
     pager->counters.puts++;
-    enum quire_status status = check(n, item, &offer);
-    if (status == QUIRE_OK && offer.shape.size_bytes > pager->domains[n->domain].capacity_bytes) {
-        status = QUIRE_TOO_LARGE; /* no waiting would help */
-    }
+    enum quire_status status = check_fit(pager, n, item, &offer);
     if (status == QUIRE_OK && (item->flags & QUIRE_WIRE_PUT_PIN) && !may_pin(pager, n, &item->key)) {
         status = QUIRE_FULL;
     }

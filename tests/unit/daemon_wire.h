@@ -33,7 +33,10 @@ FRAMES_UNUSED static uint16_t free_port(void) {
 
 FRAMES_UNUSED static void write_tokens(void) {
     int fd = open(token_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    static const char text[] = "worker " SECRET " read,write,admin,rma *\nother " SECRET " read,rma *\n";
+    static const char text[] = "worker " SECRET " read,write,admin,rma *\nother " SECRET " read,rma *\n"
+                               "writer " SECRET " write story* sessions=2\n"
+                               "reader " SECRET " read story*\n"
+                               "tenant " SECRET " read,write,admin mine* namespaces=2\n";
     cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
     close(fd);
 }
@@ -211,6 +214,12 @@ FRAMES_UNUSED static void remote_begin(struct remote_client *self) {
     remote_say_hello(self, self->nonce);
     struct frames_answer answer = remote_expect(self, QUIRE_MSG_HELLO_ACK);
     frames_answer_free(&answer);
+}
+
+FRAMES_UNUSED static void remote_begin_as(struct remote_client *self, const char *name) {
+    token = name;
+    remote_begin(self);
+    token = "worker";
 }
 
 FRAMES_UNUSED static uint32_t remote_window(struct remote_client *self, uint64_t bytes) {
