@@ -103,6 +103,7 @@ enum quire_status core_create(const struct config *config, struct core **out, ch
     }
     core->config = *config;
     flow_setup(&core->flow);
+    loan_setup(&core->loan);
     core->populating = UINT32_MAX;
     core->work_done.source.fd = core->stop.source.fd = -1;
     core->stall_ns = SESSION_STALL_MS * QUIRE_NS_PER_MS;
@@ -154,6 +155,7 @@ void core_destroy(struct core **out) {
         loop_wakeup_remove(core->loop, &core->work_done);
     }
     loop_destroy(&core->loop);
+    loan_teardown(&core->loan);
     free(core);
     *out = NULL;
 }
@@ -246,10 +248,34 @@ static uint64_t core_deadline(const struct core *core) {
 }
 
 enum quire_status core_turn(struct core *core, uint64_t deadline_ns) {
-    QUIRE_FORWARD(loop_turn(core->loop, deadline_ns));
+    bool lends = core->net.rails != NULL && !core->draining;
+    core->wakes_ns = deadline_ns;
+    QUIRE_FORWARD(loop_turn(core->loop, deadline_ns, lends ? &core->loan : NULL));
     core_run_leftovers(core);
     core_tick(core);
     return QUIRE_OK;
+}
+
+bool core_borrow(struct core *core) {
+    bool borrowed = loan_borrow(&core->loan);
+    if (borrowed) {
+        core->borrowed = true;
+    }
+    return borrowed;
+}
+
+/* The disk's rings are for the loop's thread, and whatever happened to the pager may have given them something to do. */
+bool core_return(struct core *core) {
+    for (uint32_t round = 0; round < CORE_BORROWED_ROUNDS && core->run_head != NULL; round++) {
+        core_run_leftovers(core);
+    }
+    if (core->disk_tier == NULL) {
+        events_pump(core);
+    }
+    bool wake = core->disk_tier != NULL || core_deadline(core) < core->wakes_ns;
+    core->borrowed = false;
+    loan_return(&core->loan);
+    return wake;
 }
 
 /* ---- stopping ------------------------------------------------------------------------------------------------------------- */

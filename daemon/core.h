@@ -1,5 +1,6 @@
 /*
- * The core: the loop thread that owns the pager and every local session, and the work pool beside it.
+ * The core: the loop thread that owns the pager and every session, and the work pool beside it. While it sleeps, the threads that carry other hosts'
+ * sessions may borrow what it owns (core_borrow).
  *
  * main() sets it up, runs it, and tears it down in exact mirror order. Other threads (the HTTP server, a signal) reach it only through
  * core_call, a bounded mailbox: the function runs on the loop thread and the caller waits, at most so long. The loop beats a

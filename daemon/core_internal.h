@@ -14,6 +14,7 @@
 #include "daemon/flow.h"
 #include "daemon/ingest.h"
 #include "daemon/loads.h"
+#include "daemon/loan.h"
 #include "daemon/local.h"
 #include "daemon/loop.h"
 #include "daemon/mailbox.h"
@@ -28,6 +29,7 @@
 
 #define CORE_JOBS 1024               /* jobs in the work pool at once */
 #define CORE_ARENA_BYTES (16u << 20) /* what one request may unpack to and be answered with */
+#define CORE_BORROWED_ROUNDS 4       /* of sessions that have something left over */
 #define CORE_TICK_NS (500 * QUIRE_NS_PER_MS)
 #define CORE_MAX_DEADLINE_MS 60000
 
@@ -71,6 +73,10 @@ struct core {
     uint32_t n_free_jobs;
     uint32_t populating; /* domain whose pool a worker is populating, or UINT32_MAX */
 
+    struct loan loan;  /* of all this: core_borrow */
+    uint64_t wakes_ns; /* while it is on offer: when the loop's thread wakes at the latest */
+    bool borrowed;
+
     _Atomic bool stopping;
     bool draining;
     uint64_t drain_until_ns;
@@ -95,6 +101,12 @@ enum quire_status core_classify(const struct core *core, uid_t uid, uint32_t *do
 void core_runnable(struct core *core, struct session *session);
 /* One round of the loop: waits until the deadline at most (0: not at all), serves what is ready, what was left over and what is due. */
 enum quire_status core_turn(struct core *core, uint64_t deadline_ns);
+/*
+ * For a rail's thread: the core is its own until core_return, so that requests are answered without waking the loop's thread and being woken by it. False:
+ * that one is at work; wake it. core_return serves what is left over; true: the loop's thread is to be woken for the rest.
+ */
+bool core_borrow(struct core *core);
+bool core_return(struct core *core);
 
 /* requests.c */
 enum session_verdict request_handle(struct session *session, const struct quire_frame *frame, const uint8_t *body, uint64_t read_ns);

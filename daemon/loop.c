@@ -1,5 +1,7 @@
 #include "daemon/loop.h"
 
+#include "daemon/loan.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -15,6 +17,7 @@ struct loop {
     uint64_t armed_ns; /* when the timer will fire, UINT64_MAX: not armed */
     struct epoll_event batch[LOOP_BATCH];
     int batch_at, batch_count;
+    uint64_t removals; /* of sources, since it was created */
 };
 
 uint64_t loop_now_ns(void) {
@@ -80,6 +83,7 @@ void loop_want(struct loop *loop, struct loop_source *source, uint32_t events) {
 }
 
 void loop_remove(struct loop *loop, struct loop_source *source) {
+    loop->removals++;
     epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
     for (int i = loop->batch_at; i < loop->batch_count; i++) {
         if (loop->batch[i].data.ptr == source) {
@@ -100,11 +104,24 @@ static void loop_arm(struct loop *loop, uint64_t deadline_ns) {
     }
 }
 
-enum quire_status loop_turn(struct loop *loop, uint64_t deadline_ns) {
+static int loop_wait(struct loop *loop, uint64_t deadline_ns, struct loan *loan) {
+    uint64_t removals = loop->removals;
+    if (loan == NULL || deadline_ns == 0) {
+        return epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, deadline_ns == 0 ? 0 : -1);
+    }
+    loan_offer(loan);
+    int count = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, -1), error = errno;
+    loan_recall(loan);
+    errno = error;
+    /* A borrower may have removed what was found ready: it is looked for again. */
+    return removals == loop->removals ? count : epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, 0);
+}
+
+enum quire_status loop_turn(struct loop *loop, uint64_t deadline_ns, struct loan *loan) {
     if (deadline_ns != 0 && deadline_ns != UINT64_MAX) {
         loop_arm(loop, deadline_ns);
     }
-    int count = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, deadline_ns == 0 ? 0 : -1);
+    int count = loop_wait(loop, deadline_ns, loan);
     if (count < 0) {
         return errno == EINTR ? QUIRE_OK : QUIRE_SYSTEM;
     }

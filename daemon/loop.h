@@ -14,6 +14,7 @@
 
 #define LOOP_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
+struct loan; /* loan.h */
 struct loop;
 struct loop_source {
     int fd;
@@ -28,8 +29,9 @@ enum quire_status loop_add(struct loop *loop, struct loop_source *source);
 void loop_want(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_remove(struct loop *loop, struct loop_source *source);
 
-/* Waits until a source is ready or the monotonic deadline has passed (0: only looks), then calls the ready ones, each once. */
-enum quire_status loop_turn(struct loop *loop, uint64_t deadline_ns);
+/* Waits until a source is ready or the monotonic deadline has passed (0: only looks), then calls the ready ones, each once. `loan` (NULL: none) is on
+   offer while it waits; its borrowers may add and remove sources as its own thread may. */
+enum quire_status loop_turn(struct loop *loop, uint64_t deadline_ns, struct loan *loan);
 
 /* A wake-up: any number of loop_wake calls, from any thread or a signal handler, lead to at least one call of `woken` on the loop. */
 struct loop_wakeup {

@@ -61,7 +61,7 @@ enum quire_status exchange_setup(struct exchange *exchange, struct loop *taker, 
     pthread_mutex_init(&exchange->lock, NULL);
     exchange->head = NULL;
     exchange->tail = &exchange->head;
-    exchange->closed = false;
+    exchange->closed = exchange->quiet = false;
     exchange->wakeup.woken = woken;
     enum quire_status status = loop_wakeup_add(taker, &exchange->wakeup);
     if (status != QUIRE_OK) {
@@ -97,7 +97,7 @@ void exchange_post(struct exchange *exchange, struct exchange_msg *msg) {
     pthread_mutex_unlock(&exchange->lock);
     if (closed) {
         exchange_msg_free(msg);
-    } else if (first) {
+    } else if (first && !exchange->quiet) {
         loop_wake(&exchange->wakeup);
     }
 }
@@ -109,6 +109,13 @@ void exchange_send_drop(struct exchange *out, struct exchange_msg *msg) {
     } else {
         exchange_msg_free(msg);
     }
+}
+
+bool exchange_is_empty(struct exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool empty = exchange->head == NULL;
+    pthread_mutex_unlock(&exchange->lock);
+    return empty;
 }
 
 struct exchange_msg *exchange_take(struct exchange *exchange) {

@@ -91,7 +91,7 @@ void wire_free(struct wire *wire);
 struct exchange {
     pthread_mutex_t lock;
     struct exchange_msg *head, **tail;
-    bool closed;
+    bool closed, quiet;        /* quiet: posting wakes nobody, the poster sees to it that the taker looks */
     struct loop_wakeup wakeup; /* on the taker's loop; `woken` is the taker's function */
 };
 
@@ -103,6 +103,7 @@ void exchange_teardown(struct exchange *exchange, struct loop *taker);
 void exchange_post(struct exchange *exchange, struct exchange_msg *msg);
 /* For the rail: a SEND that will not be sent. Goes back to the core by `out`, if something of the core's is held for it. */
 void exchange_send_drop(struct exchange *out, struct exchange_msg *msg);
+bool exchange_is_empty(struct exchange *exchange);
 /* All there is, in order. */
 struct exchange_msg *exchange_take(struct exchange *exchange);
 

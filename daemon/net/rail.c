@@ -5,26 +5,52 @@
 #include <signal.h>
 #include <stdlib.h>
 
-static void rail_messages(struct loop_wakeup *wakeup) {
-    struct rail *rail = LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, in);
+static void rail_take(struct rail *rail) {
     for (struct exchange_msg *msg = exchange_take(&rail->in), *next; msg != NULL; msg = next) {
         next = msg->next;
         rail->ops->message(rail, msg);
     }
 }
 
+static void rail_messages(struct loop_wakeup *wakeup) {
+    rail_take(LOOP_CONTAINER(LOOP_CONTAINER(wakeup, struct exchange, wakeup), struct rail, in));
+}
+
+/* What a turn brought for the core is handled here if that sleeps: waking it, and being woken by it, would take longer. Else it is woken. */
+static void rail_tell(struct rail *rail) {
+    if (exchange_is_empty(&rail->out)) {
+        return;
+    }
+    if (!core_borrow(rail->core)) {
+        loop_wake(&rail->out.wakeup);
+        return;
+    }
+    rail->in.quiet = true;
+    rail->out.wakeup.woken(&rail->out.wakeup);
+    bool wake = core_return(rail->core);
+    rail->in.quiet = false;
+    rail_take(rail);
+    if (wake) {
+        loop_wake(&rail->out.wakeup);
+    }
+    rail->more = true;
+}
+
 static void *rail_run(void *arg) {
     struct rail *rail = arg;
+    rail->out.quiet = true;
     uint64_t tick_ns = loop_now_ns() + RAIL_TICK_NS;
     while (!atomic_load(&rail->stopping)) {
-        loop_turn(rail->loop, rail->more ? 0 : tick_ns);
+        loop_turn(rail->loop, rail->more ? 0 : tick_ns, NULL);
         rail->now_ns = loop_now_ns();
         rail->more = rail->ops->turn(rail);
         if (rail->now_ns >= tick_ns) {
             rail->ops->tick(rail, rail->now_ns);
             tick_ns = rail->now_ns + RAIL_TICK_NS;
         }
+        rail_tell(rail);
     }
+    rail->out.quiet = false;
     rail->ops->stop(rail);
     return NULL;
 }

@@ -104,6 +104,12 @@ static bool remote_admitted(struct remote_link *remote, const struct quire_frame
     return remote->admitted;
 }
 
+/* What a rail may handle that has borrowed the core: what asks nothing of the disk, and nothing long. */
+static bool remote_is_light(const struct quire_frame *frame) {
+    return frame->type == QUIRE_MSG_READ || frame->type == QUIRE_MSG_LEASE || frame->type == QUIRE_MSG_RELEASE ||
+           frame->type == QUIRE_MSG_CANCEL || frame->type == QUIRE_MSG_PING;
+}
+
 static void remote_turn(struct link *link, uint64_t read_ns) {
     struct remote_link *remote = remote_of(link);
     struct session *session = link->session;
@@ -112,6 +118,9 @@ static void remote_turn(struct link *link, uint64_t read_ns) {
             return;
         }
         const struct exchange_msg *msg = remote->head;
+        if (session->core->borrowed && !remote_is_light(&msg->frame)) {
+            return;
+        }
         if (!remote_admitted(remote, &msg->frame)) {
             return;
         }

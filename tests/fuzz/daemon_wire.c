@@ -165,7 +165,7 @@ static bool busy(const struct rail *rail) {
 
 static void turn(void) {
     struct rail *rail = core->net.rails;
-    require(loop_turn(rail->loop, 0) == QUIRE_OK);
+    require(loop_turn(rail->loop, 0, NULL) == QUIRE_OK);
     rail->now_ns = loop_now_ns();
     rail->more = rail->ops->turn(rail);
     bool works = core->run_head == NULL && core->n_free_jobs != CORE_JOBS;

@@ -59,6 +59,27 @@ Test(daemon_remote, another_version, .init = start, .fini = stop, .timeout = 60)
     remote_close(&client);
 }
 
+/* ---- wake-ups ------------------------------------------------------------------------------------------------------------------- */
+static void ping(void) {
+    remote_send(&client, QUIRE_MSG_PING, NULL, 0);
+    struct frames_answer answer = remote_expect(&client, QUIRE_MSG_PONG);
+    frames_answer_free(&answer);
+}
+
+/* Short requests are answered by the thread that they come to: waking another one, and being woken by it, takes longer than they do. */
+Test(daemon_remote, the_loop_is_left_asleep, .init = start, .fini = stop, .timeout = 60) {
+    bool slept = false;
+    remote_begin(&client);
+    for (uint32_t i = 0; i < 1000 && !slept; i++) {
+        uint64_t beat_ns = daemon_.core->heartbeat_ns;
+        ping();
+        ping(); /* the first one's turn is over, if it was the loop's */
+        slept = daemon_.core->heartbeat_ns == beat_ns;
+    }
+    cr_expect(slept, "each of them woke it");
+    remote_close(&client);
+}
+
 /* ---- bytes that trickle --------------------------------------------------------------------------------------------------------- */
 static void be_impatient(struct core *core, void *arg) {
     (void)arg;

@@ -112,7 +112,7 @@ static void *serve(void *arg) {
     mailbox_attach(&mailbox);
     cr_assert_eq(mailbox_call(&mailbox, call, NULL, 1), QUIRE_OK, "on its own thread a call runs at once");
     while (!leave) {
-        loop_turn(loop, loop_now_ns() + QUIRE_NS_PER_MS);
+        loop_turn(loop, loop_now_ns() + QUIRE_NS_PER_MS, NULL);
     }
     mailbox_close(&mailbox);
     return NULL;
