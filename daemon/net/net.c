@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #define HANDSHAKES 256
+#define LINGERING 256
 #define NET_STRANGERS_MAX 256
 #define RETRY_MS 1000
 
@@ -338,8 +339,9 @@ static enum quire_status net_find_domain(struct core *core, char *why, size_t wh
 }
 
 static struct rail_limits net_limits(const struct core *core) {
-    return (struct rail_limits){.wires = core->config.max_sessions + NET_STRANGERS_MAX + HANDSHAKES,
+    return (struct rail_limits){.wires = core->config.max_sessions + NET_STRANGERS_MAX + HANDSHAKES + LINGERING,
                                 .handshakes = HANDSHAKES,
+                                .lingering = LINGERING,
                                 .handshake_ns = core->hello_ns,
                                 .frame_ns = core->frame_ns};
 }

@@ -27,8 +27,9 @@ struct rail_counters {
 };
 
 struct rail_limits {
-    uint32_t wires;            /* connections at once, handshakes among them */
+    uint32_t wires;            /* connections at once, handshakes and those that linger among them */
     uint32_t handshakes;       /* of which so many may be unfinished */
+    uint32_t lingering;        /* that are only read, so that the last word is not lost */
     uint64_t handshake_ns;     /* to finish one */
     uint64_t frame_ns;         /* to complete a frame, or go on with its bulk bytes; these take so much and their share in all */
     uint64_t unfinished_bytes; /* of frames that are being gathered, all wires together */

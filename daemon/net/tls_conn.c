@@ -50,7 +50,7 @@ static void drop_stream(struct tls_conn *conn) {
 static void unlink_conn(struct tls_conn *conn) {
     ring_remove(&conn->place);
     conn->tls_rail->n_conns--;
-    crowd_leave(&conn->tls_rail->shaking, &conn->shaking);
+    crowd_leave(conn->state == TLS_LINGERING ? &conn->tls_rail->lingering : &conn->tls_rail->shaking, &conn->waiting);
 }
 
 static void close_socket(struct tls_conn *conn) {
@@ -267,7 +267,7 @@ static void shake_hands(struct tls_conn *conn) {
     }
     memcpy(conn->wire->peer, conn->peer, sizeof conn->peer);
     conn->state = TLS_OPEN;
-    crowd_leave(&tls_rail->shaking, &conn->shaking);
+    crowd_leave(&tls_rail->shaking, &conn->waiting);
     exchange_post(&tls_rail->rail.out, conn->wire->opened);
     turn_again(conn); /* what came behind the handshake may be in its buffer already */
 }
@@ -316,6 +316,22 @@ static void ready(struct loop_source *source, uint32_t events) {
     }
 }
 
+/* Whoever does not hang up when it is told its last has a place for that only as long as nobody else needs it. */
+static void begin_to_linger(struct tls_conn *conn) {
+    struct tls_rail *tls_rail = conn->tls_rail;
+    struct crowd_member *leaves;
+    uint64_t now_ns = tls_rail->rail.now_ns;
+    shutdown(conn->source.fd, SHUT_WR);
+    conn->state = TLS_LINGERING;
+    conn->began_ns = now_ns;
+    crowd_admits(&tls_rail->lingering, conn->peer, now_ns, &leaves);
+    if (leaves != NULL) {
+        conn_free(LOOP_CONTAINER(leaves, struct tls_conn, waiting));
+    }
+    crowd_join(&tls_rail->lingering, &conn->waiting, conn->peer, now_ns);
+    loop_want(tls_rail->rail.loop, &conn->source, EPOLLIN);
+}
+
 void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
     switch (msg->kind) {
     case EXCHANGE_SEND:
@@ -345,10 +361,7 @@ void tls_conn_message(struct tls_conn *conn, struct exchange_msg *msg) {
             return;
         }
         drop_stream(conn);
-        shutdown(conn->source.fd, SHUT_WR);
-        conn->state = TLS_LINGERING;
-        conn->began_ns = rail_of(conn)->now_ns;
-        loop_want(rail_of(conn)->loop, &conn->source, EPOLLIN);
+        begin_to_linger(conn);
         return;
     }
     watch(conn);
@@ -407,6 +420,6 @@ void tls_conn_create(struct tls_rail *tls_rail, int fd, const char *peer) {
     conn->began_ns = rail->now_ns;
     ring_add(&tls_rail->conns, &conn->place);
     tls_rail->n_conns++;
-    crowd_join(&tls_rail->shaking, &conn->shaking, peer, rail->now_ns);
+    crowd_join(&tls_rail->shaking, &conn->waiting, peer, rail->now_ns);
     atomic_fetch_add(&rail->counters.accepted, 1);
 }

@@ -41,7 +41,7 @@ static bool may_shake_hands(struct tls_rail *tls_rail, const char *peer) {
         return false;
     }
     if (leaves != NULL) {
-        tls_conn_give_up(LOOP_CONTAINER(leaves, struct tls_conn, shaking), "no handshake yet, and others wait for the place");
+        tls_conn_give_up(LOOP_CONTAINER(leaves, struct tls_conn, waiting), "no handshake yet, and others wait for the place");
     }
     return true;
 }
@@ -236,6 +236,8 @@ enum quire_status tls_rail_create(struct core *core, const char *addresses, cons
     outbox_line_setup(&tls_rail->line);
     ring_setup(&tls_rail->conns);
     crowd_setup(&tls_rail->shaking, limits->handshakes);
+    crowd_setup(&tls_rail->lingering, limits->lingering);
+    tls_rail->lingering.grace_ns = 0; /* the word is out; more time is a courtesy */
     status = rail_init(&tls_rail->rail, &tls_rail_ops, core, limits, taken);
     if (status != QUIRE_OK) {
         tls_free(&tls_rail->rail);

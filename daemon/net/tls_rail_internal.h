@@ -35,7 +35,7 @@ struct tls_conn {
     struct quire_tls *tls;
     char peer[WIRE_PEER_BYTES];
     bool more;                   /* bytes were left over from the last turn */
-    struct crowd_member shaking; /* until its handshake is done */
+    struct crowd_member waiting; /* among those who shake hands, or linger */
     uint64_t began_ns;           /* handshake or lingering */
     struct inlet inlet;
     uint8_t *stash; /* came, and is not decoded yet */
@@ -54,8 +54,8 @@ struct tls_rail {
     struct ring conns;
     struct outbox_line line; /* of those that can send */
     uint32_t n_conns;
-    struct crowd shaking; /* those whose handshake is not done */
-    struct guard guard;   /* of addresses whose handshakes fail */
+    struct crowd shaking, lingering; /* those whose handshake is not done; and those who were told their last */
+    struct guard guard;              /* of addresses whose handshakes fail */
     uint8_t rx[TLS_RX_BYTES];
     uint8_t record[TLS_RECORD_BYTES]; /* small parts of a reply, put together */
 };

@@ -299,6 +299,33 @@ Test(daemon_remote, an_address_has_a_share_of_strangers, .init = start, .fini = 
     }
 }
 
+/* Those who are turned away and do not hang up take no place for long: the listener does not rest for them. */
+static void have_few_wires(struct core *core, void *arg) {
+    be_small(core, arg);
+    core->net.rails->limits.wires = MANY - 2;
+}
+static bool never_rested(struct core *core, uint64_t arg) {
+    (void)arg;
+    net_count(core);
+    return core->counters.remote_rests == 0;
+}
+Test(daemon_remote, who_does_not_hang_up_takes_no_place, .init = start, .fini = stop, .timeout = 60) {
+    cr_assert_eq(core_call(daemon_.core, have_few_wires, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+    for (int i = 0; i < MANY; i++) {
+        remote_open_from(&many[i], 9);
+        struct frames_answer answer = remote_expect(&many[i], i < 2 ? QUIRE_MSG_CHALLENGE : QUIRE_MSG_ERROR);
+        frames_answer_free(&answer);
+    }
+    remote_begin(&client);
+    remote_close(&client);
+    struct frames_question rested = {.holds = never_rested};
+    cr_assert_eq(core_call(daemon_.core, frames_look, &rested, FRAMES_WAIT_MS), QUIRE_OK);
+    cr_assert(rested.answer, "others had to wait");
+    for (int i = 0; i < MANY; i++) {
+        remote_close(&many[i]);
+    }
+}
+
 /* The bound holds for those who prove who they are, when they do, however many connected before; what it leaves to the operator on this host is
    left. */
 static void begin_with_two(void) {
