@@ -115,6 +115,8 @@ enum quire_status admin_status(const struct admin_call *call) {
     info->max_blocks = memory.max_blocks;
     info->ingest_lent_bytes = ingest_lent_bytes(core->ingest);
     info->ingest_max_bytes = core->config.ingest_bytes;
+    info->remote_read_bytes = core->flow.bytes;
+    info->pieces_held = core->flow.n_held;
     info->work_threads = core->work_threads;
     info->build = (char *)admin_build();
     return admin_tiers(call);

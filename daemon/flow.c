@@ -142,6 +142,7 @@ static void flow_release(void *held) {
     struct session *session = piece->session;
     struct core *core = session->core;
     pager_let_go(core->pager, &piece->hold);
+    core->flow.n_held--;
     if (piece->tx == NULL) {
         account(session, piece, false);
     }
@@ -171,6 +172,7 @@ enum quire_status flow_hold(struct session *session, uint64_t lease, uint32_t sl
         return status;
     }
     session_ref(session);
+    session->core->flow.n_held++;
     piece->session = session;
     piece->tx = tx;
     tx->release = flow_release;

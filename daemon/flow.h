@@ -59,7 +59,8 @@ struct flow_own {
 
 /* The core's. */
 struct flow {
-    uint64_t bytes; /* on their way to sessions over wires */
+    uint64_t bytes;  /* on their way to sessions over wires */
+    uint64_t n_held; /* pieces, whether on their way or waiting */
     struct ring line[FLOW_KINDS];
 };
 

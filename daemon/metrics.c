@@ -88,6 +88,8 @@ void metrics_write_daemon(const Quire__Wire__AdminReply *reply, FILE *to) {
         gauge(to, "blocks_max", "blocks that the index may hold", daemon->max_blocks);
         gauge(to, "ingest_lent_bytes", "ingest memory lent to clients now", daemon->ingest_lent_bytes);
         gauge(to, "ingest_max_bytes", "ingest memory that may be lent", daemon->ingest_max_bytes);
+        gauge(to, "remote_read_bytes", "bytes of records on their way to sessions of other hosts", daemon->remote_read_bytes);
+        gauge(to, "pieces_held", "pieces of records that are sent to guests and other hosts, or wait to be", daemon->pieces_held);
     }
     write_tiers(reply, to);
 }

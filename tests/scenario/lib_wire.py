@@ -248,11 +248,18 @@ def holds_no_more_than(host, before, seconds=20):
     until(no_more, seconds, f"what sessions held is given back: {before}")
 
 
+def nothing_under_way(host, seconds=20):
+    """Nothing is being sent to anybody, and no record is held for that: whoever fetched has what was asked for, or is gone."""
+    until(lambda: [host.status()["daemon"][name] for name in ("pieces_held", "remote_read_bytes")] == [0, 0], seconds,
+          "what was being sent is let go of")
+
+
 def settled(host):
-    """Nothing is left of those who went: no session, no lease, no memory lent."""
+    """Nothing is left of those who went: no session, no lease, no memory lent, nothing that is being sent to them."""
     def nothing_left():
         counters = host.counters()
-        return counters["quire_sessions"] <= 1 and host.status()["daemon"]["ingest_lent_bytes"] == 0
+        return (counters["quire_sessions"] <= 1 and counters["quire_ingest_lent_bytes"] == 0 and counters["quire_pieces_held"] == 0
+                and counters["quire_remote_read_bytes"] == 0)
     until(nothing_left, 20, "what sessions held is given back")
 
 

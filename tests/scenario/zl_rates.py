@@ -60,8 +60,9 @@ def requests_a_second(host, limited):
     for i in range(1, 3):
         limited.say(f"lookup {i} 0 5")
         limited.hear()
+    held = session(host, "limited")["held"]
     limited.say("lookup 3 0 5")
-    until(lambda: session(host, "limited")["requests_per_s"] == 1 and session(host, "limited")["held"] > 0, 10, "held")
+    until(lambda: session(host, "limited")["requests_per_s"] == 1 and session(host, "limited")["held"] > held, 10, "held")
     limit(host, "requests_per_s=100000")
     check(limited.hear()[:2] == ["ok", "5"], "and let go")
 
@@ -82,8 +83,8 @@ def gone_in_line(host, limited, fellow):
     until(lambda: in_line("limited") and in_line("fellow"), 10, "both wait")
     limited.kill()
     until(lambda: not any(other["client"] == "limited" for other in host.ctl("session", "list")[1]["sessions"]), 20, "its session ended")
-    for i in range(4):
-        check(fellow.hear()[0] in ("ok", "err"), "an answer or a deadline, but never nothing")
+    answers = [fellow.hear()[0] for i in range(4)]
+    check("ok" in answers[2:], f"who is left in line is served: {answers}")
 
 
 for scheme in ("tls", "ucx"):

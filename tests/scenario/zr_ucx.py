@@ -1,14 +1,12 @@
 """The same over UCX: two processes that share nothing but a wire. It listens only where no stranger can come from, unless the operator says that there is
 none, and asks for a token in any case."""
-
 import os
 import pathlib
-
 import socket
 import struct
 
 from lib_story import Daemon, check, until
-from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, leased_bytes, prepare, share
+from lib_wire import SECRETS, Guest, Host, held, holds_no_more_than, leased_bytes, nothing_under_way, prepare, share
 
 host = Host(scheme="ucx")
 writer, reader, _ = share(host)
@@ -64,16 +62,22 @@ def flooder():
     return one
 
 
+def under_way():
+    return host.counters()["quire_remote_read_bytes"] > 0
+
+
 large.process.kill()
 large.process.wait()
 until(lambda: len(host.ctl("session", "list")[1]["sessions"]) <= 3, 10, "the large one is gone")
 calm = leased_bytes(host)
 for _ in range(4):
     flooders = [flooder() for _ in range(3)]
+    until(under_way, 10, "blocks are on their way")
     for one in flooders:
         one.process.kill()
         one.process.wait()
-until(lambda: leased_bytes(host) <= calm, 15, "nothing is held for those who are gone")
+until(lambda: leased_bytes(host) <= calm, 15, "nothing is leased to those who are gone")
+nothing_under_way(host)
 host.stop()
 
 

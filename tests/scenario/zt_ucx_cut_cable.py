@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from lib_story import Actor, check, until
-from lib_wire import FABRIC, Cable, Guest, Host, Witness, held, holds_no_more_than
+from lib_wire import FABRIC, Cable, Guest, Host, Witness, held, holds_no_more_than, nothing_under_way
 
 LARGE = "story-large 16 8 64 64"
 cable = Cable()
@@ -18,7 +18,7 @@ check(any(port.startswith(cable.addresses[0]) for port in ports) and sum(port.st
       f"UCX's own ports are open to the cable alone; the other one is of /metrics: {ports}")
 near = Witness(Actor(host), 5000, 20)
 before = held(host)
-fetcher, putter, idler, asker = [Guest(host, ns=LARGE, preexec=cable.enter(1)) for _ in range(4)]
+fetcher, another, putter, idler, asker = [Guest(host, ns=LARGE, preexec=cable.enter(1)) for _ in range(5)]
 fetcher.ask("store 0 16")
 check(fetcher.ask("lookup 0 0 16")[0] == "16", "large blocks are found")
 check(fetcher.ask("fetch 0") == ["16"], "and come bit-equal")
@@ -30,22 +30,26 @@ def carried():
 
 
 came = carried()
-fetcher.say("flood 0 6")
-check(fetcher.hear() == ["started"], "so many fetches are under way")
+check(another.ask("lookup 0 0 16")[0] == "16", "by others, too")
+for guest in fetcher, another:  # two, so that each has a part of a reply with UCX, and waits with the rest
+    guest.say("flood 0 6")
+    check(guest.hear() == ["started"], "so many fetches are under way")
 putter.say("store 1000 2000")
 until(lambda: all(now > then + (8 << 20) for now, then in zip(carried(), came)), 10, "blocks go both ways")
 # First the daemon's way out alone: what it answers stays on its way, which TCP takes for no reason to probe, and repeats for a quarter of an hour.
 cable.ip(0, "route", "add", "blackhole", cable.addresses[1])
 asker.say("lookup 0 0 4")
 time.sleep(0.5)
+check(host.status()["daemon"]["remote_read_bytes"] > 0, "blocks are with UCX")
 cable.plug("down")
 cable.ip(0, "route", "delete", "blackhole", cable.addresses[1])
-check(fetcher.hear()[:2] == ["err", "DISCONNECTED"], "the fetches end")
+check(fetcher.hear()[:2] == another.hear()[:2] == ["err", "DISCONNECTED"], "the fetches end")
 for guest in putter, asker:
     words = guest.hear()
     check(words[:2] in (["err", "TIMEOUT"], ["err", "DISCONNECTED"]), f"the store, and the question, end: {words}")
 near.goes_on("while the cable is out")
 holds_no_more_than(host, {"sessions": before["sessions"], "lent": before["lent"], "leased": 1 << 20, "descriptors": before["descriptors"]}, 40)
+nothing_under_way(host)  # of a reply a part was with UCX when the session was ended, and the rest was not
 near.goes_on("when the lost sessions were ended")
 cable.plug("up")
 
