@@ -102,8 +102,8 @@ void core_runnable(struct core *core, struct session *session);
 /* One round of the loop: waits until the deadline at most (0: not at all), serves what is ready, what was left over and what is due. */
 enum quire_status core_turn(struct core *core, uint64_t deadline_ns);
 /*
- * For a rail's thread: the core is its own until core_return, so that requests are answered without waking the loop's thread and being woken by it. False:
- * that one is at work; wake it. core_return serves what is left over; true: the loop's thread is to be woken for the rest.
+ * For a rail's thread: the core is its own until core_return, so that requests are answered without waking the loop's thread and being woken by
+ * it. False: that one is at work; wake it. core_return serves what is left over; true: the loop's thread is to be woken for the rest.
  */
 bool core_borrow(struct core *core);
 bool core_return(struct core *core);

@@ -1,6 +1,6 @@
 /*
- * A loan: what belongs to a thread, and may be used by another one while that thread sleeps. The owner offers it before it sleeps and recalls it after;
- * in between one borrower at a time has it as its own. The owner waits for that one only, since nobody can borrow what is recalled.
+ * A loan: what belongs to a thread, and may be used by another one while that thread sleeps. The owner offers it before it sleeps and recalls it
+ * after; in between one borrower at a time has it as its own. The owner waits for that one only, since nobody can borrow what is recalled.
  */
 #ifndef DAEMON_LOAN_H
 #define DAEMON_LOAN_H
