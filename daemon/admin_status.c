@@ -119,6 +119,7 @@ enum quire_status admin_status(const struct admin_call *call) {
     info->pieces_held = core->flow.n_held;
     info->work_threads = core->work_threads;
     info->build = (char *)admin_build();
+    info->certificate_until_s = core->net.certificate_until_s;
     return admin_tiers(call);
 }
 

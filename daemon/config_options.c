@@ -83,7 +83,7 @@
       "For so long after something came they look for more without sleeping. Only where there are processors to spare for it:\n"           \
       "elsewhere it makes everything slower. 0: never")                                                                                    \
     X(tls_certificate, TEXT, false, 0, 0, true, "PEM file with this daemon's certificate and those between it and its authority")          \
-    X(tls_key, TEXT, false, 0, 0, true, "PEM file with its private key; empty: it is in the certificate's file")                           \
+    X(tls_key, TEXT, false, 0, 0, true, "PEM file with its private key, which no others may read; empty: it is in the certificate's file") \
     X(tls_authorities, TEXT, false, 0, 0, true,                                                                                            \
       "PEM file with authorities: clients must show a certificate of one; empty: they need none")                                          \
     X(token_file, TEXT, false, 0, 0, true,                                                                                                 \

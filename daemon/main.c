@@ -5,6 +5,7 @@
 #include "daemon/disk/rehearse.h"
 #include "daemon/flags.h"
 #include "daemon/http.h"
+#include "daemon/net/examine.h"
 #include "daemon/notify.h"
 #include "daemon/steward.h"
 #include "proto/base/base.h"
@@ -55,7 +56,8 @@ static enum quire_status resolve_for_start(char *why, size_t why_bytes) {
 
 static int check_config(const char *source) {
     char why[1024], pool[QUIRE_UNITS_BYTES];
-    if (resolve_for_start(why, sizeof why) != QUIRE_OK) {
+    struct examined wire;
+    if (resolve_for_start(why, sizeof why) != QUIRE_OK || examine_listen(&quired.running, &wire, why, sizeof why) != QUIRE_OK) {
         fprintf(stderr, "quired: %s\n", why);
         return EXIT_USAGE;
     }
@@ -78,6 +80,13 @@ static int check_config(const char *source) {
     }
     if (quired.running.n_files == 0) {
         printf("  disk          none\n");
+    }
+    if (wire.n_tokens > 0) {
+        printf("  other hosts   %s%s%s%s, %u token%s (whether the addresses are free was not looked at)\n",
+               quired.running.listen.tls[0] != '\0' ? "tls " : "", quired.running.listen.tls,
+               quired.running.listen.ucx[0] != '\0' ? " ucx " : "", quired.running.listen.ucx, wire.n_tokens, quire_s(wire.n_tokens));
+    } else {
+        printf("  other hosts   none\n");
     }
     printf("  work threads  %u\n", quired.running.work_threads);
     return written();

@@ -2,6 +2,7 @@
 #ifndef TESTS_CERTIFICATE_H
 #define TESTS_CERTIFICATE_H
 
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -23,7 +24,8 @@ static inline bool certificate_sign(X509 *certificate, EVP_PKEY *key) {
 static inline bool certificate_write(const char *path) {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *certificate = X509_new();
-    FILE *file = fopen(path, "w");
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
     bool good = key != NULL && certificate != NULL && file != NULL && certificate_sign(certificate, key) &&
                 PEM_write_X509(file, certificate) == 1 && PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1;
     good = (file == NULL || fclose(file) == 0) && good;

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 __attribute__((format(printf, 3, 4))) static void find(struct doctor_finding *finding, enum doctor_level level, const char *format, ...) {
@@ -86,6 +87,26 @@ static void check_version(const struct doctor_view *view, struct doctor_finding 
     find(finding, same ? DOCTOR_OK : DOCTOR_WARN, "quirectl %s, quired %.60s", quire_version(), view->status->daemon->version);
     if (!same) {
         advise(finding, "install both from the same release; the wire is compatible within a major version");
+    }
+}
+
+#define CERTIFICATE_SOON_S (7 * 24 * 3600)
+
+static void check_certificate(const struct doctor_view *view, struct doctor_finding *finding) {
+    int64_t until_s = view->status != NULL ? view->status->daemon->certificate_until_s : 0, left_s = until_s - (int64_t)time(NULL);
+    char left[QUIRE_UNITS_BYTES];
+    if (until_s == 0) {
+        find(finding, DOCTOR_OK, "none is shown to other hosts");
+        return;
+    }
+    quire_human_duration((uint64_t)(left_s < 0 ? -left_s : left_s) * 1000, left, sizeof left);
+    if (left_s <= 0) {
+        find(finding, DOCTOR_FAIL, "expired %s ago: other hosts refuse it", left);
+    } else {
+        find(finding, left_s < CERTIFICATE_SOON_S ? DOCTOR_WARN : DOCTOR_OK, "expires in %s", left);
+    }
+    if (left_s < CERTIFICATE_SOON_S) {
+        advise(finding, "put a new one at listen.tls_certificate, then `quirectl config reload`: sessions go on");
     }
 }
 
@@ -498,22 +519,14 @@ static void check_kernels(const struct doctor_view *view, struct doctor_finding 
 }
 
 const struct doctor_entry doctor_entries[] = {
-    {"socket", check_socket},
-    {"state", check_state},
-    {"versions", check_version},
-    {"room", check_capacity},
-    {"disk", check_disk},
-    {"disk room", check_disk_room},
-    {"disk scrub", check_scrub},
-    {"memory", check_memory},
-    {"open files", check_descriptors},
-    {"locked memory", check_memlock},
-    {"huge pages", check_huge_pages},
-    {"memfd", check_memfd},
-    {"pidfd", check_pidfd},
-    {"io_uring", check_io_uring},
-    {"/dev/shm", check_shm},
-    {"ucx", doctor_check_ucx},
-    {"processor", check_kernels},
+    {"socket", check_socket},         {"state", check_state},
+    {"versions", check_version},      {"certificate", check_certificate},
+    {"room", check_capacity},         {"disk", check_disk},
+    {"disk room", check_disk_room},   {"disk scrub", check_scrub},
+    {"memory", check_memory},         {"open files", check_descriptors},
+    {"locked memory", check_memlock}, {"huge pages", check_huge_pages},
+    {"memfd", check_memfd},           {"pidfd", check_pidfd},
+    {"io_uring", check_io_uring},     {"/dev/shm", check_shm},
+    {"ucx", doctor_check_ucx},        {"processor", check_kernels},
 };
 const unsigned doctor_n_entries = QUIRE_ARRAY_LEN(doctor_entries);

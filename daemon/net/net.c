@@ -1,6 +1,7 @@
 #include "daemon/net/net.h"
 
 #include "daemon/core_internal.h"
+#include "daemon/net/examine.h"
 #include "daemon/net/remote_link.h"
 #include "daemon/net/tls_rail.h"
 #include "daemon/net/ucx_rail.h"
@@ -307,37 +308,6 @@ void net_session_ended(struct session *session) {
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------- */
-static struct quire_tls_files net_files(const struct config_listen *listen) {
-    return (struct quire_tls_files){.certificate = listen->tls_certificate[0] != '\0' ? listen->tls_certificate : NULL,
-                                    .key = listen->tls_key[0] != '\0' ? listen->tls_key : NULL,
-                                    .authorities = listen->tls_authorities[0] != '\0' ? listen->tls_authorities : NULL};
-}
-
-static enum quire_status net_check(const struct config_listen *listen, char *why, size_t why_bytes) {
-    if (listen->token_file[0] == '\0') {
-        snprintf(why, why_bytes, "listen: other hosts may connect only with a token: name a file of them as listen.token_file");
-        return QUIRE_INVALID;
-    }
-    if (listen->tls[0] != '\0' && listen->tls_certificate[0] == '\0') {
-        snprintf(why, why_bytes,
-                 "listen.tls: TLS needs a certificate: name its file as listen.tls_certificate, and its key's as listen.tls_key");
-        return QUIRE_INVALID;
-    }
-    return QUIRE_OK;
-}
-
-static enum quire_status net_find_domain(struct core *core, char *why, size_t why_bytes) {
-    const char *name = core->config.listen.domain;
-    for (uint32_t i = 0; i < core->config.n_domains; i++) {
-        if (name[0] == '\0' || strcmp(core->config.domains[i].name, name) == 0) {
-            core->remote_domain = i;
-            return QUIRE_OK;
-        }
-    }
-    snprintf(why, why_bytes, "listen.domain: no trust domain '%s' is configured under `domains:`", name);
-    return QUIRE_INVALID;
-}
-
 static struct rail_limits net_limits(const struct core *core) {
     return (struct rail_limits){.wires = core->config.max_sessions + NET_STRANGERS_MAX + HANDSHAKES + LINGERING,
                                 .handshakes = HANDSHAKES,
@@ -349,7 +319,7 @@ static struct rail_limits net_limits(const struct core *core) {
 /* One a place, in the order of the addresses; behind those that there are. */
 static enum quire_status net_create_tls(struct core *core, char *why, size_t why_bytes) {
     const struct config_listen *listen = &core->config.listen;
-    const struct quire_tls_files files = net_files(listen);
+    const struct quire_tls_files files = examine_tls_files(listen);
     struct rail_limits limits = net_limits(core);
     struct rail **tail = &core->net.rails;
     struct place places[PLACES_MAX];
@@ -393,8 +363,10 @@ enum quire_status net_create(struct core *core, char *why, size_t why_bytes) {
     if (listen->tls[0] == '\0' && listen->ucx[0] == '\0') {
         return QUIRE_OK;
     }
-    QUIRE_FORWARD(net_check(listen, why, why_bytes));
-    QUIRE_FORWARD(net_find_domain(core, why, why_bytes));
+    struct examined found;
+    QUIRE_FORWARD(examine_listen(&core->config, &found, why, why_bytes));
+    core->remote_domain = found.domain;
+    core->net.certificate_until_s = found.certificate_until_s;
     QUIRE_FORWARD(tokens_load(listen->token_file, &core->net.tokens, why, why_bytes));
     rates_renew(&core->net.rates, core->net.tokens);
     if (listen->tls[0] != '\0') {
@@ -475,8 +447,10 @@ enum quire_status net_reload(struct core *core) {
         return QUIRE_OK;
     }
     struct tokens *tokens = NULL;
-    const struct quire_tls_files files = net_files(&core->config.listen);
+    const struct quire_tls_files files = examine_tls_files(&core->config.listen);
+    int64_t until_s = 0;
     enum quire_status status = tokens_load(core->config.listen.token_file, &tokens, why, sizeof why);
+    status = status == QUIRE_OK ? examine_certificate(&core->config.listen, &until_s, why, sizeof why) : status;
     status = status == QUIRE_OK ? net_renew(core, &files, why, sizeof why) : status;
     if (status != QUIRE_OK) {
         tokens_free(&tokens);
@@ -485,6 +459,7 @@ enum quire_status net_reload(struct core *core) {
     }
     tokens_free(&core->net.tokens);
     core->net.tokens = tokens;
+    core->net.certificate_until_s = until_s;
     net_end_strangers(core);
     rates_renew(&core->net.rates, tokens);
     return QUIRE_OK;

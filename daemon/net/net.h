@@ -23,6 +23,7 @@ struct net {
     struct crowd strangers;    /* sessions that have not proven a token: they take nobody's place */
     uint64_t refused, guarded; /* here, beside what rails count */
     struct rates rates;
+    int64_t certificate_until_s; /* since 1970; 0: there is none */
 };
 
 /* What a session that came over a wire has, beside what every session has. */

@@ -27,7 +27,7 @@ static enum quire_status find(const char *option, const char *address, struct ad
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     *found = NULL;
     if (!quire_address_split(address, host, port)) {
-        snprintf(why, why_bytes, "%s: '%s' is not host:port", option, address);
+        snprintf(why, why_bytes, "%s: '%s' is not host:port with a port up to 65535", option, address);
         return QUIRE_INVALID;
     }
     int rc = getaddrinfo(host, port, &hints, found);

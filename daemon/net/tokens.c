@@ -142,6 +142,10 @@ static enum quire_status parse(char *text, const char *path, struct tokens *toke
         }
         tokens->n++;
     }
+    if (tokens->n == 0) {
+        snprintf(why, why_bytes, "tokens: %s names no token, so nobody could come in: to let nobody in, take `listen` away", path);
+        return QUIRE_INVALID;
+    }
     return QUIRE_OK;
 }
 

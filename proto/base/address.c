@@ -2,6 +2,7 @@
 
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NUMBER_BYTES 64
@@ -17,7 +18,7 @@ bool quire_address_split(const char *address, char host[QUIRE_HOST_BYTES], char 
         length -= 2;
     }
     if (length == 0 || length >= QUIRE_HOST_BYTES || strlen(colon + 1) >= QUIRE_PORT_BYTES || colon[1] == '\0' ||
-        colon[1 + strspn(colon + 1, "0123456789")] != '\0') {
+        colon[1 + strspn(colon + 1, "0123456789")] != '\0' || strtoul(colon + 1, NULL, 10) > UINT16_MAX) {
         return false;
     }
     memcpy(host, address, length);

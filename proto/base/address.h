@@ -13,7 +13,7 @@
 #define QUIRE_HOST_BYTES 256
 #define QUIRE_PORT_BYTES 16
 
-/* False: it is not host:port, with a number for a port. */
+/* False: it is not host:port, with a number up to 65535 for a port. */
 bool quire_address_split(const char *address, char host[QUIRE_HOST_BYTES], char port[QUIRE_PORT_BYTES]);
 
 /* Looks up an address and writes "host port number number…" to full. May wait for a name to be found. INVALID, NOT_FOUND, TOO_LARGE with *why. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The first thing that OpenSSL complained of; its queue is left empty. */
 void quire_tls_complaint(char *text, size_t bytes) {
@@ -94,6 +95,17 @@ enum quire_status quire_tls_settings_create(bool daemon, const struct quire_tls_
     }
     *out = settings;
     return status;
+}
+
+static int64_t seconds_of(const ASN1_TIME *at) {
+    struct tm utc;
+    return at != NULL && ASN1_TIME_to_tm(at, &utc) == 1 ? (int64_t)timegm(&utc) : 0;
+}
+
+void quire_tls_settings_valid(const struct quire_tls_settings *settings, int64_t *from_s, int64_t *until_s) {
+    const X509 *certificate = SSL_CTX_get0_certificate(settings->ctx);
+    *from_s = certificate != NULL ? seconds_of(X509_get0_notBefore(certificate)) : 0;
+    *until_s = certificate != NULL ? seconds_of(X509_get0_notAfter(certificate)) : 0;
 }
 
 void quire_tls_settings_destroy(struct quire_tls_settings **handle) {

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define QUIRE_TLS_ALPN "quire/1"
 #define QUIRE_TLS_WHY_BYTES 256
@@ -30,6 +31,8 @@ struct quire_tls_settings;
 /* Reads the files. INVALID with `why`: which file, what is wrong with it, what to do. */
 enum quire_status quire_tls_settings_create(bool daemon, const struct quire_tls_files *files, struct quire_tls_settings **settings,
                                             char why[QUIRE_TLS_WHY_BYTES]);
+/* The own certificate's time, in seconds since 1970; both 0 without one. */
+void quire_tls_settings_valid(const struct quire_tls_settings *settings, int64_t *from_s, int64_t *until_s);
 /* Streams made from them may live longer. */
 void quire_tls_settings_destroy(struct quire_tls_settings **settings);
 

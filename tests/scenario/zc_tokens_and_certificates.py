@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from lib_story import BIN, check, until
-from lib_wire import LISTEN, SECRETS, TOKENS, Guest, Host, make_certificate, openssl, prepare, write_private
+from lib_wire import LISTEN, LISTEN_UCX, SECRETS, TOKENS, Guest, Host, make_certificate, openssl, prepare, write_private
 
 host = Host()
 
@@ -17,9 +17,10 @@ def refused(listen, words):
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"socket_path: {host.folder}/refused.sock\nmetrics_port: 0\ndomains:\n  - name: default\n    pool_bytes: 16MiB\n"
                    + listen.replace("ADDRESS", "127.0.0.1:0").replace("FOLDER", host.folder))
-    done = subprocess.run([str(BIN / "quired"), "--config", path], capture_output=True, text=True, timeout=60, check=False)
-    said = done.stdout + done.stderr
-    check(done.returncode != 0 and all(word in said for word in words), f"{listen}: {done.returncode} {said}")
+    for how in (["--check-config"], []):
+        done = subprocess.run([str(BIN / "quired"), "--config", path, *how], capture_output=True, text=True, timeout=60, check=False)
+        said = done.stdout + done.stderr
+        check(done.returncode != 0 and all(word in said for word in words), f"{listen} {how}: {done.returncode} {said}")
 
 
 refused(LISTEN.replace("  token_file: FOLDER/tokens\n", ""), ["listen.token_file"])
@@ -27,8 +28,14 @@ refused(LISTEN.replace("  tls_certificate: FOLDER/daemon.pem\n", ""), ["listen.t
 refused(LISTEN.replace("daemon.key", "ca.key"), ["does not belong to the certificate"])
 refused(LISTEN.replace("daemon.pem", "tokens"), ["is no certificate"])
 refused(LISTEN.replace("ADDRESS", "nonsense"), ["not host:port"])
+refused(LISTEN.replace("ADDRESS", "127.0.0.1:99999"), ["65535"])
+refused(LISTEN_UCX.replace("ADDRESS", "0.0.0.0:0"), ["listen.trusted_fabric"])
+refused(LISTEN.replace("/tokens", "/nowhere"), ["nowhere: No such file"])
+os.chmod(f"{host.folder}/daemon.key", 0o644)
+refused(LISTEN, ["daemon.key", "chmod 600"])
+os.chmod(f"{host.folder}/daemon.key", 0o640)
 refused(LISTEN + "  domain: elsewhere\n", ["listen.domain", "elsewhere"])
-for text, words in (("worker short read *\n", ["tokens:1", "16 to 128"]), ("# a comment\nworker\n", ["tokens:2", "name secret rights namespaces"]),
+for text, words in (("# nobody\n", ["names no token"]), ("worker short read *\n", ["tokens:1", "16 to 128"]), ("# a comment\nworker\n", ["tokens:2", "name secret rights namespaces"]),
                     (f"worker {SECRETS['worker']} sing *\n", ["read, write, admin and rma"])):
     write_private(f"{host.folder}/tokens", text)
     refused(LISTEN, words)
@@ -65,6 +72,9 @@ time.sleep(1.5)
 host.ctl("config", "reload")
 words = " ".join(Guest(host, ns=None).ask(f"open {host.wire}", fails="DENIED"))
 check("expired" in words, words)
+check("certificate_expired" in host.log(), "the log tells it, too")
+told = {finding["check"]: finding["level"] for finding in host.ctl("doctor", check_exit=False)[1]["checks"]}
+check(told["certificate"] == "fail", f"{told}")
 make_certificate(host.folder, "daemon")
 host.ctl("config", "reload")
 kept = Guest(host)

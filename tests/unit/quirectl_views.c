@@ -15,6 +15,7 @@
 #include <linux/io_uring.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Columns line up, whatever letters and lengths; control characters cannot break a line. */
@@ -391,6 +392,15 @@ Test(quirectl_views, doctor_finds_what_is_wrong) {
     cr_expect_eq(look("socket", &view).level, DOCTOR_OK);
     cr_expect_eq(look("state", &view).level, DOCTOR_OK);
     cr_expect_eq(look("versions", &view).level, DOCTOR_WARN);
+    cr_expect_eq(look("certificate", &view).level, DOCTOR_OK, "none is used");
+    static const struct {
+        int64_t left_s;
+        enum doctor_level level;
+    } certificates[] = {{-3600, DOCTOR_FAIL}, {3600, DOCTOR_WARN}, {30 * 24 * 3600, DOCTOR_OK}};
+    for (size_t i = 0; i < QUIRE_ARRAY_LEN(certificates); i++) {
+        world.status.daemon->certificate_until_s = (int64_t)time(NULL) + certificates[i].left_s;
+        cr_expect_eq(look("certificate", &view).level, certificates[i].level, "%lld s left", (long long)certificates[i].left_s);
+    }
     cr_expect_eq(look("room", &view).level, DOCTOR_WARN, "a quarter of what was asked for had been evicted");
     world.counter[5].name = (char *)"puts_full";
     cr_expect_not_null(strstr(look("room", &view).text, "refused: 10 for want of room (puts_full)"));
