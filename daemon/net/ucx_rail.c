@@ -222,6 +222,8 @@ static enum quire_status expose(struct ucx_rail *ucx_rail, char *why, size_t why
 }
 
 /* With a port, beside another's or of its own. */
+static void ucx_says(const char *text) { log_warn("ucx_says", "%s", text); }
+
 static enum quire_status make(struct core *core, struct ucx_rail *beside, const char *devices, bool loopback,
                               const struct rail_limits *limits, void (*taken)(struct loop_wakeup *wakeup), struct ucx_rail **out, char *why,
                               size_t why_bytes) {
@@ -235,6 +237,7 @@ static enum quire_status make(struct core *core, struct ucx_rail *beside, const 
     pthread_mutex_init(&ucx_rail->handed.lock, NULL);
     shares_setup(&ucx_rail->shares);
     ring_setup(&ucx_rail->conns);
+    quire_ucx_log_to(ucx_says);
     ucx_rail->busy_poll_ns = core->config.listen.ucx_busy_poll_us * QUIRE_NS_PER_US;
     enum quire_status status = beside != NULL ? quire_ucx_port_create_beside(beside->port, &ucx_rail->port, text)
                                               : quire_ucx_port_create(flags, devices, &ucx_rail->port, text);

@@ -31,6 +31,11 @@
 #define QUIRE_UCX_PEER_BYTES 80
 #define QUIRE_UCX_WHY_BYTES 256
 
+/* Where UCX's own messages go instead of standard output, from any of its threads: a stranger can cause many. Which there are says UCX_LOG_LEVEL.
+   Before the first port is created. */
+typedef void quire_ucx_line(const char *text);
+void quire_ucx_log_to(quire_ucx_line *line);
+
 /* ---- port ---------------------------------------------------------------------------------------------------------------------- */
 struct quire_ucx_port;
 /* Whom nobody else can reach. */
