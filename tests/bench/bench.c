@@ -111,6 +111,7 @@ static void usage(FILE *to) {
     fprintf(to,
             "\n  --case NAME   only this case        --json   one object a line\n"
             "  --verbose     each round of the disk's cases, to standard error\n"
+            "  --tiny        one short round of net's cases, whose figures say nothing\n"
             "  --bin DIR     where the programs are; default: where quire-bench itself is\n"
             "  --dir DIR     where disk makes its files, a few GiB, removed afterwards; default: $TMPDIR, else /tmp;\n"
             "                but both restart cases keep a log of 5 GiB below $QUIRE_CACHE, else ~/.cache/quire, and measure that drive\n"
@@ -152,10 +153,11 @@ static const char *own_folder(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option longs[] = {
-        {"case", required_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},      {"model", required_argument, NULL, 'm'},
-        {"bin", required_argument, NULL, 'b'},  {"dir", required_argument, NULL, 'd'}, {"trace", required_argument, NULL, 't'},
-        {"verbose", no_argument, NULL, 'v'},    {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"case", required_argument, NULL, 'c'},  {"json", no_argument, NULL, 'j'},
+                                          {"model", required_argument, NULL, 'm'}, {"bin", required_argument, NULL, 'b'},
+                                          {"dir", required_argument, NULL, 'd'},   {"trace", required_argument, NULL, 't'},
+                                          {"verbose", no_argument, NULL, 'v'},     {"tiny", no_argument, NULL, 'y'},
+                                          {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
     struct bench_options options = {.model = getenv("QUIRE_MODEL"), .dir = getenv("TMPDIR"), .trace = getenv("QUIRE_TRACE")};
     for (int flag; (flag = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
         switch (flag) {
@@ -173,6 +175,9 @@ int main(int argc, char **argv) {
             break;
         case 'v':
             options.verbose = true;
+            break;
+        case 'y':
+            options.tiny = true;
             break;
         case 'd':
             options.dir = optarg;

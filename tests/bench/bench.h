@@ -16,6 +16,7 @@
 struct bench_options {
     bool json;
     bool verbose;
+    bool tiny;         /* the cases over a wire: one round of each, whose figures say nothing */
     const char *only;  /* NULL: all cases */
     const char *model; /* for ttft */
     const char *bin;   /* folder of the programs */

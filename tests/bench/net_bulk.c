@@ -173,17 +173,21 @@ static int one_round(const struct bench_case *self, struct bulk *bulk, bool fetc
     return failed;
 }
 
+static uint32_t rounds_of(const struct bench_options *options) { return options->tiny ? 1 : ROUNDS; }
+static uint32_t warm_rounds_of(const struct bench_options *options) { return options->tiny ? 0 : WARM_ROUNDS; }
+
 static void report(const struct bench_options *options, const struct bench_case *self, enum net_wire wire, struct figures *figures) {
-    double ours = bench_median(figures->ours, ROUNDS);
+    const uint32_t n = rounds_of(options);
+    double ours = bench_median(figures->ours, n);
     for (uint32_t i = 0; ceilings[wire][i].read != NULL; i++) {
-        double bare = bench_median(figures->bare[i], ROUNDS), ratio = bench_median(figures->ratio[i], ROUNDS);
+        double bare = bench_median(figures->bare[i], n), ratio = bench_median(figures->ratio[i], n);
         if (ceilings[wire][i].suffix == NULL) {
             bench_report(options, "net", self, ours, "GB/s", bare, ratio);
         } else {
             net_report(options, self, ceilings[wire][i].suffix, "none", ours, "GB/s", bare, ratio);
         }
     }
-    const double gigabytes = (double)(WARM_ROUNDS + ROUNDS) * BATCH * BLOCK_BYTES / 1e9;
+    const double gigabytes = (double)(warm_rounds_of(options) + n) * BATCH * BLOCK_BYTES / 1e9;
     bench_note(options, "processor time a GB: %.2f s here and %.2f s in quired; of the ceiling %.2f s here and %.2f s in the other process",
                figures->here.seconds / gigabytes, figures->daemon.seconds / gigabytes, figures->bare_here.seconds / gigabytes,
                figures->bare_there.seconds / gigabytes);
@@ -192,10 +196,11 @@ static void report(const struct bench_options *options, const struct bench_case 
 static int rounds(const struct bench_options *options, const struct bench_case *self, struct bulk *bulk, bool fetch) {
     static struct figures figures;
     figures = (struct figures){0};
+    const uint32_t warm = warm_rounds_of(options);
     double seconds;
     int failed = store_batch(self, bulk, 0, &seconds);
-    for (uint32_t round = 0; failed == 0 && round < WARM_ROUNDS + ROUNDS; round++) {
-        uint32_t into = round < WARM_ROUNDS ? 0 : round - WARM_ROUNDS; /* what warms up is written over */
+    for (uint32_t round = 0; failed == 0 && round < warm + rounds_of(options); round++) {
+        uint32_t into = round < warm ? 0 : round - warm; /* what warms up is written over */
         failed = one_round(self, bulk, fetch, round + 1, into, &figures);
         bench_trace(options, "round %u: %.2f of %.2f GB/s", round, figures.ours[into], figures.bare[0][into]);
     }

@@ -102,19 +102,19 @@ static int polled_batch(const struct bench_case *c, struct small *small, double 
 
 static int small_rounds(const struct bench_options *options, const struct bench_case *c, struct small *small) {
     static struct small_times times;
-    enum { N = BATCHES * A_BATCH };
+    const uint32_t batches = options->tiny ? 1 : BATCHES, n = batches * A_BATCH;
     int failed = 0;
-    for (uint32_t batch = 0; failed == 0 && batch < BATCHES; batch++) {
+    for (uint32_t batch = 0; failed == 0 && batch < batches; batch++) {
         for (uint32_t i = 0; failed == 0 && i < A_BATCH; i++) {
             failed = small_round(c, small, batch * A_BATCH + i, &times);
         }
         failed = failed != 0 ? failed : polled_batch(c, small, times.polled + batch * A_BATCH);
     }
     if (failed == 0) {
-        double ours = bench_median(times.ours, N) * 1e6, found = bench_median(times.found, N) * 1e6;
-        double ping = bench_median(times.ping, N) * 1e6, polled = bench_median(times.polled, N) * 1e6;
+        double ours = bench_median(times.ours, n) * 1e6, found = bench_median(times.found, n) * 1e6;
+        double ping = bench_median(times.ping, n) * 1e6, polled = bench_median(times.polled, n) * 1e6;
         bench_report(options, "net", c, ours, "us", ping, ours / ping);
-        bench_note(options, "p99 %.1f us", times.ours[N * 99 / 100] * 1e6);
+        bench_note(options, "p99 %.1f us", times.ours[n * 99 / 100] * 1e6);
         net_report(options, c, "polled", "none", ours, "us", polled, ours / polled);
         net_report(options, c, "looked_up", "none", found, "us", ping, found / ping);
     }

@@ -163,6 +163,8 @@ static void stop_all(struct sessions *sessions) {
 }
 
 /* ---- rounds --------------------------------------------------------------------------------------------------------------------- */
+static uint32_t time_ms(const struct bench_options *options, uint32_t ms) { return options->tiny ? ms / 10 : ms; }
+
 /* n sessions at once, from `first` on: bytes a second of each. */
 static int run_some(const struct bench_case *c, const struct sessions *sessions, uint32_t first, uint32_t n, uint32_t for_ms,
                     double *rates) {
@@ -184,7 +186,7 @@ static int run_alone(const struct bench_options *options, const struct bench_cas
     double each, seconds_a_byte = 0;
     int failed = 0;
     for (uint32_t i = 0; failed == 0 && i < KINDS; i++) {
-        failed = run_some(c, sessions, i, 1, ALONE_MS, &each);
+        failed = run_some(c, sessions, i, 1, time_ms(options, ALONE_MS), &each);
         bench_trace(options, "alone, %s: %.3f GB/s", kinds[i].name, each / 1e9);
         seconds_a_byte += 1 / each / KINDS;
     }
@@ -194,9 +196,11 @@ static int run_alone(const struct bench_options *options, const struct bench_cas
 
 static int measure(const struct bench_options *options, const struct bench_case *c, const struct sessions *sessions) {
     double alone[ROUNDS], total[ROUNDS], ratio[ROUNDS], slowest[ROUNDS], rates[SESSIONS];
+    const uint32_t rounds = options->tiny ? 1 : ROUNDS;
     int failed = 0;
-    for (uint32_t round = 0; failed == 0 && round < ROUNDS; round++) {
-        failed = run_alone(options, c, sessions, &alone[round]) != 0 || run_some(c, sessions, 0, SESSIONS, TOGETHER_MS, rates) != 0;
+    for (uint32_t round = 0; failed == 0 && round < rounds; round++) {
+        failed = run_alone(options, c, sessions, &alone[round]) != 0 ||
+                 run_some(c, sessions, 0, SESSIONS, time_ms(options, TOGETHER_MS), rates) != 0;
         total[round] = 0;
         for (uint32_t i = 0; failed == 0 && i < SESSIONS; i++) {
             total[round] += rates[i] / 1e9;
@@ -207,8 +211,8 @@ static int measure(const struct bench_options *options, const struct bench_case 
         slowest[round] = bench_median(rates, SESSIONS) > 0 ? rates[0] / 1e9 / (total[round] / SESSIONS) : 0; /* the median sorts */
     }
     if (failed == 0) {
-        double all = bench_median(total, ROUNDS), share = bench_median(slowest, ROUNDS), fair = all / SESSIONS;
-        bench_report(options, "net", c, all, "GB/s", bench_median(alone, ROUNDS), bench_median(ratio, ROUNDS));
+        double all = bench_median(total, rounds), share = bench_median(slowest, rounds), fair = all / SESSIONS;
+        bench_report(options, "net", c, all, "GB/s", bench_median(alone, rounds), bench_median(ratio, rounds));
         net_report(options, c, "slowest", sessions->net.wire == NET_UCX ? ">= 0.5" : "none", share * fair, "GB/s", fair, share);
     }
     return failed;
