@@ -79,6 +79,7 @@ static void assemblies_destroy(struct pager *pager) {
         struct pager_assembly *next = assembly->next;
         free(assembly->cells);
         free(assembly->contributors);
+        free(assembly->landed);
         free(assembly);
         assembly = next;
     }
