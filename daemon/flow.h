@@ -10,7 +10,7 @@
  *   a session's pieces that wait: FLOW_WAITING, or FLOW_WAITING_SEGMENTS in them; beyond, its next READ is not handled.
  *
  * What is fetched and what is prefetched is counted apart: a session's prefetch leaves its fetches their room, and while a fetch waits for the
- * bound over all, no prefetch begins. For the loop thread.
+ * bound over all, no prefetch begins. For who has the core (core_borrow).
  */
 #ifndef DAEMON_FLOW_H
 #define DAEMON_FLOW_H

@@ -6,7 +6,7 @@
  * are asked to give them back, and while somebody waits those of busy ones too, longest held first. A window that is not given back in time
  * is taken: its number is dead from then on, its pages are freed when the puts that read it are done.
  * Memory counts against the budget until nobody in the daemon reads it any more. The queue is served by ingest_tick alone, so that no other
- * call leads to answers. Loop thread only.
+ * call leads to answers. For who has the core (core_borrow).
  */
 #ifndef DAEMON_INGEST_H
 #define DAEMON_INGEST_H

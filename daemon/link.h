@@ -4,8 +4,8 @@
  *
  * The link owns what is on its way: bytes that came and are not a frame yet, frames that came and are not handled yet, replies that the client
  * has not taken. It hands complete frames to session_frame, one after the other, and says that the client is gone by session_end. The session says
- * whether it takes more (`want`), and what is to be sent. Everything here is for the loop thread; a link with threads of its own
- * brings its frames there first.
+ * whether it takes more (`want`), and what is to be sent. Everything here is for who has the core (core_borrow): a link with
+ * threads of its own brings its frames there first.
  */
 #ifndef DAEMON_LINK_H
 #define DAEMON_LINK_H
@@ -25,7 +25,7 @@ struct link_segment {
 /*
  * A reply on its way out: first its head, packed, then segments of bytes that lie elsewhere (in a pool), in order. Those stay what and where they
  * are until `release`, which link_tx_free calls: whoever carries it frees it when it is sent, or never will be, and nobody reads from
- * it any more. Freed on the core's thread: a link with threads of its own brings it back there.
+ * it any more. Freed by who has the core: a link with threads of its own brings it back there.
  */
 struct link_tx {
     struct link_tx *next;

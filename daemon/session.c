@@ -200,6 +200,10 @@ void session_turn(struct session *session) {
     if (session->state == SESSION_ENDED) {
         return;
     }
+    if (session->core->borrowed && session->remote == NULL) { /* its requests may be long, or for the disk */
+        core_runnable(session->core, session);
+        return;
+    }
     session_ref(session);
     uint64_t read_ns = loop_now_ns();
     session->core->now_ns = read_ns;

@@ -4,7 +4,7 @@
  * A turn handles at most SESSION_TURN_FRAMES frames; what is left waits for the next turn, so that no client can keep the loop for itself. A
  * session is held up (not read any further) while its replies pile up, or while a request of its waits for a share of something
  * bounded. A client that takes no reply for SESSION_STALL_MS is kicked.
- * Everything here is for the loop thread. A session may end inside any call that sends; whoever goes on using it holds a reference.
+ * Everything here is for who has the core (core_borrow). A session may end inside any call that sends; whoever goes on using it holds a reference.
  */
 #ifndef DAEMON_SESSION_H
 #define DAEMON_SESSION_H

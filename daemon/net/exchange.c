@@ -61,7 +61,8 @@ enum quire_status exchange_setup(struct exchange *exchange, struct loop *taker, 
     pthread_mutex_init(&exchange->lock, NULL);
     exchange->head = NULL;
     exchange->tail = &exchange->head;
-    exchange->closed = exchange->quiet = false;
+    exchange->closed = false;
+    atomic_init(&exchange->quiet, false);
     exchange->wakeup.woken = woken;
     enum quire_status status = loop_wakeup_add(taker, &exchange->wakeup);
     if (status != QUIRE_OK) {
@@ -97,7 +98,7 @@ void exchange_post(struct exchange *exchange, struct exchange_msg *msg) {
     pthread_mutex_unlock(&exchange->lock);
     if (closed) {
         exchange_msg_free(msg);
-    } else if (first && !exchange->quiet) {
+    } else if (first && !atomic_load(&exchange->quiet)) {
         loop_wake(&exchange->wakeup);
     }
 }

@@ -14,7 +14,8 @@
  *
  * Bounded: a rail has no more than WIRE_CREDIT_FRAMES and WIRE_CREDIT_BYTES of a wire with the core and reads no further until TAKEN; the core
  * holds a session up whose SENDs are not taken; the rest is a few messages a wire, which are parts of it. A wire that has been CLOSED by
- * the core is silent but for CLOSED. Posting is thread-safe and wakes the other side's loop.
+ * the core is silent but for CLOSED. Posting is thread-safe and wakes the other side's loop, unless that is
+ * `quiet`.
  *
  * A SEND whose bytes lie in a pool (`tx` with segments) keeps them there until it is back: every SEND with a tx comes back, SENT or DROPPED, before
  * CLOSED, and not before the transport has let go of its bytes. exchange_send_drop does that for one that will not be sent.
@@ -91,7 +92,8 @@ void wire_free(struct wire *wire);
 struct exchange {
     pthread_mutex_t lock;
     struct exchange_msg *head, **tail;
-    bool closed, quiet;        /* quiet: posting wakes nobody, the poster sees to it that the taker looks */
+    bool closed;
+    _Atomic bool quiet;        /* posting wakes nobody: whoever has set this sees to it that the taker looks */
     struct loop_wakeup wakeup; /* on the taker's loop; `woken` is the taker's function */
 };
 

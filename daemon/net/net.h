@@ -1,6 +1,6 @@
 /*
- * Remote sessions as the core sees them: its rails, the messages that they bring, the tokens, and who may try. Loop thread only, but for the rails'
- * own threads.
+ * Remote sessions as the core sees them: its rails, the messages that they bring, the tokens, and who may try. For who has the
+ * core: the loop's thread, or the rail's that borrowed it (core_borrow).
  *
  * A wire that opens becomes a session at once and is told a CHALLENGE; its HELLO must prove a token, and what the session may do is that
  * token's rights, at its tenant's rate. A token that is changed or taken away ends its sessions at the next reload.

@@ -25,20 +25,20 @@ static void rail_tell(struct rail *rail) {
         loop_wake(&rail->out.wakeup);
         return;
     }
-    rail->in.quiet = true;
+    atomic_store(&rail->in.quiet, true);
     rail->out.wakeup.woken(&rail->out.wakeup);
     bool wake = core_return(rail->core);
-    rail->in.quiet = false;
-    rail_take(rail);
     if (wake) {
         loop_wake(&rail->out.wakeup);
     }
+    atomic_store(&rail->in.quiet, false);
+    rail_take(rail);
     rail->more = true;
 }
 
 static void *rail_run(void *arg) {
     struct rail *rail = arg;
-    rail->out.quiet = true;
+    atomic_store(&rail->out.quiet, true);
     uint64_t tick_ns = loop_now_ns() + RAIL_TICK_NS;
     while (!atomic_load(&rail->stopping)) {
         loop_turn(rail->loop, rail->more ? 0 : tick_ns, NULL);
@@ -50,7 +50,7 @@ static void *rail_run(void *arg) {
         }
         rail_tell(rail);
     }
-    rail->out.quiet = false;
+    atomic_store(&rail->out.quiet, false);
     rail->ops->stop(rail);
     return NULL;
 }

@@ -119,6 +119,7 @@ static void remote_turn(struct link *link, uint64_t read_ns) {
         }
         const struct exchange_msg *msg = remote->head;
         if (session->core->borrowed && !remote_is_light(&msg->frame)) {
+            core_runnable(session->core, session);
             return;
         }
         if (!remote_admitted(remote, &msg->frame)) {

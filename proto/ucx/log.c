@@ -20,9 +20,8 @@ static ucs_log_func_rc_t say_line(const char *file, unsigned line, const char *f
 }
 
 void quire_ucx_log_to(quire_ucx_line *line) {
-    bool first = line_to == NULL;
-    line_to = line;
-    if (first) {
+    if (line_to == NULL) { /* UCX's threads read it from then on */
+        line_to = line;
         ucs_log_push_handler(say_line);
     }
 }

@@ -80,6 +80,22 @@ Test(daemon_remote, the_loop_is_left_asleep, .init = start, .fini = stop, .timeo
     remote_close(&client);
 }
 
+static void check_nothing(struct core *core, void *arg) {
+    (void)arg;
+    core->next_check_ns = UINT64_MAX;
+}
+
+/* Whatever that thread leaves to the loop wakes it: there is no look now and then that would find it. */
+Test(daemon_remote, long_requests_wake_the_loop, .init = start, .fini = stop, .timeout = 60) {
+    for (uint32_t i = 0; i < 20; i++) {
+        cr_assert_eq(core_call(daemon_.core, check_nothing, NULL, FRAMES_WAIT_MS), QUIRE_OK);
+        remote_begin(&client);
+        ping();
+        remote_close(&client);
+        cr_assert(frames_until(&daemon_, frames_n_sessions, 1), "it is gone");
+    }
+}
+
 /* ---- bytes that trickle --------------------------------------------------------------------------------------------------------- */
 static void be_impatient(struct core *core, void *arg) {
     (void)arg;
