@@ -117,7 +117,7 @@ class Cable:
             with open(f"/proc/{self.hosts[side].pid}/ns/net", "rb") as file:
                 if LIBC.setns(file.fileno(), CLONE_NEWNET) != 0:
                     os._exit(99)
-            if (LIBC.unshare(CLONE_NEWNS) != 0 or LIBC.mount(b"none", b"/", None, MS_REC_PRIVATE, None) != 0
+            if (LIBC.unshare(CLONE_NEWNS) != 0 or LIBC.mount(b"none", b"/sys", None, MS_REC_PRIVATE, None) != 0
                     or LIBC.mount(b"sysfs", b"/sys", b"sysfs", 0, None) != 0):
                 os._exit(98)
         return go
