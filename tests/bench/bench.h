@@ -36,6 +36,7 @@ struct bench_subject {
     const char *what;
     const struct bench_case *cases;
     uint32_t n_cases;
+    bool apart; /* each case in a process of its own */
 };
 
 extern const struct bench_subject bench_disk;

@@ -25,4 +25,4 @@ static const struct bench_case cases[] = {
     {"bytes_per_disk_block", "memory for a block that only the disk has", "<= 96 bytes", disk_block_bytes},
 };
 
-const struct bench_subject bench_disk = {"disk", "the disk tier", cases, QUIRE_ARRAY_LEN(cases)};
+const struct bench_subject bench_disk = {"disk", "the disk tier", cases, QUIRE_ARRAY_LEN(cases), .apart = false};

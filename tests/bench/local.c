@@ -14,4 +14,4 @@ static const struct bench_case cases[] = {
     {"rss_100_sessions", "daemon memory beyond pool, index and ingest with 100 sessions", "<= 64 MiB", local_sessions},
 };
 
-const struct bench_subject bench_local = {"local", "one host, shared memory", cases, QUIRE_ARRAY_LEN(cases)};
+const struct bench_subject bench_local = {"local", "one host, shared memory", cases, QUIRE_ARRAY_LEN(cases), .apart = false};

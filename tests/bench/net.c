@@ -32,7 +32,7 @@ static const struct bench_case cases[] = {
     {"idle_100_sessions_ucx", "the same over UCX", "<= 1 %", net_idle_ucx},
 };
 
-const struct bench_subject bench_net = {"net", "another host, over a wire", cases, QUIRE_ARRAY_LEN(cases)};
+const struct bench_subject bench_net = {"net", "another host, over a wire", cases, QUIRE_ARRAY_LEN(cases), .apart = true};
 
 #define SECRET "0123456789abcdef0123456789abcdef"
 

@@ -111,4 +111,4 @@ static const struct bench_case cases[] = {
     {"ttft_4096", "SmolLM2-135M, 4,096 tokens of real text: prefill / (look-up + fetch + import)", ">= 50", ttft_4096},
 };
 
-const struct bench_subject bench_ttft = {"ttft", "time to first token on a real model", cases, QUIRE_ARRAY_LEN(cases)};
+const struct bench_subject bench_ttft = {"ttft", "time to first token on a real model", cases, QUIRE_ARRAY_LEN(cases), .apart = false};
