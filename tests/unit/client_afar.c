@@ -13,9 +13,6 @@
 #define ROOM 4096u /* of a record in the pool */
 #define GETS 256u
 
-static struct twin twin;
-static quire_client *client;
-static quire_ns *ns;
 static uint16_t lanes[KEYS][2][2][16][8]; /* of each block: K, V; layers */
 static void *bases[KEYS][2][2];
 
@@ -131,7 +128,7 @@ static void start(void) {
     twin.features = QUIRE_FEATURE_PING | QUIRE_FEATURE_RANGES;
     twin.script = talk;
     twin_start(&twin);
-    client = wire_open(&twin, PING_MS, SILENCE_MS);
+    wire_open(PING_MS, SILENCE_MS);
     client->fetch_path = QUIRE_FETCH_RMA;
     wire_ops.attach = card_attach;
     wire_ops.get = card_get;
@@ -140,12 +137,6 @@ static void start(void) {
     wire_ops.stop = card_stop;
     quire_layout layout = wire_layout();
     cr_assert_eq(quire_ns_open(client, "double", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    twin_stop(&twin);
 }
 
 /* ---- a worker ------------------------------------------------------------------------------------------------------------------ */

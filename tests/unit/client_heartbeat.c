@@ -9,23 +9,13 @@
 #define SILENCE_MS 400
 #define LONG_MS 60000 /* no call here ends by its deadline unless that is what is tested */
 
-static struct twin twin;
-static quire_client *client;
-static quire_ns *ns;
-
 static void start(uint64_t features) {
     twin.wire = twin.guest = true;
     twin.features = features;
     twin_start(&twin);
-    client = wire_open(&twin, PING_MS, SILENCE_MS);
+    wire_open(PING_MS, SILENCE_MS);
     quire_layout layout = wire_layout();
     cr_assert_eq(quire_ns_open(client, "double", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    twin_stop(&twin);
 }
 
 static void grant_one(int fd, uint64_t request) {

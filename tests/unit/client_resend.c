@@ -6,25 +6,15 @@
 #define TOKENS 1024u /* a block has 2 layers × K and V × 1024 tokens × 128 bytes: 512 KiB */
 #define LANE_BYTES (TOKENS * 128u)
 
-static struct twin twin;
-static quire_client *client;
-static quire_ns *ns;
-
 static void start(void) {
     twin.wire = twin.guest = true;
     twin.features = QUIRE_FEATURE_PING;
     twin.ingest_bytes = 8u << 20;
     twin_start(&twin);
-    client = wire_open(&twin, 60000, 120000);
+    wire_open(60000, 120000);
     quire_layout layout = {.n_layers = 2, .n_groups = 1, .block_tokens = TOKENS, .kv_src = {0, 1}};
     layout.group[0] = (quire_group){.n_kv_heads = 1, .k_dim = 64, .v_dim = 64, .elem = QUIRE_F16};
     cr_assert_eq(quire_ns_open(client, "double", &layout, &ns), QUIRE_OK, "%s", quire_last_error());
-}
-
-static void stop(void) {
-    quire_ns_close(&ns);
-    quire_close(&client);
-    twin_stop(&twin);
 }
 
 static uint8_t run[8][4 * LANE_BYTES];

@@ -5,6 +5,9 @@
 #include "client/internal.h"
 #include "client_double.h"
 
+static struct twin twin;
+static quire_client *client;
+static quire_ns *ns;
 static struct transport_ops wire_ops; /* a test may put functions of its own there, after wire_open */
 
 static inline enum quire_status wire_connect(const char *path, const struct transport_settings *settings, uint32_t attempt,
@@ -16,11 +19,10 @@ static inline enum quire_status wire_connect(const char *path, const struct tran
     return status;
 }
 
-/* Asks for a sign of life after ping_ms, and gives up after silence_ms. */
-static inline quire_client *wire_open(struct twin *twin, uint32_t ping_ms, uint32_t silence_ms) {
+/* `client`, of the twin that was started: asks for a sign of life after ping_ms, and gives up after silence_ms. */
+static inline void wire_open(uint32_t ping_ms, uint32_t silence_ms) {
     quire_options options = {
-        .address = twin->path, .flags = QUIRE_OPEN_LAZY, .connect_timeout_ms = 20000, .default_deadline_ms = 20000, .max_jobs = 64};
-    quire_client *client = NULL;
+        .address = twin.path, .flags = QUIRE_OPEN_LAZY, .connect_timeout_ms = 20000, .default_deadline_ms = 20000, .max_jobs = 64};
     if (quire_open(&options, &client) != QUIRE_OK) {
         abort();
     }
@@ -33,7 +35,12 @@ static inline quire_client *wire_open(struct twin *twin, uint32_t ping_ms, uint3
     strcpy(client->token.secret, "0123456789abcdef");
     client->ping_after_ns = ping_ms * QUIRE_NS_PER_MS;
     client->silence_ns = silence_ms * QUIRE_NS_PER_MS;
-    return client;
+}
+
+static inline void stop(void) {
+    quire_ns_close(&ns);
+    quire_close(&client);
+    twin_stop(&twin);
 }
 
 /* A layout of two layers, of which a block has 1 KiB. */

@@ -369,15 +369,21 @@ FRAMES_UNUSED static void frames_layout(quire_layout *layout) {
     layout->group[0].elem = QUIRE_F16;
 }
 
-FRAMES_UNUSED static uint32_t frames_ns_open(struct frames_client *client, const char *name, enum quire_status expected) {
+/* What opens a namespace of that layout, which is written to `wire`. */
+FRAMES_UNUSED static Quire__Wire__NsOpen frames_ns_request(const char *name, uint8_t wire[QUIRE_LAYOUT_WIRE_MAX]) {
     quire_layout layout;
-    uint8_t wire[QUIRE_LAYOUT_WIRE_MAX];
     size_t size;
     frames_layout(&layout);
-    cr_assert_eq(quire_layout_encode(&layout, wire, sizeof wire, &size), QUIRE_OK);
+    cr_assert_eq(quire_layout_encode(&layout, wire, QUIRE_LAYOUT_WIRE_MAX, &size), QUIRE_OK);
     Quire__Wire__NsOpen open = QUIRE__WIRE__NS_OPEN__INIT;
     open.name = (char *)name;
     open.layout = (ProtobufCBinaryData){.len = size, .data = wire};
+    return open;
+}
+
+FRAMES_UNUSED static uint32_t frames_ns_open(struct frames_client *client, const char *name, enum quire_status expected) {
+    uint8_t wire[QUIRE_LAYOUT_WIRE_MAX];
+    Quire__Wire__NsOpen open = frames_ns_request(name, wire);
     struct frames_answer answer = frames_expect(client, QUIRE_MSG_NS_ACK, frames_send(client, QUIRE_MSG_NS_OPEN, &open.base));
     Quire__Wire__NsAck *ack = quire__wire__ns_ack__unpack(NULL, answer.frame.body_bytes, answer.body);
     cr_assert_eq(ack->status, expected, "%s", ack->text);

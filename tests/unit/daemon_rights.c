@@ -28,14 +28,8 @@ static enum quire_status asked(struct remote_client *self, enum quire_wire_admin
 }
 
 static enum quire_status ns_open(struct remote_client *self, const char *name, uint32_t *ns) {
-    quire_layout layout;
     uint8_t wire[QUIRE_LAYOUT_WIRE_MAX];
-    size_t size;
-    frames_layout(&layout);
-    cr_assert_eq(quire_layout_encode(&layout, wire, sizeof wire, &size), QUIRE_OK);
-    Quire__Wire__NsOpen open = QUIRE__WIRE__NS_OPEN__INIT;
-    open.name = (char *)name;
-    open.layout = (ProtobufCBinaryData){.len = size, .data = wire};
+    Quire__Wire__NsOpen open = frames_ns_request(name, wire);
     remote_send(self, QUIRE_MSG_NS_OPEN, &open.base, 0);
     struct frames_answer answer = remote_expect(self, QUIRE_MSG_NS_ACK);
     Quire__Wire__NsAck *ack = quire__wire__ns_ack__unpack(NULL, answer.frame.body_bytes, answer.body);
