@@ -21,9 +21,6 @@ enum {
 };
 enum { JOBS = 4, BULK_BYTES = 512, MEMORY_BYTES = 64 << 10, TOKENS = 16, DIM = 8, LAYERS = 2 };
 
-static struct twin twin;
-static quire_client *client;
-static quire_ns *ns;
 static int fds[2];
 static size_t piece_bytes; /* of what comes over a wire */
 static bool dry;           /* nothing more had come */
